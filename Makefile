@@ -1,0 +1,59 @@
+# What one does with Sluice. `make` alone lists it; the work is in images/host/, one concern a file.
+SHELL := bash
+.SHELLFLAGS := -e -u -o pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+# Given to pytest as it is: make test ARGS="-k nginx -x"
+ARGS ?=
+
+##@ The stack (settings: .env, or on the command line, as in `make up HTTP_PORT=8081`)
+
+up: ## Start the site; on a fresh machine, first see to what is missing
+	@images/host/up
+
+down: ## Stop the site; its data stays
+	@images/host/down
+
+logs: ## Follow what the services write, from the last 100 lines on
+	@images/host/logs
+
+password: ## Print the administrator's password
+	@images/host/password
+
+base: ## Build or refresh the base image from Debian's packages (where no registry answers)
+	@images/host/base
+
+clean: ## Remove all that was made: containers, data, networks, images, the lines in .env
+	@images/host/clean
+
+##@ Checks (each in the image sluice-tests; results in results/)
+
+lint: ## Ruff, mypy, ShellCheck, Dockerfiles, JavaScript's syntax
+	@images/host/in-tests images/host/lint
+
+test: ## Unit and configuration tests
+	@images/host/in-tests --with-images pytest --junit-xml=/results/test.xml tests/unit tests/config $(ARGS)
+
+e2e: ## Boot the stack and prove that it does what it says
+	@images/host/in-tests --with-images pytest --junit-xml=/results/e2e.xml tests/e2e $(ARGS)
+
+layer: ## The channel layer: each defect of the stock class, and its cure, on a real RabbitMQ
+	@images/host/in-tests --with-images pytest --junit-xml=/results/layer.xml tests/layer $(ARGS)
+
+faults: ## Break a stack while writers write and clients listen, and count what was lost
+	@images/host/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
+
+bench: ## Measure the README's figures
+	@images/host/in-tests --with-images pytest --junit-xml=/results/bench.xml tests/bench $(ARGS)
+
+##@ About
+
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: up down logs password base clean lint test e2e layer faults bench help

@@ -1,0 +1,45 @@
+"""Gunicorn's settings. https://gunicorn.org/reference/settings/
+
+What an operator may choose comes from the environment; see docs/reference/environment.md.
+"""
+
+import os
+
+from mysite import environment
+
+try:
+    _env = environment.load()
+except environment.Malformed as error:
+    environment.refuse(error.problems, "wsgi")
+    raise
+environment.refuse(environment.missing(_env), "wsgi")
+
+bind = _env.wsgi_bind or ("0.0.0.0:8000" if _env.sluice_service else "127.0.0.1:8000")
+# After a restart of nginx everyone comes at once.
+backlog = 2048
+
+worker_class = "gthread"
+workers = _env.wsgi_workers
+threads = _env.wsgi_threads
+# Imported once, before the fork: half the memory, and a mistake ends the master at once, with its words.
+preload_app = True
+
+# A request takes less than the first; on SIGTERM those in hand get the second. supervisor waits 35 s.
+timeout = 30
+graceful_timeout = 30
+# Longer than nginx keeps an idle connection (60 s): the side that sends must be the one that closes, or a
+# request meets a closed door and becomes a 502.
+keepalive = 75
+# A worker now and then begins anew, at a moment of its own.
+max_requests = 20_000
+max_requests_jitter = 2_000
+
+# The workers' sign of life is written all the time: never to a disk.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+control_socket_disable = True
+
+# nginx has logged the request already.
+accesslog = None
+errorlog = "-"
+loglevel = _env.log_level
+proc_name = "sluice-wsgi"

@@ -1,0 +1,35 @@
+"""Messages."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from django.conf import settings
+from django.db import models
+
+MAX_TITLE: Final = 200
+MAX_TEXT: Final = 10_000
+
+
+class Message(models.Model):
+    """A message in somebody's inbox. Title and text are plain text, whoever wrote them."""
+
+    recipient = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="messages")
+    # Empty: the site itself.
+    sender = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    title = models.CharField(max_length=MAX_TITLE)
+    text = models.TextField(max_length=MAX_TEXT, blank=True)
+    # What it is about: a path below the site's root, without it, so that it stays right if the prefix
+    # changes.
+    link = models.CharField(max_length=200, blank=True)
+    read = models.BooleanField(default=False)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [models.Index(fields=["recipient", "-id"], name="inbox_message_recipient")]
+
+    def __str__(self) -> str:
+        return self.title

@@ -1,0 +1,98 @@
+"""The table of settings as an operator reads it: docs/reference/environment.md and .env.example.
+
+`python -m mysite.environment_reference` writes both, in a checkout; a test compares them with the table.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from .environment import BUILD, ENV_FILE, INTERNAL, OPERATOR, TABLE, Row
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+
+_PAGE: Final = """\
+# Environment variables
+
+All of them. `app/mysite/environment.py` is the one table that they come from; this page is written from it
+by `python -m mysite.environment_reference`.
+
+An empty value means the default. A name that is not a setting, or a value that is malformed, ends a container
+at its start, with exit status 78 and a line that says which and why:
+
+```
+sluice wsgi: SITE_ULR is not a setting of this container; did you mean SITE_URL?
+sluice wsgi: URL_PREFIX=/a/ is malformed: it must be empty or a path such as /catmaid: …
+```
+
+## What an operator chooses
+
+In `.env` beside `compose.yaml` (`.env.example` shows each), or in the environment of `docker compose`.
+After a change: `docker compose up -d`.
+
+{operator}
+
+## What the builds and make read
+
+In the same place.
+
+{build}
+
+## What compose.yaml sets
+
+Not for `.env`. On a host without containers they are NAME=VALUE lines of `{env_file}` (or of the file that
+`SLUICE_ENV_FILE` names), where the ones above have their place too. A variable of the process wins over the
+file. There an unknown name is an error only in the file, not in the
+environment of a shell.
+
+{internal}
+
+Secrets are never values: a variable ending in `_FILE` names a file that holds one (see secrets.md).
+"""
+
+_EXAMPLE: Final = """\
+# Copy to .env. Each line shows a default: where you want something else, take out the # and change it.
+# An unknown name, or a malformed value, is refused at start. More: docs/reference/environment.md
+{settings}"""
+
+
+def page() -> str:
+    """docs/reference/environment.md"""
+    parts = {who: _table(who) for who in (OPERATOR, BUILD, INTERNAL)}
+    return _PAGE.format(env_file=ENV_FILE, **parts)
+
+
+def example() -> str:
+    """.env.example"""
+    lines = [line for who in (OPERATOR, BUILD) for line in _example_lines(who)]
+    return _EXAMPLE.format(settings="\n".join(lines) + "\n")
+
+
+def _table(who: str) -> str:
+    lines = ["| name | default | for | meaning |", "|---|---|---|---|"]
+    for row in _rows(who):
+        default = f"`{row.default}`" if row.default else ""
+        lines.append(f"| `{row.name}` | {default} | {row.services.replace(' ', ', ')} | {row.meaning} |")
+    return "\n".join(lines)
+
+
+def _example_lines(who: str) -> Iterator[str]:
+    for row in _rows(who):
+        yield ""
+        yield from textwrap.wrap(
+            row.meaning.replace("`", ""), 108, initial_indent="# ", subsequent_indent="# "
+        )
+        default = "http://localhost:8080" if row.name == "SITE_URL" else row.default
+        yield f"#{row.name}={default}"
+
+
+def _rows(who: str) -> Iterator[Row]:
+    return (row for row in TABLE.values() if row.who == who)
+
+
+if __name__ == "__main__":
+    (ROOT / "docs/reference/environment.md").write_text(page(), encoding="utf-8")
+    (ROOT / ".env.example").write_text(example(), encoding="utf-8")

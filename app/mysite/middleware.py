@@ -1,0 +1,103 @@
+"""What every response of the site has."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from django.conf import settings
+from django.core.exceptions import MiddlewareNotUsed
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.template.loader import get_template
+
+from . import health
+from .api import error_response, wants_json
+
+logger = logging.getLogger(__name__)
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+# Everything is our own file; nothing is in line, in a frame or sent elsewhere. A WebSocket to one's own host
+# is 'self'. https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Content-Security-Policy
+POLICY: Final = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+
+
+class ExposeBackend:
+    """Says that Gunicorn's side made the response, where EXPOSE_BACKEND asks for it."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        if not settings.EXPOSE_BACKEND:
+            raise MiddlewareNotUsed
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        response["X-Backend"] = "wsgi"
+        return response
+
+
+class Health:
+    """Answers /healthz and /readyz before anything looks at the Host, the session or the database.
+
+    A health check asks by whatever name it has for this machine.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        view = health.VIEWS.get(request.path_info)
+        if view is None:
+            return self.get_response(request)
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})
+        return view()
+
+
+class DatabaseDown:
+    """503, where a view met a database that isn't there; and a line in the log, no traceback."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if not isinstance(exception, OperationalError | InterfaceError):
+            return None
+        logger.warning("%s %s: %s", request.method, request.path, " ".join(str(exception).split()))
+        if wants_json(request):
+            response: HttpResponse = error_response(503, "the database can't be reached just now; try again")
+        else:
+            response = HttpResponse(get_template("503.html").render(), status=503)
+        response["Retry-After"] = "5"
+        return response
+
+
+class ContentSecurityPolicy:
+    """Adds the policy to each response that has none of its own."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        # Django's pages about an error, in development only, are full of in-line scripts.
+        if not (settings.DEBUG and response.status_code in (404, 500)):
+            response.setdefault("Content-Security-Policy", POLICY)
+        return response

@@ -1,0 +1,37 @@
+"""The broker: the channel layer, the wake-ups of updates, and Celery. All of it is optional.
+
+Three accounts, and two vhosts: what may only publish can do no more. An empty URL switches its part off.
+"""
+
+from .source import env, installed, secret, with_password
+
+# https://channels.readthedocs.io/en/stable/topics/channel_layers.html
+if not installed("channels"):
+    pass
+elif env.layer_url and installed("channels_rabbitmq"):
+    CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "sluice_layer.RabbitmqChannelLayer",
+            # Read anew at each connect, so that a rotated password needs no restart.
+            "CONFIG": {"host": env.layer_url, "password_file": env.layer_password_file or None},
+        },
+    }
+else:
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+# The app `updates`: docs in app/updates/README.md
+UPDATES_PUBLISHER_URL = with_password(
+    env.publisher_url, secret(env.publisher_password_file, "PUBLISHER_PASSWORD_FILE")
+)
+UPDATES_MAX_AGE_DAYS = env.updates_max_age_days
+UPDATES_MAX_PER_STREAM = env.updates_max_per_stream
+UPDATES_MAX_CONNECTIONS_PER_USER = env.updates_max_connections_per_user
+
+# https://docs.celeryq.dev/en/stable/userguide/configuration.html (what only the worker needs:
+# mysite/celery.py)
+CELERY_BROKER_URL = with_password(env.tasks_url, secret(env.tasks_password_file, "TASKS_PASSWORD_FILE"))
+CELERY_WORKER_CONCURRENCY = env.celery_concurrency
+
+# `runworker`: a preview that takes this many seconds has its worker exit, and be started anew. More than the
+# database's time-outs: a database that is down is no reason.
+WORKER_BUSY_LIMIT = 30

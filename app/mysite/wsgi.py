@@ -1,0 +1,9 @@
+"""Gunicorn's entry point: the whole site but `/channels/`."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
+
+application = get_wsgi_application()

@@ -1,0 +1,101 @@
+"""What the layer raises, and the sentence for each way in which a connection can fail."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+import carehare
+
+OLDEST_RABBITMQ = (3, 8)
+
+
+class LayerUnavailable(TimeoutError):
+    """The layer could not do what it was asked within its time; the message says why.
+
+    For `send` and `group_send` the outcome is unknown: the message may or may not arrive, and never arrives
+    twice.
+    """
+
+
+class LayerRefused(LayerUnavailable):
+    """RabbitMQ answers, but won't have us: credentials, vhost, permissions, version. Waiting is no use."""
+
+
+class BrokerTooOld(Exception):
+    """RabbitMQ is older than the oldest version that the layer was tested with."""
+
+
+class NotSent(carehare.ConnectionClosed):
+    """The connection was lost before anything was written: it may be tried on the next one."""
+
+
+class Unroutable(Exception):
+    """RabbitMQ returned a message because its queue does not exist."""
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether somebody has to change something before another attempt can succeed."""
+    if isinstance(error, carehare.ConnectionClosedByServer):
+        return error.reply_code in (403, 530)
+    if isinstance(error, carehare.ChannelClosedByServer):
+        return error.reply_code == 403 or _is_declared_otherwise(error)
+    return isinstance(error, BrokerTooOld)
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether the error is one that a network or a broker makes; a traceback would tell no more."""
+    return isinstance(
+        error,
+        (
+            OSError,
+            asyncio.TimeoutError,  # on Python 3.10 not a TimeoutError
+            carehare.ConnectionClosed,
+            carehare.ConnectionClosedByServer,
+            carehare.ConnectionClosedByHeartbeatMonitor,
+            carehare.ChannelClosed,
+            carehare.ChannelClosedByServer,
+            BrokerTooOld,
+        ),
+    )
+
+
+def explain(error: BaseException) -> str:
+    """One clause for a log line or an exception: what is wrong and, where it can be known, what to do."""
+    if isinstance(error, (BrokerTooOld, LayerUnavailable)):
+        return str(error)
+    if isinstance(error, socket.gaierror):
+        return "its name does not resolve"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({error.reason or error})"
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there; is RabbitMQ up?"
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        return str(error) or "no answer"
+    if isinstance(error, OSError):
+        return f"the connection failed ({error})"
+    if isinstance(error, carehare.ConnectionClosedByServer):
+        if error.reply_code == 403:
+            return f"it refused our credentials; check user, password and vhost ({error.reply_text})"
+        if error.reply_code == 530:
+            return f"it refused the vhost; check that it exists and is the user's ({error.reply_text})"
+        return f"it closed the connection ({error.reply_code} {error.reply_text})"
+    if isinstance(error, carehare.ChannelClosedByServer):
+        if error.reply_code == 403:
+            return f"the user lacks a permission ({error.reply_text})"
+        if error.reply_code == 405:
+            return f"our previous connection still holds our queue, for some heartbeats ({error.reply_text})"
+        if _is_declared_otherwise(error):
+            return f"something is declared otherwise than we need it; delete it there ({error.reply_text})"
+        return f"it closed the channel ({error.reply_code} {error.reply_text})"
+    if isinstance(error, carehare.ConnectionClosedByHeartbeatMonitor):
+        return "it fell silent (no heartbeat)"
+    if isinstance(error, (carehare.ConnectionClosed, carehare.ChannelClosed)):
+        return "the connection was lost"
+    return f"{type(error).__name__}: {error}"
+
+
+def _is_declared_otherwise(error: carehare.ChannelClosedByServer) -> bool:
+    # 406 is also what an overdue acknowledgement gets.
+    return error.reply_code == 406 and "inequivalent" in error.reply_text

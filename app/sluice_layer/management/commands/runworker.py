@@ -1,0 +1,44 @@
+"""Channels' `runworker`, on GracefulWorker."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from channels.management.commands.runworker import Command as ChannelsCommand
+from django.conf import settings
+
+from sluice_layer.worker import GracefulWorker
+
+
+class Command(ChannelsCommand):
+    help = "Run a worker for the given channels. SIGTERM finishes the messages in hand."
+
+    def add_arguments(self, parser: Any) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--alive-file",
+            default=getattr(settings, "WORKER_ALIVE_FILE", "/tmp/worker.alive"),
+            help="touched every 5 s or so, by a round trip; empty: none (WORKER_ALIVE_FILE; %(default)s)",
+        )
+        parser.add_argument(
+            "--stop-timeout",
+            type=float,
+            default=getattr(settings, "WORKER_STOP_TIMEOUT", 20.0),
+            help="seconds for the messages in hand on SIGTERM (setting WORKER_STOP_TIMEOUT; %(default)s)",
+        )
+        parser.add_argument(
+            "--busy-limit",
+            type=float,
+            default=getattr(settings, "WORKER_BUSY_LIMIT", 600.0),
+            help="seconds for one message, then the worker exits (setting WORKER_BUSY_LIMIT; %(default)s)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.worker_class = partial(
+            GracefulWorker,
+            alive_file=options["alive_file"],
+            stop_timeout=options["stop_timeout"],
+            busy_limit=options["busy_limit"],
+        )
+        super().handle(*args, **options)

@@ -1,0 +1,471 @@
+"""The AMQP connection: carehare's, with a handshake that ends and operations that survive their callers.
+
+carehare hands out bare futures and completes them without asking whether they still want it: cancelling one
+(as any time-out does) makes it raise in the middle of the connection's clean-up. So nothing here ever awaits
+such a future directly: see `outcome`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+import carehare
+import pamqp.base
+import pamqp.body
+import pamqp.commands
+import pamqp.header
+from carehare._channel import Channel
+from carehare._connection import url_path_to_vhost
+from carehare._consume_channel import ConsumeChannel
+from carehare._exchange_channel import ExchangeChannel
+from carehare._frame_writer import FrameWriter
+from carehare._protocol import Protocol as CarehareProtocol
+
+from .errors import OLDEST_RABBITMQ, BrokerTooOld, NotSent, Unroutable
+
+logger = logging.getLogger(__name__)
+
+MAX_CALLS = 1000  # declarations and bindings in flight
+MAX_UNCONFIRMED = 1000  # publishes in flight: bounds what a stalled broker makes us buffer
+
+# At DEBUG carehare logs every frame: payloads, and the password of the handshake. Name its modules' own
+# loggers (carehare._protocol, ...) to have that.
+if logging.getLogger("carehare").level == logging.NOTSET:
+    logging.getLogger("carehare").setLevel(logging.INFO)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where RabbitMQ is and who we are there. Its text never contains the password."""
+
+    host: str
+    port: int
+    vhost: str
+    username: str
+    password: str = field(repr=False)
+    tls: bool = False
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """From `amqp://user:password@host:port/vhost`, each part percent-encoded. Raises ValueError."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+            vhost = url_path_to_vhost(parts.path)
+        except ValueError:
+            # Not `from error`: its text may contain the password.
+            raise ValueError(
+                "host is not a URL that can be read: it must be amqp://user:password@host:port/vhost,"
+                " with the special characters of each part percent-encoded"
+            ) from None
+        if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
+            raise ValueError(
+                "host must be a URL like amqp://user:password@host:5672/vhost, or amqps:// for TLS"
+            )
+        tls = parts.scheme == "amqps"
+        return cls(
+            host=parts.hostname,
+            port=port or (5671 if tls else 5672),
+            vhost=vhost,
+            username=unquote(parts.username) if parts.username is not None else "guest",
+            password=unquote(parts.password) if parts.password is not None else "guest",
+            tls=tls,
+        )
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"RabbitMQ at {host}:{self.port} (vhost {self.vhost}, user {self.username})"
+
+
+async def outcome(future: asyncio.Future[Any]) -> Any:
+    """Wait for a carehare future without ever cancelling it; its result or exception."""
+    await asyncio.wait({future})
+    return future.result()
+
+
+class Connection(carehare.Connection):
+    """One connection. `connect` or raise; after `abort` or a failure it is `lost`, for good."""
+
+    def __init__(self, address: Address, *, ssl_context: ssl.SSLContext | None, heartbeat: int) -> None:
+        self._address = address
+        self._ssl_context = ssl_context
+        self._heartbeat = heartbeat
+        self._protocol: Protocol
+
+    async def connect(self) -> None:
+        """Connect and shake hands. Unbounded: the caller puts a limit on it and may cancel it."""
+        address = self._address
+        transport, protocol = await asyncio.get_running_loop().create_connection(
+            lambda: Protocol(
+                username=address.username,
+                password=address.password,
+                virtual_host=address.vhost,
+                heartbeat=self._heartbeat,
+            ),
+            host=address.host,
+            port=address.port,
+            ssl=(self._ssl_context or True) if address.tls else None,
+            happy_eyeballs_delay=0.25,
+        )
+        self._protocol = protocol
+        try:
+            await outcome(self._protocol.open)
+        except BaseException:
+            transport.abort()
+            raise
+        _retrieve(self.closed)
+        self._calls = asyncio.Semaphore(MAX_CALLS)
+        self._unconfirmed = asyncio.Semaphore(MAX_UNCONFIRMED)
+
+    @property
+    def lost(self) -> bool:
+        return self.closed.done() or self._protocol.ending
+
+    @property
+    def blocked(self) -> str | None:
+        """Why RabbitMQ takes no messages just now (an alarm of memory or disk), or None."""
+        return self._protocol.blocked
+
+    @property
+    def last_heard(self) -> float:
+        """When the last octet came, in the loop's time."""
+        return self._protocol.last_heard
+
+    async def call(self, frame: pamqp.base.Frame) -> None:
+        """Send a declaration or binding and wait for RabbitMQ's answer.
+
+        Raises carehare's ChannelClosedByServer if it is refused, ConnectionClosed.
+        """
+        while True:
+            try:
+                return await self._take(self._calls, self._protocol.command, frame)
+            except carehare.ChannelClosed:
+                continue  # the one before it was refused, and this one not even looked at
+
+    async def publish_confirmed(
+        self, body: bytes, *, exchange_name: str, routing_key: str, durable: bool = False
+    ) -> None:
+        """Publish and wait for the confirm.
+
+        Durable: RabbitMQ keeps the message on disk, and says so (Unroutable) if its queue doesn't exist.
+        Raises NotSent and carehare's ServerSentNack, ConnectionClosed (outcome unknown),
+        ChannelClosedByServer.
+        """
+        await self._protocol.unblocked.wait()
+        await self._take(
+            self._unconfirmed,
+            self._protocol.publish,
+            body,
+            exchange_name=exchange_name,
+            routing_key=routing_key,
+            durable=durable,
+        )
+
+    async def _take(
+        self,
+        slots: asyncio.Semaphore,
+        method: Callable[..., asyncio.Future[None]],
+        *args: Any,
+        **options: Any,
+    ) -> None:
+        await slots.acquire()
+        try:
+            if self.lost:
+                raise NotSent
+            future = method(*args, **options)
+        except BaseException:
+            slots.release()
+            raise
+        # Freed when RabbitMQ has answered, not when the caller gives up: what it left behind still occupies
+        # the wire.
+        future.add_done_callback(lambda _: slots.release())
+        _retrieve(future)
+        await outcome(future)
+
+    def subscribe(
+        self, queue_name: str, *, prefetch: int, deliver: Callable[[bytes, Callable[[], None]], None]
+    ) -> Subscription:
+        """Consume `queue_name`: `deliver(body, ack)` is called for each message, and must not raise."""
+        if self.lost:
+            raise carehare.ConnectionClosed
+        return self._protocol.subscribe(queue_name, prefetch=prefetch, deliver=deliver)
+
+    async def leave(self, seconds: float) -> None:
+        """Close politely, within `seconds`; then by force."""
+        try:
+            if not self.lost:
+                self._protocol.send_close_if_allowed()
+                await asyncio.wait({self.closed}, timeout=seconds)
+        finally:
+            self.abort()
+
+    def abort(self, reason: Exception | None = None) -> None:
+        """Close the socket now. Safe at any time, any number of times."""
+        protocol = getattr(self, "_protocol", None)
+        if protocol is not None:
+            if reason is not None and not protocol.ending:
+                protocol._crash_exc = reason
+            protocol.ending = True
+            protocol._transport.abort()
+
+
+class Protocol(CarehareProtocol):
+    """carehare's protocol, with sane limits, an ear for alarms, and a handshake that always ends."""
+
+    def __init__(self, *, username: str, password: str, virtual_host: str, heartbeat: int) -> None:
+        super().__init__(username=username, password=password, virtual_host=virtual_host)
+        self._heartbeat_wanted = heartbeat
+        self._loop = asyncio.get_running_loop()
+        self._commands: CommandChannel | None = None
+        self.ending = False
+        self.blocked: str | None = None
+        self.unblocked = asyncio.Event()
+        self.unblocked.set()
+        self.last_heard = self._loop.time()
+        _retrieve(self.open)
+
+    def data_received(self, data: bytes) -> None:
+        self.last_heard = self._loop.time()
+        super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ending = True
+        self.unblocked.set()
+        if exc is None and not self.open.done():
+            # A FIN in mid-handshake, from a proxy or a node that is booting: carehare would assert, and
+            # `open` never end.
+            exc = ConnectionResetError("closed during the handshake")
+        super().connection_lost(exc)
+
+    def accept_frame(self, frame: Any, channel_id: int) -> None:
+        if isinstance(frame, pamqp.commands.Connection.Start):
+            self._accept_start(frame)
+        elif isinstance(frame, pamqp.commands.Connection.Tune):
+            self._accept_tune(frame)
+        elif isinstance(frame, pamqp.commands.Connection.Blocked):
+            self.blocked = frame.reason or "no reason given"
+            self.unblocked.clear()
+        elif isinstance(frame, pamqp.commands.Connection.Unblocked):
+            self.blocked = None
+            self.unblocked.set()
+        elif isinstance(frame, pamqp.commands.Basic.Cancel):
+            channel = self._channels.get(channel_id)
+            if isinstance(channel, Subscription):
+                channel.close()  # the queue was deleted; whoever waits for `closed` subscribes again
+        else:
+            super().accept_frame(frame, channel_id)
+
+    def _accept_start(self, start: pamqp.commands.Connection.Start) -> None:
+        refusal = refuse_version(start.server_properties or {})
+        if refusal is not None:
+            self._crash_exc = BrokerTooOld(refusal)
+            self._transport.abort()
+            return
+        self._lifecycle[pamqp.commands.Connection.Start] = start
+        self._frame_writer.send_frame(
+            pamqp.commands.Connection.StartOk(
+                client_properties={
+                    "product": "sluice_layer",
+                    "platform": f"{platform.python_implementation()} {platform.python_version()}",
+                    "capabilities": {
+                        "authentication_failure_close": True,
+                        "publisher_confirms": True,
+                        "connection.blocked": True,
+                        "consumer_cancel_notify": True,
+                    },
+                },
+                mechanism="PLAIN",
+                response=f"\x00{self._username}\x00{self._password}",
+            )
+        )
+
+    def _accept_tune(self, tune: pamqp.commands.Connection.Tune) -> None:
+        # 0 means "no limit" to the broker; carehare would take it for "none at all".
+        tune.channel_max = tune.channel_max or 65535
+        tune.frame_max = tune.frame_max or 131072
+        tune.heartbeat = min(self._heartbeat_wanted, tune.heartbeat or self._heartbeat_wanted)
+        super().accept_frame(tune, 0)
+
+    def command(self, frame: pamqp.base.Frame) -> asyncio.Future[None]:
+        if self._commands is None or self._commands.over:
+            channel_id = self._channel_id_store.acquire()
+            self._commands = CommandChannel(FrameWriter(self._transport, channel_id))
+            self._channels[channel_id] = self._commands
+        return self._commands.send(frame)
+
+    def publish(
+        self, message: bytes, *, exchange_name: str, routing_key: str, durable: bool = False
+    ) -> asyncio.Future[None]:
+        channel = cast(PublishChannel, self._get_exchange_channel(exchange_name))
+        if durable:
+            return channel.publish_durable(message, routing_key)
+        return channel.publish(message, routing_key)
+
+    def _get_exchange_channel(self, exchange_name: str) -> ExchangeChannel:
+        channel = self._exchange_channels.get(exchange_name)
+        if channel is None:
+            tune = cast(pamqp.commands.Connection.Tune, self._lifecycle[pamqp.commands.Connection.Tune])
+            channel_id = self._channel_id_store.acquire()
+            channel = PublishChannel(
+                exchange_name, frame_writer=FrameWriter(self._transport, channel_id), frame_max=tune.frame_max
+            )
+            self._channels[channel_id] = self._exchange_channels[exchange_name] = channel
+        return channel
+
+    def subscribe(
+        self, queue_name: str, *, prefetch: int, deliver: Callable[[bytes, Callable[[], None]], None]
+    ) -> Subscription:
+        channel_id = self._channel_id_store.acquire()
+
+        def on_closing() -> None:
+            self._closing_channels[channel_id] = None
+
+        subscription = Subscription(
+            FrameWriter(self._transport, channel_id, on_closing=on_closing), queue_name, prefetch, deliver
+        )
+        self._channels[channel_id] = subscription
+        return subscription
+
+
+class CommandChannel(Channel):
+    """One AMQP channel for all declarations and bindings, which RabbitMQ answers in order.
+
+    carehare takes a channel for each, of which there are 2,046: more at once break it, and opening them is
+    most of the work.
+    """
+
+    def __init__(self, frame_writer: FrameWriter) -> None:
+        self._frame_writer = frame_writer
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self.over = False
+        frame_writer.send_frame(pamqp.commands.Channel.Open())
+
+    def send(self, frame: pamqp.base.Frame) -> asyncio.Future[None]:
+        self._frame_writer.send_frame(frame)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        return future
+
+    def accept_frame(self, frame: Any) -> None:
+        if not isinstance(frame, pamqp.commands.Channel.OpenOk):
+            self._waiting.popleft().set_result(None)
+
+    def accept_channel_closed_by_server(self, frame: pamqp.commands.Channel.Close) -> None:
+        self._end(
+            carehare.ChannelClosedByServer(frame.reply_code or 0, frame.reply_text), carehare.ChannelClosed()
+        )
+
+    def accept_connection_closed(self, exc: carehare.ConnectionClosed) -> None:
+        self._end(exc, exc)
+
+    def _end(self, first: Exception, others: Exception) -> None:
+        self.over = True
+        for future in self._waiting:
+            future.set_exception(first)
+            first = others
+        self._waiting.clear()
+
+
+class PublishChannel(ExchangeChannel):
+    """carehare's publishing channel, which can also send what must not vanish for want of a queue."""
+
+    def __init__(self, exchange_name: str, *, frame_writer: FrameWriter, frame_max: int) -> None:
+        super().__init__(exchange_name, frame_writer=frame_writer, frame_max=frame_max)
+        self._returned: set[int] = set()
+
+    def publish_durable(self, message: bytes, routing_key: str) -> asyncio.Future[None]:
+        """Publish to be kept on disk; the future raises Unroutable if there is no such queue."""
+        tag = self._next_delivery_tag
+        self._next_delivery_tag += 1
+        # The message's id comes back with a returned message, which carries no delivery tag.
+        properties = pamqp.commands.Basic.Properties(delivery_mode=2, message_id=str(tag))
+        pieces = range(0, len(message), self._frame_max)
+        self._frame_writer.send_frames(
+            [
+                pamqp.commands.Basic.Publish(
+                    exchange=self.exchange_name, routing_key=routing_key, mandatory=True
+                ),
+                pamqp.header.ContentHeader(body_size=len(message), properties=properties),
+                *(pamqp.body.ContentBody(message[start : start + self._frame_max]) for start in pieces),
+            ]
+        )
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._delivering[tag] = done
+        return done
+
+    def accept_frame(self, frame: Any) -> None:
+        if isinstance(frame, pamqp.commands.Basic.Return | pamqp.body.ContentBody):
+            return  # of a returned message only the header matters
+        if isinstance(frame, pamqp.header.ContentHeader):
+            self._returned.add(int(cast(str, frame.properties.message_id)))
+        elif isinstance(frame, pamqp.commands.Basic.Ack):
+            # RabbitMQ returns a message before it confirms it.
+            for tag in self._find_delivery_tags(frame.delivery_tag, bool(frame.multiple)):
+                if tag in self._returned:
+                    self._returned.remove(tag)
+                    self._delivering.pop(tag).set_exception(Unroutable())
+                else:
+                    self._delivering.pop(tag).set_result(None)
+        else:
+            super().accept_frame(frame)
+
+
+class Subscription(ConsumeChannel):
+    """carehare's consumer, which calls back for each message and forgets acknowledgements that come too late.
+
+    `closed` ends with a result or an exception when no more messages will come.
+    """
+
+    def __init__(
+        self,
+        frame_writer: FrameWriter,
+        queue_name: str,
+        prefetch: int,
+        deliver: Callable[[bytes, Callable[[], None]], None],
+    ) -> None:
+        self._deliver = deliver
+        self._delivery: Any
+        super().__init__(frame_writer, queue_name=queue_name, prefetch_size=0, prefetch_count=prefetch)
+        _retrieve(self.closed)
+
+    def ack(self, delivery_tag: int) -> None:
+        # An ack on a channel that RabbitMQ has closed would make it close the connection.
+        if not self.closed.done():
+            super().ack(delivery_tag)
+
+    def _enqueue_delivery_if_complete(self) -> None:
+        delivery = self._delivery
+        assert delivery is not None and delivery.header is not None
+        if sum(len(piece.value) for piece in delivery.body) < (delivery.header.body_size or 0):
+            return
+        self._delivery = None
+        tag = delivery.deliver.delivery_tag
+        self._deliver(b"".join(piece.value for piece in delivery.body), lambda: self.ack(tag))
+
+
+def refuse_version(server_properties: dict[str, Any]) -> str | None:
+    """Why a broker that introduces itself so is refused, or None. Unknown products are let pass."""
+    if server_properties.get("product") != "RabbitMQ":
+        return None
+    version = str(server_properties.get("version", ""))
+    try:
+        major, minor = (int(part) for part in version.split(".")[:2])
+    except ValueError:
+        return None
+    if (major, minor) >= OLDEST_RABBITMQ:
+        return None
+    oldest = ".".join(map(str, OLDEST_RABBITMQ))
+    return f"it is RabbitMQ {version}, and the layer needs {oldest} or newer; upgrade RabbitMQ"
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Keep asyncio from reporting an exception that nobody was left to take."""
+    future.add_done_callback(lambda done: None if done.cancelled() else done.exception() and None)

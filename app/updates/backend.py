@@ -1,0 +1,42 @@
+"""Answers of this side of the split, and how they say which side they come from."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.conf import settings
+
+from .transport import Send
+
+Header = tuple[bytes, bytes]
+PLAIN: Final[Header] = (b"content-type", b"text/plain; charset=utf-8")
+NO_STORE: Final[Header] = (b"cache-control", b"no-store")
+
+
+def backend_headers() -> list[Header]:
+    """`X-Backend: asgi` where the setting EXPOSE_BACKEND asks for it (tests, debugging)."""
+    return [(b"x-backend", b"asgi")] if getattr(settings, "EXPOSE_BACKEND", False) else []
+
+
+async def respond(send: Send, status: int, body: bytes, *headers: Header) -> None:
+    """Send a whole response."""
+    length = (b"content-length", str(len(body)).encode())
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*(headers or (PLAIN,)), length, *backend_headers()],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+def saying_backend(send: Send) -> Send:
+    """A `send` that adds these headers to whatever an application answers with."""
+
+    async def wrapped(message: dict[str, Any]) -> None:
+        if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
+            message = {**message, "headers": [*message.get("headers", ()), *backend_headers()]}
+        await send(message)
+
+    return wrapped

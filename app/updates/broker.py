@@ -1,0 +1,185 @@
+"""A connection to RabbitMQ that publishes and does nothing else, every step of it bounded in time.
+
+It uses py-amqp, kombu's own transport, below kombu's retries: with the broker's name gone, a kombu connection
+blocks for 8 to 18 s whatever its time-outs (measured), because they bound neither the resolver nor the number
+of tries. Needs requirements-async.txt; only the sender's thread imports it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import amqp
+
+# Of each wait: for the resolver, for TCP, for a frame of the handshake, for room in the socket, for a
+# confirm.
+STEP_SECONDS: Final = 1.0
+# Of connecting altogether, however many addresses the name has.
+CONNECT_SECONDS: Final = 3.0
+# Offered to RabbitMQ, which takes the smaller of this and its own. tick() must be called three times as
+# often.
+HEARTBEAT_SECONDS: Final = 20
+
+
+class BrokerDown(Exception):
+    """The broker did not take the message. The text says how it failed; the connection is closed."""
+
+
+class Broker:
+    """A lazy connection to `amqp://user:password@host:port/vhost`. Not for use by two threads."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "amqp" or not parts.hostname:
+            raise ValueError("UPDATES_PUBLISHER_URL must be amqp://user:password@host:port/vhost")
+        self.host = parts.hostname
+        self.port = parts.port or 5672
+        self._login = {
+            "userid": unquote(parts.username or "guest"),
+            "password": unquote(parts.password or "guest"),
+            "virtual_host": unquote(parts.path[1:]) or "/",
+        }
+        self._resolver = _Resolver()
+        self._connection: Any = None
+        self._channel: Any = None
+        self._pid = 0
+
+    def publish(self, exchange: str, routing_key: str, body: bytes, properties: Mapping[str, Any]) -> bool:
+        """Publish and wait for the broker's confirm. Returns whether every queue that is bound has taken it.
+
+        It has not if there is no such exchange (of a channel layer: nobody listens), or if a queue was full
+        and rejected it. Raises BrokerDown. A connection that was open is tried anew once: it may have been
+        cut while nobody looked.
+        """
+        self._forget_the_parents()
+        for is_last in (self._connection is None, True):
+            try:
+                return self._publish(exchange, routing_key, body, properties)
+            except Exception as error:  # py-amqp raises whatever the broken socket makes of its state
+                self.close()
+                if is_last or isinstance(error, TimeoutError | amqp.AccessRefused):
+                    raise self._down(error) from error
+        raise AssertionError("the second try is the last")
+
+    def connect(self) -> None:
+        """Connect, unless connected already: so that the next message is fast. Raises BrokerDown."""
+        self._forget_the_parents()
+        if self._connection is None:
+            try:
+                self._connection = self._connect()
+            except Exception as error:
+                raise self._down(error) from error
+
+    def tick(self) -> None:
+        """Send a heartbeat if one is due and notice a connection that has ended. Cheap; never raises."""
+        self._forget_the_parents()
+        if self._connection is None:
+            return
+        try:
+            with contextlib.suppress(TimeoutError):  # nothing came
+                self._connection.drain_events(timeout=0)
+            self._connection.heartbeat_tick(rate=2)
+        except Exception:
+            self.close()
+
+    def close(self) -> None:
+        """Drop the connection without a good-bye, which would wait for a broker that may be stalled."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            with contextlib.suppress(Exception):  # it is gone, in whatever way
+                connection.collect()
+
+    def _down(self, error: Exception) -> BrokerDown:
+        return BrokerDown(f"{self.host}:{self.port}: {type(error).__name__}: {error}")
+
+    def _publish(self, exchange: str, routing_key: str, body: bytes, properties: Mapping[str, Any]) -> bool:
+        if self._connection is None:
+            self._connection = self._connect()
+        if self._channel is None:
+            self._channel = self._connection.channel()
+        try:
+            self._channel.basic_publish_confirm(
+                amqp.Message(body, **properties), exchange, routing_key, confirm_timeout=STEP_SECONDS
+            )
+        except amqp.NotFound:  # closes the channel, not the connection
+            self._channel = None
+            return False
+        except amqp.exceptions.MessageNacked:
+            return False
+        return True
+
+    def _connect(self) -> Any:
+        deadline = time.monotonic() + CONNECT_SECONDS
+        failure: Exception = TimeoutError("no address answered")
+        for address in self._resolver.resolve(self.host, self.port, STEP_SECONDS):
+            if time.monotonic() > deadline:
+                break
+            connection = amqp.Connection(
+                f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}",
+                **self._login,
+                heartbeat=HEARTBEAT_SECONDS,
+                connect_timeout=STEP_SECONDS,
+                read_timeout=STEP_SECONDS,
+                write_timeout=STEP_SECONDS,
+                client_properties={
+                    "connection_name": f"updates publisher {socket.gethostname()} {os.getpid()}"
+                },
+            )
+            try:
+                connection.connect()
+            except OSError as error:
+                failure = error
+                continue
+            except amqp.AMQPError:
+                connection.collect()
+                raise
+            # From here on every read and write, py-amqp's unbounded ones too.
+            connection.sock.settimeout(STEP_SECONDS)
+            self._pid = os.getpid()
+            return connection
+        raise failure
+
+    def _forget_the_parents(self) -> None:
+        """After a fork, close our copy of the parent's socket without shutting its connection down."""
+        if self._connection is not None and self._pid != os.getpid():
+            self._connection.sock.close()
+            self._connection = self._channel = None
+            self._resolver = _Resolver()
+
+
+class _Resolver:
+    """getaddrinfo with the time-out that it lacks: in a thread, of which at most one is left behind."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def resolve(self, host: str, port: int, timeout: float) -> list[str]:
+        """The addresses of the host. Raises OSError, TimeoutError among them."""
+        if self._thread is not None and self._thread.is_alive():
+            raise TimeoutError(f"the resolver still has no answer for {host}")
+        answers: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
+
+        def look_up() -> None:
+            try:
+                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                answers.put(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
+            except OSError as error:
+                answers.put(error)
+
+        self._thread = threading.Thread(target=look_up, name="updates resolver", daemon=True)
+        self._thread.start()
+        try:
+            answer = answers.get(timeout=timeout)
+        except queue.Empty:
+            raise TimeoutError(f"the resolver has no answer for {host} within {timeout:g} s") from None
+        if isinstance(answer, OSError):
+            raise answer
+        return answer

@@ -1,0 +1,73 @@
+"""System checks: what this app needs of a site's settings, said before it goes wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import connections, router
+from django.utils.module_loading import import_string
+
+from . import conf
+from .models import Update
+
+
+@register("updates")
+def check_database(**kwargs: Any) -> list[CheckMessage]:
+    """Offsets need PostgreSQL's deferred triggers, or SQLite's single writer."""
+    connection = connections[router.db_for_write(Update)]
+    if connection.vendor not in ("postgresql", "sqlite"):
+        return [
+            Error(
+                f"updates can't be kept in {connection.vendor}; use PostgreSQL or SQLite.", id="updates.E001"
+            )
+        ]
+    if (
+        connection.vendor == "sqlite"
+        and connection.settings_dict["OPTIONS"].get("transaction_mode") != "IMMEDIATE"
+    ):
+        return [
+            Warning(
+                "transactions that read before they publish can fail: 'database is locked'.",
+                hint="In OPTIONS of DATABASES, set transaction_mode to IMMEDIATE, and WAL by init_command.",
+                id="updates.W001",
+            )
+        ]
+    return []
+
+
+@register("updates")
+def check_publisher(**kwargs: Any) -> list[CheckMessage]:
+    """Wake-ups need a broker's URL and the packages of requirements-async.txt."""
+    url = conf.publisher_url()
+    if not url:
+        return []
+    if urlsplit(url).scheme != "amqp" or not urlsplit(url).hostname:
+        return [
+            Error("UPDATES_PUBLISHER_URL must be amqp://user:password@host:port/vhost.", id="updates.E002")
+        ]
+    missing = [name for name in ("amqp", "msgpack") if importlib.util.find_spec(name) is None]
+    if missing:
+        return [
+            Warning(
+                f"UPDATES_PUBLISHER_URL is set, but {' and '.join(missing)} can't be imported:"
+                " no wake-ups are sent.",
+                hint="Install kombu and msgpack, or leave the setting empty.",
+                id="updates.W002",
+            )
+        ]
+    return []
+
+
+@register("updates")
+def check_rights(**kwargs: Any) -> list[CheckMessage]:
+    """The function that decides who may read what must be there."""
+    try:
+        rule = import_string(conf.may_read())
+    except ImportError as error:
+        return [Error(f"UPDATES_MAY_READ: {error}", id="updates.E003")]
+    if not callable(rule):
+        return [Error(f"UPDATES_MAY_READ: {conf.may_read()} is not a function.", id="updates.E003")]
+    return []

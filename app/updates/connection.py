@@ -1,0 +1,336 @@
+"""What a WebSocket and an event stream have in common: admission, hello, catching up, pings, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable, Mapping
+
+from . import closes, identity, limits
+from .counters import count
+from .database_thread import DatabaseUnavailable
+from .follow import Subscription
+from .frames import Frame, UpdateFrame, hello
+from .history import Reading
+from .hub import Hub
+from .identity import Admission, Person
+from .origin import Scope
+from .positions import MalformedQuery, Position, parse_since, parse_streams
+
+logger = logging.getLogger(__name__)
+
+PACE_STEP_SECONDS = 0.01
+
+
+class Closed(Exception):
+    """The connection has to be closed with this code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Connection:
+    """One client of the hub. Subclasses know the wire."""
+
+    __slots__ = (
+        "_backlog",
+        "_catching_up",
+        "_opening",
+        "_patience",
+        "_pinging",
+        "closed_with",
+        "hub",
+        "last_frame_at",
+        "person",
+        "subscriptions",
+    )
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.person: Person | None = None
+        self.subscriptions: dict[str, Subscription] = {}  # by stream
+        self.closed_with: int | None = None
+        self.last_frame_at = hub.loop.time()
+        self._opening: asyncio.Task[None] | None = None
+        self._backlog: dict[
+            Subscription, list[UpdateFrame]
+        ] = {}  # those who lack something, and what was read of it
+        self._catching_up: asyncio.Task[None] | None = None  # the one task that works on the backlog
+        self._patience = float("inf")  # seconds that may yet be waited for the client to come up again
+        self._pinging: asyncio.TimerHandle | None = None
+
+    # For subclasses to say
+
+    def unsent(self) -> int:
+        """Bytes on their way to the client."""
+        raise NotImplementedError
+
+    def write_hello(self, frame: Frame) -> None:
+        """Write the first frame, to clients that know it."""
+        raise NotImplementedError
+
+    def write_frame(self, subscription: Subscription, frame: UpdateFrame) -> None:
+        """Write an update, which the subscription has just been moved to."""
+        raise NotImplementedError
+
+    def write_ping(self) -> None:
+        """Write a ping, to clients that know it."""
+        raise NotImplementedError
+
+    def write_close(self, code: int) -> None:
+        """Write the last frame."""
+        raise NotImplementedError
+
+    def since(self, scope: Scope) -> dict[str, Position]:
+        """The positions that the client gave. Raises MalformedQuery."""
+        return parse_since(scope["query_string"])
+
+    # The life of a connection
+
+    def open(self, scope: Scope) -> None:
+        """Begin: find out who it is, say hello, replay, go live; or close. Returns at once."""
+        self.hub.connections.add(self)
+        self._opening = asyncio.ensure_future(self._open(scope))
+
+    def close(self, code: int) -> None:
+        """End the connection from this side. The code is what the client is told."""
+        if self.closed_with is None:
+            self.closed_with = code
+            count("closes", code=code)
+            self.write_close(code)
+            self.leave()
+
+    def restart(self) -> None:
+        """Tell the client that the server restarts."""
+        self.close(closes.RESTART)
+
+    def leave(self) -> None:
+        """Forget the connection: nothing is written to it any more."""
+        if self.closed_with is None:
+            self.closed_with = 1006
+        for subscription in self.subscriptions.values():
+            self.hub.unsubscribe(subscription)
+        self.subscriptions = {}
+        self.hub.leave(self, self.person)
+        self.person = None
+        if self._pinging is not None:
+            self._pinging.cancel()
+        for task in (self._opening, self._catching_up):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+
+    def deny(self, names: Iterable[str]) -> None:
+        """End the subscriptions to streams that the client may no longer read."""
+        for name in names:
+            subscription = self.subscriptions.pop(name, None)
+            if subscription is not None:
+                count("subscriptions_ended")
+                self.hub.unsubscribe(subscription)
+        if not self.subscriptions:
+            self.close(closes.NOTHING_ALLOWED)
+
+    # Updates
+
+    def write_update(self, subscription: Subscription, frame: UpdateFrame, now: float) -> None:
+        """Write the next update of a stream. A client that doesn't take what it is sent falls behind."""
+        subscription.offset = frame.offset
+        subscription.tag = frame.tag
+        self.last_frame_at = now
+        self.write_frame(subscription, frame)
+        if self.unsent() > limits.UNSENT_BYTES:
+            for followed in self.subscriptions.values():
+                if followed.live:
+                    self.fall_behind(followed)
+
+    def fall_behind(self, subscription: Subscription) -> None:
+        """Let a subscription catch up at the client's pace, from what all share: it has no queue."""
+        count("fallen_behind")
+        subscription.live = False
+        self._backlog[subscription] = []
+        if self._catching_up is None:
+            self._catching_up = asyncio.ensure_future(self._guard(self._come_up()))
+
+    # Opening
+
+    async def _open(self, scope: Scope) -> None:
+        await self._guard(self._greet(scope))
+
+    async def _guard(self, work: Awaitable[None]) -> None:
+        """Turn whatever goes wrong into a close."""
+        try:
+            await work
+        except Closed as closed:
+            self.close(closed.code)
+        except DatabaseUnavailable:
+            self.close(closes.TRY_LATER)
+        except Exception:
+            logger.exception("a connection failed and is closed with 1011")
+            self.close(closes.INTERNAL_ERROR)
+
+    async def _greet(self, scope: Scope) -> None:
+        if self.hub.draining:
+            raise Closed(closes.RESTART)
+        try:
+            wanted, since = parse_streams(scope["query_string"]), self.since(scope)
+        except MalformedQuery as malformed:
+            logger.info("a malformed query is refused with 4000: %s", malformed.detail)
+            raise Closed(closes.BAD_REQUEST) from None
+        key = identity.session_key(scope)
+        if key is None:
+            raise Closed(closes.NOT_SIGNED_IN)
+        self._catching_up = asyncio.current_task()
+        try:
+            async with asyncio.timeout(limits.HELLO_SECONDS):
+                admission = await self._knock(key, wanted, since)
+                self._enter(admission)
+                told, backlog = await self._subscribe(admission, since)
+        except TimeoutError:
+            raise Closed(closes.TRY_LATER) from None
+        self.write_hello(
+            hello(told, ping=limits.PING_SECONDS, retry=limits.retry_milliseconds(len(self.hub.connections)))
+        )
+        self._keep_alive()
+        self._backlog.update(backlog)
+        await self._catch_up_all()
+
+    async def _knock(self, key: str, wanted: list[str] | None, since: Mapping[str, Position]) -> Admission:
+        """Ask the database who this is, and for what the hub doesn't know."""
+        heads = {name: stream.head for name, stream in self.hub.streams.items()}
+        admission = await self.hub.door.run(
+            identity.admit,
+            key,
+            wanted,
+            since,
+            self.hub.knows,
+            limits.REPLAY_UPDATES,
+            within=limits.HELLO_SECONDS,
+        )
+        if admission.reading is not None:
+            self.hub.learn(admission.reading, heads)
+        return admission
+
+    def _enter(self, admission: Admission) -> None:
+        """Raises Closed if this person may not come in."""
+        if admission.person is None:
+            raise Closed(closes.NOT_SIGNED_IN)
+        if not admission.allowed:
+            raise Closed(closes.NOTHING_ALLOWED)
+        if self.hub.is_full(admission.person):
+            raise Closed(closes.TOO_MANY)
+        self.person = admission.person
+        self.hub.enter(self, admission.person)
+
+    async def _subscribe(
+        self, admission: Admission, since: Mapping[str, Position]
+    ) -> tuple[dict[str, dict[str, object]], list[tuple[Subscription, list[UpdateFrame]]]]:
+        """Enter all allowed streams.
+
+        Returns what hello says of each, and what was read of each to be replayed.
+        """
+        told: dict[str, dict[str, object]] = {name: {"denied": True} for name in admission.streams}
+        backlog = []
+        reading = admission.reading
+        left = [name for name in admission.streams if name in admission.allowed]
+        while left:
+            unknown = []
+            for name in left:
+                given = since.get(name)
+                if reading is not None and name in reading.states:
+                    stream = self.hub.follow(name, reading.states[name])
+                    head = reading.states[name].head
+                    recovered = reading.recovered[name] if given is not None else None
+                elif self.hub.knows(name, given):
+                    stream = self.hub.streams[name]
+                    head = stream.head
+                    recovered = True if given is not None else None
+                else:
+                    unknown.append(name)
+                    continue
+                position = given if given is not None and recovered else head
+                frames = _frames(reading, name)
+                stream.prepend(position, frames)
+                subscription = self.subscriptions[name] = self.hub.subscribe(self, stream, position)
+                backlog.append((subscription, frames))
+                told[name] = (
+                    {"head": str(head)} if recovered is None else {"head": str(head), "recovered": recovered}
+                )
+                if recovered is not None:
+                    count("resumes", recovered=recovered)
+            left = unknown
+            if left:  # what the hub knew a moment ago, it no longer does
+                reading = await self.hub.read({name: since.get(name) for name in left})
+        return told, backlog
+
+    async def _come_up(self) -> None:
+        """Catch up after having fallen behind."""
+        self._patience = limits.BEHIND_SECONDS
+        await self._catch_up_all()
+
+    async def _catch_up_all(self) -> None:
+        while self._backlog:
+            subscription = next(iter(self._backlog))
+            await self._catch_up(subscription, self._backlog.pop(subscription))
+        self._catching_up = None
+
+    async def _catch_up(self, subscription: Subscription, frames: list[UpdateFrame]) -> None:
+        """Write what a subscription lacks until the hub can go on with it."""
+        for frame in frames:
+            await self._replay(subscription, frame)
+        while self._holds(subscription):
+            await self._pace()
+            if self.hub.go_live(subscription):
+                break
+            stream = subscription.stream
+            missed = stream.after(subscription.offset)
+            if missed is None:
+                try:
+                    reading = await self.hub.read({stream.name: subscription.position})
+                except DatabaseUnavailable:  # who has come in may stay
+                    await asyncio.sleep(limits.POLL_SECONDS)
+                    continue
+                if not reading.recovered[stream.name]:
+                    raise Closed(closes.PAST_CHANGED)
+                missed = _frames(reading, stream.name)
+            for frame in missed:
+                await self._replay(subscription, frame)
+
+    async def _replay(self, subscription: Subscription, frame: UpdateFrame) -> None:
+        """Write one missed update."""
+        await self._pace()
+        if self._holds(subscription) and frame.offset == subscription.offset + 1:
+            self.write_update(subscription, frame, self.hub.loop.time())
+            count("updates_replayed")
+
+    async def _pace(self) -> None:
+        """Wait until the client has taken most of what was sent. Raises Closed if that takes too long."""
+        unsent = self.unsent()
+        taken_at = self.hub.loop.time()
+        while unsent > limits.PACE_BYTES:
+            await asyncio.sleep(PACE_STEP_SECONDS)
+            before, unsent = unsent, self.unsent()
+            now = self.hub.loop.time()
+            self._patience -= PACE_STEP_SECONDS
+            if unsent < before:
+                taken_at = now
+            if now - taken_at > limits.STUCK_SECONDS or self._patience < 0:
+                raise Closed(closes.TOO_SLOW)
+
+    def _holds(self, subscription: Subscription) -> bool:
+        """Whether the connection is still subscribed."""
+        return self.subscriptions.get(subscription.stream.name) is subscription
+
+    def _keep_alive(self) -> None:
+        """Send a ping when there was no frame for a while; look again when that could next be so."""
+        now = self.hub.loop.time()
+        if now - self.last_frame_at >= limits.PING_SECONDS:
+            self.write_ping()
+            self.last_frame_at = now
+        if self.closed_with is None:
+            self._pinging = self.hub.loop.call_at(self.last_frame_at + limits.PING_SECONDS, self._keep_alive)
+
+
+def _frames(reading: Reading | None, name: str) -> list[UpdateFrame]:
+    if reading is None:
+        return []
+    return [UpdateFrame.of(update) for update in reading.updates if update.stream == name]

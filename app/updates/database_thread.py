@@ -1,0 +1,171 @@
+"""Database calls for an event loop that must not wait for them: one thread, one connection, every wait
+bounded here.
+
+A paused server honours no `statement_timeout`, and a client that waits for it waits for ever. So a call
+that takes longer than `stall` seconds is given up: its socket is shut down, which ends the thread that sits
+on it, and a new thread with a connection of its own takes the next call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from . import limits
+from .counters import count
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+CONNECT_SECONDS = 2
+
+
+class DatabaseUnavailable(Exception):
+    """The database did not answer in time, or refused. Nothing is known about what was asked."""
+
+
+class DatabaseThread:
+    """Runs functions that use Django's database, one at a time, in a thread that is replaced when stuck."""
+
+    def __init__(self, name: str, *, stall: float = limits.STALL_SECONDS) -> None:
+        self.name = name
+        self._stall = stall
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._worker: _Worker | None = None
+        self._watch: asyncio.TimerHandle | None = None
+
+    async def run(self, function: Callable[..., Result], *arguments: Any, within: float) -> Result:
+        """Call the function in the thread and return what it returns, or raise what it raises.
+
+        Raises DatabaseUnavailable if the database refuses, stalls, or there is no result `within` so many
+        seconds.
+        """
+        loop = asyncio.get_running_loop()
+        job = _Job(function, arguments, loop)
+        if self._worker is None:
+            self._worker = _Worker(self.name, self._jobs)
+            self._worker.start()
+        self._jobs.put(job)
+        self._keep_watch(loop)
+        try:
+            async with asyncio.timeout(within):
+                return await job.future
+        except TimeoutError:
+            raise DatabaseUnavailable(f"no answer within {within:g} s") from None
+        except (OperationalError, InterfaceError) as error:
+            raise DatabaseUnavailable(str(error).strip()) from error
+
+    def stop(self) -> None:
+        """Let the thread end and close its connection, after what it has in hand."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._jobs.put(None)
+
+    def _keep_watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._watch is None:
+            self._watch = loop.call_later(self._stall / 4, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give the thread up if it is stuck; look again as long as it has work."""
+        self._watch = None
+        worker = self._worker
+        if worker is None:
+            return
+        job, since = worker.job, worker.since
+        if job is not None and time.monotonic() - since > self._stall:
+            count("database_stalls")
+            logger.warning("%s: the database did not answer for %g s; starting over", self.name, self._stall)
+            worker.abandon()
+            job.fail(DatabaseUnavailable(f"no answer for {self._stall:g} s"))
+            self._worker = _Worker(self.name, self._jobs)
+            self._worker.start()
+        if job is not None or not self._jobs.empty():
+            self._keep_watch(loop)
+
+
+class _Job:
+    __slots__ = ("arguments", "function", "future", "loop")
+
+    def __init__(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+
+    def succeed(self, result: object) -> None:
+        if not self.future.done():
+            self.future.set_result(result)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class _Worker(threading.Thread):
+    def __init__(self, name: str, jobs: queue.SimpleQueue[_Job | None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self.job: _Job | None = None
+        self.since = 0.0  # when the job was begun
+        self._jobs = jobs
+        self._wrapper: BaseDatabaseWrapper | None = None
+        self._abandoned = False
+
+    def run(self) -> None:
+        self._wrapper = wrapper = connections[DEFAULT_DB_ALIAS]
+        _bound(wrapper)
+        while not self._abandoned and (job := self._jobs.get()) is not None:
+            if job.future.done():  # who asked has stopped waiting
+                continue
+            self.since = time.monotonic()
+            self.job = job
+            self._do(job, wrapper)
+            self.job = None
+        with contextlib.suppress(Exception):
+            wrapper.close()
+
+    def abandon(self) -> None:
+        """Wake the thread out of whatever it waits for and let it end. From another thread."""
+        self._abandoned = True
+        raw: Any = getattr(self._wrapper, "connection", None)
+        with contextlib.suppress(Exception):
+            if hasattr(raw, "interrupt"):
+                raw.interrupt()
+            elif raw is not None:
+                with socket.socket(fileno=os.dup(raw.fileno())) as held:
+                    held.shutdown(socket.SHUT_RDWR)
+
+    def _do(self, job: _Job, wrapper: BaseDatabaseWrapper) -> None:
+        done: Callable[[], None]
+        try:
+            result = job.function(*job.arguments)
+        except BaseException as error:
+            if isinstance(error, (OperationalError, InterfaceError)) or wrapper.in_atomic_block:
+                with contextlib.suppress(Exception):
+                    wrapper.close()
+            failure = error
+            done = lambda: job.fail(failure)  # noqa: E731
+        else:
+            done = lambda: job.succeed(result)  # noqa: E731
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            job.loop.call_soon_threadsafe(done)
+
+
+def _bound(wrapper: BaseDatabaseWrapper) -> None:
+    """Connecting can't be woken from outside: the driver bounds it. A pool's connections aren't ours."""
+    if wrapper.vendor == "postgresql":
+        options = {**wrapper.settings_dict["OPTIONS"], "connect_timeout": CONNECT_SECONDS}
+        options.pop("pool", None)
+        wrapper.settings_dict = {**wrapper.settings_dict, "OPTIONS": options, "CONN_MAX_AGE": None}

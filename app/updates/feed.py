@@ -1,0 +1,161 @@
+"""What the hub learns from the database: a poll every second, and a reading wherever something is missing.
+
+It has a thread and a connection of its own, so that neither handshakes nor a stalled server delay more than
+they must.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.db import connection as database
+
+from . import history, limits
+from .counters import count
+from .database_thread import DatabaseThread, DatabaseUnavailable
+from .frames import UpdateFrame
+
+if TYPE_CHECKING:
+    from .history import Cursor, Polled, StreamState
+    from .hub import Hub
+    from .positions import Position
+
+logger = logging.getLogger(__name__)
+
+
+class Feed:
+    """Gives the hub every committed update that it doesn't have, and tells it of pasts that changed."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.polled_at = 0.0  # loop time of the last poll that worked; 0: none yet
+        self.latency = 0.0  # what it took, in seconds
+        self.failures = 0  # of polls, in a row
+        self.has_polled = asyncio.Event()  # or tried to
+        self._hub = hub
+        self._thread = DatabaseThread("sluice-hub")
+        self._cursor: Cursor | None = None
+        self._through: object = None  # the driver's connection to which the cursor belongs
+        self._compared_at = 0.0
+        self._compare_until = 0.0
+        self._gaps: set[str] = set()
+        self._gap = asyncio.Event()
+
+    def fill(self, name: str) -> None:
+        """Read what a stream lacks, soon."""
+        self._gaps.add(name)
+        self._gap.set()
+
+    def stop(self) -> None:
+        """Close the connection to the database. The tasks are the hub's to end."""
+        self._thread.stop()
+
+    async def poll_forever(self) -> None:
+        """Ask every second for what committed since."""
+        loop = self._hub.loop
+        while True:
+            began = loop.time()
+            try:
+                await self._poll(began)
+            except DatabaseUnavailable as error:
+                self._cursor = self._through = None
+                self._failed(error)
+            else:
+                self._worked(began)
+            self.has_polled.set()
+            await asyncio.sleep(max(0.0, began + limits.POLL_SECONDS - loop.time()))
+
+    async def fill_forever(self) -> None:
+        """Read what streams lack, whenever some do."""
+        while True:
+            await self._gap.wait()
+            await asyncio.sleep(limits.REORDER_SECONDS)  # two wake-ups that overtook each other need no query
+            self._gap.clear()
+            names, self._gaps = self._gaps, set()
+            streams = self._hub.streams
+            wanted = {name: streams[name].head for name in names if name in streams}
+            try:
+                more = await self._fill(wanted) if wanted else False
+            except DatabaseUnavailable:
+                more = True
+                await asyncio.sleep(limits.POLL_SECONDS)
+            if more:
+                self._gaps |= wanted.keys()
+                self._gap.set()
+
+    async def _poll(self, now: float) -> None:
+        heads = {name: stream.head for name, stream in self._hub.streams.items()}
+        compare = now - self._compared_at > limits.COMPARE_SECONDS or now < self._compare_until
+        polled, states, through = await self._thread.run(
+            partial(_poll, self._cursor, self._through, heads, compare), within=2 * limits.STALL_SECONDS
+        )
+        if self._through is not through:
+            # What committed before this cursor is found by comparing heads; also those of streams that
+            # somebody at the door is just reading, and that are followed a moment later.
+            self._compare_until = now + 2 * limits.HELLO_SECONDS
+        self._cursor, self._through = polled.cursor, through
+        for name in polled.rewound:
+            self._hub.past_changed(name)
+        for update in polled.updates:
+            self._hub.take(UpdateFrame.of(update))
+        if states is not None:
+            self._compared_at = now
+            self._compare(heads, states)
+
+    def _compare(self, before: dict[str, Position], states: dict[str, StreamState]) -> None:
+        for name, state in states.items():
+            if has_changed(before[name], state.head):
+                self._hub.past_changed(name)
+                continue
+            stream = self._hub.streams.get(name)
+            if stream is not None and state.head.offset > stream.head.offset:
+                self.fill(name)
+
+    async def _fill(self, wanted: dict[str, Position]) -> bool:
+        """Returns whether there is more to be read."""
+        count("refills")
+        reading = await self._thread.run(
+            history.read, wanted, limits.REFILL_UPDATES, within=2 * limits.STALL_SECONDS
+        )
+        for name, recovered in reading.recovered.items():
+            if not recovered:  # changed, or trimmed beyond where the hub is: either way clients must ask anew
+                self._hub.past_changed(name)
+        for update in reading.updates:
+            self._hub.take(UpdateFrame.of(update))
+        for name in wanted:
+            if (stream := self._hub.streams.get(name)) is not None:
+                stream.drop_stale()
+        return reading.more
+
+    def _failed(self, error: DatabaseUnavailable) -> None:
+        count("polls_failed")
+        self.failures += 1
+        if self.failures == 1:
+            logger.warning("the database can't be polled: %s", error)
+
+    def _worked(self, began: float) -> None:
+        if self.failures:
+            logger.info("the database can be polled again")
+        self.failures = 0
+        self.polled_at = self._hub.loop.time()
+        self.latency = self.polled_at - began
+
+
+def has_changed(before: Position, now: Position) -> bool:
+    """Whether a head went back, or is another update than it was."""
+    return now.offset < before.offset or (now.offset == before.offset and now.tag != before.tag)
+
+
+def _poll(
+    cursor: Cursor | None, through: object, heads: dict[str, Position], compare: bool
+) -> tuple[Polled, dict[str, StreamState] | None, object]:
+    """In the thread: what committed since the cursor, and the heads where the cursor is not enough."""
+    database.ensure_connection()
+    current = database.connection
+    if current is not through:
+        cursor = None
+    polled = history.poll(cursor)
+    must_compare = compare or cursor is None or not polled.complete
+    return polled, history.heads(heads) if must_compare and heads else None, current

@@ -1,0 +1,102 @@
+"""One stream as the hub follows it: head, latest updates, subscriptions. No input or output here."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from . import limits
+from .frames import UpdateFrame
+from .positions import Position
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+# What a frame costs besides its text, roughly: the objects around it and its encoded copy.
+_OVERHEAD: Final = 300
+
+
+class Subscription:
+    """A connection's place in a stream: the offset and tag of the last update that was written to it."""
+
+    __slots__ = ("connection", "live", "offset", "stream", "tag")
+
+    def __init__(self, connection: Connection, stream: FollowedStream, position: Position) -> None:
+        self.connection = connection
+        self.stream = stream
+        self.offset = position.offset
+        self.tag = position.tag
+        self.live = False  # False: the connection catches up by itself
+
+    @property
+    def position(self) -> Position:
+        return Position(self.offset, self.tag)
+
+
+class FollowedStream:
+    """The head of a stream and a window of the updates before it, gap-free and in order."""
+
+    __slots__ = ("base", "early", "head", "idle_since", "name", "size", "subscriptions", "window")
+
+    def __init__(self, name: str, head: Position) -> None:
+        self.name = name
+        self.head = head
+        self.base = head  # just before the first frame of the window
+        self.window: deque[UpdateFrame] = deque()
+        self.size = 0  # of the window, in bytes, roughly
+        self.early: dict[int, UpdateFrame] = {}  # beyond a gap, by offset
+        self.subscriptions: dict[Subscription, None] = {}
+        self.idle_since: float | None = None
+
+    def append(self, frame: UpdateFrame) -> None:
+        """Take the update after the head."""
+        self.head = frame.position
+        self.window.append(frame)
+        self.size += _cost(frame)
+        while self.size > limits.WINDOW_BYTES and len(self.window) > 1:
+            self.forget()
+
+    def prepend(self, base: Position, frames: list[UpdateFrame]) -> None:
+        """Take what was read from before the window, if it reaches to it and there is room."""
+        earlier = [frame for frame in frames if frame.offset <= self.base.offset]
+        if base.offset >= self.base.offset or not earlier or earlier[-1].position != self.base:
+            return
+        size = sum(map(_cost, earlier))
+        if self.size + size <= limits.WINDOW_BYTES:
+            self.window.extendleft(reversed(earlier))
+            self.size += size
+            self.base = base
+
+    def forget(self) -> None:
+        """Drop the earliest update of the window."""
+        frame = self.window.popleft()
+        self.size -= _cost(frame)
+        self.base = frame.position
+
+    def drop_stale(self) -> None:
+        """Drop the early updates that the head has passed meanwhile."""
+        self.early = {offset: frame for offset, frame in self.early.items() if offset > self.head.offset}
+
+    def after(self, offset: int) -> list[UpdateFrame] | None:
+        """The updates after an offset, from memory; None if memory doesn't go back so far."""
+        if offset < self.base.offset:
+            return None
+        return list(islice(self.window, offset - self.base.offset, None))
+
+    def tag_at(self, offset: int) -> str | None:
+        """The tag of an update up to the head; None if memory doesn't go back so far."""
+        if offset == self.head.offset:
+            return self.head.tag
+        if offset == self.base.offset:
+            return self.base.tag
+        place = offset - self.base.offset - 1
+        return self.window[place].tag if 0 <= place < len(self.window) else None
+
+    def knows(self, position: Position | None) -> bool:
+        """Whether memory alone can say that a position is recoverable. Without one, the head is enough."""
+        return position is None or self.tag_at(position.offset) == position.tag
+
+
+def _cost(frame: UpdateFrame) -> int:
+    return _OVERHEAD + 2 * len(frame.text)

@@ -1,0 +1,93 @@
+"""Frames of the wire, each encoded once however many connections it goes to."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from .positions import Position
+
+if TYPE_CHECKING:
+    from .history import Update
+
+
+class Frame:
+    """One frame: its JSON text, and what goes over a WebSocket or an event stream for it."""
+
+    __slots__ = ("_event", "_message", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._message: bytes | None = None
+        self._event: bytes | None = None
+
+    @property
+    def message(self) -> bytes:
+        """The bytes of a whole, unmasked WebSocket text frame."""
+        if self._message is None:
+            self._message = _websocket_frame(self.text.encode())
+        return self._message
+
+    @property
+    def event(self) -> bytes:
+        """The bytes of a server-sent event, without an id."""
+        if self._event is None:
+            self._event = b"data: " + self.text.encode() + b"\n\n"
+        return self._event
+
+
+class UpdateFrame(Frame):
+    """The frame of one update of a stream."""
+
+    __slots__ = ("offset", "stream", "tag")
+
+    def __init__(self, stream: str, offset: int, tag: str, text: str) -> None:
+        super().__init__(text)
+        self.stream = stream
+        self.offset = offset
+        self.tag = tag
+
+    @classmethod
+    def of(cls, update: Update) -> UpdateFrame:
+        """The frame of an update as history gives it."""
+        return cls(update.stream, update.position.offset, update.position.tag, update.frame)
+
+    @property
+    def position(self) -> Position:
+        """Just after this update."""
+        return Position(self.offset, self.tag)
+
+
+PING: Final = Frame('{"event": "ping"}')
+PONG: Final = Frame('{"event": "pong"}')
+
+
+def hello(streams: Mapping[str, Mapping[str, object]], *, ping: int, retry: int) -> Frame:
+    """The first frame. `ping` in seconds, `retry` in milliseconds."""
+    return _frame("hello", {"streams": streams, "ping": ping, "retry": retry})
+
+
+def error(code: str, detail: str) -> Frame:
+    """The answer to a frame that no correct client sends."""
+    return _frame("error", {"code": code, "detail": detail})
+
+
+def close_event(code: int) -> bytes:
+    """What a server-sent event stream ends with, in place of a close frame."""
+    return b'event: close\ndata: {"code": %d}\n\n' % code
+
+
+def _frame(event: str, payload: Mapping[str, Any]) -> Frame:
+    return Frame(json.dumps({"event": event, "payload": payload}, ensure_ascii=False))
+
+
+def _websocket_frame(payload: bytes) -> bytes:
+    """RFC 6455, 5.2: FIN and opcode 1, then the length in as few bytes as will hold it."""
+    length = len(payload)
+    if length < 126:
+        return struct.pack("!BB", 0x81, length) + payload
+    if length < 1 << 16:
+        return struct.pack("!BBH", 0x81, 126, length) + payload
+    return struct.pack("!BBQ", 0x81, 127, length) + payload

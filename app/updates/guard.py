@@ -1,0 +1,98 @@
+"""In front of ordinary Channels consumers: the page's origin, and who is signed in, by one bounded query.
+
+Their connections are the hub's guests: it ends them like its own when the session ends or the server
+restarts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from . import closes, identity, limits, origin
+from .counters import count
+from .database_thread import DatabaseUnavailable
+from .hub import Hub, get_hub
+from .identity import Person
+from .origin import Scope
+from .transport import Send, SocketTransport, socket_transport
+from .websocket import Receive
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def guarded(application: Application) -> Application:
+    """Let only the site's own pages, and people who are signed in, reach the application.
+
+    It finds the user in its scope. Others are refused with 403 (a foreign Origin), or accepted and closed
+    with a code of PROTOCOL's table: 4001, 4013, 1012 or 1013.
+    """
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        connect = await receive()
+        if not origin.may_connect(scope):
+            count("origins_refused")
+            await send({"type": "websocket.close"})
+            return
+        hub = get_hub()
+        found, code = await _admit(hub, scope)
+        transport = socket_transport(scope, send)
+        if found is None:
+            await send({"type": "websocket.accept"})
+            transport.close(code)
+            return
+        person, user = found
+        first = [connect]
+
+        async def receive_all() -> dict[str, Any]:
+            return first.pop() if first else await receive()
+
+        guest = Guest(person, transport)
+        hub.enter(guest, person)
+        try:
+            await application({**scope, "user": user}, receive_all, send)
+        finally:
+            hub.leave(guest, person)
+
+    return serve
+
+
+class Guest:
+    """A connection that is served by somebody else. The hub only ends it."""
+
+    __slots__ = ("_transport", "person", "subscriptions")
+
+    def __init__(self, person: Person, transport: SocketTransport) -> None:
+        self.person = person
+        self.subscriptions: dict[str, Any] = {}
+        self._transport = transport
+
+    def close(self, code: int) -> None:
+        """Tell the client to go; the application sees its disconnect."""
+        count("closes", code=code)
+        self._transport.close(code)
+
+    def restart(self) -> None:
+        """Tell the client that the server restarts."""
+        self.close(closes.RESTART)
+
+    def deny(self, names: Iterable[str]) -> None:
+        """Nothing: a guest follows no streams."""
+
+
+async def _admit(hub: Hub, scope: Scope) -> tuple[tuple[Person, Any] | None, int]:
+    """The person and the user, or None and the close code that says why."""
+    key = identity.session_key(scope)
+    if hub.draining:
+        return None, closes.RESTART
+    if key is None:
+        return None, closes.NOT_SIGNED_IN
+    try:
+        found = await hub.door.run(identity.identify, key, within=limits.HELLO_SECONDS)
+    except DatabaseUnavailable:
+        return None, closes.TRY_LATER
+    if found is None:
+        return None, closes.NOT_SIGNED_IN
+    if hub.is_full(found[0]):
+        return None, closes.TOO_MANY
+    return found, 0

@@ -1,0 +1,98 @@
+"""GET /channels/healthz: whether this process can deliver (PROTOCOL: Health)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+
+from . import limits
+from .backend import NO_STORE, respond
+from .counters import counters
+from .hub import Hub, get_hub
+from .origin import Scope, headers
+from .transport import Send
+from .websocket import Receive
+
+JSON = (b"content-type", b"application/json")
+
+
+async def healthz(scope: Scope, receive: Receive, send: Send) -> None:
+    """200 as long as updates can be delivered, by whichever way; 503 when deaf or stopping."""
+    hub = get_hub()
+    with contextlib.suppress(TimeoutError):  # it may just have been started, by this very request
+        async with asyncio.timeout(limits.STALL_SECONDS):
+            await hub.feed.has_polled.wait()
+    report = health(hub)
+    status = 200 if report["status"] in ("ok", "degraded") else 503
+    if not _may_see_details(scope):
+        report = {"status": report["status"]}
+    await respond(send, status, json.dumps(report).encode() + b"\n", JSON, NO_STORE)
+
+
+def health(hub: Hub) -> dict[str, Any]:
+    """What this process knows of itself. Ages and latencies in seconds."""
+    now = hub.loop.time()
+    layer = hub.layer
+    polled, returned = _age(now, hub.feed.polled_at), _age(now, layer.returned_at)
+    polls = _is_young(polled) and not hub.feed.failures
+    returns = _is_young(returned) and not layer.failures
+    way = "layer" if returns or (_is_young(returned) and not polls) else "database"
+    if hub.draining:
+        status = "stopping"
+    elif not _is_young(polled) and not _is_young(returned):
+        status = "deaf"
+    elif polls and (returns or not layer.configured):
+        status = "ok"
+    else:
+        status = "degraded"
+    return {
+        "status": status,
+        "way": way,
+        "age": returned if way == "layer" else polled,
+        "latency": round(layer.latency if way == "layer" else hub.feed.latency, 6),
+        "layer": {
+            "configured": layer.configured,
+            "works": returns,
+            "age": returned,
+            "failures": layer.failures,
+        },
+        "database": {"works": polls, "age": polled, "failures": hub.feed.failures},
+        "connections": len(hub.connections),
+        "people": len(hub.people),
+        "streams": len(hub.streams),
+        "counters": dict(counters),
+    }
+
+
+def _age(now: float, then: float) -> float | None:
+    return round(now - then, 3) if then else None
+
+
+def _is_young(age: float | None) -> bool:
+    return age is not None and age < limits.HEALTHY_SECONDS
+
+
+def _may_see_details(scope: Scope) -> bool:
+    """Whether nginx says so, or the client is in one of the networks of the setting HEALTH_ALLOW.
+
+    nginx overwrites these headers. Without nginx the peer is the client; without the setting, only this
+    machine may.
+    """
+    if headers(scope, b"x-health-details") == ["yes"]:
+        return True
+    forwarded = headers(scope, b"x-real-ip") or headers(scope, b"x-forwarded-for")
+    client = forwarded[-1].split(",")[-1].strip() if forwarded else (scope.get("client") or ("",))[0]
+    allowed: Iterable[str] = getattr(
+        settings, "HEALTH_ALLOW", () if forwarded else ("127.0.0.0/8", "::1/128")
+    )
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return False
+    return any(address in ipaddress.ip_network(network, strict=False) for network in allowed)

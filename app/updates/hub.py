@@ -1,0 +1,257 @@
+"""The hub: one a process. It learns of every committed update once and writes it to all who are subscribed.
+
+Two ways lead to it: wake-ups through the channel layer (fast, may be lost), and a poll of the database
+every second (always). Either is enough. Everything here runs on one event loop; only functions handed to a
+DatabaseThread don't.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections import OrderedDict, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from . import closes, history, limits
+from .counters import count
+from .database_thread import DatabaseThread
+from .feed import Feed, has_changed
+from .follow import FollowedStream, Subscription
+from .frames import UpdateFrame
+from .history import Reading, StreamState
+from .layer import LayerLink
+from .positions import Position
+from .revocation import Auditor
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .guard import Guest
+    from .identity import Person
+
+logger = logging.getLogger(__name__)
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def get_hub() -> Hub:
+    """The hub of the running event loop, started at its first use."""
+    loop = asyncio.get_running_loop()
+    hub = _hubs.get(loop)
+    if hub is None:
+        hub = _hubs[loop] = Hub(loop)
+        hub.start()
+    return hub
+
+
+class Hub:
+    """Follows streams, and knows every connection of this process."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.id = secrets.token_hex(8)
+        self.streams: dict[str, FollowedStream] = {}
+        self.connections: set[Connection | Guest] = set()
+        self.people: defaultdict[Any, set[Connection | Guest]] = defaultdict(set)  # by user id
+        self.draining = False
+        self.door = DatabaseThread("sluice-door")  # handshakes and audits
+        self.feed = Feed(self)
+        self.layer = LayerLink(self.id, self._wake_up)
+        self.auditor = Auditor(self)
+        self._sightings: OrderedDict[str, int] = OrderedDict()
+        self._window_bytes = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to follow what commits. Nothing outside has to be up."""
+        works: list[Callable[[], Awaitable[None]]] = [
+            self.feed.poll_forever,
+            self.feed.fill_forever,
+            self._sweep_forever,
+            self.layer.listen,
+            self.layer.loop_back_forever,
+            self.auditor.audit_forever,
+        ]
+        self._tasks = [self.loop.create_task(_supervise(work)) for work in works]
+
+    async def stop(self) -> None:
+        """End the hub's own tasks and threads. Connections are the caller's to close before."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.feed.stop()
+        self.door.stop()
+        _hubs.pop(self.loop, None)
+
+    # People
+
+    def enter(self, connection: Connection | Guest, person: Person) -> None:
+        """Count a connection as this person's."""
+        self.connections.add(connection)
+        self.people[person.user_id].add(connection)
+
+    def leave(self, connection: Connection | Guest, person: Person | None) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+        if person is not None:
+            theirs = self.people[person.user_id]
+            theirs.discard(connection)
+            if not theirs:
+                del self.people[person.user_id]
+
+    def is_full(self, person: Person) -> bool:
+        """Whether this person has as many connections as are allowed."""
+        return len(self.people.get(person.user_id, ())) >= limits.connections_per_user()
+
+    # Streams and subscriptions
+
+    def follow(self, name: str, state: StreamState) -> FollowedStream:
+        """Follow a stream, if it isn't followed yet; `state` is what the database has just said of it."""
+        stream = self.streams.get(name)
+        if stream is None:
+            stream = self.streams[name] = FollowedStream(name, state.head)
+            stream.idle_since = self.loop.time()
+            if self._sightings.pop(name, 0) > state.head.offset:
+                self.feed.fill(name)  # an update passed by between the reading and now
+        elif state.head.offset > stream.head.offset:
+            self.feed.fill(name)
+        return stream
+
+    def knows(self, name: str, position: Position | None) -> bool:
+        """Whether no query is needed for a client with this position. The thread at the door asks, too."""
+        stream = self.streams.get(name)
+        return stream is not None and stream.knows(position)
+
+    def subscribe(self, connection: Connection, stream: FollowedStream, position: Position) -> Subscription:
+        """Enter a connection into a stream. It catches up by itself, then calls go_live()."""
+        subscription = Subscription(connection, stream, position)
+        stream.subscriptions[subscription] = None
+        stream.idle_since = None
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Write no more of the stream to the connection."""
+        subscription.live = False
+        stream = subscription.stream
+        stream.subscriptions.pop(subscription, None)
+        if not stream.subscriptions:
+            stream.idle_since = self.loop.time()
+
+    def go_live(self, subscription: Subscription) -> bool:
+        """Let the hub write to the connection from now on; False: it still lacks what the hub has passed."""
+        if subscription.offset < subscription.stream.head.offset:
+            return False
+        subscription.live = True
+        return True
+
+    async def read(self, wanted: Mapping[str, Position | None]) -> Reading:
+        """What follows these positions, from the database. Raises DatabaseUnavailable."""
+        heads = {name: self.streams[name].head for name in wanted if name in self.streams}
+        reading = await self.door.run(
+            history.read, wanted, limits.REPLAY_UPDATES, within=limits.HELLO_SECONDS
+        )
+        self.learn(reading, heads)
+        return reading
+
+    def learn(self, reading: Reading, before: Mapping[str, Position]) -> None:
+        """Take what is new from a reading, and see whether it contradicts what the hub held `before` it."""
+        for name, state in reading.states.items():
+            held = before.get(name)
+            if held is not None and has_changed(held, state.head):
+                self.past_changed(name)
+        for update in reading.updates:
+            self.take(UpdateFrame.of(update))
+
+    def past_changed(self, name: str) -> None:
+        """Close all who are subscribed to a stream whose updates are no longer what they were."""
+        stream = self.streams.pop(name, None)
+        if stream is None:
+            return
+        count("pasts_changed")
+        logger.warning("the past of the stream %s changed; its connections are closed with 4010", name)
+        for subscription in list(stream.subscriptions):
+            subscription.connection.close(closes.PAST_CHANGED)
+
+    # Updates
+
+    def take(self, frame: UpdateFrame) -> None:
+        """Write an update to all who are subscribed, if it is the next one of its stream."""
+        self.auditor.notice(frame)
+        stream = self.streams.get(frame.stream)
+        if stream is None:
+            self._sight(frame)
+        elif frame.offset == stream.head.offset + 1:
+            self._deliver(stream, frame)
+            while (follower := stream.early.pop(stream.head.offset + 1, None)) is not None:
+                self._deliver(stream, follower)
+        elif frame.offset > stream.head.offset:
+            count("updates_early")
+            if len(stream.early) < limits.EARLY_FRAMES:
+                stream.early[frame.offset] = frame
+            self.feed.fill(stream.name)
+        else:
+            tag = stream.tag_at(frame.offset)
+            if tag is not None and tag != frame.tag:
+                self.past_changed(stream.name)
+
+    def _deliver(self, stream: FollowedStream, frame: UpdateFrame) -> None:
+        before = stream.size
+        stream.append(frame)
+        self._window_bytes += stream.size - before
+        now = self.loop.time()
+        written = 0
+        for subscription in list(stream.subscriptions):
+            if not subscription.live:
+                continue
+            if frame.offset == subscription.offset + 1:
+                try:
+                    subscription.connection.write_update(subscription, frame, now)
+                except Exception:  # one client's trouble is not the others'
+                    logger.exception("an update can't be written to a connection, which is closed with 1011")
+                    subscription.connection.close(closes.INTERNAL_ERROR)
+                written += 1
+            elif frame.offset > subscription.offset:
+                subscription.connection.fall_behind(subscription)
+        count("updates_taken")
+        count("frames_written", written)
+
+    def _sight(self, frame: UpdateFrame) -> None:
+        sightings = self._sightings
+        sightings[frame.stream] = max(frame.offset, sightings.get(frame.stream, 0))
+        sightings.move_to_end(frame.stream)
+        if len(sightings) > limits.SIGHTINGS:
+            sightings.popitem(last=False)
+
+    def _wake_up(self, updates: Iterable[tuple[str, int, str, str]]) -> None:
+        for update in updates:
+            self.take(UpdateFrame(*update))
+
+    # Memory
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(limits.IDLE_SECONDS / 6)
+            now = self.loop.time()
+            for name, stream in list(self.streams.items()):
+                if stream.idle_since is not None and now - stream.idle_since > limits.IDLE_SECONDS:
+                    del self.streams[name]
+            self._window_bytes = sum(stream.size for stream in self.streams.values())
+            for stream in self.streams.values():
+                while self._window_bytes > limits.WINDOWS_BYTES and stream.window:
+                    before = stream.size
+                    stream.forget()
+                    self._window_bytes -= before - stream.size
+
+
+async def _supervise(work: Callable[[], Awaitable[None]]) -> None:
+    """Run one of the hub's tasks for as long as the process lives: whatever ends it, it begins anew."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            count("tasks_restarted", task=work.__name__)
+            logger.exception("%s failed; it is begun anew", work.__qualname__)
+        await asyncio.sleep(random.uniform(0.2, 2.0))

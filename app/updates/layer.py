@@ -1,0 +1,184 @@
+"""The hub's one subscription to the channel layer, and the proof that it works: a message to itself.
+
+Any channel layer will do, or none. Nothing here is waited for by anything else: without it, updates come by
+the poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from . import limits
+from .counters import count
+
+logger = logging.getLogger(__name__)
+
+GROUP: Final = "updates"
+COMMITTED: Final = "updates.committed"
+LOOP_BACK: Final = "updates.loop_back"
+
+Updates = Iterable[tuple[str, int, str, str]]  # stream, offset, tag, frame
+
+
+class LayerLink:
+    """Receives the wake-ups of the group, and measures the way round."""
+
+    def __init__(self, hub_id: str, wake_up: Callable[[Updates], None]) -> None:
+        self.configured = True
+        self.returned_at = 0.0  # loop time of the last loop-back that came back; 0: none yet
+        self.latency = 0.0  # what it took, in seconds
+        self.failures = 0  # of loop-backs, in a row
+        self.on_broken: Callable[[], None] | None = None  # see _look_closer()
+        self._hub_id = hub_id
+        self._wake_up = wake_up
+        self._subscribed = asyncio.Event()
+        self._anew = asyncio.Event()
+        self._returns: dict[str, asyncio.Future[None]] = {}
+
+    async def listen(self) -> None:
+        """Be subscribed to the group until told to begin anew. Raises whatever the layer raises."""
+        layer = _default_layer()
+        if layer is None:
+            self.configured = False
+            await asyncio.Event().wait()
+        self._anew.clear()
+        channel = await _bounded(layer.new_channel())
+        try:
+            await _bounded(layer.group_add(GROUP, channel))
+            self._subscribed.set()
+            await self._receive(layer, channel)
+        finally:
+            self._subscribed.clear()
+            with contextlib.suppress(Exception):
+                await _bounded(layer.group_discard(GROUP, channel))
+
+    async def loop_back_forever(self) -> None:
+        """Send a message round every few seconds; after three failures find out whose fault it is."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._subscribed.wait(), limits.LOOPBACK_TIMEOUT_SECONDS)
+            if self.configured:
+                await self._try()
+            await asyncio.sleep(limits.LOOPBACK_SECONDS * random.uniform(0.8, 1.0))
+
+    async def _try(self) -> None:
+        began = asyncio.get_running_loop().time()
+        try:
+            await self._loop_back()
+        except Exception as error:
+            self.failures += 1
+            count("loop_backs_failed")
+            if self.failures == 1:
+                logger.warning(
+                    "no message comes round through the channel layer (%r); the database is polled", error
+                )
+            if self.failures % 2 == 0:
+                self._anew.set()
+            if self.failures % 3 == 0:
+                await self._look_closer()
+        else:
+            if self.failures:
+                logger.info("messages come round through the channel layer again")
+            self.failures = 0
+            self.returned_at = asyncio.get_running_loop().time()
+            self.latency = self.returned_at - began
+
+    async def _loop_back(self) -> None:
+        """Raises TimeoutError if the message doesn't come back in time."""
+        nonce = secrets.token_hex(8)
+        returned = self._returns[nonce] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(limits.LOOPBACK_TIMEOUT_SECONDS):
+                await self._subscribed.wait()
+                await _default_layer().group_send(
+                    GROUP, {"type": LOOP_BACK, "hub": self._hub_id, "nonce": nonce}
+                )
+                await returned
+        finally:
+            self._returns.pop(nonce, None)
+
+    async def _look_closer(self) -> None:
+        """Tell a layer that is dead in this process alone from a broker that is down, by a new connection."""
+        if self.on_broken is None or not await _fresh_layer_works():
+            return
+        logger.critical(
+            "the channel layer of this process is dead, while a new connection to the broker works"
+        )
+        count("layer_found_dead")
+        self.on_broken()
+
+    async def _receive(self, layer: Any, channel: str) -> None:
+        anew = asyncio.ensure_future(self._anew.wait())
+        try:
+            while not self._anew.is_set():
+                message = asyncio.ensure_future(layer.receive(channel))
+                try:
+                    await asyncio.wait({message, anew}, return_when=asyncio.FIRST_COMPLETED)
+                    if message.done():
+                        self._handle(message.result())
+                finally:
+                    message.cancel()
+        finally:
+            anew.cancel()
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        kind = message.get("type")
+        if kind == COMMITTED:
+            count("wake_ups")
+            try:
+                updates = [
+                    (str(name), int(offset), str(tag), str(text))
+                    for name, offset, tag, text in message["updates"]
+                ]
+            except (KeyError, TypeError, ValueError):
+                count("wake_ups_malformed")
+                logger.warning(
+                    "a malformed wake-up came through the channel layer; the poll will find what it meant"
+                )
+                return
+            self._wake_up(updates)
+        elif kind == LOOP_BACK and message.get("hub") == self._hub_id:
+            returned = self._returns.get(str(message.get("nonce")))
+            if returned is not None and not returned.done():
+                returned.set_result(None)
+
+
+def _default_layer() -> Any:
+    """The layer of the setting CHANNEL_LAYERS, or None."""
+    try:
+        from channels.layers import get_channel_layer
+    except ImportError:
+        return None
+    return get_channel_layer()
+
+
+async def _fresh_layer_works() -> bool:
+    """Whether a message goes round through a new layer of the same configuration."""
+    from channels.layers import channel_layers
+
+    group = f"sluice-probe-{secrets.token_hex(8)}"
+    layer = channel_layers.make_backend("default")
+    try:
+        async with asyncio.timeout(2 * limits.LAYER_SECONDS):
+            channel = await layer.new_channel()
+            await layer.group_add(group, channel)
+            await layer.group_send(group, {"type": LOOP_BACK})
+            await layer.receive(channel)
+            return True
+    except Exception:
+        return False
+    finally:
+        if hasattr(layer, "close"):
+            with contextlib.suppress(Exception):
+                await _bounded(layer.close())
+
+
+async def _bounded(operation: Any) -> Any:
+    async with asyncio.timeout(limits.LAYER_SECONDS):
+        return await operation

@@ -1,0 +1,31 @@
+"""`manage.py reset_xids`: a step of every restore of a dump into another PostgreSQL cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import connections, router
+
+from updates.models import Update
+
+
+class Command(BaseCommand):
+    help = (
+        "After a restore into another PostgreSQL cluster: forget the transaction ids that updates carry"
+        " from the old one. They are ahead of the new cluster's, and every poll would read those updates"
+        " until it has caught up. Harmless at any other time, and while the site runs."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        connection = connections[router.db_for_write(Update)]
+        if connection.vendor != "postgresql":
+            self.stdout.write("nothing to do: this database has no transaction ids")
+            return
+        with connection.cursor() as cursor:
+            # Ids from xmax on are of transactions that have not begun here: they come from elsewhere.
+            cursor.execute(
+                f"UPDATE {Update._meta.db_table} SET xid = '0'"
+                " WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())"
+            )
+            self.stdout.write(f"reset {cursor.rowcount} transaction ids")

@@ -1,0 +1,74 @@
+"""Which web pages may open a connection, and from where a request came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+
+Scope = Mapping[str, Any]
+
+
+def may_connect(scope: Scope) -> bool:
+    """Whether a WebSocket may be opened: its Origin is there, and it is the site's own or a trusted one."""
+    origins = headers(scope, b"origin")
+    return len(origins) == 1 and _is_ours(origins[0], scope)
+
+
+def may_stream(scope: Scope) -> bool:
+    """Whether an event stream may be opened.
+
+    Browsers send no Origin with a GET of their own site, others do.
+    """
+    origins = headers(scope, b"origin")
+    if len(origins) > 1 or (origins and not _is_ours(origins[0], scope)):
+        return False
+    return all(site in ("same-origin", "none") for site in headers(scope, b"sec-fetch-site"))
+
+
+def headers(scope: Scope, name: bytes) -> list[str]:
+    """The values of a header, in order."""
+    return [value.decode("latin-1").strip() for key, value in scope["headers"] if key == name]
+
+
+def _is_ours(origin: str, scope: Scope) -> bool:
+    """The scheme and Host of the request (if that Host is allowed), SITE_URL's, or a trusted one."""
+    wanted = _normal(origin)
+    if wanted is None:
+        return False
+    trusted = [getattr(settings, "SITE_URL", ""), *settings.CSRF_TRUSTED_ORIGINS]
+    return wanted == _own(scope) or any(wanted == _normal(site) for site in trusted)
+
+
+def _own(scope: Scope) -> tuple[str, str, int] | None:
+    hosts = headers(scope, b"host")
+    if len(hosts) != 1:
+        return None
+    # Django's rule for DEBUG, see HttpRequest.get_host().
+    allowed = settings.ALLOWED_HOSTS or ([".localhost", "127.0.0.1", "[::1]"] if settings.DEBUG else [])
+    domain, _ = split_domain_port(hosts[0])
+    if not (domain and validate_host(domain, allowed)):
+        return None
+    schemes = headers(scope, b"x-forwarded-proto")
+    scheme = (
+        schemes[0] if schemes else {"wss": "https"}.get(scope.get("scheme", ""), scope.get("scheme", "http"))
+    )
+    return _normal(f"{'https' if scheme == 'https' else 'http'}://{hosts[0]}")
+
+
+def _normal(origin: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port, so that a default port that is written out makes no difference.
+
+    None: not an origin.
+    """
+    try:
+        parts = urlsplit(origin)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        return None
+    return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)

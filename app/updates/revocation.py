@@ -1,0 +1,99 @@
+"""Signed out means gone: every two seconds all sessions are looked at, and rights that may have changed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import closes, identity, limits, rights, streams
+from .counters import count
+from .database_thread import DatabaseUnavailable
+from .frames import UpdateFrame
+from .identity import Person
+
+if TYPE_CHECKING:
+    from .hub import Hub
+
+CHUNK = 500  # people a query
+
+
+class Auditor:
+    """Closes connections whose session is over, and ends subscriptions to streams that are no longer
+    allowed."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._judged: dict[Any, float] = {}  # by user id: loop time of the last judgement of their rights
+        self._hinted: set[str] = set()  # names of the streams of users whose rights are said to have changed
+        self._hint = asyncio.Event()
+
+    def notice(self, frame: UpdateFrame) -> None:
+        """See whether an update says that somebody's rights changed."""
+        if (
+            frame.stream.startswith("user:")
+            and '"streams-changed"' in frame.text
+            and json.loads(frame.text)["event"] == "streams-changed"
+        ):
+            self._hinted.add(frame.stream)
+            self._hint.set()
+
+    async def audit_forever(self) -> None:
+        """Look at everybody every two seconds, sooner after a hint."""
+        while True:
+            try:
+                async with asyncio.timeout(limits.AUDIT_SECONDS):
+                    await self._hint.wait()
+            except TimeoutError:
+                pass
+            self._hint.clear()
+            hinted, self._hinted = self._hinted, set()
+            try:
+                await self._audit(hinted)
+            except DatabaseUnavailable:  # with the database down, sockets stay
+                self._hinted |= hinted
+
+    async def _audit(self, hinted: set[str]) -> None:
+        people = list(
+            {connection.person for connection in self._hub.connections if connection.person is not None}
+        )
+        now = self._hub.loop.time()
+        self._judged = {
+            person.user_id: self._judged.get(person.user_id, now) for person in people
+        }  # who has just come was judged at the door
+        for start in range(0, len(people), CHUNK):
+            chunk = people[start : start + CHUNK]
+            questions: dict[Any, set[str]] = {}
+            for person in chunk:
+                is_due = now - self._judged[person.user_id] > limits.JUDGE_SECONDS
+                if is_due or streams.user_stream(person.user_id) in hinted:
+                    questions[person.user_id] = self._followed_by(person.user_id)
+            over, denied = await self._hub.door.run(_judge, chunk, questions, within=5 * limits.STALL_SECONDS)
+            self._judged.update(dict.fromkeys(questions, now))
+            self._act(over, denied)
+
+    def _followed_by(self, user_id: Any) -> set[str]:
+        return {name for connection in self._hub.people.get(user_id, ()) for name in connection.subscriptions}
+
+    def _act(self, over: set[Person], denied: Mapping[Any, set[str]]) -> None:
+        for connection in list(self._hub.connections):
+            person = connection.person
+            if person is None:
+                continue
+            if person in over:
+                count("sessions_ended")
+                connection.close(closes.SESSION_ENDED)
+            elif person.user_id in denied:
+                connection.deny(denied[person.user_id])
+
+
+def _judge(people: list[Person], questions: dict[Any, set[str]]) -> tuple[set[Person], dict[Any, set[str]]]:
+    """In the thread: whose session is over, and which streams the users in question may no longer read."""
+    over, users = identity.ended(people)
+    denied = {}
+    for user_id, names in questions.items():
+        user = users.get(user_id)
+        if user is not None and (lost := names - rights.allowed(user, names)):
+            denied[user_id] = lost
+    return over, denied

@@ -1,0 +1,242 @@
+"""The wake-up: after a commit, a thread of this process tells the hubs through RabbitMQ what was committed.
+
+It is only that. Whatever is lost here, the hubs find in the database within a second or two; so nothing is
+tried for long, and nothing is kept for later. A request pays for putting one item into a queue.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from django.db import InterfaceError, OperationalError, connections, router
+
+from . import conf, history
+from .background import FLUSH_SECONDS, BackgroundSender
+from .models import Update
+
+if TYPE_CHECKING:
+    from .broker import Broker
+
+logger = logging.getLogger(__name__)
+
+# The channel layer's exchange, the group and how long a message may lie in a hub's queue.
+EXCHANGE: Final = "groups"
+GROUP: Final = "updates"
+EXPIRATION_MILLISECONDS: Final = "60000"
+MESSAGE_TYPE: Final = "updates.committed"
+
+# A message is a whole commit, unless that is larger than this. So many are also read at once.
+_UPDATES_AT_ONCE: Final = 200
+_CHARACTERS_PER_MESSAGE: Final = 512 * 1024
+
+_BACKOFF_SECONDS: Final = (0.5, 5.0)
+_TICK_SECONDS: Final = 5.0
+# The database connection of the thread is given back after so many ticks without work.
+_IDLE_TICKS: Final = 12
+
+_INSTALLED: Final = all(importlib.util.find_spec(name) for name in ("amqp", "msgpack"))
+
+
+def is_wanted() -> bool:
+    """Whether commits are to be announced: a broker is configured, and the packages for it are installed."""
+    return _INSTALLED and bool(conf.publisher_url())
+
+
+def wake(ids: list[int]) -> None:
+    """Announce the updates with these ids, all of one commit. Returns at once, whatever the broker does."""
+    _sender(conf.publisher_url()).put(ids)
+
+
+def flush(timeout: float = FLUSH_SECONDS) -> bool:
+    """Wait, at most `timeout` seconds, until all that was committed before is announced or given up.
+
+    Done by itself at the interpreter's exit. For processes that end without one, such as Celery's pool
+    processes (signal worker_process_shutdown).
+    """
+    return not is_wanted() or _sender(conf.publisher_url()).flush(timeout)
+
+
+def status() -> dict[str, Any]:
+    """What this process's sender has done: for a health page."""
+    if not is_wanted():
+        return {"state": "off"}
+    sender = _sender(conf.publisher_url())
+    wakeups = sender.wakeups
+    return {
+        "state": wakeups.state,
+        "announced": wakeups.announced,
+        "unheard": wakeups.unheard,
+        "skipped": wakeups.skipped,
+        "dropped": sender.dropped,
+    }
+
+
+@functools.cache
+def _sender(url: str) -> _Sender:
+    return _Sender(Wakeups(url))
+
+
+class _Sender(BackgroundSender[list[int]]):
+    def __init__(self, wakeups: Wakeups) -> None:
+        super().__init__("updates sender", wakeups.send, idle=wakeups.idle, idle_seconds=_TICK_SECONDS)
+        self.wakeups = wakeups
+
+
+class Wakeups:
+    """Reads committed updates and publishes them to the layer's group, a message for each commit.
+
+    While the broker is down, commits are passed over, at no cost, until the next try: 0.5 s to 5 s later, at
+    random.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.state = "idle"  # "up" and "down" from the first message on
+        self.announced = 0  # updates that the broker has taken
+        self.unheard = 0  # updates that no hub, or not every hub, has taken: no exchange, or a full queue
+        self.skipped = 0  # commits passed over while the broker was down
+        self._broker: Broker | None = None
+        self._failures = 0
+        self._retry_at = 0.0
+        self._idle_ticks = 0
+
+    def send(self, commits: list[list[int]]) -> None:
+        """Announce commits, each given by its updates' ids. Raises nothing but the database's errors."""
+        from .broker import BrokerDown
+
+        self._idle_ticks = 0
+        if time.monotonic() < self._retry_at:
+            self.skipped += len(commits)
+            return
+        pieces = [
+            ids[i : i + _UPDATES_AT_ONCE] for ids in commits for i in range(0, len(ids), _UPDATES_AT_ONCE)
+        ]
+        while pieces:
+            now = _take(pieces)
+            try:
+                for updates in _read(now):
+                    for message in _messages(updates):
+                        self._publish(message)
+            except BrokerDown as error:
+                self.skipped += len(now) + len(pieces)
+                self._back_off(error)
+                return
+
+    def idle(self) -> None:
+        """Keep the broker's connection alive, or get it back; and don't keep the database's for ever."""
+        from .broker import BrokerDown
+
+        if self._broker is not None:
+            self._broker.tick()
+            if time.monotonic() >= self._retry_at:
+                try:
+                    self._broker.connect()
+                    self._is_up()
+                except BrokerDown as error:
+                    self._back_off(error)
+        self._idle_ticks += 1
+        if self._idle_ticks == _IDLE_TICKS:
+            _close_database()
+
+    def close(self) -> None:
+        """Close both connections, until there is something to send."""
+        if self._broker is not None:
+            self._broker.close()
+            self._broker = None
+        _close_database()
+
+    def _publish(self, updates: Sequence[history.Update]) -> None:
+        import msgpack
+
+        from .broker import Broker
+
+        if self._broker is None:
+            self._broker = Broker(self.url)
+        body = msgpack.packb(
+            {
+                "type": MESSAGE_TYPE,
+                "updates": [
+                    [update.stream, update.position.offset, update.position.tag, update.frame]
+                    for update in updates
+                ],
+                "__asgi_group__": GROUP,
+            }
+        )
+        if self._broker.publish(EXCHANGE, GROUP, body, {"expiration": EXPIRATION_MILLISECONDS}):
+            self.announced += len(updates)
+        else:
+            self.unheard += len(updates)
+        self._is_up()
+
+    def _is_up(self) -> None:
+        if self.state == "down":
+            logger.info(
+                "updates: the broker takes wake-ups again; %d commits were left to the poll", self.skipped
+            )
+        self.state = "up"
+        self._failures = 0
+
+    def _back_off(self, error: Exception) -> None:
+        first, longest = _BACKOFF_SECONDS
+        ceiling = min(longest, first * 2**self._failures)
+        self._failures = min(self._failures + 1, 10)
+        self._retry_at = time.monotonic() + random.uniform(first, max(first, ceiling))
+        if self.state != "down":
+            self.state = "down"
+            logger.warning("updates: the broker takes no wake-ups, the poll delivers meanwhile: %s", error)
+
+
+def _take(pieces: list[list[int]]) -> list[list[int]]:
+    """Remove as many pieces from the front as are read at once."""
+    count = size = 0
+    while count < len(pieces) and (count == 0 or size + len(pieces[count]) <= _UPDATES_AT_ONCE):
+        size += len(pieces[count])
+        count += 1
+    taken = pieces[:count]
+    del pieces[:count]
+    return taken
+
+
+def _read(pieces: list[list[int]]) -> list[list[history.Update]]:
+    """The updates of each piece, by stream, in order; without those that were rolled back."""
+    owners = {update_id: index for index, ids in enumerate(pieces) for update_id in ids}
+    found: list[list[history.Update]] = [[] for _ in pieces]
+    for update_id, update in _by_ids(list(owners)).items():
+        found[owners[update_id]].append(update)
+    return found
+
+
+def _by_ids(ids: list[int]) -> dict[int, history.Update]:
+    try:
+        return history.by_ids(ids)
+    except (OperationalError, InterfaceError):
+        _close_database()  # it may have been cut while it lay idle: once more with a fresh one
+    try:
+        return history.by_ids(ids)
+    except Exception:
+        _close_database()
+        raise
+
+
+def _messages(updates: Iterable[history.Update]) -> Iterator[list[history.Update]]:
+    """Cut what would be too large for a message; nearly always, it is one."""
+    message: list[history.Update] = []
+    size = 0
+    for update in updates:
+        if message and size + len(update.frame) > _CHARACTERS_PER_MESSAGE:
+            yield message
+            message, size = [], 0
+        message.append(update)
+        size += len(update.frame)
+    if message:
+        yield message
+
+
+def _close_database() -> None:
+    connections[router.db_for_write(Update)].close()

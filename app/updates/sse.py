@@ -1,0 +1,85 @@
+"""Updates as server-sent events (PROTOCOL: Server-sent events): an ASGI application for one path."""
+
+from __future__ import annotations
+
+from . import limits, origin
+from .backend import NO_STORE, PLAIN, backend_headers, respond
+from .closes import TOO_SLOW
+from .connection import Connection
+from .counters import count
+from .follow import Subscription
+from .frames import PING, Frame, UpdateFrame, close_event
+from .hub import Hub, get_hub
+from .origin import Scope, headers
+from .positions import Position, format_positions, parse_positions
+from .transport import Send, StreamTransport, stream_transport
+from .websocket import Receive
+
+EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+UNBUFFERED = (b"x-accel-buffering", b"no")  # for an nginx that buffers responses
+
+
+async def server_sent_events(scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one event stream. The status is 200 whatever is wrong, but for a page that may not connect."""
+    if scope["method"] != "GET":
+        await respond(send, 405, b"Only GET is allowed here.\n", PLAIN, (b"allow", b"GET"))
+        return
+    if not origin.may_stream(scope):
+        count("origins_refused")
+        await respond(send, 403, b"This page may not connect here: its origin is foreign.\n")
+        return
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [EVENT_STREAM, NO_STORE, UNBUFFERED, *backend_headers()],
+        }
+    )
+    await send(
+        {"type": "http.response.body", "body": b":\n\n", "more_body": True}
+    )  # the headers go out at once
+    connection = EventStreamConnection(get_hub(), stream_transport(scope, send))
+    try:
+        connection.open(scope)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    finally:
+        connection.leave()
+
+
+class EventStreamConnection(Connection):
+    """A client that reads an event stream."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, hub: Hub, transport: StreamTransport) -> None:
+        super().__init__(hub)
+        self._transport = transport
+
+    def since(self, scope: Scope) -> dict[str, Position]:
+        # An EventSource reconnects to the URL that it was made with; only this header says where it has
+        # come to.
+        last = headers(scope, b"last-event-id")
+        return parse_positions(last[0]) if last and last[0] else super().since(scope)
+
+    def unsent(self) -> int:
+        return self._transport.unsent
+
+    def write_hello(self, frame: Frame) -> None:
+        self._transport.send(self._id() + frame.event)
+
+    def write_frame(self, subscription: Subscription, frame: UpdateFrame) -> None:
+        self._transport.send(self._id() + frame.event)
+
+    def write_ping(self) -> None:
+        self._transport.send(PING.event)
+        if self.unsent() > limits.UNSENT_BYTES:
+            self.close(TOO_SLOW)
+
+    def write_close(self, code: int) -> None:
+        self._transport.send(close_event(code))
+        self._transport.finish()
+
+    def _id(self) -> bytes:
+        positions = {name: subscription.position for name, subscription in self.subscriptions.items()}
+        return f"id: {format_positions(positions)}\n".encode()

@@ -1,0 +1,29 @@
+"""The names of streams: `user:<id>` for one person, `project:<id>` for a group, `all` for everybody."""
+
+import re
+from typing import Final
+
+ALL: Final = "all"
+NAME: Final = re.compile(r"[a-z]+(:[A-Za-z0-9_-]{1,64})?")
+# The protocol leaves the part before the colon unbounded; the table does not.
+MAX_NAME_LENGTH: Final = 200
+
+
+def user_stream(user_id: object) -> str:
+    """The stream of one person, by the primary key: `user:7`."""
+    return f"user:{user_id}"
+
+
+def project_stream(project_id: object) -> str:
+    """The stream of a group of people, by whatever identifies the group: `project:9`."""
+    return f"project:{project_id}"
+
+
+def default_streams(user_id: object) -> list[str]:
+    """What a client that names no streams is given."""
+    return [user_stream(user_id), ALL]
+
+
+def is_valid(name: str) -> bool:
+    """Whether a client may name such a stream (it need not exist)."""
+    return NAME.fullmatch(name) is not None

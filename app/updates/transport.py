@@ -1,0 +1,216 @@
+"""Ways out to one client: how much of what was written is still unsent, and how to end it.
+
+updates/server.py hands them to the application in `scope["extensions"]["sluice.transport"]`. Stock Daphne
+doesn't, but its `send` is bound to the protocol object, which does as well. Any other ASGI server gets a
+bounded queue and a task that awaits `send`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .frames import Frame
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+EXTENSION = "sluice.transport"
+
+
+class SocketTransport(Protocol):
+    """The way out to a WebSocket client."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written here and not yet taken by the kernel."""
+
+    def send(self, frame: Frame) -> None:
+        """Write a frame, without waiting. Nothing happens if the client is gone."""
+
+    def close(self, code: int) -> None:
+        """Write a close frame behind what is unsent. Soon after, the connection is cut, answered or not."""
+
+
+class StreamTransport(Protocol):
+    """The way out to a client of a streamed HTTP response that has begun."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written here and not yet taken by the kernel."""
+
+    def send(self, data: bytes) -> None:
+        """Write bytes of the body, without waiting. Nothing happens if the client is gone."""
+
+    def finish(self) -> None:
+        """End the response behind what is unsent."""
+
+
+def socket_transport(scope: Mapping[str, Any], send: Send) -> SocketTransport:
+    """The way out of a WebSocket connection."""
+    protocol = _protocol(scope, send)
+    return DaphneSocket(protocol) if protocol is not None else QueuedSocket(send)
+
+
+def stream_transport(scope: Mapping[str, Any], send: Send) -> StreamTransport:
+    """The way out of a streamed HTTP response."""
+    request = _protocol(scope, send)
+    return DaphneStream(request) if request is not None else QueuedStream(send)
+
+
+class DaphneSocket:
+    """Writes encoded frames to the Twisted transport under Daphne's protocol object."""
+
+    __slots__ = ("_protocol", "_transport")
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._transport = protocol.transport
+
+    @property
+    def unsent(self) -> int:
+        return _unsent(self._transport)
+
+    def send(self, frame: Frame) -> None:
+        if self._protocol.state == self._protocol.STATE_OPEN:
+            _write(self._transport, frame.message)
+
+    def close(self, code: int) -> None:
+        # Not sendClose(), which refuses 1011, 1012 and 1013, as if only browsers sent close frames.
+        if self._protocol.state == self._protocol.STATE_OPEN:
+            self._protocol.sendCloseFrame(code=code)
+
+
+class DaphneStream:
+    """Writes the body of a response to the Twisted request that is Daphne's protocol object."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+
+    @property
+    def unsent(self) -> int:
+        return _unsent(self._request.transport)
+
+    def send(self, data: bytes) -> None:
+        if self._is_open():
+            self._request.write(data)
+
+    def finish(self) -> None:
+        if self._is_open():
+            self._request.handle_reply({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _is_open(self) -> bool:
+        return not self._request.finished and not self._request._disconnected
+
+
+class _Queue:
+    """ASGI messages on their way through an awaited `send`."""
+
+    def __init__(self, send: Send) -> None:
+        self.unsent = 0
+        self._send = send
+        self._messages: deque[tuple[dict[str, Any], int]] = deque()
+        self._pump: asyncio.Task[None] | None = None
+        self._ended = False
+
+    def put(self, message: dict[str, Any], size: int, *, last: bool = False) -> None:
+        if self._ended:
+            return
+        self._ended = last
+        self._messages.append((message, size))
+        self.unsent += size
+        if self._pump is None:
+            self._pump = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while self._messages:
+                message, size = self._messages.popleft()
+                await self._send(message)
+                self.unsent -= size
+        except Exception:  # the server's way to say that the client is gone
+            self._ended = True
+            self._messages.clear()
+        finally:
+            self._pump = None
+
+
+class QueuedSocket:
+    """A WebSocket connection behind plain ASGI."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, send: Send) -> None:
+        self._queue = _Queue(send)
+
+    @property
+    def unsent(self) -> int:
+        return self._queue.unsent
+
+    def send(self, frame: Frame) -> None:
+        self._queue.put({"type": "websocket.send", "text": frame.text}, len(frame.text))
+
+    def close(self, code: int) -> None:
+        self._queue.put({"type": "websocket.close", "code": code}, 0, last=True)
+
+
+class QueuedStream:
+    """A streamed response behind plain ASGI."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, send: Send) -> None:
+        self._queue = _Queue(send)
+
+    @property
+    def unsent(self) -> int:
+        return self._queue.unsent
+
+    def send(self, data: bytes) -> None:
+        self._queue.put({"type": "http.response.body", "body": data, "more_body": True}, len(data))
+
+    def finish(self) -> None:
+        self._queue.put({"type": "http.response.body", "body": b"", "more_body": False}, 0, last=True)
+
+
+def _protocol(scope: Mapping[str, Any], send: Send) -> Any | None:
+    """Daphne's protocol object (a WebSocket protocol or a request), if Daphne serves this connection."""
+    given = scope.get("extensions", {}).get(EXTENSION)
+    if given is not None:
+        return given
+    if isinstance(send, functools.partial) and len(send.args) == 1:
+        with contextlib.suppress(ImportError):
+            from daphne.http_protocol import WebRequest
+            from daphne.ws_protocol import WebSocketProtocol
+
+            if isinstance(send.args[0], (WebRequest, WebSocketProtocol)):
+                return send.args[0]
+    return None
+
+
+def _unsent(transport: Any) -> int:
+    """What Twisted holds back for a connection: the bytes being written, and those behind them."""
+    while not hasattr(transport, "dataBuffer"):
+        transport = getattr(transport, "transport", None)  # below TLS
+        if transport is None:
+            return 0
+    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+
+
+def _write(transport: Any, data: bytes) -> None:
+    """Hand bytes to the kernel at once if none wait before them, else behind those.
+
+    Twisted would hold them until the loop comes round, and have epoll watch the socket for that: most of a
+    write's cost.
+    """
+    if getattr(transport, "writeSomeData", None) and transport.connected and not _unsent(transport):
+        taken = transport.writeSomeData(data)
+        if isinstance(taken, int):
+            data = data[taken:]
+    if data:
+        transport.write(data)

@@ -1,0 +1,8 @@
+"""For a site's urls.py: `path("updates/", include("updates.urls"))`."""
+
+from django.urls import path
+
+from . import views
+
+app_name = "updates"
+urlpatterns = [path("", views.poll, name="poll")]

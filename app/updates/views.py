@@ -1,0 +1,69 @@
+"""Polling: the way to updates that needs nothing but this site (PROTOCOL: Polling)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, Final
+
+from django.db import DatabaseError, InterfaceError, transaction
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from . import history, positions, rights
+from .streams import default_streams
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS: Final = 5
+
+
+@require_safe
+@never_cache
+@transaction.non_atomic_requests
+def poll(request: HttpRequest) -> HttpResponse:
+    """Answer `GET updates/?streams=…&since=…`: the streams' heads and the updates missed since, as JSON."""
+    try:
+        return _poll(request)
+    except positions.MalformedQuery as error:
+        return _error(400, error.detail, field=error.field)
+    except (DatabaseError, InterfaceError):
+        logger.exception("updates: a poll can't be answered")
+        response = _error(503, "the database can't be reached just now; try again")
+        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        return response
+
+
+def _poll(request: HttpRequest) -> HttpResponse:
+    if not (request.user.is_authenticated and request.user.is_active):
+        return _error(401, "sign in to receive updates")
+    if len(request.get_full_path()) > positions.MAX_URL_BYTES:
+        return _error(
+            414, f"the URL is longer than {positions.MAX_URL_BYTES} bytes", limit=positions.MAX_URL_BYTES
+        )
+    query = request.META.get("QUERY_STRING", "")
+    since = positions.parse_since(query)
+    wanted = positions.parse_streams(query) or default_streams(request.user.pk)
+    allowed = rights.allowed(request.user, wanted)
+    reading = history.read({stream: since.get(stream) for stream in wanted if stream in allowed})
+    return HttpResponse(_body(wanted, reading), content_type="application/json")
+
+
+def _body(wanted: list[str], reading: history.Reading) -> str:
+    streams: dict[str, dict[str, Any]] = {}
+    for stream in wanted:
+        if stream not in reading.states:
+            streams[stream] = {"denied": True}
+            continue
+        streams[stream] = {"head": str(reading.states[stream].head)}
+        if stream in reading.recovered:
+            streams[stream]["recovered"] = reading.recovered[stream]
+    # The frames are JSON already: the same text that goes over a socket.
+    frames = ",".join(update.frame for update in reading.updates)
+    return f'{{"streams":{json.dumps(streams)},"updates":[{frames}],"more":{json.dumps(reading.more)}}}'
+
+
+def _error(status: int, detail: str, **more: Any) -> JsonResponse:
+    error = {"detail": detail, **{name: value for name, value in more.items() if value}}
+    return JsonResponse({"error": error}, status=status)

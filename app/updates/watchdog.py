@@ -1,0 +1,42 @@
+"""Ends a process whose event loop is stuck: nothing in it can do so, or even say that it should."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import sys
+import threading
+import time
+
+from . import limits
+
+EXIT_STATUS = 70  # EX_SOFTWARE
+
+
+class Watchdog(threading.Thread):
+    """Looks every second whether the loop has come round, and exits after some looks in vain (limits.py).
+
+    It counts its own looks and not the clock: a process that was stopped, or a machine that slept, is not
+    stuck.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(name="sluice-watchdog", daemon=True)
+        self._loop = loop
+        self._came_round = threading.Event()
+
+    def run(self) -> None:
+        missed = 0
+        while not self._loop.is_closed():
+            self._came_round.clear()
+            try:
+                self._loop.call_soon_threadsafe(self._came_round.set)
+            except RuntimeError:  # closed meanwhile
+                return
+            time.sleep(1)
+            missed = 0 if self._came_round.is_set() else missed + 1
+            if missed >= limits.LOOP_STUCK_SECONDS:
+                print(f"sluice: the event loop is stuck for {missed} s; exiting", file=sys.stderr, flush=True)
+                faulthandler.dump_traceback(all_threads=True)
+                os._exit(EXIT_STATUS)

@@ -1,0 +1,85 @@
+"""A box of voxels: three half-open ranges. Pure; knows nothing of requests or the database."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+AXES = ("x", "y", "z")
+
+
+class Range(NamedTuple):
+    """The voxels from `start` up to, not with, `stop`."""
+
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        return self.stop - self.start
+
+    def __str__(self) -> str:
+        return f"{self.start}–{self.stop}"
+
+
+class Box(NamedTuple):
+    """One range along each axis."""
+
+    x: Range
+    y: Range
+    z: Range
+
+    @property
+    def voxels(self) -> int:
+        return self.x.length * self.y.length * self.z.length
+
+    def __str__(self) -> str:
+        return f"x {self.x}, y {self.y}, z {self.z}"
+
+    def as_json(self) -> dict[str, list[int]]:
+        """{"x": [start, stop], …}"""
+        return {axis: list(range_) for axis, range_ in zip(AXES, self, strict=True)}
+
+
+class BadBox(ValueError):
+    """A box that can't be cut, and why. `field` is the part that is wrong, `limit` what it may be at most."""
+
+    def __init__(self, field: str, what: str, limit: Any = None) -> None:
+        super().__init__(f"{field} {what}")
+        self.field = field
+        self.limit = limit
+
+
+def parse_box(value: Any, within: Box, max_voxels: int) -> Box:
+    """The box that a JSON value means: {"x": [start, stop], "y": …, "z": …}. Raises BadBox."""
+    if not isinstance(value, dict):
+        raise BadBox("box", 'must be an object such as {"x": [0, 64], "y": [0, 64], "z": [0, 64]}')
+    for name in value:
+        if name not in AXES:
+            raise BadBox(f"box.{ascii(name)[1:-1][:40]}", "is no axis; there are x, y and z")
+    ranges = [
+        _parse_range(value.get(axis), axis, whole.stop) for axis, whole in zip(AXES, within, strict=True)
+    ]
+    box = Box(*ranges)
+    if box.voxels > max_voxels:
+        raise BadBox("box", f"has {box.voxels} voxels, at most {max_voxels} are allowed", max_voxels)
+    return box
+
+
+def _parse_range(value: Any, axis: str, size: int) -> Range:
+    field = f"box.{axis}"
+    if value is None:
+        raise BadBox(field, "is missing")
+    if not isinstance(value, list) or len(value) != 2:
+        raise BadBox(field, "must be a list of two whole numbers, [start, stop]")
+    for number in value:
+        # bool is a kind of int; 1.0 is none, nor is "1".
+        if type(number) is not int:
+            raise BadBox(field, "must be a list of two whole numbers, [start, stop]")
+    start, stop = value
+    if start < 0 or stop > size or start > size or stop < 0:
+        raise BadBox(field, f"reaches outside the volume, which has {size} voxels along {axis}", size)
+    if start > stop:
+        raise BadBox(field, f"is inverted: its start {start} is behind its stop {stop}")
+    if start == stop:
+        raise BadBox(field, "is empty: stop is the first voxel that isn't in it")
+    return Range(start, stop)

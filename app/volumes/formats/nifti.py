@@ -1,0 +1,62 @@
+"""NIfTI, the format of magnetic resonance images. https://nifti.nimh.nih.gov/nifti-1/
+
+Voxels keep the file's order: x, y and z are its first three dimensions, whatever its orientation.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from . import BadFile, Source, check
+
+SUFFIXES: Final = (".nii", ".nii.gz")
+_UNITS: Final = {"meter": "m", "mm": "mm", "micron": "µm"}
+
+
+def read(path: Path) -> Source:
+    """Read the header. Raises BadFile."""
+    import nibabel
+    import numpy
+
+    try:
+        image: Any = nibabel.load(path)
+        header = image.header
+        shape = tuple(int(size) for size in image.shape)
+        zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
+        space, _ = header.get_xyzt_units()
+        # Not the header's, which nibabel empties.
+        scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
+    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
+        raise BadFile(f"it is not NIfTI: {error}") from error
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise BadFile(f"its header can't be read: {error}") from error
+    while len(shape) > 3 and shape[-1] == 1:  # one point in time
+        shape = shape[:-1]
+    stored = header.get_data_dtype()
+    dtype = "float32" if scaled and stored.fields is None else stored.newbyteorder("=").name
+    check(shape, dtype)
+    extra = (0,) * (len(image.shape) - 3)
+
+    def slabs(depth: int) -> Iterator[Any]:
+        for start in range(0, shape[2], depth):
+            try:
+                slab = image.dataobj[(slice(None), slice(None), slice(start, start + depth), *extra)]
+            except (OSError, EOFError, ValueError, zlib.error) as error:
+                raise BadFile(f"it ends too early or is damaged: {error}") from error
+            yield numpy.ascontiguousarray(numpy.asarray(slab, dtype=dtype).T)
+
+    return Source(
+        shape=(shape[2], shape[1], shape[0]),
+        dtype=dtype,
+        voxel_size=(_size(zooms[0]), _size(zooms[1]), _size(zooms[2])),
+        unit=_UNITS.get(space, ""),
+        slabs=slabs,
+    )
+
+
+def _size(zoom: float) -> float:
+    """Some files say 0, or nothing that is a number."""
+    return zoom if 0 < zoom < float("inf") else 1.0

@@ -1,0 +1,29 @@
+"""`manage.py run_crops`: cut the crops that wait, here and now. For development, and for a site without
+Celery."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from volumes import jobs
+from volumes.models import Crop
+
+
+class Command(BaseCommand):
+    help = "Cut the crops that wait, without Celery or a broker."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--watch", action="store_true", help="go on, and look for new ones every second")
+
+    def handle(self, *args: Any, watch: bool, **options: Any) -> None:
+        while True:
+            for crop in Crop.objects.filter(state__in=Crop.OPEN).order_by("id"):
+                if jobs.run(crop.pk):
+                    crop.refresh_from_db()
+                    self.stdout.write(f"{crop}: {crop.state}. {crop.error}".rstrip())
+            if not watch:
+                return
+            time.sleep(1)

@@ -1,0 +1,112 @@
+"""Volumes and crops. The voxels are in Zarr stores and TIFF files; a row is the truth about whether they
+count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+
+from .box import Box, Range
+
+
+class Volume(models.Model):
+    """An image stack that can be looked at and cropped. Made by `manage.py import_volume`."""
+
+    title = models.CharField(max_length=200)
+    # The Zarr store's name below VOLUMES_ROOT; its one array has the axes z, y, x.
+    store = models.CharField(max_length=100, unique=True, editable=False)
+    size_x = models.PositiveIntegerField(editable=False)  # voxels
+    size_y = models.PositiveIntegerField(editable=False)
+    size_z = models.PositiveIntegerField(editable=False)
+    dtype = models.CharField(max_length=16, editable=False)  # numpy's name, such as uint8
+    voxel_x = models.FloatField(editable=False)  # the size of one, in `unit`
+    voxel_y = models.FloatField(editable=False)
+    voxel_z = models.FloatField(editable=False)
+    unit = models.CharField(max_length=16, blank=True, editable=False)  # mm, µm; empty: not known
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["title", "id"]
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def path(self) -> Path:
+        return Path(settings.VOLUMES_ROOT) / self.store
+
+    @property
+    def whole(self) -> Box:
+        """The box that holds all of it."""
+        return Box(Range(0, self.size_x), Range(0, self.size_y), Range(0, self.size_z))
+
+    @property
+    def voxel_size(self) -> tuple[float, float, float]:
+        """x, y, z in `unit`."""
+        return self.voxel_x, self.voxel_y, self.voxel_z
+
+
+class Crop(models.Model):
+    """A box that somebody wants out of a volume, as a TIFF. The row is the truth; tasks and files follow."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    OPEN: ClassVar = (State.QUEUED, State.RUNNING)
+
+    volume = models.ForeignKey(Volume, on_delete=models.CASCADE, related_name="crops")
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="crops")
+    # Half-open ranges of voxels.
+    x0 = models.PositiveIntegerField()
+    x1 = models.PositiveIntegerField()
+    y0 = models.PositiveIntegerField()
+    y1 = models.PositiveIntegerField()
+    z0 = models.PositiveIntegerField()
+    z1 = models.PositiveIntegerField()
+    state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
+    progress = models.PositiveSmallIntegerField(default=0)  # percent
+    error = models.TextField(blank=True)  # why it failed, for its owner to read
+    size = models.PositiveBigIntegerField(default=0)  # of the file, in bytes
+    attempts = models.PositiveSmallIntegerField(default=0)  # how often a worker began; the last one counts
+    handed_over_at = models.DateTimeField(null=True)  # when the broker last confirmed a task for it
+    hand_overs = models.PositiveSmallIntegerField(default=0)  # and how often it did
+    created = models.DateTimeField(auto_now_add=True)
+    started = models.DateTimeField(null=True)
+    finished = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [
+            models.Index(fields=["owner", "-id"], name="volumes_crop_owner"),
+            models.Index(
+                fields=["state", "id"], condition=Q(state__in=["queued", "running"]), name="volumes_crop_open"
+            ),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(x0__lt=F("x1"), y0__lt=F("y1"), z0__lt=F("z1")), name="volumes_crop_not_empty"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"crop {self.pk} of {self.volume_id}"
+
+    @property
+    def box(self) -> Box:
+        return Box(Range(self.x0, self.x1), Range(self.y0, self.y1), Range(self.z0, self.z1))
+
+    @property
+    def file_name(self) -> str:
+        """Below MEDIA_ROOT."""
+        return f"crops/{self.pk}.tiff"
+
+    @property
+    def path(self) -> Path:
+        return Path(settings.MEDIA_ROOT) / self.file_name

@@ -1,0 +1,52 @@
+"""Ordering a crop: a row, and a word to the worker once it is committed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from . import handover, progress
+from .box import BadBox, Box, parse_box
+from .models import Crop, Volume
+
+
+class TooManyCrops(Exception):
+    """The person has as many crops waiting or running as are allowed: `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"you have {limit} crops waiting or running, the most that are allowed; try again later"
+        )
+        self.limit = limit
+
+
+def order_crop(owner: Any, volume: Volume, box: Any) -> Crop:
+    """Order the box, as it stands in the request. Raises BadBox or TooManyCrops; nothing is ordered then."""
+    parsed = parse_box(box, volume.whole, settings.CROP_MAX_VOXELS)
+    _check_open_crops(owner)
+    with transaction.atomic():
+        crop = Crop.objects.create(
+            owner=owner,
+            volume=volume,
+            **{f"{axis}{end}": parsed_range[end] for axis, parsed_range in _ranges(parsed) for end in (0, 1)},
+        )
+        progress.publish_progress(crop, Crop.State.QUEUED, 0)
+        transaction.on_commit(partial(handover.hand_over_soon, crop.pk), robust=True)
+    return crop
+
+
+def _ranges(box: Box) -> list[tuple[str, Any]]:
+    return list(zip("xyz", box, strict=True))
+
+
+def _check_open_crops(owner: Any) -> None:
+    limit = settings.CROP_MAX_OPEN_PER_USER
+    # Two requests at the same time may both pass: a limit against excess needs no lock.
+    if Crop.objects.filter(owner=owner, state__in=Crop.OPEN)[:limit].count() >= limit:
+        raise TooManyCrops(limit)
+
+
+__all__ = ["BadBox", "TooManyCrops", "order_crop"]

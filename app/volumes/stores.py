@@ -1,0 +1,90 @@
+"""The Zarr stores: one array a volume, axes z, y, x, in chunks, so that a crop reads only what it needs.
+
+Zarr and numpy are imported in functions: processes that never touch voxels, such as Gunicorn's, do without.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from .formats import BadFile, Source
+from .models import Volume
+
+CHUNK: Final = 64  # voxels along each axis: 256 KiB of uint8
+
+
+def import_source(source: Source, title: str, root: Path, progress: Callable[[int], None]) -> Volume:
+    """Copy the voxels into a store of their own below `root`, and make the row. All of it, or nothing.
+
+    `progress` is told the percentage. Raises BadFile.
+    """
+    import numpy
+
+    size = numpy.dtype(source.dtype).itemsize * source.shape[0] * source.shape[1] * source.shape[2]
+    root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(root).free
+    if size > free:  # uncompressed; what it takes is known only afterwards
+        raise BadFile(f"it may need {size >> 20} MiB, and {root} has only {free >> 20} MiB left")
+    name = f"{uuid.uuid4().hex}.zarr"
+    unfinished = root / f".{name}.unfinished"
+    try:
+        _write(source, unfinished, progress)
+        unfinished.rename(root / name)
+        return _create_row(source, title, name)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(root / name, ignore_errors=True)
+        raise
+
+
+def open_array(volume: Volume) -> Any:
+    """The volume's array, for reading. Raises OSError or ValueError if it isn't there or isn't what the row
+    says."""
+    import zarr
+
+    array = zarr.open_array(volume.path, mode="r")
+    shape = (volume.size_z, volume.size_y, volume.size_x)
+    if array.shape != shape or array.dtype.name != volume.dtype:
+        raise ValueError(f"{volume.path} holds {array.shape} of {array.dtype}, not {shape} of {volume.dtype}")
+    return array
+
+
+def _write(source: Source, path: Path, progress: Callable[[int], None]) -> None:
+    import zarr
+
+    array = zarr.create_array(
+        path,
+        shape=source.shape,
+        chunks=tuple(min(CHUNK, length) for length in source.shape),
+        dtype=source.dtype,
+        dimension_names=("z", "y", "x"),
+        fill_value=0,
+    )
+    done = 0
+    for slab in source.slabs(CHUNK):
+        array[done : done + len(slab)] = slab
+        done += len(slab)
+        progress(100 * done // source.shape[0])
+    if done != source.shape[0]:
+        raise BadFile(f"it has {done} slices instead of {source.shape[0]}")
+
+
+def _create_row(source: Source, title: str, store: str) -> Volume:
+    size_z, size_y, size_x = source.shape
+    voxel_x, voxel_y, voxel_z = source.voxel_size
+    return Volume.objects.create(
+        title=title,
+        store=store,
+        size_x=size_x,
+        size_y=size_y,
+        size_z=size_z,
+        dtype=source.dtype,
+        voxel_x=voxel_x,
+        voxel_y=voxel_y,
+        voxel_z=voxel_z,
+        unit=source.unit,
+    )

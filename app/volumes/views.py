@@ -1,0 +1,151 @@
+"""Volumes and crops: pages for people, JSON for programs."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.conf import settings
+from django.contrib import messages as flash
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_safe
+
+from mysite.api import ApiError, api, only_fields, only_methods, read_object, wants_json
+from mysite.pages import live
+
+from .forms import CropForm
+from .models import Crop, Volume
+from .ordering import BadBox, TooManyCrops, order_crop
+
+PAGE: Final = 100  # of the newest crops
+
+
+@require_safe
+@live
+def volumes(request: HttpRequest) -> HttpResponse:
+    """All volumes."""
+    return render(request, "volumes/volumes.html", {"volumes": Volume.objects.all()})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@live
+def volume(request: HttpRequest, volume_id: int) -> HttpResponse:
+    """One volume, with the form that orders a crop of it."""
+    shown = get_object_or_404(Volume, pk=volume_id)
+    form = CropForm(shown, request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            crop = order_crop(request.user, shown, form.box())
+        except BadBox as error:
+            form.add_error(None, f"{str(error).removeprefix('box.')}.")
+        except TooManyCrops as error:
+            form.add_error(None, f"{error}.")
+        else:
+            flash.success(request, f"Crop {crop.pk} is queued. A message will tell you when it is ready.")
+            return redirect("crops")
+    # 422: a form with a mistake is a page to read, not a success.
+    status = 422 if form.errors else 200
+    context = {"volume": shown, "form": form, "max_voxels": settings.CROP_MAX_VOXELS}
+    return render(request, "volumes/volume.html", context, status=status)
+
+
+@api
+def order(request: HttpRequest, volume_id: int) -> HttpResponse:
+    """POST: order a crop of the volume."""
+    only_methods(request, "POST")
+    wanted = Volume.objects.filter(pk=volume_id).first()
+    if wanted is None:
+        raise ApiError(404, "there is no such volume", "volume")
+    body = read_object(request)
+    only_fields(body, ("box",))
+    try:
+        crop = order_crop(request.user, wanted, body["box"])
+    except BadBox as error:
+        raise ApiError(400, str(error), error.field, error.limit) from None
+    except TooManyCrops as error:
+        raise ApiError(429, str(error), "volume", error.limit) from None
+    url = reverse("crop", args=[crop.pk])
+    return JsonResponse({"crop_id": crop.pk, "url": url}, status=202, headers={"Location": url})
+
+
+def crops(request: HttpRequest) -> HttpResponse:
+    """One's own crops, newest first."""
+    return crops_api(request) if wants_json(request) else crops_page(request)
+
+
+@require_safe
+@live
+def crops_page(request: HttpRequest) -> HttpResponse:
+    return render(
+        request,
+        "volumes/crops.html",
+        {"crops": _newest(request.user), "retention_days": settings.CROP_RETENTION_DAYS},
+    )
+
+
+@api
+def crops_api(request: HttpRequest) -> HttpResponse:
+    only_methods(request, "GET")
+    return JsonResponse({"crops": [as_json(crop) for crop in _newest(request.user)]})
+
+
+@api
+def crop(request: HttpRequest, crop_id: int) -> HttpResponse:
+    """One's own crop: how far it is."""
+    only_methods(request, "GET")
+    return JsonResponse(as_json(_own(request.user, crop_id)))
+
+
+@api
+def download(request: HttpRequest, crop_id: int) -> HttpResponseBase:
+    """One's own crop: the TIFF."""
+    only_methods(request, "GET")
+    wanted = _own(request.user, crop_id)
+    if wanted.state != Crop.State.DONE:
+        raise ApiError(409, f"the crop is {wanted.state}; there is a file once it is done", "state")
+    name = f"crop-{wanted.pk}.tiff"
+    if settings.SENDFILE == "nginx":
+        response = HttpResponse(content_type="image/tiff")
+        response["X-Accel-Redirect"] = f"/protected-media/{wanted.file_name}"
+        response["Content-Disposition"] = f'attachment; filename="{name}"'
+        return response
+    try:
+        return FileResponse(
+            wanted.path.open("rb"), as_attachment=True, filename=name, content_type="image/tiff"
+        )
+    except FileNotFoundError:
+        raise ApiError(404, "the file is gone from the server", "crop") from None
+
+
+def as_json(crop: Crop) -> dict[str, Any]:
+    """What the API says about a crop."""
+    done = crop.state == Crop.State.DONE
+    return {
+        "crop_id": crop.pk,
+        "volume_id": crop.volume_id,
+        "box": crop.box.as_json(),
+        "state": crop.state,
+        "progress": crop.progress,
+        "error": crop.error or None,
+        "created": crop.created.isoformat(),
+        "finished": crop.finished.isoformat() if crop.finished else None,
+        "url": reverse("crop", args=[crop.pk]),
+        "download_url": reverse("crop_download", args=[crop.pk]) if done else None,
+        "size": crop.size if done else None,
+    }
+
+
+def _newest(user: Any) -> list[Crop]:
+    return list(Crop.objects.filter(owner=user).select_related("volume")[:PAGE])
+
+
+def _own(user: Any, crop_id: int) -> Crop:
+    """Raises ApiError: 404 if there is none, 403 if it is somebody else's."""
+    found = Crop.objects.filter(pk=crop_id).first()
+    if found is None:
+        days = settings.CROP_RETENTION_DAYS
+        raise ApiError(404, f"there is no such crop; crops are deleted after {days} days", "crop")
+    if found.owner_id != user.pk:
+        raise ApiError(403, "this crop is somebody else's", "crop")
+    return found

@@ -1,0 +1,59 @@
+# shellcheck shell=bash
+# What can be known before anything is built: room on the disk, a free port, no other folder's stack under the same name.
+
+# check_disk GIGABYTES: so much is free where the engine keeps its images.
+check_disk() {
+    local root free
+    root=$(docker info --format '{{.DockerRootDir}}')
+    [[ -d $root ]] || return 0 # an engine in a virtual machine keeps them out of sight
+    free=$(($(df -Pk "$root" | awk 'NR == 2 { print $4 }') / 1024 / 1024))
+    ((free >= $1)) ||
+        stop "The disk of $root has $free GB free and $1 GB are needed: make room (\`docker system df\` shows what the engine keeps), or move the engine's data-root."
+}
+
+# check_port ADDRESS PORT PROJECT: nobody but PROJECT itself holds it.
+check_port() {
+    local address=$1 port=$2 owner container
+    owner=$(listener "$address" "$port")
+    container=$(docker ps --filter "publish=$port" --format '{{.Names}} {{.Label "com.docker.compose.project"}}' | head -n 1)
+    [[ -n $owner && ${container#* } != "$3" ]] || return 0
+    [[ $owner != docker-proxy* || -z $container ]] || owner="the container ${container% *}"
+    stop "Port $port on $address is taken by $owner: stop that, or choose another port with \`make up HTTP_PORT=$((port < 65535 ? port + 1 : 8080))\` (for good: a line HTTP_PORT=… in .env)."
+}
+
+# listener ADDRESS PORT: who listens there, or nothing. From /proc, since a small system has neither ss nor lsof.
+listener() {
+    local inode handle pid address=any
+    [[ $1 =~ ^([0-9]+)\.([0-9]+)\.([0-9]+)\.([0-9]+)$ ]] &&
+        address=$(printf '%02X%02X%02X%02X' "${BASH_REMATCH[4]}" "${BASH_REMATCH[3]}" "${BASH_REMATCH[2]}" "${BASH_REMATCH[1]}")
+    # Field 4 is the state (0A: listening), 10 the inode. All zeros is every address, in /proc/net/tcp6 of IPv4 too.
+    inode=$(awk -v port="$(printf ':%04X' "$2")" -v wanted="$address" '
+        $4 != "0A" || substr($2, length($2) - 4) != port { next }
+        { at = substr($2, 1, length($2) - 5); sub(/^0000000000000000FFFF0000/, "", at) }
+        at == wanted || at ~ /^0+$/ || wanted ~ /^(0+|any)$/ { if (inode == "") inode = $10 }
+        END { print inode }' /proc/net/tcp /proc/net/tcp6 2>/dev/null) || true
+    [[ $inode ]] || return 0
+    handle=$(find /proc/[0-9]*/fd -lname "socket:\[$inode\]" -print -quit 2>/dev/null) || true
+    pid=${handle#/proc/} pid=${pid%%/*}
+    if [[ $pid ]]; then
+        printf '%s (process %s)' "$(cat "/proc/$pid/comm")" "$pid"
+    else
+        printf 'another process (root sees which: `sudo make up`)'
+    fi
+}
+
+# project_name: under which compose runs this folder's stack.
+project_name() {
+    local config
+    config=$(docker compose config 2>&1) || stop "Compose can't make sense of compose.yaml with the settings in .env: $(tail -n 1 <<<"$config")"
+    sed -n 's/^name: *//p' <<<"$config"
+}
+
+# check_project PROJECT: no other folder that still exists runs a stack of this name; compose would take it over with its data.
+check_project() {
+    local folder
+    while IFS= read -r folder; do
+        [[ $folder -ef . || ! -e $folder/compose.yaml ]] ||
+            stop "The stack '$1' on this machine belongs to the folder $folder: \`make down\` there, or give this one a name of its own with a line COMPOSE_PROJECT_NAME=… in .env."
+    done < <(docker ps -a --filter "label=com.docker.compose.project=$1" --format '{{.Label "com.docker.compose.project.working_dir"}}' | sort -u)
+}

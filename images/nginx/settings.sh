@@ -1,0 +1,88 @@
+# shellcheck shell=bash
+# The settings of the nginx container, checked as this file is sourced (after environment.sh), and what is made of them.
+# docs/reference/the-split.md says what each one means.
+
+names=()
+
+# setting NAME DEFAULT REGEX MEANING: an empty value means the default; any other is the operator's and has to match.
+setting() {
+    names+=("$1")
+    [[ ${!1-} ]] || declare -g "$1=$2"
+    require_match "$1" "$3" "$4"
+}
+
+byte='(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])'
+ipv4="$byte(\.$byte){3}"
+group='[0-9A-Fa-f]{1,4}'
+ipv6="(($group:){7}$group|(($group:){0,6}$group)?::(($group:){0,6}$group)?)"
+network="($ipv4(/([12]?[0-9]|3[0-2]))?|$ipv6(/([1-9]?[0-9]|1[01][0-9]|12[0-8]))?)"
+host="([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[$ipv6\])"
+port='([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])'
+clients='[1-9][0-9]{0,3}|[12][0-9]{4}|3[01][0-9]{3}|32000' # two connections each, and 65536 files at most
+
+setting SITE_URL http://localhost:8080 "https?://$host(:$port)?/*" \
+    'it must be http:// or https://, a host and, where needed, a port, such as https://sluice.example.org'
+setting URL_PREFIX '' '(/(\.{0,2}[A-Za-z0-9_~-]|\.{3})[A-Za-z0-9._~-]*)*' \
+    'it must be empty or a path such as /catmaid: a leading slash, none at the end, of letters, digits and . _ ~ -'
+setting EXPOSE_BACKEND no 'yes|no' 'it must be yes or no'
+setting LOG_LEVEL info 'debug|info|warning|error' 'it must be debug, info, warning or error'
+setting HEALTH_ALLOW 127.0.0.0/8 "$network([ ,]+$network)*" \
+    'it must be networks such as 127.0.0.0/8, separated by spaces'
+setting WSGI_ADDRESS wsgi:8000 "$host:$port" 'it must be a host and a port, such as wsgi:8000'
+setting ASGI_ADDRESS asgi:8001 "$host:$port" 'it must be a host and a port, such as asgi:8001'
+setting MAX_BODY_SIZE 1m '[1-9][0-9]{0,5}[km]?' 'it must be a size such as 512k or 1m'
+setting MAX_CLIENTS 5000 "$clients" 'it must be a whole number from 1 to 32000'
+setting CHANNELS_PER_ADDRESS 5000 "$clients" 'it must be a whole number from 1 to 32000'
+setting CHANNELS_PER_ADDRESS_SECOND 200 '[1-9][0-9]{0,3}' 'it must be a whole number from 1 to 9999'
+
+refuse_unknown "${names[@]}"
+
+# A client takes two connections, its own and the one to Daphne; the rest is for files, logs and pages.
+connections=$((2 * MAX_CLIENTS + 512))
+
+# main_settings: what stands outside http { }. More connections than files would only make nginx warn, and fail later.
+main_settings() {
+    local files level
+    files=$(ulimit -Sn)
+    case $LOG_LEVEL in
+        debug) level=info ;;
+        info) level=notice ;;
+        warning) level=warn ;;
+        error) level=error ;;
+    esac
+    printf 'error_log stderr %s;\n' "$level"
+    printf 'events { worker_connections %s; }\n' "$((connections < files ? connections : files))"
+}
+
+# place: the template on standard input, filled in: @NAME@ by the setting of that name, or by what is made of several.
+place() {
+    local text name network
+    local -A values=([SCHEME]=\$scheme [RESOLVERS]=$(resolvers) [NAMES]=$SITE_URL [ALLOWED]='')
+    for name in "${names[@]}"; do
+        values[$name]=${!name}
+    done
+    # People come by https: if not to this nginx, then to a proxy in front of it.
+    [[ $SITE_URL == https:* ]] && values[SCHEME]=https
+    values[NAMES]=${values[NAMES]#*://}
+    values[NAMES]=${values[NAMES]%%/*}
+    [[ ${values[NAMES]} =~ ^(.*):[0-9]+$ ]] && values[NAMES]=${BASH_REMATCH[1]}
+    for network in ${HEALTH_ALLOW//,/ }; do
+        values[ALLOWED]+="$network yes; "
+    done
+    text=$(cat)
+    for name in "${!values[@]}"; do
+        text=${text//"@$name@"/"${values[$name]}"}
+    done
+    printf '%s\n' "$text"
+}
+
+# resolvers: the name servers of this container, as nginx writes them.
+resolvers() {
+    local keyword server found=()
+    while read -r keyword server _; do
+        [[ $keyword == nameserver && $server != *%* ]] || continue
+        [[ $server == *:* ]] && server="[$server]"
+        found+=("$server")
+    done < /etc/resolv.conf
+    printf '%s' "${found[*]:-127.0.0.11}"
+}

@@ -1,0 +1,47 @@
+-- Run at each start, before the network is open: makes what is missing, puts back what was changed, sets the passwords to the
+-- secrets. Which tables a role may touch is the application's affair (`migrate`); how much of the server it may use is said here.
+\set ON_ERROR_STOP on
+\set QUIET on
+SET log_min_error_statement = 'panic';  -- a failing statement would put its password into the log
+
+SELECT format('CREATE ROLE %I', name) FROM unnest('{owner,wsgi,asgi,worker,celery,beat}'::name[]) AS name
+WHERE name NOT IN (SELECT rolname FROM pg_roles)
+\gexec
+SELECT 'CREATE DATABASE sluice OWNER owner' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'sluice')
+\gexec
+
+BEGIN;
+
+\set least 'LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD'
+\set password `cat /run/sluice/secrets/db_owner`
+ALTER ROLE owner :least :'password' CONNECTION LIMIT 5;
+\set password `cat /run/sluice/secrets/db_wsgi`
+ALTER ROLE wsgi :least :'password' CONNECTION LIMIT 60;
+\set password `cat /run/sluice/secrets/db_asgi`
+ALTER ROLE asgi :least :'password' CONNECTION LIMIT 30;
+\set password `cat /run/sluice/secrets/db_worker`
+ALTER ROLE worker :least :'password' CONNECTION LIMIT 20;
+\set password `cat /run/sluice/secrets/db_celery`
+ALTER ROLE celery :least :'password' CONNECTION LIMIT 20;
+\set password `cat /run/sluice/secrets/db_beat`
+ALTER ROLE beat :least :'password' CONNECTION LIMIT 5;
+\unset password
+
+-- A statement that takes longer than its client waits, or a transaction that nobody goes on with, only holds locks and a place.
+-- Below Gunicorn's time-out of 30 s for a request; the hub's queries take milliseconds; jobs may take their time.
+ALTER ROLE wsgi SET statement_timeout = '20s';
+ALTER ROLE wsgi SET idle_in_transaction_session_timeout = '30s';
+ALTER ROLE asgi SET statement_timeout = '10s';
+ALTER ROLE asgi SET idle_in_transaction_session_timeout = '10s';
+ALTER ROLE worker SET statement_timeout = '20s';
+ALTER ROLE worker SET idle_in_transaction_session_timeout = '30s';
+ALTER ROLE celery SET statement_timeout = '60s';
+ALTER ROLE celery SET idle_in_transaction_session_timeout = '5min';
+ALTER ROLE beat SET statement_timeout = '5min';
+ALTER ROLE beat SET idle_in_transaction_session_timeout = '60s';
+
+ALTER DATABASE sluice OWNER TO owner;
+REVOKE ALL ON DATABASE sluice FROM PUBLIC;
+GRANT CONNECT ON DATABASE sluice TO wsgi, asgi, worker, celery, beat;
+
+COMMIT;

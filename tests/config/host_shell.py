@@ -1,0 +1,41 @@
+"""Functions of images/host/, called as the scripts do; whole scripts, where something is lacking."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.engine import run_id
+
+SOURCE = Path(os.environ.get("SLUICE_SOURCE", Path(__file__).parents[2]))
+
+
+def sh(
+    code: str, folder: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `code` with all functions of images/host/, in `folder` (the repository); errors go to stdout."""
+    return _run(
+        ["bash", "-c", f". images/host/prepare.sh; cd '{folder or SOURCE}'; {code}"],
+        {"PATH": os.environ["PATH"], "HOME": "/tmp", **(env or {})},
+    )
+
+
+def elsewhere(image: str, *command: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run `command` in a container of `image`, without a network, in a clone that has no `.env`."""
+    clone = 'mkdir /tmp/it; cp -r /src/{compose.yaml,.env.example,images} /tmp/it; cd /tmp/it; "$@"'
+    run = ["docker", "run", "--rm", "--network", "none", "--volumes-from", run_id(), *options, image]
+    return _run([*run, "bash", "-c", clone, "clone", *command], dict(os.environ))
+
+
+def _run(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=SOURCE,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )

@@ -1,0 +1,45 @@
+"""What a killed run of the tests has left is removed by the next; what a living one has made stays."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from config.host_shell import sh
+from harness.engine import own_image, run_id
+
+DEAD = "0123456789ab"
+
+
+def docker(*arguments: str) -> str:
+    """Output of the client."""
+    command = ["docker", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+
+
+@pytest.fixture(params=[DEAD, run_id()], ids=["dead", "alive"])
+def left(request: pytest.FixtureRequest) -> Iterator[tuple[str, bool]]:
+    """A project's name, and whether its run lives; it has a container, a network, a volume and an image."""
+    project = f"sluice-e2e-{request.param}-sweep"
+    label = f"--label=com.docker.compose.project={project}"
+    docker("network", "create", "--internal", label, project)
+    docker("volume", "create", label, project)
+    docker("create", "--name", project, label, "--volume", f"{project}:/v", own_image(), "true")
+    docker("tag", own_image(), f"sluice-sweep:e2e-{request.param}")
+    yield project, request.param == run_id()
+    for kind in (["rm", "--force"], ["network", "rm", "--force"], ["volume", "rm", "--force"]):
+        docker(*kind, project)
+    docker("image", "rm", "--force", f"sluice-sweep:e2e-{request.param}")
+
+
+def test_only_what_the_dead_have_left_is_swept(left: tuple[str, bool]) -> None:
+    project, alive = left
+    done = sh("images/host/sweep")
+    assert (done.returncode, done.stdout) == (0, "")
+    found = [
+        docker("ps", "--all", "--quiet", "--filter", f"name={project}"),
+        docker("network", "ls", "--quiet", "--filter", f"name={project}"),
+        docker("volume", "ls", "--quiet", "--filter", f"name={project}"),
+        docker("image", "ls", "--quiet", f"sluice-sweep:e2e-{project.split('-')[2]}"),
+    ]
+    assert [bool(one) for one in found] == [alive] * 4

@@ -1,0 +1,78 @@
+"""A site with its own nginx configuration gets push by one line: include snippets/sluice/channels.conf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.nginx_lab import Nginx, Probe
+
+SERVER = """
+    listen 127.0.0.1:$port default_server;
+    server_name localhost;
+    error_page 404 /own-404;
+    include snippets/sluice/channels.conf;
+    location / { return 200 "own: $uri"; }
+    location = /own-404 { return 200 "own 404"; }
+    location /nowhere { return 404; }
+    location ~* \\.js$ { return 200 "own script"; }
+    location PREFIX/static/ { return 200 "own static"; }
+"""
+
+
+class _Site(Nginx):
+    def lay_out(self) -> None:
+        super().lay_out()
+        self.as_existing_site(SERVER.replace("PREFIX", self.settings["URL_PREFIX"]))
+
+
+@pytest.fixture(scope="module", params=["", "/catmaid"], ids=lambda prefix: prefix or "no prefix")
+def site(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Nginx]]:
+    with Probe("asgi") as asgi:
+        settings = {"EXPOSE_BACKEND": "yes", "ASGI_ADDRESS": asgi.address, "URL_PREFIX": request.param}
+        with _Site(tmp_path_factory.mktemp("nginx"), settings) as nginx:
+            yield request.param, nginx
+
+
+def test_its_channels_are_daphnes_by_the_same_table(site: tuple[str, Nginx]) -> None:
+    prefix, nginx = site
+    assert nginx.upgrade(f"{prefix}/channels/updates/").made_by == "asgi"
+    assert nginx.upgrade(f"{prefix}/channels/script.js").made_by == "asgi"
+    assert nginx.send(f"{prefix}/channels/healthz").received.target == "/channels/healthz"
+    refused = {
+        "/channels/updates/": 426,
+        "//channels/updates/": 404,
+        "/%63hannels/": 404,
+        "/x/../channels/": 404,
+        f"/channels/?{'x' * 7168}": 414,
+    }
+    assert {path: nginx.send(prefix + path).status for path in refused} == refused
+    assert nginx.send(f"{prefix}/channels/", method="POST").status == 405
+    assert nginx.upgrade(f"{prefix}/channels/", **{"Content-Length": "1"}).status == 413
+    assert nginx.upgrade(f"{prefix}/channels/", Host="evil.example").status == 421
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/channels", "/channelsx/", "/CHANNELS/", "/channels/../admin/", "/healthz", "/a%20b"]
+)
+def test_its_other_paths_are_left_alone(site: tuple[str, Nginx], path: str) -> None:
+    prefix, nginx = site
+    for host in ("localhost", "another.name"):
+        answer = nginx.upgrade(prefix + path, Host=host)
+        assert (answer.status, answer.made_by, answer.text.split(":")[0]) == (200, "", "own")
+
+
+def test_its_own_locations_and_error_pages_stay(site: tuple[str, Nginx]) -> None:
+    prefix, nginx = site
+    assert nginx.send("/nowhere").text == "own 404"
+    assert nginx.send(f"{prefix}/a.js").text == "own script"
+    assert nginx.send(f"{prefix}/static/x").text == "own static"
+
+
+def test_a_url_that_its_prefix_does_not_cover_is_its_own(tmp_path: Path) -> None:
+    with _Site(tmp_path, {"URL_PREFIX": "/catmaid"}) as nginx:
+        assert nginx.upgrade("/channels/updates/").text == "own: /channels/updates/"

@@ -1,0 +1,242 @@
+"""What the image's entry point refuses and writes, and that nginx takes both places' files without a word."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from config.nginx_lab import SOURCE, Nginx, lab, run_entry_point
+
+# Each with what it is malformed for.
+MALFORMED = {
+    "SITE_URL": [
+        "localhost",
+        "ftp://localhost",
+        "http://",
+        "http://a b",
+        "http://local_host",
+        "http://a/b",
+        "http://a:0",
+        "http://a:999999",
+        "http://a;}",
+        "http://[::1",
+        "http://u@a",
+    ],
+    "URL_PREFIX": [
+        "/",
+        "a",
+        "/a/",
+        "//a",
+        "/a//b",
+        "/a b",
+        "/.",
+        "/..",
+        "/a/../b",
+        "/a/.",
+        "/ä",
+        '/a";',
+        "/$uri",
+        "/a\nb",
+        "/@NAMES@",
+    ],
+    "EXPOSE_BACKEND": ["true", "YES", "yes\n"],
+    "LOG_LEVEL": ["verbose", "INFO"],
+    "HEALTH_ALLOW": [
+        "all",
+        "10.0.0.0/33",
+        "256.0.0.1",
+        "10.0.0",
+        "::1/129",
+        "1:2",
+        "10.0.0.0/8;",
+        "10.0.0.0/8 yes; 0.0.0.0/0",
+    ],
+    "WSGI_ADDRESS": [
+        "wsgi",
+        "wsgi:65536",
+        "wsgi:",
+        "wsgi:x",
+        "http://wsgi:8000",
+        "wsgi:8000/x",
+        "$host:80",
+        "::1:8000",
+    ],
+    "ASGI_ADDRESS": ["asgi", "asgi:0"],
+    "MAX_BODY_SIZE": ["0", "1g", "-1", "1 m", "one"],
+    "MAX_CLIENTS": ["0", "many", "1e3", "32001", "99999"],
+    "CHANNELS_PER_ADDRESS": ["0", "-5", "5r/s", "65536"],
+    "CHANNELS_PER_ADDRESS_SECOND": ["0", "0.5", "10000"],
+}
+GOOD = {
+    "SITE_URL": [
+        "http://localhost",
+        "https://sluice.example.org",
+        "https://Sluice.Example.org:8443",
+        "http://127.0.0.1:8080/",
+        "http://[::1]:8080",
+        "http://x",
+    ],
+    "URL_PREFIX": ["/catmaid", "/a/b", "/a.b/c~d-e_f", "/.well-known", "/..a", "/...", "/a..b"],
+    "HEALTH_ALLOW": [
+        "10.0.0.0/8 192.168.1.1",
+        "::1, 2001:db8::/32,127.0.0.1",
+        "0.0.0.0/0",
+        "::/0",
+        "fe80:0:0:0:0:0:0:0/10",
+        "0.0.0.0/0 ::/0",
+    ],
+    "WSGI_ADDRESS": ["wsgi.sluice.svc.cluster.local:80", "10.0.0.7:8000", "[2001:db8::1]:8000"],
+    "LOG_LEVEL": ["debug", "warning", "error"],
+    "MAX_CLIENTS": ["1", "9999", "20000", "32000"],
+    "CHANNELS_PER_ADDRESS": ["1", "32000"],
+    "CHANNELS_PER_ADDRESS_SECOND": ["1", "9999"],
+    "MAX_BODY_SIZE": ["1024", "512k", "100m"],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "resolv.conf").write_text(
+        "nameserver 127.0.0.11\nnameserver 2001:db8::53\nnameserver fe80::1%eth0\noptions ndots:0\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in MALFORMED.items() for value in values]
+)
+def test_a_malformed_setting_ends_the_container_with_one_line(folder: Path, name: str, value: str) -> None:
+    result = run_entry_point(folder, {name: value}, "echo", "started")
+    assert (result.returncode, result.stdout) == (78, "")
+    assert re.fullmatch(rf"sluice nginx: {name}=.* is malformed: it must be .*\n", result.stderr), (
+        result.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("SITE_ULR", "did you mean SITE_URL?"),
+        ("URL_PREFX", "did you mean URL_PREFIX?"),
+        ("HTTP_PORT", "is not a setting of this container"),
+        ("MAX_CLIENT", "did you mean MAX_CLIENTS?"),
+    ],
+)
+def test_an_unknown_setting_ends_the_container_with_one_line(folder: Path, name: str, words: str) -> None:
+    result = run_entry_point(folder, {name: "x"}, "echo", "started")
+    assert (result.returncode, result.stdout) == (78, "")
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in GOOD.items() for value in values]
+)
+def test_nginx_takes_what_a_good_setting_makes(tmp_path: Path, name: str, value: str) -> None:
+    nginx = Nginx(tmp_path, {name: value})
+    nginx.port, nginx.health_port = 1, 2
+    nginx.lay_out()
+    assert _complaints([*nginx.command, "-t"]) == ""
+
+
+def test_an_empty_setting_means_the_default(folder: Path) -> None:
+    for settings in ({}, dict.fromkeys(MALFORMED, "")):
+        assert run_entry_point(folder, settings, "echo", "started").stdout == "started\n"
+        place = (folder / "run/place.conf").read_text()
+        for line in (
+            '$sluice_names            { default "localhost"; }',
+            'wsgi:8000"',
+            'asgi:8001"',
+            "rate=200r/s",
+            "burst=5000 ",
+            "client_max_body_size 1m;",
+            "127.0.0.0/8 yes;",
+        ):
+            assert line in place
+        assert "resolver 127.0.0.11 [2001:db8::53] valid=2s ipv6=off;" in place
+        assert not re.search("@[A-Z_]+@", place)
+
+
+def test_an_operator_learns_at_the_start_if_too_few_files_may_be_open(folder: Path) -> None:
+    """The soft limit is as high as the hard one allows, 65536 at most."""
+    script = f'ulimit -Sn 300; ulimit -Hn 600; exec bash "{folder}/entrypoint" bash -c "ulimit -Sn"'
+    run_entry_point(folder, {}, "true")  # writes the adapted entry point
+    few = subprocess.run(
+        ["bash", "-c", script], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
+    )
+    assert few.stdout == "600\n"
+    assert re.fullmatch(
+        r"sluice nginx: only 600 files may be open, 10512 are needed for 5000 clients; .*\n", few.stderr
+    )
+    assert "worker_connections 600;" in (folder / "run/main.conf").read_text()
+    fewer = subprocess.run(
+        ["bash", "-c", script],
+        env={"PATH": "/usr/bin:/bin", "MAX_CLIENTS": "20"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (fewer.stdout, fewer.stderr) == ("600\n", "")
+
+
+def test_a_site_is_known_by_an_ipv6_address(tmp_path: Path) -> None:
+    with lab(tmp_path, SITE_URL="http://[::1]:8080") as (nginx, _, _):
+        assert nginx.send("/", headers={"Host": "[::1]:8080"}).status == 200
+        assert nginx.send("/", headers={"Host": "[::2]"}).status == 421
+
+
+def test_a_site_that_people_reach_by_https_is_told_so(tmp_path: Path) -> None:
+    with lab(tmp_path, SITE_URL="https://localhost") as (nginx, _, _):
+        assert nginx.send("/", headers={"X-Forwarded-Proto": "http"}).received.all("X-Forwarded-Proto") == [
+            "https"
+        ]
+
+
+def test_the_place_of_a_host_works_as_it_is_in_a_stock_configuration(tmp_path: Path) -> None:
+    """Debian's main file in short, nginx/ beside it: nothing to fill in, nothing to warn of."""
+    nginx = Nginx(tmp_path, {})
+    nginx.port, nginx.health_port = 1, 2
+    nginx.lay_out()
+    etc = tmp_path / "etc"
+    place = (
+        (etc / "places/host.conf")
+        .read_text()
+        .replace("listen 80 ", "listen 127.0.0.1:1 ")
+        .replace("/var/log/nginx", str(tmp_path))
+    )
+    (etc / "conf.d/sluice-place.conf").write_text(place)
+    (etc / "stock.conf").write_text(
+        f"pid {tmp_path}/pid; events {{ }} http {{ include mime.types; gzip on; access_log {tmp_path}/log;\n"
+        + "".join(
+            f"{kind}_temp_path {tmp_path}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        + " include conf.d/*.conf; }"
+    )
+    assert _complaints([*nginx.command[:-1], str(etc / "stock.conf"), "-t"]) == ""
+
+
+def test_each_setting_is_in_the_reference_and_in_both_places() -> None:
+    reference = (SOURCE / "docs/reference/the-split.md").read_text()
+    settings = re.findall(
+        r"^setting ([A-Z_]+) ", (SOURCE / "images/nginx/settings.sh").read_text(), re.MULTILINE
+    )
+    assert set(settings) == set(MALFORMED)
+    assert [name for name in settings if f"`{name}`" not in reference] == []
+    container, host = (
+        (SOURCE / "nginx/places" / name).read_text() for name in ("container.conf.in", "host.conf")
+    )
+    variables = re.findall(r"^(?:map \"\"|geo) (\$sluice_\w+)", container, re.MULTILINE)
+    assert variables == re.findall(r"^(?:map \"\"|geo) (\$sluice_\w+)", host, re.MULTILINE)
+    assert [name for name in variables if f"`{name}`" not in reference] == []
+
+
+def _complaints(command: list[str]) -> str:
+    """What nginx says of a configuration, less that it is in order."""
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    harmless = re.compile(r"syntax is ok|test is successful|the \"user\" directive makes sense only")
+    lines = [line for line in (result.stdout + result.stderr).splitlines() if not harmless.search(line)]
+    return "\n".join(lines) if lines or result.returncode == 0 else f"status {result.returncode}"

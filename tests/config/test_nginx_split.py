@@ -1,0 +1,375 @@
+"""The split's table, row by row, then hundreds of hostile spellings against a model, at three prefixes."""
+
+from __future__ import annotations
+
+import collections
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote_to_bytes
+
+import pytest
+
+from config.nginx_lab import UPGRADE, Nginx, Probe, exchange, head, lab, version
+from config.nginx_model import Request, hostile_requests, judge
+
+Site = tuple[str, Nginx, Probe, Probe]
+
+# The last one holds what means something in a regular expression.
+PREFIXES = ("", "/catmaid", "/a.b/c~d-e")
+
+
+@pytest.fixture(scope="module", params=PREFIXES, ids=lambda prefix: prefix or "no prefix")
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with lab(tmp_path_factory.mktemp("nginx"), URL_PREFIX=request.param) as (nginx, wsgi, asgi):
+        yield request.param, nginx, wsgi, asgi
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        "",
+        "updates/",
+        "updates/?since=all/0-0",
+        "volumes/1/preview/",
+        "?",
+        "a//b",
+        "%61",
+        "x/..",
+        "updates/sse",
+        "healthz",
+    ],
+)
+def test_an_upgrade_below_channels_is_daphnes(site: Site, below: str) -> None:
+    prefix, nginx, _, asgi = site
+    answer = nginx.upgrade(f"{prefix}/channels/{below}")
+    assert (answer.status, answer.made_by) == (101, "asgi")
+    assert asgi.heads[-1].startswith(b"GET /channels/")
+
+
+@pytest.mark.parametrize("below", ["updates/sse", "updates/sse?since=all/0-0", "healthz", "healthz?"])
+def test_sse_and_health_are_daphnes_without_an_upgrade(site: Site, below: str) -> None:
+    prefix, nginx, _, _ = site
+    answer = nginx.send(f"{prefix}/channels/{below}")
+    assert (answer.status, answer.made_by, answer.received.target) == (
+        200,
+        "asgi",
+        f"/channels/{below.rstrip('?')}",
+    )
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        "",
+        "updates/",
+        "updates/sse/",
+        "updates/%73se",
+        "updates//sse",
+        "updates/./sse",
+        "x/../healthz",
+        "healthz/",
+        "healthz%3f",
+        "HEALTHZ",
+    ],
+)
+def test_a_plain_get_below_channels_has_to_upgrade(site: Site, below: str) -> None:
+    prefix, nginx, _, _ = site
+    answer = nginx.send(f"{prefix}/channels/{below}")
+    assert (answer.status, answer.made_by, answer.one("Upgrade")) == (426, "nginx", "websocket")
+    assert "upgrade" in answer.all("Connection")
+    assert "WebSocket" in answer.text
+
+
+@pytest.mark.parametrize(
+    "method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND", "get"]
+)
+@pytest.mark.parametrize("below", ["", "updates/", "updates/sse", "healthz"])
+def test_other_methods_below_channels_are_not_allowed(site: Site, method: str, below: str) -> None:
+    prefix, nginx, _, _ = site
+    answer = exchange(nginx.port, head(f"{prefix}/channels/{below}", method=method, headers=UPGRADE))
+    assert (answer.status, answer.made_by) == ((400, "nginx") if method == "get" else (405, "nginx"))
+    assert answer.status == 400 or answer.one("Allow") == "GET"
+
+
+@pytest.mark.parametrize("below", ["updates/", "updates/sse", "healthz", "anything"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"Content-Length": "5"},
+        {"Content-Length": "99999999999"},
+        {"Transfer-Encoding": "chunked"},
+        {"Transfer-Encoding": "gzip"},
+        {"Transfer-Encoding": "identity"},
+    ],
+    ids=lambda body: " ".join(body.values()),
+)
+def test_no_body_gets_below_channels(site: Site, below: str, body: dict[str, str]) -> None:
+    prefix, nginx, _, asgi = site
+    before = len(asgi.heads)
+    raw = head(f"{prefix}/channels/{below}", headers=UPGRADE | body)
+    answer = exchange(nginx.port, raw + (b"0\r\n\r\n" if "Transfer-Encoding" in body else b"hello"))
+    assert (answer.status, answer.made_by) == (413, "nginx")
+    assert len(asgi.heads) == before
+
+
+def test_the_method_is_judged_before_the_body_whatever_its_size(site: Site) -> None:
+    prefix, nginx, _, _ = site
+    for length in ("5", "99999999999"):
+        answer = nginx.send(f"{prefix}/channels/updates/", method="POST", headers={"Content-Length": length})
+        assert (answer.status, answer.made_by) == (405, "nginx")
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "//channels/",
+        "/%63hannels/",
+        "/x/../channels/",
+        "/./channels/",
+        "/channels%2fupdates/",
+        "/%2e/channels/",
+        "/channel%73/",
+        "/channels%2Fhealthz",
+        "/.//channels/updates/sse",
+    ],
+)
+@pytest.mark.parametrize("upgrade", [True, False], ids=["upgrade", "plain"])
+def test_what_only_normalises_to_channels_is_nowhere(site: Site, spelling: str, upgrade: bool) -> None:
+    prefix, nginx, _, _ = site
+    answer = nginx.upgrade(prefix + spelling) if upgrade else nginx.send(prefix + spelling)
+    assert (answer.status, answer.made_by) == (404, "nginx")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/channels",
+        "/CHANNELS/",
+        "/channelsx/",
+        "/channels/../admin/",
+        "/channels;x/",
+        "/channels%23/",
+        "/channels%3f/",
+        "/channels%252f",
+        "/",
+        "/admin/",
+    ],
+)
+@pytest.mark.parametrize("upgrade", [True, False], ids=["upgrade", "plain"])
+def test_everything_else_is_gunicorns_and_an_upgrade_comes_as_a_plain_request(
+    site: Site, path: str, upgrade: bool
+) -> None:
+    prefix, nginx, _, _ = site
+    answer = nginx.upgrade(prefix + path) if upgrade else nginx.send(prefix + path)
+    assert (answer.status, answer.made_by) == (200, "wsgi")
+    assert answer.received.all("Upgrade") == []
+    assert answer.received.all("Connection") == ["close"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/healthz?x=1"])
+def test_the_sites_health_needs_no_prefix(site: Site, path: str) -> None:
+    prefix, nginx, _, _ = site
+    for spelling in (path, prefix + path):
+        answer = nginx.send(spelling)
+        assert (answer.status, answer.made_by, answer.received.target) == (200, "wsgi", path)
+
+
+def test_outside_the_prefix_is_nowhere(site: Site) -> None:
+    prefix, nginx, _, _ = site
+    for path in (
+        "/",
+        "/channels/updates/",
+        "/admin/",
+        "/healthz/",
+        "/healthz%0a",
+        "/static/x.js",
+        prefix,
+        prefix + "x/",
+        prefix + "/../",
+        prefix.upper() + "/",
+    ):
+        if prefix:
+            answer = nginx.upgrade(path)
+            assert (answer.status, answer.made_by) == (404, "nginx"), path
+            assert f"{prefix}/" in answer.text
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "evil.example:8080",
+        "xlocalhost",
+        "localhost:80x",
+        "localhost:",
+        "127.0.0.1",
+        "localhost|localhost",
+        "[::1]",
+    ],
+)
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/admin/",
+        "/channels/updates/",
+        "/static/x",
+        "/healthz",
+        "//channels/",
+        "/nowhere-near-the-prefix",
+    ],
+)
+def test_a_foreign_host_is_told_which_setting_names_the_site(site: Site, host: str, path: str) -> None:
+    prefix, nginx, _, _ = site
+    answer = nginx.upgrade(prefix + path, Host=host)
+    assert (answer.status, answer.made_by) == (421, "nginx")
+    assert "SITE_URL" in answer.text
+    assert "localhost" in answer.text
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost:8080", "localhost:1"])
+def test_the_sites_own_host_is_known_with_any_port(site: Site, host: str) -> None:
+    prefix, nginx, _, _ = site
+    answer = nginx.send(f"{prefix}/", headers={"Host": host})
+    assert (answer.status, answer.received.all("Host")) == (200, [host])
+
+
+def test_a_foreign_host_comes_before_the_table_and_a_malformed_request_before_both(site: Site) -> None:
+    prefix, nginx, _, _ = site
+    foreign = {"Host": "evil.example"}
+    for method in ("POST", "TRACE"):
+        assert nginx.send(f"{prefix}/channels/", method=method, headers=foreign).status == 421
+    assert nginx.send(f"{prefix}/channels/", headers=foreign | {"Transfer-Encoding": "gzip"}).status == 421
+    for malformed in (f"{prefix}/channels/%", f"{prefix}/channels/%00", "/..", "nothing"):
+        assert nginx.send(malformed, headers=foreign).status == 400
+    assert exchange(nginx.port, f"GET {prefix}/channels/ HTTP/1.1\r\n\r\n".encode()).status == 400
+
+
+def test_a_request_line_that_names_a_host_counts_too(site: Site) -> None:
+    prefix, nginx, _, _ = site
+    assert nginx.upgrade(f"http://localhost:99{prefix}/channels/updates/").made_by == "asgi"
+    assert nginx.upgrade(f"http://evil.example{prefix}/channels/updates/").status == 421
+    assert nginx.upgrade(f"http://localhost{prefix}/channels/updates/", Host="evil.example").status == 421
+    assert nginx.send("http://localhost").made_by == ("nginx" if prefix else "wsgi")
+    assert nginx.upgrade(f"http://localhost//{prefix}/channels/updates/").status == 404
+
+
+def test_older_http_cannot_upgrade(site: Site) -> None:
+    prefix, nginx, _, _ = site
+    answer = exchange(nginx.port, head(f"{prefix}/channels/updates/", version="HTTP/1.0", headers=UPGRADE))
+    assert (answer.status, answer.made_by) == (426, "nginx")
+    answer = exchange(nginx.port, head(f"{prefix}/channels/updates/sse", version="HTTP/1.0"))
+    assert (answer.status, answer.made_by) == (200, "asgi")
+    without_host = exchange(
+        nginx.port, head(f"{prefix}/channels/updates/", version="HTTP/1.0", headers=UPGRADE | {"Host": ""})
+    )
+    assert (without_host.status, without_host.made_by) == (421, "nginx")
+    assert exchange(nginx.port, f"GET {prefix}/channels/updates/\r\n".encode()).body.startswith(b"421")
+
+
+@pytest.mark.parametrize(
+    ("connection", "upgrade", "status"),
+    [
+        ("Upgrade", "websocket", 101),
+        ("upgrade", "WebSocket", 101),
+        ("keep-alive, Upgrade", "WEBSOCKET", 101),
+        ("x,\tUPGRADE ,y", "websocket", 101),
+        ("Upgrade", "", 426),
+        ("Upgrade", "h2c", 426),
+        ("Upgrade", "websocket, h2c", 426),
+        ("Upgrade", "websocket/13", 426),
+        ("close", "websocket", 426),
+        ("", "websocket", 426),
+        ("upgraded", "websocket", 426),
+        ("x-upgrade", "websocket", 426),
+        ("x", "websocket|upgrade,", 426),
+    ],
+)
+def test_what_counts_as_an_upgrade(site: Site, connection: str, upgrade: str, status: int) -> None:
+    prefix, nginx, _, _ = site
+    answer = nginx.upgrade(f"{prefix}/channels/updates/", Connection=connection, Upgrade=upgrade)
+    assert answer.status == status
+
+
+def test_two_upgrade_headers_are_none_and_two_connection_headers_are_one(site: Site) -> None:
+    prefix, nginx, _, asgi = site
+    twice = head(f"{prefix}/channels/updates/", headers=UPGRADE)[:-2] + b"Upgrade: websocket\r\n\r\n"
+    split_up = head(f"{prefix}/channels/updates/", headers=UPGRADE).replace(
+        b"Connection: Upgrade", b"Connection: x\r\nConnection: Upgrade"
+    )
+    if version() >= (1, 23):  # an older nginx sees the first of several alone (docs/reference/the-split.md)
+        assert exchange(nginx.port, twice).status == 426
+        assert exchange(nginx.port, split_up).status == 101
+    else:
+        assert exchange(nginx.port, twice).status == 101
+        assert exchange(nginx.port, split_up).status == 426
+    assert all(len(re.findall(rb"(?i)\nupgrade:", sent)) <= 1 for sent in asgi.heads)
+
+
+def test_a_url_of_seven_kibibytes_fits_and_a_longer_one_does_not(site: Site) -> None:
+    prefix, nginx, _, _ = site
+    start = f"{prefix}/channels/updates/?since="
+    fits = start + "x" * (7 * 1024 - len(start))
+    assert nginx.upgrade(fits, Cookie="c" * 8000).status == 101
+    for longer in (fits + "x", fits + "x" * 5000, f"{prefix}/" + "x" * 20000):
+        answer = nginx.upgrade(longer)
+        assert (answer.status, answer.made_by) == (414, "nginx")
+
+
+def test_a_wholly_decoded_path_reaches_gunicorn_as_one_path(site: Site) -> None:
+    """What nginx decoded it encodes again: no % or ? of a path is read twice, no newline splits a request."""
+    prefix, nginx, _, _ = site
+    for path in (
+        "/%25",
+        "/%2563hannels/",
+        "/a%3fb",
+        "/a%23b",
+        "/%0d%0aX:%20y",
+        "/%20",
+        "/$uri",
+        "/\\1",
+        "/%ff",
+        '/"%22<>',
+        "/http://x",
+        "/a?b=%3f&c=/channels/",
+    ):
+        answer = nginx.send(prefix + path)
+        assert (answer.status, answer.made_by) == (200, "wsgi")
+        sent_path, _, sent_query = answer.received.target.partition("?")
+        expected_path, _, expected_query = path.replace("//", "/").partition("?")
+        assert unquote_to_bytes(sent_path) == unquote_to_bytes(expected_path)
+        assert sent_query == expected_query
+
+
+@pytest.mark.parametrize("seed", ["sluice", "daphne"])
+def test_a_request_reaches_daphne_if_and_only_if_the_table_says_so(site: Site, seed: str) -> None:
+    prefix, nginx, wsgi, asgi = site
+    wrong, seen = [], collections.Counter[str]()
+    for request in hostile_requests(seed + prefix, prefix, 500):
+        verdict = judge(request, prefix)
+        wsgi.heads.clear()
+        asgi.heads.clear()
+        answer = exchange(nginx.port, _with_body(request))
+        backends = {"wsgi": wsgi.heads, "asgi": asgi.heads}
+        got = {name: [_path(sent) for sent in heads] for name, heads in backends.items() if heads}
+        expected = {verdict.by: [verdict.path]} if verdict.by != "nginx" else {}
+        if (
+            answer.made_by != verdict.by
+            or got != expected
+            or (verdict.status and answer.status != verdict.status)
+        ):
+            wrong.append((request, verdict, answer.status, answer.made_by, got))
+        seen[f"{verdict.by} {verdict.status or ''}"] += 1
+    assert not wrong, f"{len(wrong)} of 500, the first:\n" + "\n".join(map(str, wrong[:5]))
+    assert {"asgi ", "wsgi ", "nginx 404", "nginx 421", "nginx 426", "nginx 405", "nginx 413"} <= set(seen), (
+        seen
+    )
+
+
+def _with_body(request: Request) -> bytes:
+    return request.encode() + b"x" * sum(map(int, request.values("Content-Length")))
+
+
+def _path(sent: bytes) -> bytes:
+    return unquote_to_bytes(sent.split(b" ")[1].partition(b"?")[0])

@@ -1,0 +1,203 @@
+"""supervisor/: the program files, as supervisord itself understands them, on a host and in a container."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from configparser import RawConfigParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "supervisor"
+PROGRAMS = ["gunicorn", "daphne", "channels-worker", "celery", "beat"]
+KEYS = """
+    command directory user autorestart startsecs stopwaitsecs killasgroup redirect_stderr stdout_logfile
+    stdout_logfile_maxbytes socket socket_backlog numprocs process_name
+"""
+SERVICES = dict(zip(PROGRAMS, ["wsgi", "asgi", "worker", "celery", "beat"], strict=True))
+
+# Debian's supervisor belongs to Debian's Python, not to the virtual environment that runs the tests.
+READ = """
+import json, sys
+from supervisor.options import ServerOptions
+options = ServerOptions()
+options.realize(["--configuration", sys.argv[1]])
+json.dump([
+    {
+        "group": group.name,
+        "name": process.name,
+        "command": process.command,
+        "directory": process.directory,
+        "uid": process.uid,
+        "numprocs": len(group.process_configs),
+        "socket": str(getattr(group, "socket_config", "")),
+        "stopsignal": int(process.stopsignal),
+        "stopwaitsecs": process.stopwaitsecs,
+        "killasgroup": process.killasgroup,
+        "log": process.stdout_logfile,
+        "log_maxbytes": process.stdout_logfile_maxbytes,
+    }
+    for group in options.process_group_configs for process in group.process_configs
+], sys.stdout)
+"""
+
+
+def understood(main_file: Path, **environment: str) -> list[dict[str, Any]]:
+    """The processes that supervisord would start."""
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", READ, str(main_file)],
+        env={"PATH": os.environ["PATH"]} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def copied(folder: Path, target: Path) -> None:
+    """Program files, with a folder for logs that exists on any machine and the user that runs the tests."""
+    target.mkdir(parents=True)
+    for file in folder.glob("*.conf"):
+        text = file.read_text().replace("/var/log/sluice/", f"{target}/")
+        if os.getuid():
+            text = text.replace("user = www-data", f"user = {os.getuid()}")
+        (target / file.name).write_text(text)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """A host's own main file, as Debian ships it, and our conf.d copied."""
+    copied(FOLDER / "conf.d", tmp_path / "conf.d")
+    main_file = tmp_path / "supervisord.conf"
+    main_file.write_text("[supervisord]\n[include]\nfiles = conf.d/*.conf\n")
+    return main_file
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Path:
+    """The files as images/app/Dockerfile lays them out for a container."""
+    copied(FOLDER / "conf.d", tmp_path / "conf.d")
+    copied(FOLDER / "container.d", tmp_path / "container.d")
+    main_file = tmp_path / "supervisord.conf"
+    main_file.write_bytes((FOLDER / "supervisord.conf").read_bytes())
+    return main_file
+
+
+@pytest.fixture(params=PROGRAMS)
+def program(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def section(program: str) -> dict[str, str]:
+    parser = RawConfigParser(comment_prefixes=(";",), inline_comment_prefixes=())
+    assert parser.read(FOLDER / "conf.d" / f"{program}.conf")
+    (name,) = parser.sections()
+    assert name in (f"program:{program}", f"fcgi-program:{program}")
+    return dict(parser[name])
+
+
+# --- each file ---
+
+
+def test_its_keys_stand_in_one_order(program: str) -> None:
+    keys = list(section(program))
+    assert keys == KEYS.split()[: len(keys)]
+
+
+def test_it_needs_nothing_that_a_host_lacks(program: str) -> None:
+    text = (FOLDER / "conf.d" / f"{program}.conf").read_text()
+    assert "%(ENV_" not in text
+    assert section(program)["command"].startswith("/opt/sluice/venv/bin/")
+    assert section(program)["directory"] == "/opt/sluice/app"
+    assert section(program)["user"] == "www-data"
+
+
+def test_comments_stand_only_above_what_is_not_a_default(program: str) -> None:
+    lines = (FOLDER / "conf.d" / f"{program}.conf").read_text().splitlines()
+    after_comments = {
+        following.split(" = ")[0]
+        for line, following in pairwise(lines)
+        if line.startswith(";") and not following.startswith(";")
+    }
+    plain = {"command", "directory", "user", "redirect_stderr", "stdout_logfile", "process_name"}
+    assert not after_comments & plain
+
+
+# --- all together ---
+
+
+def test_a_host_runs_all_of_them_as_one_group(host: Path) -> None:
+    processes = understood(host)
+    assert {process["group"] for process in processes} == {"sluice"}
+    assert sorted(process["name"] for process in processes) == sorted(
+        ["gunicorn", "daphne_00", "daphne_01", "channels-worker", "celery", "beat"]
+    )
+
+
+def test_a_host_without_the_group_shares_one_socket_on_its_loopback(host: Path) -> None:
+    (host.parent / "conf.d" / "sluice.conf").unlink()
+    (daphne, _) = (process for process in understood(host) if process["group"] == "daphne")
+    assert daphne["socket"] == "tcp://127.0.0.1:8001"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_container_runs_one_and_the_listener(container: Path, program: str) -> None:
+    if program != "daphne":
+        (container.parent / "container.d" / "daphne.conf").unlink()  # only in the image of asgi
+    processes = understood(container, SUPERVISOR_PROGRAM=program)
+    assert sorted(process["group"] for process in processes) == sorted([program, "fatal"])
+    (process,) = (process for process in processes if process["group"] == program)
+    assert "--fd" not in process["command"]  # it listens by itself, so that it can stop listening
+
+
+def test_a_container_has_time_for_what_supervisor_waits_for(host: Path) -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    for process in understood(host):
+        name = re.sub(r"_\d\d$", "", process["name"])
+        grace = int(services[SERVICES[name]]["stop_grace_period"].removesuffix("s"))
+        assert process["stopsignal"] == 15
+        assert process["killasgroup"] is True
+        # supervisord looks around once a second, before and after.
+        assert process["stopwaitsecs"] + 5 <= grace, name
+
+
+def test_gunicorn_and_daphne_are_waited_for_longer_than_they_drain(host: Path) -> None:
+    waits = {process["name"]: process["stopwaitsecs"] for process in understood(host)}
+    graceful = re.search(r"^graceful_timeout = (\d+)", (ROOT / "app/gunicorn.conf.py").read_text(), re.M)
+    assert graceful and int(graceful[1]) < waits["gunicorn"]
+    server = (ROOT / "app/updates/server.py").read_text()
+    drain = re.search(r"^DRAIN_SECONDS\b.* = ([\d.]+)", server, re.M)
+    assert drain and float(drain[1]) < waits["daphne_00"]
+
+
+# --- the listener ---
+
+
+def test_the_listener_ends_its_parent_when_a_program_failed_for_good(tmp_path: Path) -> None:
+    """A stand-in for supervisord speaks the protocol to the listener, and is what gets the signal."""
+    marked = tmp_path / "fatal-listener"
+    marked.write_text((FOLDER / "fatal-listener").read_text().replace("/tmp/fatal", str(tmp_path / "fatal")))
+    payload = "processname:gunicorn groupname:gunicorn from_state:BACKOFF"
+    header = f"ver:3.0 server:supervisor serial:1 pool:fatal eventname:PROCESS_STATE_FATAL len:{len(payload)}"
+    stand_in = f"""
+import signal, subprocess, sys
+signal.signal(signal.SIGTERM, lambda *_: (print("told to stop", flush=True), sys.exit(0)))
+pipe = subprocess.PIPE
+listener = subprocess.Popen(["bash", {str(marked)!r}], stdin=pipe, stdout=pipe)
+assert listener.stdout.readline() == b"READY\\n"
+listener.stdin.write(b"{header}\\n{payload}")
+listener.stdin.flush()
+signal.pause()
+"""
+    done = subprocess.run([sys.executable, "-c", stand_in], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout) == (0, "told to stop\n")
+    assert "processname:gunicorn" in done.stderr
+    assert (tmp_path / "fatal").exists()

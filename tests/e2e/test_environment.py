@@ -1,0 +1,58 @@
+"""A setting that can't be right: the container says which and why, on one line, and ends at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.compose import ComposeFailed
+from harness.stack import SERVICES, Stack
+
+EX_CONFIG = 78
+
+MALFORMED = [
+    ("nginx", "URL_PREFIX", "/a/"),
+    ("nginx", "URL_PREFIX", "catmaid; return 200"),
+    ("nginx", "SITE_URL", "localhost:8080"),
+    ("nginx", "EXPOSE_BACKEND", "maybe"),
+    ("wsgi", "WSGI_WORKERS", "many"),
+    ("wsgi", "WSGI_THREADS", "0"),
+    ("wsgi", "CROP_MAX_VOXELS", "-1"),
+    ("wsgi", "URL_PREFIX", "/a/"),
+    ("asgi", "SITE_URL", "ftp://localhost"),
+    ("asgi", "UPDATES_MAX_CONNECTIONS_PER_USER", "no"),
+    ("asgi", "LAYER_URL", "redis://redis"),
+    ("worker", "DATABASE_URL", "mysql://x"),
+    ("celery", "CELERY_CONCURRENCY", "1.5"),
+    ("beat", "UPDATES_MAX_AGE_DAYS", "soon"),
+    ("beat", "LOG_LEVEL", "loud"),
+    ("migrate", "ADMIN_USERNAME", "a b"),
+]
+
+
+@pytest.mark.parametrize(("service", "name", "value"), MALFORMED)
+def test_a_malformed_value_is_named_on_one_line(stack: Stack, service: str, name: str, value: str) -> None:
+    done = stack.service(service)[0].run_like_it({name: value})
+    assert done.code == EX_CONFIG and len(done.output.splitlines()) == 1, done
+    assert f"{name}={value}" in done.output and "malformed" in done.output, done
+
+
+@pytest.mark.parametrize("service", [*SERVICES, "migrate", "init"])
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(stack: Stack, service: str) -> None:
+    done = stack.service(service)[0].run_like_it({"LOG_LEVLE": "debug"})
+    assert done.code == EX_CONFIG and len(done.output.splitlines()) == 1, done
+    assert "LOG_LEVLE is not a setting" in done.output, done
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [("SITE_ULR", "http://localhost", "did you mean SITE_URL"), ("URL_PREFIX", "/a/", "malformed")],
+)
+def test_a_wrong_line_in_env_stops_the_start(image_tag: str, name: str, value: str, words: str) -> None:
+    stack = Stack(image_tag, {name: value})
+    try:
+        with pytest.raises(ComposeFailed) as failure:
+            stack.up("init")
+        assert words in str(failure.value) and name in str(failure.value)
+        assert stack.service("init")[0].state["ExitCode"] == EX_CONFIG
+    finally:
+        stack.close()

@@ -1,0 +1,52 @@
+"""One container of each service dies, with clients on all transports and writers that never pause:
+nothing is lost, nothing comes twice.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.checker import Checker
+from harness.faults import ALL, CRASH, Fault
+from harness.stack import Stack
+from harness.waiting import wait_until
+
+BACK = 30.0  # seconds until a service that was killed is healthy again, RabbitMQ's own start included
+
+
+def test_nothing_is_lost_when_a_container_dies(healed: Stack, service: str) -> None:
+    with Checker(healed) as checker:
+        checker.clients("alice", "bob")
+        checker.writer("alice", to=["bob", "alice"], rate=10)
+        checker.writer("bob", to=["alice", "bob"], rate=10)
+        wait_until(lambda: checker.arrived() >= 60, 30, "updates on their way")
+        with CRASH(healed.service(service)):
+            pass  # the engine restarts it
+        healed.service(service).wait_healthy(BACK)
+        checker.online()
+        seen = checker.arrived()
+        wait_until(lambda: checker.arrived() >= seen + 120, 30, "updates afterwards")
+    checker.verdict().check()
+
+
+@pytest.mark.parametrize("fault", ALL, ids=str)
+def test_every_fault_strikes_and_can_be_undone(healed: Stack, fault: Fault) -> None:
+    """What the fault suite is made of, tried on Daphne: while it lasts polling goes on, afterwards
+    sockets catch up.
+    """
+    with Checker(healed) as checker:
+        checker.clients("bob")
+        checker.writer("alice", to="bob", rate=10)
+        wait_until(lambda: checker.arrived() >= 15, 30, "updates on their way")
+        with fault(healed.service("asgi")):
+            polled = _polled(checker)
+            wait_until(lambda: _polled(checker) >= polled + 20, 30, "updates by polling meanwhile")
+        healed.service("asgi").wait_healthy(BACK)
+        checker.online()
+        seen = checker.arrived()
+        wait_until(lambda: checker.arrived() >= seen + 60, 60, "updates afterwards")
+    checker.verdict(deadline=45).check()
+
+
+def _polled(checker: Checker) -> int:
+    return sum(len(page.ledger.arrived) for page in checker.pages if page.transport == "polling")

@@ -1,0 +1,74 @@
+"""Every edge between two containers, allowed and forbidden, tried by address from inside; and the way out."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.stack import SERVICES, Stack
+
+PORTS = {"nginx": 8080, "wsgi": 8000, "asgi": 8001, "rabbitmq": 5672, "postgres": 5432}
+ALLOWED = {
+    "nginx": {"wsgi", "asgi"},
+    "wsgi": {"rabbitmq", "postgres", "nginx", "asgi"},
+    "asgi": {"rabbitmq", "postgres", "nginx", "wsgi"},
+    "worker": {"rabbitmq", "postgres", "wsgi", "asgi"},
+    "celery": {"rabbitmq", "postgres", "wsgi", "asgi"},
+    "beat": {"rabbitmq", "postgres", "wsgi", "asgi"},
+    "rabbitmq": {"wsgi", "asgi"},
+    "postgres": {"wsgi", "asgi"},
+}
+"""Who can reach whose port. Beyond what the design needs, a network joins all that are on it: a backend
+and its neighbours.
+"""
+
+CLOSED = {"rabbitmq": (4369, 15672, 25672, 35672), "nginx": (8090,), "wsgi": (80, 9191), "postgres": (22,)}
+"""Ports that must not listen on any network: epmd, distribution, management; nginx's own health listener."""
+
+
+def test_who_reaches_whom(stack: Stack, service: str) -> None:
+    targets = {
+        f"{address}/{port}": name
+        for name, port in PORTS.items()
+        if name != service
+        for address in stack.service(name)[0].addresses.values()
+    }
+    reached = {targets[target] for target in connect(stack, service, list(targets))}
+    assert reached == ALLOWED[service]
+
+
+def test_nothing_else_listens(stack: Stack, service: str) -> None:
+    targets = [
+        f"{address}/{port}"
+        for name, ports in CLOSED.items()
+        for port in ports
+        for address in stack.service(name)[0].addresses.values()
+        if name != service
+    ]
+    assert connect(stack, service, targets) == []
+
+
+def test_only_nginx_has_a_way_out(stack: Stack, service: str) -> None:
+    routes = stack.service(service).exec("cat", "/proc/net/route").output.splitlines()[1:]
+    assert any(route.split()[1] == "00000000" for route in routes) == (service == "nginx")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in SERVICES if name not in ("postgres", "wsgi", "asgi", "worker", "celery", "beat")],
+)
+def test_names_of_other_networks_are_not_known(stack: Stack, name: str) -> None:
+    assert stack.service(name).exec("getent", "hosts", "postgres").code != 0
+
+
+def test_init_has_no_network(stack: Stack) -> None:
+    assert set(stack.service("init")[0].addresses) == {"none"}
+
+
+def connect(stack: Stack, service: str, targets: list[str]) -> list[str]:
+    """Those of the targets (`address/port`) that take a TCP connection from inside the service's
+    container; all tried at once.
+    """
+    script = (
+        'for target; do (timeout 2 bash -c "</dev/tcp/$target" 2>/dev/null && echo "$target") & done; wait'
+    )
+    return sorted(stack.service(service).exec("bash", "-c", script, "connect", *targets).output.split())

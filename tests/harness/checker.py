@@ -1,0 +1,228 @@
+"""Clients and writers that run beside a test, and the verdict on them at its end.
+
+with Checker(stack) as checker:
+    checker.client("bob", "websocket")
+    checker.writer("alice", to="bob", rate=10)
+    … do something terrible to the stack …
+checker.verdict().check()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+
+import requests
+
+from .client.http import Place
+from .client.page import TRANSPORTS, Page
+from .client.positions import Position
+from .client.websocket import WebSocket
+from .judge import Provoked, Report, judge
+from .site import Browser
+from .stack import Stack
+from .truth import published, read_heads, read_truth
+from .waiting import TimedOut, wait_until
+
+
+class Writer:
+    """Sends messages from one user to others at a steady rate, whatever comes of it, and counts the
+    answers by status.
+    """
+
+    def __init__(self, browser: Browser, to: Iterable[str], rate: float) -> None:
+        self.browser = browser
+        self.to = list(to)
+        self.rate = rate
+        self.answers: Counter[int] = Counter()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"writer {browser.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No request is under way when this returns."""
+        self._stop.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "a POST has not ended within 60 s"
+
+    def _run(self) -> None:
+        number = 0
+        while not self._stop.wait(1 / self.rate):
+            number += 1
+            body = {
+                "to": self.to[number % len(self.to)],
+                "title": f"{self.browser.name} {number}",
+                "text": "…",
+            }
+            try:
+                self.answers[self.browser.post("/messages/", body).status_code] += 1
+            except requests.RequestException:
+                self.answers[0] += 1
+
+
+class Checker:
+    """Clients on an event loop of their own, writers on threads; stopped in the right order at the end of
+    the block.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.before = read_heads(stack)
+        self.pages: list[Page] = []
+        self.writers: list[Writer] = []
+        self._tasks: list[Future[None]] = []
+        self._browsers: dict[str, Browser] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="clients", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Checker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for writer in self.writers:
+            if writer._thread.is_alive():
+                writer.stop()
+        if kind is not None:
+            self.close()
+
+    def client(
+        self,
+        user: str,
+        transport: str = "websocket",
+        *,
+        streams: Iterable[str] | None = None,
+        since: dict[str, Position] | None = None,
+        deadline: float = 15,
+    ) -> Page:
+        """Add a client of that user and wait for its first hello."""
+        name = f"client {len(self.pages) + 1} ({user}, {transport})"
+        page = Page(
+            name,
+            Place.of(self.stack.url),
+            self.browser(user).cookies,
+            transport=transport,
+            streams=streams,
+            since=since,
+        )
+        self.pages.append(page)
+        self._tasks.append(asyncio.run_coroutine_threadsafe(page.run(), self._loop))
+        wait_until(
+            lambda: page.positions and (page.live or page.transport == "polling"),
+            deadline,
+            f"hello for {name}",
+            every=0.02,
+        )
+        return page
+
+    def anonymous(self) -> Page:
+        """Add a client that is not signed in, without waiting for anything."""
+        page = Page(f"client {len(self.pages) + 1} (anonymous)", Place.of(self.stack.url), "")
+        self.pages.append(page)
+        self._tasks.append(asyncio.run_coroutine_threadsafe(page.run(), self._loop))
+        return page
+
+    def bare_frames(self, user: str) -> list[Any]:
+        """A client that offers no subprotocol, connected: the list fills with the frames that it gets.
+        Not judged.
+        """
+        frames: list[Any] = []
+        place, cookies = Place.of(self.stack.url), self.browser(user).cookies
+        connecting = WebSocket.connect(place, "/channels/updates/", cookies=cookies, subprotocols="")
+        socket = asyncio.run_coroutine_threadsafe(connecting, self._loop).result(10)
+
+        async def listen() -> None:
+            while True:
+                frames.append(json.loads(await socket.receive()))
+
+        asyncio.run_coroutine_threadsafe(listen(), self._loop)
+        return frames
+
+    def clients(self, *users: str, transports: Iterable[str] = TRANSPORTS) -> list[Page]:
+        """One client per user and transport."""
+        return [self.client(user, transport) for user in users for transport in transports]
+
+    def writer(self, user: str, *, to: str | Iterable[str], rate: float = 10) -> Writer:
+        """Start a writer."""
+        writer = Writer(Browser(self.stack.url), [to] if isinstance(to, str) else to, rate)
+        writer.browser.sign_in(user, self.stack.person(user))
+        self.writers.append(writer)
+        writer.start()
+        return writer
+
+    def browser(self, user: str) -> Browser:
+        """The user's cookie jar, signed in once."""
+        if user not in self._browsers:
+            self._browsers[user] = self.stack.browser(user)
+        return self._browsers[user]
+
+    def online(self) -> None:
+        """The fault is over: let every client try at once, as browsers do when the network returns."""
+        for page in self.pages:
+            self._loop.call_soon_threadsafe(page.online)
+
+    def call(self, page: Page, what: str, *arguments: object) -> None:
+        """Call a page's method on its own loop: leave, switch, online."""
+        self._loop.call_soon_threadsafe(getattr(page, what), *arguments)
+
+    def arrived(self) -> int:
+        """Updates that all clients saw up to now."""
+        return sum(len(page.ledger.arrived) for page in self.pages)
+
+    def caught_up(self) -> bool:
+        """Every client that stayed stands at the heads of the table."""
+        heads = read_heads(self.stack)
+        return all(
+            position == heads.get(stream, position)
+            for page in self.pages
+            if not page.ledger.left and page.stopped_by is None
+            for stream, position in dict(page.positions).items()
+        )
+
+    def verdict(self, *, deadline: float = 10, provoked: Provoked = lambda ledger, stream: False) -> Report:
+        """Stop the writers, let clients catch up for at most `deadline` seconds, judge. Prints nothing:
+        `.check()` does.
+        """
+        self.__exit__(None, None, None)
+        with contextlib.suppress(TimedOut):  # the verdict says who is behind, and by what
+            wait_until(self.caught_up, deadline, "clients at the heads", every=0.2)
+        truth = read_truth(self.stack)
+        self.close()
+        ledgers = [page.ledger for page in self.pages]
+        report = judge(truth, ledgers, published=published(self.before, truth), provoked=provoked)
+        for writer in self.writers:
+            for status, count in writer.answers.items():
+                report.counts[f"POSTs answered {status}"] += count
+        for page, task in zip(self.pages, self._tasks, strict=True):
+            if task.done() and not task.cancelled() and task.exception():
+                report.violations.append(f"{page.name}: the client itself failed: {task.exception()!r}")
+            if page.stopped_by is not None:
+                report.violations.append(f"{page.name}: told to stay away by {page.stopped_by}")
+        return report
+
+    def close(self) -> None:
+        """End all clients."""
+        if self._loop.is_closed():
+            return
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

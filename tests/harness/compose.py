@@ -1,0 +1,82 @@
+"""`docker compose` on one project, with an environment of its own: nothing of the operator's `.env` or
+shell gets in.
+"""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCE = Path(os.environ.get("SLUICE_SOURCE", "/src"))
+_PASSED_ON = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "LANG")
+
+
+class ComposeFailed(AssertionError):
+    """A compose command ended with a status other than 0; its output is the message."""
+
+
+@dataclass(frozen=True)
+class Compose:
+    """The project `name`, whose folder holds compose.yaml and the `.env` that an operator would have
+    written.
+    """
+
+    name: str
+    folder: Path
+
+    @classmethod
+    def create(cls, name: str, folder: Path, settings: Mapping[str, str]) -> "Compose":
+        """Lay out the project folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "compose.yaml").write_bytes((SOURCE / "compose.yaml").read_bytes())
+        compose = cls(name, folder)
+        compose.write_env(settings)
+        return compose
+
+    def write_env(self, settings: Mapping[str, str]) -> None:
+        """Replace the project's `.env`."""
+        (self.folder / ".env").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+
+    def run(
+        self, *arguments: str, deadline: float = 120, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end, standard error after standard output in `.stdout`."""
+        process = self.start(*arguments)
+        try:
+            output, _ = process.communicate(timeout=deadline)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, _ = process.communicate()
+            raise ComposeFailed(
+                f"docker compose {' '.join(arguments)}: not within {deadline:g} s\n{output}"
+            ) from None
+        if check and process.returncode:
+            raise ComposeFailed(
+                f"docker compose {' '.join(arguments)}: status {process.returncode}\n{output}"
+            )
+        return subprocess.CompletedProcess(arguments, process.returncode, output)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start one command and return at once."""
+        command = [
+            "docker",
+            "compose",
+            "--ansi",
+            "never",
+            "--progress",
+            "plain",
+            "--project-name",
+            self.name,
+            *arguments,
+        ]
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )

@@ -1,0 +1,247 @@
+"""Real servers for unit tests, from the test image's Debian packages, on the loopback and in a temporary
+folder of their own.
+
+Both can be stopped, paused (SIGSTOP: connections stay open, nothing answers) and started again on the same
+port with the same data.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .waiting import wait_until
+
+_PACKAGED_POSTGRES = "/usr/lib/postgresql/*/bin"
+_CREATE_DATABASE = """
+    SELECT 'CREATE DATABASE sluice' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'sluice')
+    \\gexec
+"""
+_PACKAGED_RABBITMQ = Path("/usr/lib/rabbitmq/bin")
+
+
+def free_port() -> int:
+    """A loopback port that is free at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def postgres_binaries() -> Path | None:
+    """Where PostgreSQL's programs are, the newest version's; None where it is not installed."""
+    found = sorted(Path("/").glob(_PACKAGED_POSTGRES.lstrip("/")), key=lambda path: int(path.parent.name))
+    return found[-1] if found else None
+
+
+class _Server:
+    """A process tree, run by a system user where we are root (neither server runs as root)."""
+
+    user = "nobody"
+
+    def __init__(self, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"sluice-{type(self).__name__.lower()}-"))
+        if os.getuid() == 0:
+            shutil.chown(self.folder, self.user, self.user)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _as_user(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self._command(*command),
+            env=os.environ | environment,
+            cwd=self.folder,
+            text=True,
+            capture_output=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done
+
+    def _command(self, *command: str) -> list[str]:
+        return (
+            ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups", *command]
+            if os.getuid() == 0
+            else [*command]
+        )
+
+    def _launch(self, *command: str, **environment: str) -> None:
+        log = (self.folder / "server.log").open("ab")
+        self._process = subprocess.Popen(
+            self._command(*command),
+            env=os.environ | environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def _wait_for(self, ready: object, what: str) -> None:
+        assert callable(ready)
+        wait_until(ready, 60, what, fatal=self._death)
+
+    def _death(self) -> str | None:
+        assert self._process is not None
+        if self._process.poll() is None:
+            return None
+        return f"it ended with {self._process.returncode}: {(self.folder / 'server.log').read_text()[-2000:]}"
+
+    def _processes(self) -> list[int]:
+        """The process and all that descend from it; PostgreSQL's children are in sessions of their own."""
+        assert self._process is not None
+        listed = subprocess.run(
+            ["ps", "-A", "-o", "ppid=,pid="], capture_output=True, text=True, check=True
+        ).stdout
+        children: dict[int, list[int]] = {}
+        for parent, child in (map(int, line.split()) for line in listed.splitlines()):
+            children.setdefault(parent, []).append(child)
+        found = [self._process.pid]
+        for pid in found:
+            found += children.get(pid, [])
+        return found
+
+    def _signal_all(self, number: int) -> None:
+        for pid in self._processes():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+
+    def pause(self) -> None:
+        """Freeze every process of it."""
+        self._signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        self._signal_all(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL to all."""
+        self._signal_all(signal.SIGKILL)
+        self._reap()
+
+    def close(self) -> None:
+        """Kill it and remove its data."""
+        if self._process is not None:
+            self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _reap(self) -> None:
+        if self._process is not None:
+            self._process.wait(60)
+            self._process = None
+
+
+class Postgres(_Server):
+    """A PostgreSQL whose superuser is `owner`, with an empty database `sluice`, anybody trusted."""
+
+    user = "postgres"
+
+    @property
+    def url(self) -> str:
+        """As DATABASE_URL has it."""
+        return f"postgresql://owner@127.0.0.1:{self.port}/sluice"
+
+    def start(self) -> Postgres:
+        """Start it, on an empty cluster the first time, and return when it answers."""
+        binaries = postgres_binaries()
+        assert binaries, (
+            "no PostgreSQL is installed here: use `make test`, which runs in an image that has one"
+        )
+        data = self.folder / "data"
+        if not data.exists():
+            self._as_user(
+                str(binaries / "initdb"),
+                f"--pgdata={data}",
+                "--username=owner",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+                "--no-instructions",
+            )
+        settings = {
+            "port": self.port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": self.folder,
+            "fsync": "off",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        self._launch(str(binaries / "postgres"), "-D", str(data), *options)
+        ready = [str(binaries / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
+        self._wait_for(lambda: subprocess.run(ready).returncode == 0, "PostgreSQL")
+        subprocess.run(
+            [
+                str(binaries / "psql"),
+                "--quiet",
+                "--host=127.0.0.1",
+                f"--port={self.port}",
+                "--username=owner",
+                "--dbname=postgres",
+            ],
+            input=_CREATE_DATABASE,
+            text=True,
+            check=True,
+        )
+        return self
+
+    def stop(self) -> None:
+        """Stop it as an operator does: connections are cut, the data is written."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGINT)
+        self._reap()
+
+
+class RabbitMQ(_Server):
+    """A RabbitMQ with its default vhost and guest account, reachable from the loopback only."""
+
+    user = "rabbitmq"
+
+    @property
+    def url(self) -> str:
+        """Of the vhost `/`."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    def start(self) -> RabbitMQ:
+        """Start it and return when it takes connections."""
+        if not hasattr(self, "_environment"):
+            (self.folder / "rabbitmq.conf").write_text(
+                f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = true\n"
+            )
+            (self.folder / "plugins").write_text("[].\n")
+            self._environment = {
+                "HOME": str(self.folder),
+                "ERL_EPMD_ADDRESS": "127.0.0.1",
+                "ERL_EPMD_PORT": str(free_port()),
+                "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+                "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+                "RABBITMQ_DIST_PORT": str(free_port()),
+                "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+                "RABBITMQ_LOG_BASE": str(self.folder),
+                "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+                "RABBITMQ_NODENAME": f"test{self.port}@localhost",
+            }
+        self._launch(str(_PACKAGED_RABBITMQ / "rabbitmq-server"), **self._environment)
+        self._wait_for(self._listens, "RabbitMQ")
+        return self
+
+    def ctl(self, *arguments: str) -> str:
+        """`rabbitmqctl`; its output."""
+        return self._as_user(
+            str(_PACKAGED_RABBITMQ / "rabbitmqctl"), "--quiet", *arguments, **self._environment
+        ).stdout
+
+    def stop(self) -> None:
+        """Stop it in order."""
+        self.ctl("shutdown")
+        self._reap()
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0

@@ -1,0 +1,313 @@
+"""One service of a stack and its containers, with every operation that a fault is made of."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from docker.models.containers import Container
+
+from .engine import OWNER_LABEL, PREFIX, engine, own_image, run_id
+from .waiting import wait_until
+
+if TYPE_CHECKING:
+    from .stack import Stack
+
+SERVICE_LABEL = "com.docker.compose.service"
+NUMBER_LABEL = "com.docker.compose.container-number"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command in a container came to."""
+
+    code: int
+    output: str
+
+
+class Replica:
+    """One container. What is read from the engine is read anew at each call."""
+
+    def __init__(self, stack: Stack, container: Container) -> None:
+        self.stack = stack
+        self.container = container
+        self._cut: dict[str, list[str]] = {}
+
+    @property
+    def name(self) -> str:
+        return str(self.container.name)
+
+    @property
+    def service(self) -> str:
+        label: str = self.container.labels[SERVICE_LABEL]
+        return label
+
+    def inspect(self) -> dict[str, Any]:
+        """The engine's whole knowledge of the container."""
+        found: dict[str, Any] = engine().api.inspect_container(str(self.container.id))
+        return found
+
+    @property
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.inspect()["State"]
+        return state
+
+    @property
+    def running(self) -> bool:
+        return bool(self.state["Running"])
+
+    @property
+    def healthy(self) -> bool:
+        """Running, not paused and, where there is a health check, green."""
+        state = self.state
+        return bool(
+            state["Running"]
+            and not state["Paused"]
+            and state.get("Health", {}).get("Status", "healthy") == "healthy"
+        )
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Address by network, the networks named as in compose.yaml."""
+        networks = self.inspect()["NetworkSettings"]["Networks"]
+        return {
+            name.removeprefix(f"{self.stack.name}_"): known["IPAddress"] for name, known in networks.items()
+        }
+
+    @property
+    def grace(self) -> float:
+        """Seconds between the stop signal and SIGKILL."""
+        return float(self.inspect()["Config"].get("StopTimeout") or 10)
+
+    # ---- what is done to it
+
+    def kill(self, signal: str = "SIGKILL") -> None:
+        """Send a signal to process 1 by way of the engine, which takes a death by SIGKILL for wanted and
+        does not restart.
+        """
+        self.container.kill(signal)
+
+    def crash(self) -> None:
+        """Kill process 1 behind the engine's back, as the kernel does when memory is out; returns when it is
+        gone.
+
+        The restart policy applies: the engine starts the container again.
+        """
+        pid = self.state["Pid"]
+        assert pid, f"{self.name} is not running"
+        engine().containers.run(
+            own_image(),
+            ["bash", "-c", f"kill -KILL {pid}"],
+            pid_mode="host",
+            network_mode="none",
+            remove=True,
+            labels=_owned(),
+        )
+        wait_until(lambda: self.state["Pid"] != pid, 10, f"the end of process {pid}", every=0.02)
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open, nothing answers."""
+        self.container.pause()
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        self.container.unpause()
+
+    def stop(self) -> int:
+        """Stop as compose does, with the container's own signal and grace period, and return the exit
+        code.
+        """
+        self.container.stop(timeout=int(self.grace))
+        code: int = self.state["ExitCode"]
+        return code
+
+    def start(self) -> None:
+        """Start it again after `kill` or `stop`."""
+        self.container.start()
+
+    def cut(self) -> None:
+        """Take it off all its networks. Its connections stay half-open on both sides."""
+        networks = self.inspect()["NetworkSettings"]["Networks"]
+        self._cut = {name: known["Aliases"] or [] for name, known in networks.items()}
+        for name in self._cut:
+            engine().networks.get(name).disconnect(self.container, force=True)
+
+    def mend(self) -> None:
+        """Undo `cut`: the same networks and names, addresses as they come."""
+        for name, aliases in self._cut.items():
+            engine().networks.get(name).connect(self.container, aliases=aliases)
+        self._cut = {}
+
+    # ---- what it says
+
+    def exec(self, *command: str, user: str = "", env: dict[str, str] | None = None) -> Result:
+        """Run a command inside; standard error is mixed in."""
+        ended = self.container.exec_run(list(command), user=user, environment=env)
+        assert isinstance(ended.output, bytes) and ended.exit_code is not None
+        return Result(ended.exit_code, ended.output.decode(errors="replace"))
+
+    def run_like_it(self, changed: dict[str, str], *, deadline: float = 60) -> Result:
+        """Run the same command as the same user with the same volumes, but with `changed` in the
+        environment and without a network.
+        """
+        found = self.inspect()
+        config, host = found["Config"], found["HostConfig"]
+        environment = dict(entry.split("=", 1) for entry in config["Env"] or []) | changed
+        container = engine().containers.create(
+            config["Image"],
+            config["Cmd"],
+            entrypoint=config["Entrypoint"],
+            environment=environment,
+            user=config["User"],
+            group_add=host["GroupAdd"],
+            volumes={
+                mount["Name"]: {"bind": mount["Destination"], "mode": mount["Mode"]}
+                for mount in found["Mounts"]
+            },
+            tmpfs=host["Tmpfs"],
+            read_only=host["ReadonlyRootfs"],
+            cap_drop=host["CapDrop"],
+            security_opt=host["SecurityOpt"],
+            network_mode="none",
+            labels=_owned(),
+        )
+        try:
+            container.start()
+            code = container.wait(timeout=deadline)["StatusCode"]
+            return Result(code, container.logs().decode(errors="replace"))
+        finally:
+            container.remove(force=True)
+
+    def stats(self) -> dict[str, Any]:
+        """One reading of the engine's statistics."""
+        read = self.container.stats(stream=False, one_shot=True)
+        assert isinstance(read, dict)
+        return read
+
+    def check_times(self) -> list[float]:
+        """Seconds that the last health checks took."""
+        log = self.state.get("Health", {}).get("Log") or []
+        return [(_moment(entry["End"]) - _moment(entry["Start"])).total_seconds() for entry in log]
+
+    def logs(self, since: datetime.datetime | None = None) -> str:
+        """What it wrote, each line with its time."""
+        written: bytes = self.container.logs(since=since.timestamp() if since else None, timestamps=True)
+        return written.decode(errors="replace")
+
+    def health_log(self) -> str:
+        """The last results of the health check."""
+        health = self.state.get("Health") or {}
+        lines = [f"status {health.get('Status')}, failing streak {health.get('FailingStreak')}"]
+        lines += [
+            f"{entry['Start']} exit {entry['ExitCode']}: {entry['Output'].strip()}"
+            for entry in health.get("Log") or []
+        ]
+        return "\n".join(lines)
+
+    def read_file(self, path: str) -> bytes:
+        """A file out of it, running or not."""
+        chunks, _ = self.container.get_archive(path)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+            member = archive.next()
+            assert member is not None
+            found = archive.extractfile(member)
+            assert found is not None, f"{path} is not a file"
+            return found.read()
+
+
+class Service:
+    """All containers of one service."""
+
+    def __init__(self, stack: Stack, name: str) -> None:
+        self.stack = stack
+        self.name = name
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """Its containers, dead ones too, by number; one-off containers of `compose run` left out."""
+        found = [
+            Replica(self.stack, container)
+            for container in self.stack.containers()
+            if container.labels.get(SERVICE_LABEL) == self.name
+            and container.labels.get(NUMBER_LABEL, "").isdigit()
+        ]
+        return sorted(found, key=lambda replica: int(replica.container.labels[NUMBER_LABEL]))
+
+    def __iter__(self) -> Iterator[Replica]:
+        return iter(self.replicas)
+
+    def __getitem__(self, index: int) -> Replica:
+        return self.replicas[index]
+
+    def exec(self, *command: str, user: str = "") -> Result:
+        """Run a command in the first container."""
+        return self[0].exec(*command, user=user)
+
+    def logs(self, since: datetime.datetime | None = None) -> str:
+        """What all its containers wrote."""
+        return "".join(replica.logs(since) for replica in self)
+
+    def health_log(self) -> str:
+        """The last results of the health check of each container."""
+        return "\n".join(replica.health_log() for replica in self)
+
+    def stop(self) -> None:
+        """Stop all its containers."""
+        self.stack.compose.run("stop", self.name)
+
+    def start(self) -> None:
+        """Start them again, without waiting."""
+        self.stack.compose.run("start", self.name)
+
+    def wait_healthy(self, deadline: float = 60) -> None:
+        """Wait until every container of it is green."""
+        wait_until(
+            lambda: (replicas := self.replicas) and all(replica.healthy for replica in replicas),
+            deadline,
+            f"{self.name} healthy",
+            every=0.25,
+        )
+
+    def recreate(self) -> None:
+        """Replace its containers by new ones at new addresses, under the same names; returns when they are
+        healthy.
+
+        The engine is free to hand out a freed address again, so the old ones are occupied while the new
+        containers are made.
+        """
+        before = {tuple(sorted(replica.addresses.items())) for replica in self}
+        networks = [name for name, _ in next(iter(before))]
+        count = len(self.replicas)
+        self.stack.compose.run("rm", "--stop", "--force", self.name)
+        squatters = [self._squat(networks) for _ in range(count)]
+        try:
+            self.stack.up(self.name, scale={self.name: count}, options=("--no-deps",))
+        finally:
+            for squatter in squatters:
+                squatter.remove(force=True)
+        after = {tuple(sorted(replica.addresses.items())) for replica in self}
+        assert not before & after, f"{self.name} came back at its old addresses {before & after}"
+
+    def _squat(self, networks: list[str]) -> Container:
+        names = [f"{self.stack.name}_{network}" for network in networks]
+        squatter = engine().containers.create(
+            own_image(), ["sleep", "600"], network=names[0], labels=_owned()
+        )
+        for name in names[1:]:
+            engine().networks.get(name).connect(squatter)
+        squatter.start()
+        return squatter
+
+
+def _moment(text: str) -> datetime.datetime:
+    """The engine's time stamps have nanoseconds, and a zone."""
+    return datetime.datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", text))
+
+
+def _owned() -> dict[str, str]:
+    return {OWNER_LABEL: f"{PREFIX}-{run_id()}-helper"}

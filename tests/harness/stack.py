@@ -1,0 +1,279 @@
+"""A stack of one's own: the real compose.yaml under a unique name, on a free loopback port that stays its
+own for its life.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import functools
+import io
+import itertools
+import os
+import random
+import re
+import secrets
+import socket
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from docker.errors import NotFound
+from docker.models.containers import Container
+
+from . import evidence
+from .compose import Compose, ComposeFailed
+from .engine import PREFIX, PROJECT_LABEL, engine, run_id
+from .service import Replica, Result, Service
+from .site import Browser
+from .waiting import Hopeless, TimedOut, wait_until
+
+ONE_SHOTS = frozenset({"init", "migrate"})
+SERVICES = ("nginx", "wsgi", "asgi", "worker", "celery", "beat", "rabbitmq", "postgres")
+LIVE: list[Stack] = []
+"""The stacks that are up, for the evidence on a failure."""
+
+_numbers = itertools.count(1)
+_PORT_TAKEN = re.compile(r"port is already allocated|address already in use", re.IGNORECASE)
+_BOOT_DEADLINE = 240.0
+
+
+class Stack:
+    """One instance of the stack. A context manager: `with Stack(tag) as stack` boots, and takes all of it
+    down at the end.
+
+    `settings` is what an operator would write to `.env`. Keep a stack after the run with SLUICE_KEEP=yes
+    (pytest: --keep).
+    """
+
+    def __init__(self, image_tag: str, settings: Mapping[str, str] | None = None) -> None:
+        self.name = f"{PREFIX}-{run_id()}-{next(_numbers)}"
+        self.image_tag = image_tag
+        self.given = dict(settings or {})
+        self.folder = Path(tempfile.gettempdir()) / self.name
+        self.started = datetime.datetime.now(datetime.UTC)
+        self.port = _free_port()
+        self.compose = Compose.create(self.name, self.folder, self.settings)
+        self._sessions: dict[str, Browser] = {}
+        LIVE.append(self)
+
+    # ---- what it is
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The whole `.env`."""
+        return {
+            "IMAGE_TAG": self.image_tag,
+            "HTTP_PORT": str(self.port),
+            "EXPOSE_BACKEND": "yes",
+        } | self.given
+
+    @property
+    def prefix(self) -> str:
+        """The URL prefix, "" or "/a/b"."""
+        return self.settings.get("URL_PREFIX", "")
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port as a browser's Origin header has them."""
+        return f"http://localhost:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Where the site begins, without a slash at the end."""
+        return self.origin + self.prefix
+
+    def service(self, name: str) -> Service:
+        """A handle on one service."""
+        return Service(self, name)
+
+    def containers(self) -> list[Container]:
+        """All containers of the project, dead ones too."""
+        found: list[Container] = engine().containers.list(
+            all=True, filters={"label": f"{PROJECT_LABEL}={self.name}"}, ignore_removed=True
+        )
+        return found
+
+    # ---- its life
+
+    def __enter__(self) -> Stack:
+        try:
+            return self.boot()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def boot(self, *services: str) -> Stack:
+        """Start the services (default: all) and return when all are healthy; another port if ours was
+        taken in between.
+        """
+        for _ in range(5):
+            try:
+                self.up(*services)
+                return self
+            except ComposeFailed as error:
+                if not _PORT_TAKEN.search(str(error)):
+                    raise
+            self.port = _free_port()
+            self.compose.write_env(self.settings)
+        raise ComposeFailed(f"no free port in five tries; the last was {self.port}")
+
+    def up(
+        self,
+        *services: str,
+        scale: Mapping[str, int] | None = None,
+        wait: bool = True,
+        options: tuple[str, ...] = (),
+        deadline: float = _BOOT_DEADLINE,
+    ) -> None:
+        """`docker compose up`; stops early, with the evidence in the message, as soon as a container has
+        died.
+        """
+        flags = ["--detach", "--no-build", *options]
+        if wait:
+            flags += ["--wait", "--wait-timeout", str(int(deadline))]
+        for name, count in (scale or {}).items():
+            flags += ["--scale", f"{name}={count}"]
+        since = datetime.datetime.now(datetime.UTC)
+        process = self.compose.start("up", *flags, *services)
+        try:
+            wait_until(
+                lambda: process.poll() is not None,
+                deadline,
+                f"docker compose up {' '.join(services)}",
+                fatal=lambda: self.casualty(since),
+                every=0.25,
+            )
+        except (TimedOut, Hopeless) as error:
+            process.kill()
+            raise ComposeFailed(
+                f"{error}\n{process.communicate()[0]}\n{evidence.as_text(self, self.started)}"
+            ) from None
+        output = process.communicate()[0]
+        if process.returncode:
+            message = f"docker compose up: status {process.returncode}\n{output}"
+            if not _PORT_TAKEN.search(output):
+                message += f"\n{evidence.as_text(self, self.started)}"
+            raise ComposeFailed(message)
+
+    def casualty(self, since: datetime.datetime) -> str | None:
+        """One sentence on the first container that died by itself after `since`, or None."""
+        for container in self.containers():
+            replica = Replica(self, container)
+            try:
+                state = replica.state
+            except NotFound:  # compose is removing containers at this moment
+                continue
+            ended = state["FinishedAt"][:19] >= since.strftime("%Y-%m-%dT%H:%M:%S")
+            if state["Restarting"] or (
+                state["Status"] == "exited" and ended and state["ExitCode"] not in (0, 137, 143)
+            ):
+                last = replica.logs().strip().splitlines()[-1:] or ["(it wrote nothing)"]
+                return f"{replica.service} died with exit code {state['ExitCode']}: {last[0]}"
+        return None
+
+    def wait_healthy(self, deadline: float = 90) -> None:
+        """Wait until every service's containers are healthy; one-shots aside."""
+        for name in SERVICES:
+            if self.service(name).replicas:
+                self.service(name).wait_healthy(deadline)
+
+    def close(self) -> None:
+        """Take it down with its volumes, unless it is to be kept."""
+        if self in LIVE:
+            LIVE.remove(self)
+        if os.environ.get("SLUICE_KEEP") == "yes":
+            return
+        self.compose.run("down", "--volumes", "--remove-orphans", "--timeout", "1", deadline=180)
+
+    # ---- what it knows
+
+    def psql(self, query: str, *, parameters: Mapping[str, str] | None = None) -> list[list[str]]:
+        """Rows of a query, run as the superuser over PostgreSQL's own socket; `parameters` by :'name'."""
+        command = [
+            "psql",
+            "--no-psqlrc",
+            "--quiet",
+            "--csv",
+            "--tuples-only",
+            "--dbname",
+            "sluice",
+            "--username",
+            "postgres",
+        ]
+        command += ["--set", "ON_ERROR_STOP=1"]
+        for name, value in (parameters or {}).items():
+            command += ["--set", f"{name}={value}"]
+        # psql replaces variables in what it reads, not in --command.
+        shell = ["bash", "-c", 'printf %s "$QUERY" | "$@"', "psql", *command]
+        done = self.service("postgres")[0].exec(*shell, env={"QUERY": query})
+        assert done.code == 0, f"psql: {done.output}"
+        return list(csv.reader(io.StringIO(done.output)))
+
+    def rabbitmqctl(self, *arguments: str) -> Result:
+        """`rabbitmqctl` in the broker's container; asserts nothing."""
+        return self.service("rabbitmq").exec("rabbitmqctl", *arguments)
+
+    def manage(self, code: str, service: str = "wsgi") -> str:
+        """Run Python inside the project, as the service would."""
+        python = "/opt/sluice/venv/bin/python"
+        done = self.service(service).exec(
+            python, "/opt/sluice/app/manage.py", "shell", "--verbosity", "0", "-c", code
+        )
+        assert done.code == 0, f"manage.py shell in {service}: {done.output}"
+        return done.output
+
+    @functools.cache  # noqa: B019  (a stack lives as long as the test run)
+    def secrets(self) -> dict[str, str]:
+        """All secrets by name, by way of the one-shot that makes them: nobody else can read them all."""
+        script = 'cd /run/sluice/secrets; for name in *; do echo "=$name=$(<"$name")"; done'
+        done = self.compose.run("run", "--rm", "--no-deps", "--entrypoint", "bash", "init", "-c", script)
+        return dict(re.findall("^=(.+?)=(.+)$", done.stdout, re.MULTILINE))
+
+    # ---- its people
+
+    @functools.cache  # noqa: B019  (a stack lives as long as the test run)
+    def person(self, name: str) -> str:
+        """Make an ordinary user, once, and return the password."""
+        password = secrets.token_urlsafe(12)
+        self.manage(
+            "from django.contrib.auth import get_user_model as m;"
+            f"u, _ = m().objects.get_or_create(username={name!r}); u.set_password({password!r}); u.save()"
+        )
+        return password
+
+    def browser(self, name: str | None = None) -> Browser:
+        """A browser; with a name, signed in. All of one name share a session, as windows do: signing in
+        is slow by design.
+        """
+        browser = Browser(self.url)
+        if name is None:
+            return browser
+        if name not in self._sessions:
+            browser.sign_in(name, self.person(name))
+            self._sessions[name] = browser
+        browser.name = name
+        browser.http.cookies.update(self._sessions[name].http.cookies)
+        return browser
+
+    def snapshot(self) -> str:
+        """`docker compose ps`, dead containers too."""
+        return self.compose.run("ps", "--all", check=False).stdout
+
+
+def _free_port() -> int:
+    """A loopback port that is free now, below the range from which the kernel hands out ports by itself."""
+    while True:
+        port = random.randint(20000, 31999)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

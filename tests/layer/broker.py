@@ -1,0 +1,191 @@
+"""A RabbitMQ of this run's own, in a container, that the tests may stop, pause, fill and reconfigure.
+
+LAYER_TEST_IMAGE    the image; any with Debian's rabbitmq-server and the user 2102 (sluice-rabbitmq)
+LAYER_TEST_BROKER   host[:port] at which to reach it; else the container's own address, which the host can
+reach LAYER_TEST_NETWORK  the Docker network to put it on (bridge) LAYER_TEST_PREFIX   of the container's name
+(sluice-layer)
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import docker
+
+USER, PASSWORD, VHOST = "layer", "p@ss/w:rd%", "asgi"
+# The password holds what must be percent-encoded in a URL. Stock doesn't decode it, so it gets a user of its
+# own.
+PLAIN_USER, PLAIN_PASSWORD = "plain", "plain"
+
+CONFIGURATION = """
+load_definitions = /tmp/definitions.json
+listeners.tcp.1 = 0.0.0.0:5672
+disk_free_limit.absolute = 1MB
+log.console = true
+log.console.level = warning
+"""
+START = """
+set -eu
+printf '%s' "$CONFIGURATION" > /tmp/layer.conf
+printf '%s' "$DEFINITIONS" > /tmp/definitions.json
+export RABBITMQ_CONFIG_FILE=/tmp/layer.conf
+exec /usr/lib/rabbitmq/bin/rabbitmq-server
+"""
+TOOL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
+PERMITTED = r"^(channels_.*|groups|asgi\.normal\..*)$"
+PERMITTED_TO_WRITE = r"^(channels_.*|groups|asgi\.normal\..*|amq\.default)$"
+
+
+def definitions() -> dict[str, Any]:
+    def user(name: str, password: str) -> dict[str, Any]:
+        salt = os.urandom(4)
+        digest = hashlib.sha256(salt + password.encode()).digest()
+        return {
+            "name": name,
+            "password_hash": base64.b64encode(salt + digest).decode(),
+            "hashing_algorithm": "rabbit_password_hashing_sha256",
+            "tags": "",  # a list only since 3.9
+        }
+
+    def permission(name: str) -> dict[str, str]:
+        return {
+            "vhost": VHOST,
+            "user": name,
+            "configure": PERMITTED,
+            "write": PERMITTED_TO_WRITE,
+            "read": PERMITTED,
+        }
+
+    return {
+        "users": [user(USER, PASSWORD), user(PLAIN_USER, PLAIN_PASSWORD)],
+        "vhosts": [{"name": VHOST}, {"name": "other"}],
+        "permissions": [permission(USER), permission(PLAIN_USER)],
+    }
+
+
+class Broker:
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens just now."""
+        if given := os.environ.get("LAYER_TEST_BROKER"):
+            host, _, port = given.partition(":")
+            return host, int(port or 5672)
+        self._container.reload()
+        networks = self._container.attrs["NetworkSettings"]["Networks"]
+        return next(network["IPAddress"] for network in networks.values()), 5672
+
+    def control(self, *arguments: str) -> str:
+        """rabbitmqctl."""
+        code, output = self._container.exec_run([TOOL, "--quiet", *arguments])
+        assert code == 0, f"rabbitmqctl {arguments}: {output.decode()}"
+        return str(output.decode())
+
+    def evaluate(self, erlang: str) -> str:
+        return self.control("eval", erlang)
+
+    @contextmanager
+    def setting(self, name: str, value: str) -> Iterator[None]:
+        """For connections and channels made while inside."""
+        before = self.evaluate(f"application:get_env(rabbit, {name}, undefined).").strip()
+        self.evaluate(f"application:set_env(rabbit, {name}, {value}).")
+        try:
+            yield
+        finally:
+            self.evaluate(f"application:set_env(rabbit, {name}, {before}).")
+
+    @contextmanager
+    def alarm(self) -> Iterator[None]:
+        """Memory alarm: publishers are blocked."""
+        self.control("set_vm_memory_high_watermark", "absolute", "1")
+        try:
+            yield
+        finally:
+            self.control("set_vm_memory_high_watermark", "0.4")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Its connections stay open; nothing answers."""
+        self._container.pause()
+        try:
+            yield
+        finally:
+            self._container.unpause()
+
+    def wipe(self) -> None:
+        """Lose all data and start anew."""
+        self._container.restart(timeout=1)
+        self.wait()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Nothing listens."""
+        self.control("stop_app")
+        try:
+            yield
+        finally:
+            self.control("start_app")
+
+    def close_connections(self) -> None:
+        self.control("close_all_connections", "closed by the test")
+
+    def connections(self) -> int:
+        return int(self.evaluate("length(rabbit_networking:connections()).").split()[-1])
+
+    def queues(self) -> dict[str, int]:
+        """Queues of our vhost and how many messages each has, unacknowledged ones included."""
+        listed = self.control("list_queues", "--no-table-headers", "-p", VHOST, "name", "messages")
+        return {name: int(count) for name, count in (line.split() for line in listed.splitlines())}
+
+    def wait(self) -> None:
+        """Until it serves clients."""
+        deadline = time.monotonic() + 90
+        while True:
+            self._container.reload()
+            assert self._container.status == "running", self._container.logs().decode()[-2000:]
+            code, output = self._container.exec_run([TOOL, "--quiet", "await_startup", "--timeout", "60"])
+            if code == 0:
+                break
+            assert time.monotonic() < deadline, f"{output.decode()}{self._container.logs().decode()[-2000:]}"
+            time.sleep(0.2)
+        # How often it looks for overdue acknowledgements; a minute unless told.
+        self.evaluate("application:set_env(rabbit, channel_tick_interval, 500).")
+
+
+@contextmanager
+def running() -> Iterator[Broker]:
+    engine = docker.from_env()
+    image = engine.images.get(os.environ.get("LAYER_TEST_IMAGE", "sluice-rabbitmq"))  # never pulled
+    container = engine.containers.run(
+        image,
+        entrypoint=["sh", "-c", START],
+        command=[],
+        name=f"{os.environ.get('LAYER_TEST_PREFIX', 'sluice-layer')}-{secrets.token_hex(4)}",
+        hostname="rabbitmq",
+        user="2102:2102",
+        network=os.environ.get("LAYER_TEST_NETWORK", "bridge"),
+        tmpfs={"/var/lib/rabbitmq": "uid=2102,gid=2102,mode=0700", "/var/log/rabbitmq": "uid=2102,gid=2102"},
+        environment={
+            "HOME": "/var/lib/rabbitmq",
+            "CONFIGURATION": CONFIGURATION,
+            "DEFINITIONS": json.dumps(definitions()),
+        },
+        mem_limit="1g",
+        detach=True,
+    )
+    try:
+        broker = Broker(container)
+        broker.wait()
+        yield broker
+    finally:
+        container.remove(force=True, v=True)

@@ -1,0 +1,56 @@
+"""The application, with an ordinary consumer next to the updates."""
+
+import json
+import os
+import time
+from typing import Any
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubsite.settings")
+django.setup()
+
+from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
+from channels.layers import get_channel_layer  # noqa: E402
+from django.urls import path  # noqa: E402
+
+from updates import limits  # noqa: E402
+from updates.asgi import application as updates_application  # noqa: E402
+from updates.backend import respond  # noqa: E402
+
+# Tests that are about something else need not wait for the usual seconds.
+for name, seconds in json.loads(os.environ.get("HUBSITE_LIMITS", "{}")).items():
+    setattr(limits, name, seconds)
+
+
+class Echo(AsyncJsonWebsocketConsumer):
+    async def connect(self) -> None:
+        await self.accept()
+        await self.send_json({"user": self.scope["user"].get_username()})
+
+    async def receive_json(self, content: dict[str, Any]) -> None:
+        if "fail" in content:
+            raise RuntimeError("told to fail")
+        if "block" in content:
+            time.sleep(content["block"])  # what no consumer may do: the whole process stands still
+        await self.send_json(content)
+
+    async def disconnect(self, code: int) -> None:
+        print("echo disconnected", code, flush=True)
+
+
+async def relay(receive: Any, send: Any) -> None:
+    """Put a request's body, JSON, into the group, as a publisher elsewhere does through the broker."""
+    body = (await receive())["body"]
+    await get_channel_layer().group_send("updates", json.loads(body))
+    await respond(send, 200, b"")
+
+
+updates = updates_application(websocket_urlpatterns=[path("channels/echo/", Echo.as_asgi())])
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "http" and scope["path"] == "/relay":
+        await relay(receive, send)
+    else:
+        await updates(scope, receive, send)

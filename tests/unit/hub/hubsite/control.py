@@ -1,0 +1,172 @@
+"""Does with the site's database what views would do, told by JSON lines:
+
+[function, arguments…] → [result] or an error.
+"""
+
+import json
+import os
+import sys
+import traceback
+from contextlib import ExitStack
+from typing import Any
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubsite.settings")
+django.setup()
+
+from importlib import import_module  # noqa: E402
+
+from django.conf import settings  # noqa: E402
+from django.contrib import auth  # noqa: E402
+from django.contrib.auth.models import Group, User  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from django.db import connection, connections, transaction  # noqa: E402
+from django.http import HttpRequest  # noqa: E402
+
+from updates import history, publish  # noqa: E402
+from updates.positions import ZERO  # noqa: E402
+from updates.rights import rights_changed  # noqa: E402
+
+SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
+
+
+def migrate() -> None:
+    call_command("migrate", verbosity=0)
+
+
+def sign_in(name: str) -> tuple[int, str]:
+    """The user's id and a new session's key."""
+    user, created = User.objects.get_or_create(username=name)
+    if created:
+        user.set_password("1234")
+        user.save()
+    request = HttpRequest()
+    request.session = SessionStore()
+    auth.login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
+    request.session.save()
+    return user.pk, request.session.session_key
+
+
+def sign_out(key: str) -> None:
+    request = HttpRequest()
+    request.session = SessionStore(key)
+    request.user = auth.get_user(request)
+    auth.logout(request)
+
+
+def anonymous_session() -> str:
+    session = SessionStore()
+    session["basket"] = 1
+    session.save()
+    return session.session_key
+
+
+def expire(key: str) -> None:
+    SessionStore.get_model_class().objects.filter(session_key=key).update(expire_date="2020-01-01T00:00:00Z")
+
+
+def change_password(name: str) -> None:
+    user = User.objects.get(username=name)
+    user.set_password(os.urandom(8).hex())
+    user.save()
+
+
+def deactivate(name: str) -> None:
+    User.objects.filter(username=name).update(is_active=False)
+
+
+def join(name: str, group: str) -> None:
+    with transaction.atomic():
+        user = User.objects.get(username=name)
+        user.groups.add(Group.objects.get_or_create(name=group)[0])
+        rights_changed(user.pk)
+
+
+def leave(name: str, group: str, tell: bool = True) -> None:
+    with transaction.atomic():
+        user = User.objects.get(username=name)
+        user.groups.remove(Group.objects.get(name=group))
+        if tell:
+            rights_changed(user.pk)
+
+
+def send(stream: str, *numbers: int, size: int = 0) -> None:
+    """Publish one update for each number, each in a transaction of its own."""
+    for number in numbers:
+        publish(stream, "new-message", {"message_id": number, "message_title": "x" * size})
+
+
+_open = ExitStack()
+
+
+def begin(stream: str, number: int) -> None:
+    """Publish in a transaction that stays open."""
+    other = connections.create_connection("default")
+
+    def close() -> None:
+        other.commit()
+        other.close()
+
+    _open.callback(close)
+    other.set_autocommit(False)
+    with other.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO updates_update (stream, event, payload, created)"
+            " VALUES (%s, 'new-message', %s, now())",
+            [stream, json.dumps({"message_id": number, "message_title": ""})],
+        )
+
+
+def commit() -> None:
+    """Let it commit."""
+    _open.close()
+
+
+def wake_ups(stream: str) -> list[Any]:
+    """A stream's updates, as a publisher announces them."""
+    return [
+        [update.stream, update.position.offset, update.position.tag, update.frame]
+        for update in history.read({stream: ZERO}).updates
+    ]
+
+
+def heads(*streams: str) -> dict[str, str]:
+    return {name: str(state.head) for name, state in history.heads(streams).items()}
+
+
+def restore(stream: str, position: str) -> None:
+    """What a restored backup does to a stream: everything after the position is gone."""
+    offset, tag = position.split("-")
+    with transaction.atomic():
+        sql('DELETE FROM updates_update WHERE stream = %s AND "offset" > %s', stream, int(offset))
+        sql("UPDATE updates_stream SET head = %s, head_tag = %s WHERE name = %s", int(offset), tag, stream)
+
+
+def trim(stream: str, floor: int) -> None:
+    """Forget the updates of a stream up to an offset."""
+    with transaction.atomic():
+        tag = sql('SELECT tag FROM updates_update WHERE stream = %s AND "offset" = %s', stream, floor)[0][0]
+        sql('DELETE FROM updates_update WHERE stream = %s AND "offset" <= %s', stream, floor)
+        sql("UPDATE updates_stream SET floor = %s, floor_tag = %s WHERE name = %s", floor, tag, stream)
+
+
+def sql(statement: str, *parameters: object) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else cursor.rowcount
+
+
+def main() -> None:
+    for line in sys.stdin:
+        name, arguments, keywords = json.loads(line)
+        connection.close_if_unusable_or_obsolete()
+        try:
+            answer = {"result": globals()[name](*arguments, **keywords)}
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

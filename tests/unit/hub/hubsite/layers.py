@@ -1,0 +1,36 @@
+"""Channel layers as they are when something is wrong:
+
+real objects with the layer's interface, not imitations of ours.
+"""
+
+import asyncio
+from typing import Any
+
+from channels.layers import InMemoryChannelLayer
+
+
+class StuckLayer(InMemoryChannelLayer):
+    """Every call hangs, as with a broker that is paused."""
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        return await asyncio.Future()
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        await asyncio.Event().wait()
+
+
+class DeadLayer(InMemoryChannelLayer):
+    """The first one of a process receives nothing after a while; a new one works."""
+
+    made = 0
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        DeadLayer.made += 1
+        self.dead = DeadLayer.made == 1
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        message = await super().receive(channel)
+        if self.dead:
+            await asyncio.Event().wait()
+        return message

@@ -1,0 +1,11 @@
+"""Groups here are Django's: whoever is in the group named 9 may read project:9."""
+
+from typing import Any
+
+from updates.rights import default_may_read
+
+
+def may_read(user: Any, stream: str) -> bool:
+    if stream.startswith("project:"):
+        return user.groups.filter(name=stream.removeprefix("project:")).exists()
+    return default_may_read(user, stream)

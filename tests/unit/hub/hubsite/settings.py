@@ -1,0 +1,66 @@
+"""The smallest site that has updates. What the tests vary comes by the environment, as HUBSITE_…"""
+
+import os
+import urllib.parse
+from typing import Any
+
+_url = urllib.parse.urlsplit(os.environ["DATABASE_URL"])
+
+SECRET_KEY = "for these tests only"
+ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+SITE_URL = "https://site.example"
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "updates",
+    "updates.sessions",
+]
+SESSION_ENGINE = os.environ.get("HUBSITE_SESSION_ENGINE", "updates.sessions")
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+UPDATES_MAY_READ = "hubsite.rights.may_read"
+UPDATES_MAX_CONNECTIONS_PER_USER = int(os.environ.get("HUBSITE_CONNECTIONS_PER_USER", "32"))
+UPDATES_PUBLISHER_URL = os.environ.get("HUBSITE_PUBLISHER_URL", "")
+EXPOSE_BACKEND = True
+HEALTH_ALLOW = ("127.0.0.0/8",)
+
+DATABASES: dict[str, dict[str, Any]]
+if _url.scheme == "sqlite":
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": _url.path,
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "init_command": "PRAGMA journal_mode=WAL",
+                "timeout": 20,
+            },
+        }
+    }
+else:
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": _url.path[1:],
+            "USER": _url.username,
+            "PASSWORD": urllib.parse.unquote(_url.password or ""),
+            "HOST": _url.hostname,
+            "PORT": _url.port or "",
+        }
+    }
+
+_layers = {
+    "none": {},
+    "memory": {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+    "rabbitmq": {
+        "default": {
+            "BACKEND": "sluice_layer.RabbitmqChannelLayer",
+            "CONFIG": {"host": os.environ.get("HUBSITE_LAYER_URL", "")},
+        }
+    },
+    "dead": {"default": {"BACKEND": "hubsite.layers.DeadLayer"}},
+    "stuck": {"default": {"BACKEND": "hubsite.layers.StuckLayer"}},
+}
+CHANNEL_LAYERS = _layers[os.environ.get("HUBSITE_LAYER", "memory")]

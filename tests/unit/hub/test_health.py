@@ -1,0 +1,87 @@
+"""/channels/healthz: what it says, and to whom."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from harness.waiting import wait_until
+
+from .lab import SOON, Person, Served, Site
+
+
+def test_green_means_that_a_message_went_all_the_way_round(served: Served) -> None:
+    wait_until(lambda: served.health()[1]["layer"]["works"], SOON, "the first loop-back")
+    status, headers, body = served.get("/channels/healthz")
+    report = json.loads(body)
+    assert status == 200
+    assert headers["content-type"] == "application/json"
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-backend"] == "asgi"
+    assert report["status"] == "ok"
+    assert report["way"] == "layer"
+    assert 0 <= report["age"] < 15
+    assert 0 < report["latency"] < 3
+    assert report["database"]["works"] is True
+
+
+@pytest.mark.parametrize(
+    ("headers", "sees"),
+    [
+        ({}, True),
+        ({"X-Real-IP": "127.0.0.1"}, True),
+        ({"X-Real-IP": "10.0.0.1"}, False),
+        ({"X-Real-IP": "nonsense"}, False),
+        ({"X-Forwarded-For": "127.0.0.1, 10.0.0.1"}, False),
+        ({"X-Real-IP": "10.0.0.1", "X-Health-Details": "yes"}, True),
+    ],
+)
+def test_details_are_for_allowed_networks(served: Served, headers: dict[str, str], sees: bool) -> None:
+    status, _, body = served.get("/channels/healthz", "GET", None, **headers)
+    assert status == 200
+    assert ("counters" in json.loads(body)) is sees
+
+
+def test_without_a_layer_the_database_is_the_way(
+    serve: Callable[..., Served], site: Site, person: Person
+) -> None:
+    served = serve(HUBSITE_LAYER="none")
+    status, report = served.health()
+    assert (status, report["status"], report["way"]) == (200, "ok", "database")
+    with served.connect(person) as socket:
+        socket.hello()
+        site.send(person.stream, 1)
+        assert socket.numbers(1, timeout=2) == [1]
+
+
+def test_with_a_stuck_broker_it_is_degraded_and_delivers_within_two_seconds(
+    serve: Callable[..., Served], site: Site, person: Person
+) -> None:
+    served = serve(HUBSITE_LAYER="stuck")
+    status, report = served.health()
+    assert (status, report["status"], report["way"]) == (200, "degraded", "database")
+    with served.connect(person) as socket:
+        socket.hello()
+        site.send(person.stream, 1)
+        assert socket.numbers(1, timeout=2) == [1]
+
+
+def test_a_layer_that_is_dead_in_this_process_alone_ends_it(serve: Callable[..., Served]) -> None:
+    served = serve(
+        HUBSITE_LAYER="dead",
+        HUBSITE_LIMITS='{"LOOPBACK_SECONDS": 0.2, "LOOPBACK_TIMEOUT_SECONDS": 0.5, "LAYER_SECONDS": 1}',
+    )
+    assert served.process.wait(20) == 70
+    assert "the channel layer of this process is dead" in served.text()
+
+
+def test_a_layer_that_is_stuck_for_everybody_does_not(serve: Callable[..., Served]) -> None:
+    served = serve(
+        HUBSITE_LAYER="stuck",
+        HUBSITE_LIMITS='{"LOOPBACK_SECONDS": 0.1, "LOOPBACK_TIMEOUT_SECONDS": 0.2, "LAYER_SECONDS": 0.3}',
+    )
+    wait_until(lambda: served.health()[1]["layer"]["failures"] > 6, SOON, "failures")
+    assert served.process.poll() is None
+    assert served.health()[0] == 200

@@ -1,0 +1,53 @@
+"""The way out under an ASGI server that is not Daphne."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from harness.waiting import until
+from updates.frames import Frame
+from updates.transport import socket_transport, stream_transport
+
+
+def test_a_server_that_takes_its_time_is_not_waited_for() -> None:
+    async def check() -> None:
+        taken: list[dict[str, Any]] = []
+        may = asyncio.Event()
+
+        async def send(message: dict[str, Any]) -> None:
+            await may.wait()
+            taken.append(message)
+
+        transport = socket_transport({}, send)
+        transport.send(Frame("one"))
+        transport.send(Frame("two"))
+        transport.close(4008)
+        transport.send(Frame("too late"))
+        assert transport.unsent == 6
+        may.set()
+        await until(lambda: len(taken) == 3, 5, "all three")
+        assert transport.unsent == 0
+        assert [message.get("text") or message["code"] for message in taken] == ["one", "two", 4008]
+
+    asyncio.run(check())
+
+
+def test_a_client_that_is_gone_is_no_error() -> None:
+    async def check() -> None:
+        tried: list[dict[str, Any]] = []
+
+        async def send(message: dict[str, Any]) -> None:
+            tried.append(message)
+            raise OSError("gone")
+
+        transport = stream_transport({}, send)
+        transport.send(b"one")
+        await until(lambda: tried, 5, "the attempt")
+        await asyncio.sleep(0)
+        transport.send(b"two")
+        transport.finish()
+        await asyncio.sleep(0)
+        assert len(tried) == 1
+
+    asyncio.run(check())

@@ -1,0 +1,106 @@
+"""A site with two people and a small volume whose voxels say where they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import django
+import numpy
+import pytest
+
+# The models are imported while tests are collected, so before pytest-django sets Django up.
+django.setup()
+
+from django.contrib.auth import get_user_model  # noqa: E402
+from django.db import connection  # noqa: E402
+from django.test import Client  # noqa: E402
+
+import mysite  # noqa: E402
+
+APP = Path(mysite.__file__).parent.parent
+SHAPE = (30, 70, 100)  # z, y, x
+
+
+@pytest.fixture(autouse=True)
+def places(settings: Any, tmp_path: Path) -> None:
+    """Folders of this test's own, and static files that nobody has collected."""
+    settings.MEDIA_ROOT = tmp_path / "media"
+    settings.VOLUMES_ROOT = tmp_path / "volumes"
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick, and nothing else
+    settings.STORAGES = settings.STORAGES | {
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    }
+
+
+@pytest.fixture
+def voxels() -> numpy.ndarray:
+    """z, y, x; no two are the same."""
+    return numpy.arange(numpy.prod(SHAPE), dtype="uint32").reshape(SHAPE)
+
+
+@pytest.fixture
+def volume(db: None, settings: Any, voxels: numpy.ndarray) -> Any:
+    from volumes import formats, stores
+
+    def slabs(depth: int) -> Iterator[numpy.ndarray]:
+        return (voxels[start : start + depth] for start in range(0, len(voxels), depth))
+
+    source = formats.Source(SHAPE, "uint32", (0.5, 0.5, 2.0), "mm", slabs)
+    return stores.import_source(source, "Small", settings.VOLUMES_ROOT, lambda percent: None)
+
+
+@pytest.fixture
+def ada(db: None) -> Any:
+    return get_user_model().objects.create_user("ada", password="secret of ada")
+
+
+@pytest.fixture
+def bob(db: None) -> Any:
+    return get_user_model().objects.create_user("bob", password="secret of bob")
+
+
+@pytest.fixture
+def as_ada(ada: Any) -> Client:
+    """A browser of hers, signed in. Like a real one it has to send the CSRF token."""
+    client = Client()
+    client.force_login(ada)
+    return client
+
+
+@pytest.fixture
+def environment_of_others(settings: Any, tmp_path: Path) -> dict[str, str]:
+    """With which another process has the same database, if it is PostgreSQL's, and the same folders."""
+    environ = os.environ | {
+        "MEDIA_ROOT": str(settings.MEDIA_ROOT),
+        "VOLUMES_ROOT": str(settings.VOLUMES_ROOT),
+    }
+    if connection.vendor == "postgresql":
+        place = "{USER}@{HOST}:{PORT}/{NAME}".format_map(connection.settings_dict)
+        environ["DATABASE_URL"] = f"postgresql://{place}"
+    return environ
+
+
+@pytest.fixture
+def elsewhere(environment_of_others: dict[str, str]) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Runs Python code with Django in another process, which is killed at the test's end."""
+    with ExitStack() as stack:
+
+        def start(code: str) -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-c", f"import django; django.setup()\n{code}"]
+            process = subprocess.Popen(command, cwd=APP, env=environment_of_others)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+@pytest.fixture
+def box() -> dict[str, list[int]]:
+    return {"x": [10, 74], "y": [5, 50], "z": [2, 29]}

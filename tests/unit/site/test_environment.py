@@ -1,0 +1,236 @@
+"""The environment: what is read, what is refused and in which words."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mysite import environment
+from mysite.environment import Malformed
+
+APP = Path(environment.__file__).parent.parent
+
+
+def problem(**environ: str) -> str:
+    with pytest.raises(Malformed) as caught:
+        environment.parse(environ)
+    (sentence,) = caught.value.problems
+    return sentence
+
+
+def test_nothing_set_is_a_working_site() -> None:
+    env = environment.parse({})
+    assert env.site_url == "http://localhost:8080"
+    assert env.wsgi_workers == 2
+    assert env.expose_backend is False
+    assert env.layer_url == ""
+
+
+def test_an_empty_value_means_the_default() -> None:
+    assert environment.parse({"WSGI_THREADS": "", "SITE_URL": "", "HTTP_PORT": "81"}) == environment.parse(
+        {"HTTP_PORT": "81"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "understood"),
+    [
+        ("https://EXAMPLE.org", "https://example.org"),
+        ("https://example.org:443/", "https://example.org"),
+        ("http://example.org:8080", "http://example.org:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_site_url_is_an_origin(given: str, understood: str) -> None:
+    assert environment.parse({"SITE_URL": given}).site_url == understood
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        {"SITE_URL": "example.org"},
+        {"SITE_URL": "ftp://example.org"},
+        {"SITE_URL": "https://a:b@example.org"},
+        {"SITE_URL": "https://example.org:99999"},
+        {"SITE_URL": "https://exa mple.org"},
+        {"HTTP_PORT": "0"},
+        {"HTTP_PORT": "65536"},
+        {"HTTP_PORT": "8_080"},
+        {"HTTP_PORT": "٨٠"},
+        {"HTTP_PORT": "9" * 5000},
+        {"HTTP_BIND": "localhost"},
+        {"URL_PREFIX": "catmaid"},
+        {"URL_PREFIX": "/catmaid/"},
+        {"URL_PREFIX": "/a//b"},
+        {"URL_PREFIX": "/../b"},
+        {"URL_PREFIX": "/a b"},
+        {"EXPOSE_BACKEND": "true"},
+        {"LOG_LEVEL": "INFO"},
+        {"HEALTH_ALLOW": "10.0.0.1/8"},
+        {"ADMIN_USERNAME": "a b"},
+        {"WSGI_WORKERS": "-1"},
+        {"CROP_MAX_VOXELS": "1e6"},
+        {"DATABASE_URL": "mysql://u@h/d"},
+        {"DATABASE_URL": "postgresql://h/d"},
+        {"LAYER_URL": "amqp://layer@rabbitmq:5672/asgi/"},
+        {"LAYER_URL": "amqp://rabbitmq/asgi"},
+        {"TASKS_URL": "redis://h/0"},
+        {"SENDFILE": "apache"},
+        {"SLUICE_SERVICE": "web"},
+        {"WSGI_BIND": "8000"},
+        {"MEDIA_ROOT": "media"},
+        {"IMAGE_TAG": "a:b"},
+        {"BASE_IMAGE": "a\nb"},
+    ],
+)
+def test_malformed_values_are_refused_by_name(malformed: dict[str, str]) -> None:
+    (name,) = malformed
+    sentence = problem(**malformed)
+    assert sentence.startswith(f"{name}=") and " is malformed: it must " in sentence
+    assert sentence.isprintable()
+
+
+def test_a_path_in_site_url_is_sent_to_where_it_belongs() -> None:
+    assert problem(SITE_URL="https://example.org/catmaid/").endswith("/catmaid belongs into URL_PREFIX")
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [("DATABASE_URL", "postgresql://wsgi:hunter2@db/sluice"), ("TASKS_URL", "amqp://t:hunter2@mq/celery")],
+)
+def test_passwords_have_no_place_in_urls_and_are_not_repeated(name: str, url: str) -> None:
+    sentence = problem(**{name: url})
+    assert "PASSWORD_FILE" in sentence
+    assert "hunter2" not in sentence
+
+
+def test_all_problems_are_said_at_once() -> None:
+    with pytest.raises(Malformed) as caught:
+        environment.parse({"HTTP_PORT": "x", "DEBUG": "maybe"})
+    assert len(caught.value.problems) == 2
+
+
+def test_unknown_names_are_refused_with_the_nearest() -> None:
+    (sentence,) = environment.unknown_names(
+        {"SITE_ULR": "x", "PATH": "/bin", "https_proxy": "x", "LC_ALL": "C"}
+    )
+    assert sentence == "SITE_ULR is not a setting of this container; did you mean SITE_URL?"
+
+
+def test_an_unknown_name_that_is_like_none() -> None:
+    (sentence,) = environment.unknown_names({"QQQQ": ""})
+    assert sentence.endswith("docs/reference/environment.md lists them all")
+
+
+def test_a_file_stands_in_for_what_the_process_lacks(tmp_path: Path) -> None:
+    file = tmp_path / "sluice.env"
+    file.write_text("# a host\nHTTP_PORT='81'\n\nLOG_LEVEL=debug\nURL_PREFIX=\"/a\"\n")
+    environ = environment.with_file({"SLUICE_ENV_FILE": str(file), "LOG_LEVEL": "error"})
+    env = environment.parse(environ)
+    assert (env.http_port, env.log_level, env.url_prefix) == (81, "error", "/a")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("HTTP_PROT=81\n", "HTTP_PROT is not a setting of {file}; did you mean HTTP_PORT?"),
+        ("HTTP_PORT=81\nexport X\n", "{file} line 2 is malformed: it must be NAME=VALUE or a comment"),
+        ("HTTP_PORT=81\nA B=1\n", "{file} line 2 is malformed: it must be NAME=VALUE or a comment"),
+    ],
+)
+def test_a_bad_line_in_the_file_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "sluice.env"
+    file.write_text(text)
+    with pytest.raises(Malformed) as caught:
+        environment.with_file({"SLUICE_ENV_FILE": str(file)})
+    assert caught.value.problems == [words.format(file=file)]
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(Malformed, match="is not there; make it, or unset the variable"):
+        environment.with_file({"SLUICE_ENV_FILE": str(tmp_path / "none")})
+
+
+def test_a_secret_is_the_files_content(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("abc\n")
+    assert environment.secret(str(file), "SECRET_KEY_FILE") == "abc"
+
+
+def test_secrets_that_are_missing_or_empty_are_said(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with pytest.raises(Malformed, match=r"SECRET_KEY_FILE=.*/none is not there; the service init makes"):
+        environment.secret(str(tmp_path / "none"), "SECRET_KEY_FILE")
+    with pytest.raises(Malformed, match="is empty; delete it"):
+        environment.secret(str(tmp_path / "empty"), "SECRET_KEY_FILE")
+
+
+def test_the_command_says_each_problem_on_a_line_and_exits_78(tmp_path: Path) -> None:
+    run = check(SLUICE_SERVICE="wsgi", SITE_ULR="x", HTTP_PORT="y", SECRET_KEY_FILE=str(tmp_path / "none"))
+    assert run.returncode == 78
+    assert run.stdout == ""
+    assert run.stderr.splitlines() == [
+        "sluice wsgi: SITE_ULR is not a setting of this container; did you mean SITE_URL?",
+        "sluice wsgi: HTTP_PORT=y is malformed: it must be a whole number from 1 to 65535",
+    ]
+
+
+def test_the_command_looks_at_secrets_too(tmp_path: Path) -> None:
+    run = check(SLUICE_SERVICE="asgi", SECRET_KEY_FILE=str(tmp_path / "none"))
+    assert run.returncode == 78
+    assert "SECRET_KEY_FILE=" in run.stderr and len(run.stderr.splitlines()) == 1
+
+
+def test_the_command_lets_a_good_environment_pass_silently(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("k" * 50)
+    run = check(SLUICE_SERVICE="wsgi", SECRET_KEY_FILE=str(key), no_proxy="*", SUPERVISOR_ENABLED="1")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def check(**environ: str) -> subprocess.CompletedProcess[str]:
+    # -I and a path: this interpreter itself, without what a version manager adds to the environment.
+    code = f"import sys; sys.path.insert(0, {str(APP)!r}); from mysite.environment import main; main()"
+    return subprocess.run(
+        [os.path.realpath(sys.executable), "-I", "-c", code],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_it_loads_nothing_but_the_standard_library() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(APP)!r}); import mysite.environment, mysite.init\n"
+        "loaded = {name.split('.')[0] for name in sys.modules}\n"
+        "print(sorted(loaded & {'django', 'celery', 'kombu', 'numpy', 'amqp'}))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True, timeout=60)
+    assert run.stdout == "[]\n", run.stderr
+
+
+def test_the_reference_page_and_the_example_are_the_tables() -> None:
+    from mysite import environment_reference as reference
+
+    for name, text in (
+        ("docs/reference/environment.md", reference.page()),
+        (".env.example", reference.example()),
+    ):
+        written = (APP.parent / name).read_text(encoding="utf-8")
+        assert written == text, (
+            f"run python -m mysite.environment_reference in app/, {name} is not up to date"
+        )
+
+
+def test_the_example_is_a_valid_env_file_when_every_line_is_taken_in(tmp_path: Path) -> None:
+    lines = (APP.parent / ".env.example").read_text(encoding="utf-8").splitlines()
+    file = tmp_path / "env"
+    file.write_text(
+        "\n".join(line.removeprefix("#") for line in lines if line.startswith("#") and line[1:2].isupper())
+    )
+    assert environment.parse(environment.with_file({"SLUICE_ENV_FILE": str(file)})) == environment.parse({})

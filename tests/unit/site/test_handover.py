@@ -1,0 +1,153 @@
+"""Which crops are handed over, and when again; and what a request pays for it."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from typing import Any
+
+import amqp
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from harness.servers import RabbitMQ, free_port
+from harness.waiting import wait_until
+from updates.background import BackgroundSender
+from volumes import claims, handover
+from volumes.models import Crop
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def ago(seconds: float) -> Any:
+    return timezone.now() - timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def crop(ada: Any, volume: Any) -> Crop:
+    crop = Crop.objects.create(owner=ada, volume=volume, x0=0, x1=1, y0=0, y1=1, z0=0, z1=1)
+    Crop.objects.update(created=ago(3600))
+    return crop
+
+
+@pytest.mark.parametrize(
+    ("row", "waits"),
+    [
+        ({}, True),
+        ({"created": 1}, False),  # its request's own thread is at it
+        ({"handed_over_at": 10, "hand_overs": 1}, False),
+        ({"handed_over_at": 70, "hand_overs": 1}, True),
+        ({"handed_over_at": 70, "hand_overs": 2}, False),
+        ({"handed_over_at": 130, "hand_overs": 2}, True),
+        ({"handed_over_at": 890, "hand_overs": 30}, False),
+        ({"handed_over_at": 910, "hand_overs": 30}, True),
+        ({"state": "done"}, False),
+        ({"state": "failed"}, False),
+        ({"state": "running", "started": 10, "handed_over_at": 100, "hand_overs": 1}, False),
+        ({"state": "running", "started": 100, "handed_over_at": 100, "hand_overs": 1}, True),
+        ({"state": "running", "started": 100, "handed_over_at": 10, "hand_overs": 1}, False),
+    ],
+)
+def test_which_wait(crop: Crop, row: dict[str, Any], waits: bool) -> None:
+    times = ("created", "started", "handed_over_at")
+    Crop.objects.update(**{name: ago(value) if name in times else value for name, value in row.items()})
+    assert handover._waiting() == ([crop.pk] if waits else [])
+
+
+def test_one_that_somebody_works_at_does_not_wait(crop: Crop) -> None:
+    Crop.objects.update(state="running", started=ago(600), handed_over_at=ago(600), hand_overs=1)
+    assert handover._waiting() == [crop.pk]
+    with claims.claim(crop.pk):
+        assert handover._waiting() == []
+
+
+def test_without_a_broker_nothing_is_tried(crop: Crop, settings: Any) -> None:
+    settings.CELERY_BROKER_URL = ""
+    assert handover.hand_over_waiting() == 0
+    assert Crop.objects.get().handed_over_at is None
+
+
+def test_a_broker_that_is_down_is_a_line_in_the_log(
+    crop: Crop, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.CELERY_BROKER_URL = f"amqp://tasks:secret@127.0.0.1:{free_port()}/celery"
+    began = time.monotonic()
+    assert handover.hand_over_waiting() == 0
+    assert time.monotonic() - began < 5
+    assert "1 crops wait for the broker" in caplog.text and "secret" not in caplog.text
+    assert Crop.objects.get().handed_over_at is None
+
+
+def test_ordering_costs_no_time_whatever_the_broker_does(
+    as_ada: Client, volume: Any, box: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handover._sender.cache_clear()
+    settings.CELERY_BROKER_URL = "amqp://tasks:secret@192.0.2.1:5672/celery"  # an address that never answers
+    put = BackgroundSender.put
+    costs: list[float] = []
+
+    def timed(self: Any, item: Any) -> bool:
+        began = time.perf_counter()
+        try:
+            return put(self, item)
+        finally:
+            costs.append(time.perf_counter() - began)
+
+    monkeypatch.setattr(BackgroundSender, "put", timed)
+    body = json.dumps({"box": box})
+    for _ in range(20):
+        answer = as_ada.post(f"/volumes/{volume.pk}/crops/", body, content_type="application/json")
+        assert answer.status_code == 202
+    assert len(costs) == 20 and sorted(costs)[10] < 0.001
+    assert Crop.objects.filter(state="queued", handed_over_at=None).count() == 20
+    handover._sender.cache_clear()
+
+
+@pytest.fixture
+def queue(rabbitmq: RabbitMQ, settings: Any) -> Any:
+    """Celery's vhost and queue, as the image defines them, and a channel that reads it."""
+    vhost = f"celery{time.monotonic_ns()}"
+    rabbitmq.ctl("add_vhost", vhost)
+    rabbitmq.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+    settings.CELERY_BROKER_URL = f"amqp://guest:guest@127.0.0.1:{rabbitmq.port}/{vhost}"
+    handover._sender.cache_clear()
+    connection = amqp.Connection(f"127.0.0.1:{rabbitmq.port}", virtual_host=vhost)
+    connection.connect()
+    channel = connection.channel()
+    channel.queue_declare(
+        handover.QUEUE, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"}
+    )
+    yield channel
+    connection.close()
+    handover._sender.cache_clear()
+
+
+def test_an_order_is_a_durable_task_that_celery_understands(
+    as_ada: Client, volume: Any, box: Any, queue: Any
+) -> None:
+    answer = as_ada.post(
+        f"/volumes/{volume.pk}/crops/", json.dumps({"box": box}), content_type="application/json"
+    )
+    crop_id = answer.json()["crop_id"]
+    message = wait_until(lambda: queue.basic_get(handover.QUEUE, no_ack=True), 10, "the task in the queue")
+    assert message.properties["delivery_mode"] == 2
+    assert message.headers["task"] == "volumes.cut_crop"
+    assert json.loads(message.body)[:2] == [[crop_id], {}]
+    wait_until(lambda: Crop.objects.get().handed_over_at, 10, "the row to say so")
+    assert Crop.objects.get().hand_overs == 1
+
+
+def test_beat_hands_over_what_was_ordered_without_a_broker(crop: Crop, queue: Any) -> None:
+    assert handover.hand_over_waiting() == 1
+    assert handover.hand_over_waiting() == 0
+    assert json.loads(queue.basic_get(handover.QUEUE, no_ack=True).body)[0] == [crop.pk]
+
+
+def test_a_task_that_was_lost_with_the_broker_is_made_anew(crop: Crop, queue: Any) -> None:
+    handover.hand_over_waiting()
+    queue.queue_purge(handover.QUEUE)
+    Crop.objects.update(handed_over_at=ago(61))
+    assert handover.hand_over_waiting() == 1
+    assert queue.basic_get(handover.QUEUE, no_ack=True) is not None

@@ -1,0 +1,227 @@
+"""`mysite.migrate`, step by step, and each role's rights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError, ProgrammingError, connection
+
+from mysite import grants, migrate
+from updates import publish
+from updates.models import Update
+from volumes.models import Volume
+
+APP = Path(migrate.__file__).parent
+
+
+@pytest.fixture
+def password(settings: Any, tmp_path: Path) -> Path:
+    path = tmp_path / "admin_password"
+    path.write_text("first")
+    settings.ADMIN_PASSWORD_FILE = str(path)
+    settings.ADMIN_USERNAME = "root"
+    return path
+
+
+def test_the_administrator_is_made_kept_and_refreshed(db: None, password: Path) -> None:
+    assert migrate.administrator() == "made root"
+    admin = get_user_model().objects.get()
+    assert admin.is_superuser and admin.is_staff and admin.check_password("first")
+    assert migrate.administrator() == "root is there"
+    assert get_user_model().objects.get().password == admin.password
+    password.write_text("second")
+    get_user_model().objects.update(is_active=False)
+    assert migrate.administrator() == "refreshed root"
+    admin.refresh_from_db()
+    assert admin.check_password("second") and admin.is_active
+
+
+def test_no_password_no_administrator(db: None, settings: Any) -> None:
+    settings.ADMIN_PASSWORD_FILE = ""
+    assert migrate.administrator().startswith("left alone")
+    assert not get_user_model().objects.exists()
+
+
+def test_the_sample_is_imported_once(db: None, settings: Any, tmp_path: Path) -> None:
+    import nibabel
+    import numpy
+
+    settings.BASE_DIR = tmp_path / "app"
+    assert migrate.sample().startswith("none,")
+    (tmp_path / "share").mkdir()
+    nibabel.Nifti1Image(numpy.zeros((4, 5, 6), "uint8"), numpy.eye(4)).to_filename(tmp_path / migrate.SAMPLE)
+    assert migrate.sample() == f"imported {migrate.SAMPLE_TITLE}"
+    assert migrate.sample() == "not needed"
+    assert Volume.objects.count() == 1
+
+
+def test_static_files_are_copied_over_and_old_ones_stay(settings: Any, tmp_path: Path) -> None:
+    settings.STATIC_ROOT, settings.PUBLISHED_STATIC_ROOT = tmp_path / "baked", tmp_path / "published"
+    (tmp_path / "baked/css").mkdir(parents=True)
+    (tmp_path / "baked/css/a.123456789abc.css").write_text("a")
+    (tmp_path / "baked/staticfiles.json").write_text("{}")
+    assert migrate.static().startswith("copied 2 files")
+    assert migrate.static().startswith("copied 0 files")
+    (tmp_path / "baked/css/a.123456789abc.css").rename(tmp_path / "baked/css/a.bbbbbbbbbbbb.css")
+    (tmp_path / "baked/staticfiles.json").write_text("[]")
+    assert migrate.static().startswith("copied 2 files")
+    published = sorted(path.name for path in (tmp_path / "published").rglob("*") if path.is_file())
+    assert published == ["a.123456789abc.css", "a.bbbbbbbbbbbb.css", "staticfiles.json"]
+    assert (tmp_path / "published/staticfiles.json").read_text() == "[]"
+
+
+def test_the_table_of_rights_names_tables_that_there_are(db: None) -> None:
+    tables = set(connection.introspection.table_names())
+    named = {table for rights in grants.GRANTS.values() for table in rights}
+    assert named <= tables
+    # Only those that no service but migrate touches are in nobody's.
+    assert {model._meta.db_table for model in apps.get_models(include_auto_created=True)} <= named
+
+
+def test_rights_are_for_postgresql(db: None) -> None:
+    said = migrate.rights()
+    assert said.startswith("none, the database has no roles") or connection.vendor == "postgresql"
+
+
+As = Callable[[str], Any]
+
+
+@pytest.fixture
+def acting_as(transactional_db: None) -> Iterator[As]:
+    """`with acting_as("wsgi"):` has this connection do as that role may, and no more."""
+    if connection.vendor != "postgresql":
+        yield lambda role: contextlib.nullcontext()  # SQLite has no roles: the work alone is tried
+        return
+    with connection.cursor() as cursor:
+        for role in grants.GRANTS:
+            cursor.execute(f"CREATE ROLE {role}")
+    assert sorted(grants.apply(connection)) == sorted(grants.GRANTS)
+    assert sorted(grants.apply(connection)) == sorted(grants.GRANTS)
+
+    class Acting:
+        def __init__(self, role: str) -> None:
+            self.role = role
+
+        def __enter__(self) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET ROLE {self.role}")
+
+        def __exit__(self, *error: object) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("RESET ROLE")
+
+    try:
+        yield Acting
+    finally:
+        with connection.cursor() as cursor:
+            for role in grants.GRANTS:
+                cursor.execute(f"DROP OWNED BY {role}")
+                cursor.execute(f"DROP ROLE {role}")
+
+
+def denied(statement: str, *values: Any) -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, values)
+    except ProgrammingError as error:
+        return "permission denied" in str(error)
+    return False
+
+
+@pytest.mark.parametrize("role", [role for role in grants.GRANTS if role != "asgi"])
+def test_publishers_publish_and_can_not_forge(acting_as: As, role: str) -> None:
+    with acting_as(role):
+        publish("user:1", "x", {}, key="once")
+        publish("user:1", "x", {}, key="once")
+        assert Update.objects.count() == 1
+        if connection.vendor == "postgresql":
+            assert denied(
+                "INSERT INTO updates_update (stream, event, payload, \"offset\") VALUES ('a', 'x', '{}', 9)"
+            )
+            assert denied("UPDATE updates_update SET payload = '[]'")
+            assert denied("UPDATE updates_stream SET head = 0")
+
+
+def test_the_hub_only_reads(acting_as: As) -> None:
+    publish("user:1", "x", {})
+    with acting_as("asgi"):
+        assert Update.objects.count() == 1
+        if connection.vendor == "postgresql":
+            assert denied("INSERT INTO updates_update (stream, event, payload) VALUES ('a', 'x', '{}')")
+            assert denied("DELETE FROM updates_session")
+            assert denied("SELECT * FROM volumes_crop")
+            assert denied("CREATE TABLE x ()")
+
+
+def test_the_worker_s_and_beat_s_jobs_need_no_more_than_they_may(
+    acting_as: As, ada: Any, volume: Any, settings: Any
+) -> None:
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from mysite import session_cleaning
+    from updates.trim import trim
+    from volumes import handover, jobs, retention
+    from volumes.models import Crop
+
+    crop = Crop.objects.create(owner=ada, volume=volume, x0=0, x1=5, y0=0, y1=5, z0=0, z1=5)
+    with acting_as("celery"):
+        assert jobs.run(crop.pk)
+    Crop.objects.update(finished=timezone.now() - timedelta(days=100))
+    waiting = Crop.objects.create(
+        owner=ada, volume=volume, x0=0, x1=5, y0=0, y1=5, z0=0, z1=5, state="running"
+    )
+    Crop.objects.filter(pk=waiting.pk).update(started=timezone.now() - timedelta(days=1))
+    with acting_as("beat"):
+        assert retention.clean_up() == 1
+        assert trim(max_age=timedelta(0)) == 1
+        assert handover._waiting() == [waiting.pk]
+        Crop.objects.filter(pk=waiting.pk).update(hand_overs=3)
+        session_cleaning.clean_up()
+        if connection.vendor == "postgresql":
+            assert denied("SELECT * FROM auth_user")
+            assert denied("UPDATE volumes_crop SET state = 'done'")
+
+
+def test_the_pages_need_no_more_than_they_may(acting_as: As, ada: Any, volume: Any, box: Any) -> None:
+    import json
+
+    from django.test import Client
+
+    from inbox.sending import send
+
+    client = Client()
+    with acting_as("wsgi"):
+        send(ada, "hello")
+        form = {"username": "ada", "password": "secret of ada"}
+        assert client.post("/accounts/login/", form).status_code == 302
+        for path in (
+            "/volumes/",
+            f"/volumes/{volume.pk}/",
+            "/crops/",
+            "/messages/",
+            "/updates/?since=all/0-0",
+        ):
+            assert client.get(path, headers={"Accept": "text/html"}).status_code == 200
+        body = json.dumps({"box": box})
+        assert (
+            client.post(f"/volumes/{volume.pk}/crops/", body, content_type="application/json").status_code
+            == 202
+        )
+        assert client.post("/accounts/logout/").status_code == 302
+        if connection.vendor == "postgresql":
+            assert denied("DROP TABLE volumes_crop") or denied("TRUNCATE volumes_crop")
+
+
+def test_migrating_again_changes_nothing(transactional_db: None) -> None:
+    try:
+        assert migrate.tables() == "up to date"
+    except DatabaseError as error:  # pragma: no cover
+        pytest.fail(str(error))

@@ -1,0 +1,198 @@
+"""The settings as an operator's environment makes them, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mysite import environment
+
+APP = Path(environment.__file__).parent.parent
+
+
+def python(code: str, tmp_path: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    key = tmp_path / "key"
+    key.write_text("".join(map(chr, range(40, 110))))
+    base = {
+        "PATH": os.environ["PATH"],
+        "SECRET_KEY_FILE": str(key),
+        "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3",
+    }
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=APP, env=base | environ, capture_output=True, text=True, timeout=120
+    )
+
+
+def values(names: str, tmp_path: Path, **environ: str) -> list[object]:
+    code = f"""
+import json, os
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+from django.conf import settings
+print(json.dumps([getattr(settings, name) for name in {names.split()!r}], default=str))
+"""
+    run = python(code, tmp_path, **environ)
+    assert run.returncode == 0, run.stderr
+    found: list[object] = json.loads(run.stdout)
+    return found
+
+
+def manage(*arguments: str) -> str:
+    return f"import sys; sys.argv[1:] = {list(arguments)!r}; import manage; manage.main()"
+
+
+def test_production_passes_djangos_own_checklist(tmp_path: Path) -> None:
+    run = python(
+        manage("check", "--deploy", "--fail-level", "WARNING"), tmp_path, SITE_URL="https://example.org"
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_one_variable_gives_hosts_origins_and_cookies(tmp_path: Path) -> None:
+    names = "ALLOWED_HOSTS CSRF_TRUSTED_ORIGINS SESSION_COOKIE_SECURE CSRF_COOKIE_SECURE"
+    assert values(names, tmp_path, SITE_URL="https://example.org:8443") == [
+        ["example.org"],
+        ["https://example.org:8443"],
+        True,
+        True,
+    ]
+    assert values(names, tmp_path) == [["localhost"], ["http://localhost:8080"], False, False]
+
+
+def test_the_prefix_is_in_paths_and_in_the_sessions_name(tmp_path: Path) -> None:
+    names = "FORCE_SCRIPT_NAME STATIC_URL SESSION_COOKIE_PATH CSRF_COOKIE_PATH "
+    names += "SESSION_COOKIE_NAME CSRF_COOKIE_NAME"
+    assert values(names, tmp_path, URL_PREFIX="/lab/catmaid") == [
+        "/lab/catmaid",
+        "/lab/catmaid/static/",
+        "/lab/catmaid/",
+        "/lab/catmaid/",
+        "sessionid_lab_catmaid",
+        "csrftoken",
+    ]
+    assert values(names, tmp_path) == [None, "/static/", "/", "/", "sessionid", "csrftoken"]
+
+
+def test_passwords_come_from_files(tmp_path: Path) -> None:
+    (tmp_path / "p").write_text("s3cret/+\n")
+    file = str(tmp_path / "p")
+    found = values(
+        "CELERY_BROKER_URL UPDATES_PUBLISHER_URL",
+        tmp_path,
+        TASKS_URL="amqp://tasks@mq:5672/celery",
+        TASKS_PASSWORD_FILE=file,
+        PUBLISHER_URL="amqp://publisher@mq:5672/asgi",
+        PUBLISHER_PASSWORD_FILE=file,
+    )
+    assert found == ["amqp://tasks:s3cret%2F%2B@mq:5672/celery", "amqp://publisher:s3cret%2F%2B@mq:5672/asgi"]
+
+
+def test_a_malformed_environment_is_a_line_and_status_78(tmp_path: Path) -> None:
+    run = python(manage("check"), tmp_path, HTTP_PORT="x")
+    assert (run.returncode, run.stderr) == (
+        78,
+        "sluice app: HTTP_PORT=x is malformed: it must be a whole number from 1 to 65535\n",
+    )
+
+
+def test_gunicorn_refuses_to_start_without_a_key(tmp_path: Path) -> None:
+    run = python("import runpy; runpy.run_path('gunicorn.conf.py')", tmp_path, SECRET_KEY_FILE="")
+    assert run.returncode == 78
+    assert (
+        run.stderr
+        == "sluice wsgi: SECRET_KEY_FILE is not set; name a file with 50 random characters or more\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("service", "bind"), [("", "127.0.0.1:8000"), ("wsgi", "0.0.0.0:8000")], ids=["host", "container"]
+)
+def test_where_gunicorn_listens(tmp_path: Path, service: str, bind: str) -> None:
+    run = python(
+        "import runpy; print(runpy.run_path('gunicorn.conf.py')['bind'])", tmp_path, SLUICE_SERVICE=service
+    )
+    assert run.stdout.strip() == bind, run.stderr
+
+
+def test_nothing_waits_for_a_broker_while_it_is_imported(tmp_path: Path) -> None:
+    """192.0.2.1 answers nobody: whoever waited for it would wait longer than a few seconds."""
+    url = "amqp://x@192.0.2.1:5672/v"
+    code = """
+import os, time
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+began = time.monotonic()
+import mysite.wsgi, mysite.asgi, mysite.celery
+mysite.celery.app.loader.import_default_modules()
+assert "volumes.cut_crop" in mysite.celery.app.tasks
+print(time.monotonic() - began)
+"""
+    run = python(code, tmp_path, TASKS_URL=url, PUBLISHER_URL=url, LAYER_URL=url)
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout) < 30
+
+
+def test_gunicorn_loads_neither_celery_nor_numpy(tmp_path: Path) -> None:
+    url = "amqp://x@192.0.2.1:5672/v"
+    code = """
+import sys, mysite.wsgi
+from django.urls import get_resolver
+get_resolver().url_patterns
+loaded = {name.split(".")[0] for name in sys.modules}
+print(sorted(loaded & {"celery", "kombu", "numpy", "zarr", "twisted", "daphne"}))
+"""
+    run = python(code, tmp_path, TASKS_URL=url, PUBLISHER_URL=url)
+    assert run.stdout == "[]\n", run.stderr
+
+
+WITHOUT = """
+import sys
+MISSING = {"amqp", "billiard", "celery", "channels", "channels_rabbitmq", "daphne", "kombu", "twisted"}
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in MISSING:
+            raise ModuleNotFoundError(name)
+import importlib.util
+find_spec = importlib.util.find_spec
+def spec(name, *rest):
+    try:
+        return find_spec(name, *rest)
+    except ModuleNotFoundError:
+        return None
+importlib.util.find_spec = spec
+sys.meta_path.insert(0, Missing())
+"""
+
+A_DAY = """
+import os
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+import django
+django.setup()
+from django.core.management import call_command
+call_command("check", fail_level="WARNING")
+call_command("migrate", verbosity=0)
+from django.contrib.auth.models import User
+from django.test import Client
+user = User.objects.create_user("ada")
+client = Client(SERVER_NAME="localhost")
+client.force_login(user)
+body = '{"to": "ada", "title": "hello", "text": ""}'
+assert client.post("/messages/", body, content_type="application/json").status_code == 201
+answer = client.get(f"/updates/?since=user:{user.pk}/0-0").json()
+assert [update["payload"]["message_title"] for update in answer["updates"]] == ["hello"], answer
+assert client.get("/volumes/", headers={"Accept": "text/html"}).status_code == 200
+ready = client.get("/readyz").json()
+assert ready["status"] == "ok", ready
+call_command("run_crops")
+print("fine")
+"""
+
+
+def test_with_requirements_txt_alone_the_site_works_polling_included(tmp_path: Path) -> None:
+    # Every path is given: by default DEBUG keeps its files in the checkout, which the tests can't write to.
+    paths = dict.fromkeys(("VOLUMES_ROOT", "MEDIA_ROOT", "STATIC_ROOT"), str(tmp_path))
+    run = python(WITHOUT + A_DAY, tmp_path, DEBUG="yes", **paths)
+    assert run.stdout.endswith("fine\n"), run.stderr

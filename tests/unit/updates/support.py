@@ -1,0 +1,42 @@
+"""What several of these tests need."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from django.db import connections, router
+
+from updates.models import Update
+
+
+class Threads:
+    """Threads with a database connection each; leaving the block joins them and raises what they raised."""
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+        self._errors: list[BaseException] = []
+
+    def __enter__(self) -> Threads:
+        return self
+
+    def start(self, function: Callable[..., object], *arguments: object) -> threading.Thread:
+        def run() -> None:
+            try:
+                function(*arguments)
+            except BaseException as error:
+                self._errors.append(error)
+            finally:
+                connections[router.db_for_write(Update)].close()
+
+        thread = threading.Thread(target=run, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return thread
+
+    def __exit__(self, *raised: object) -> None:
+        for thread in self._threads:
+            thread.join(60)
+            assert not thread.is_alive(), "a thread is still running after 60 s"
+        if self._errors:
+            raise self._errors[0]

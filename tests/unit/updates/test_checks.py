@@ -1,0 +1,64 @@
+"""manage.py check says what is wrong with the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import connections
+from django.test import RequestFactory
+
+from updates import checks
+from updates.admin import StreamAdmin, UpdateAdmin
+from updates.models import Stream, Update
+
+
+def ids(found: list[Any]) -> list[str]:
+    return [message.id for message in found]
+
+
+def test_nothing_to_say(database: str) -> None:
+    assert checks.check_database() + checks.check_publisher() + checks.check_rights() == []
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("amqp://publisher:x@rabbitmq:5672/asgi", []),
+        ("amqps://rabbitmq/asgi", ["updates.E002"]),
+        ("rabbitmq:5672", ["updates.E002"]),
+        ("amqp:///asgi", ["updates.E002"]),
+    ],
+)
+def test_the_publishers_url(settings: Any, url: str, expected: list[str]) -> None:
+    settings.UPDATES_PUBLISHER_URL = url
+    assert ids(checks.check_publisher()) == expected
+
+
+@pytest.mark.parametrize("path", ["updates.rights.nothing", "nowhere.at_all", "updates.streams.ALL", ""])
+def test_the_rule_must_be_there(settings: Any, path: str) -> None:
+    settings.UPDATES_MAY_READ = path
+    assert ids(checks.check_rights()) == ["updates.E003"]
+
+
+def test_the_admin_only_shows() -> None:
+    for model, shown in ((Stream, StreamAdmin), (Update, UpdateAdmin)):
+        page = shown(model, admin.site)
+        assert page.check() == []
+        request = RequestFactory().get("/")
+        request.user = User(is_superuser=True)
+        assert page.has_view_permission(request)
+        assert not page.has_add_permission(request)
+        assert not page.has_change_permission(request) and not page.has_delete_permission(request)
+
+
+def test_sqlite_without_immediate_transactions(database_on: Any) -> None:
+    alias = database_on("sqlite")
+    options = connections[alias].settings_dict["OPTIONS"]
+    mode = options.pop("transaction_mode")
+    try:
+        assert ids(checks.check_database()) == ["updates.W001"]
+    finally:
+        options["transaction_mode"] = mode

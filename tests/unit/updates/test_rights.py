@@ -1,0 +1,45 @@
+"""Who may read what, and how a page hears that this has changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import transaction
+
+from updates import history, rights
+from updates.positions import ZERO
+
+STREAMS = ["user:7", "user:8", "user:07", "user:7-x", "all", "project:9", "anything"]
+
+
+def test_the_default_rule() -> None:
+    assert rights.allowed(User(pk=7), STREAMS) == {"user:7", "all"}
+
+
+@pytest.mark.parametrize("user", [AnonymousUser(), User(pk=7, is_active=False)])
+def test_nobody_without_an_account(user: Any, settings: Any) -> None:
+    settings.UPDATES_MAY_READ = f"{__name__}.everybody"
+    assert rights.allowed(user, STREAMS) == set()
+
+
+def everybody(user: Any, stream: str) -> bool:
+    return True
+
+
+def test_a_projects_own_rule(settings: Any) -> None:
+    settings.UPDATES_MAY_READ = f"{__name__}.everybody"
+    assert rights.allowed(User(pk=7), STREAMS) == set(STREAMS)
+
+
+def test_a_change_goes_with_its_transaction(database: str) -> None:
+    with transaction.atomic(using=database):
+        rights.rights_changed(7, 8)
+        transaction.set_rollback(True, using=database)
+    assert history.read({"user:7": ZERO}).updates == []
+    rights.rights_changed(7, 8)
+    events = [
+        (update.stream, update.event) for update in history.read({"user:7": ZERO, "user:8": ZERO}).updates
+    ]
+    assert events == [("user:7", "streams-changed"), ("user:8", "streams-changed")]
