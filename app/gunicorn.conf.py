@@ -27,8 +27,8 @@ preload_app = True
 # A request takes less than the first; on SIGTERM those in hand get the second. supervisor waits 35 s.
 timeout = 30
 graceful_timeout = 30
-# Longer than nginx keeps an idle connection (60 s): the side that sends must be the one that closes, or a
-# request meets a closed door and becomes a 502.
+# Longer than a proxy in front keeps an idle connection (nginx: 60 s): the side that sends must be the one
+# that closes, or a request meets a closed door and becomes a 502. Our own nginx keeps none.
 keepalive = 75
 # A worker now and then begins anew, at a moment of its own.
 max_requests = 20_000

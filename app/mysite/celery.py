@@ -8,6 +8,7 @@ https://docs.celeryq.dev/en/stable/userguide/configuration.html
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import cached_property
 from typing import Any
@@ -80,6 +81,14 @@ def ping() -> None:
 @signals.setup_logging.connect
 def keep_djangos_logging(**kwargs: Any) -> None:
     """That there is a receiver keeps Celery from setting up logging of its own."""
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).addFilter(without_pings)
+
+
+def without_pings(record: logging.LogRecord) -> bool:
+    """Not two lines every five seconds about a task that only says that all is well."""
+    about = record.args
+    return record.levelno > logging.INFO or not (isinstance(about, dict) and about.get("name") == ping.name)
 
 
 @signals.worker_process_shutdown.connect

@@ -67,8 +67,7 @@ class Pulse:
 
     def heard(self) -> None:
         """Touch the file if every channel's hand was heard of since it was last touched."""
-        now = self._loop.time()
-        if now - self._touched_at >= 1 and all(
+        if all(
             hand.changed_at > self._touched_at or (hand.busy and not self._is_deaf(hand))
             for hand in self._hands
         ):

@@ -23,6 +23,7 @@ else:
 UPDATES_PUBLISHER_URL = with_password(
     env.publisher_url, secret(env.publisher_password_file, "PUBLISHER_PASSWORD_FILE")
 )
+UPDATES_MAY_READ = "volumes.progress.may_read"
 UPDATES_MAX_AGE_DAYS = env.updates_max_age_days
 UPDATES_MAX_PER_STREAM = env.updates_max_per_stream
 UPDATES_MAX_CONNECTIONS_PER_USER = env.updates_max_connections_per_user

@@ -196,6 +196,7 @@ def test_a_worker_is_well_while_tasks_come_back_and_while_there_is_no_broker(
         rabbitmq.start()
     worker.is_touched(4)
     assert worker.stop() == 0
+    assert "mysite.ping" not in worker.log.read_text().partition("ready.")[2]
 
 
 def test_a_worker_is_well_while_the_broker_stands_still(
