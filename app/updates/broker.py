@@ -136,6 +136,7 @@ class Broker:
             try:
                 connection.connect()
             except OSError as error:
+                connection.collect()
                 failure = error
                 continue
             except amqp.AMQPError:

@@ -54,7 +54,7 @@ def check_publisher(**kwargs: Any) -> list[CheckMessage]:
             Warning(
                 f"UPDATES_PUBLISHER_URL is set, but {' and '.join(missing)} can't be imported:"
                 " no wake-ups are sent.",
-                hint="Install kombu and msgpack, or leave the setting empty.",
+                hint="Install amqp and msgpack, or leave the setting empty.",
                 id="updates.W002",
             )
         ]

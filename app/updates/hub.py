@@ -57,7 +57,7 @@ class Hub:
         self.connections: set[Connection | Guest] = set()
         self.people: defaultdict[Any, set[Connection | Guest]] = defaultdict(set)  # by user id
         self.draining = False
-        self.door = DatabaseThread("sluice-door")  # handshakes and audits
+        self.door = DatabaseThread("sluice-door")  # handshakes
         self.feed = Feed(self)
         self.layer = LayerLink(self.id, self._wake_up)
         self.auditor = Auditor(self)
@@ -84,6 +84,7 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.feed.stop()
         self.door.stop()
+        self.auditor.stop()
         _hubs.pop(self.loop, None)
 
     # People
@@ -182,7 +183,7 @@ class Hub:
         self.auditor.notice(frame)
         stream = self.streams.get(frame.stream)
         if stream is None:
-            self._sight(frame)
+            self._sight(frame.stream, frame.offset)
         elif frame.offset == stream.head.offset + 1:
             self._deliver(stream, frame)
             while (follower := stream.early.pop(stream.head.offset + 1, None)) is not None:
@@ -218,10 +219,10 @@ class Hub:
         count("updates_taken")
         count("frames_written", written)
 
-    def _sight(self, frame: UpdateFrame) -> None:
+    def _sight(self, name: str, offset: int) -> None:
         sightings = self._sightings
-        sightings[frame.stream] = max(frame.offset, sightings.get(frame.stream, 0))
-        sightings.move_to_end(frame.stream)
+        sightings[name] = max(offset, sightings.get(name, 0))
+        sightings.move_to_end(name)
         if len(sightings) > limits.SIGHTINGS:
             sightings.popitem(last=False)
 
@@ -238,6 +239,8 @@ class Hub:
             for name, stream in list(self.streams.items()):
                 if stream.idle_since is not None and now - stream.idle_since > limits.IDLE_SECONDS:
                     del self.streams[name]
+                    # Somebody at the door may just be reading it, from before its last update.
+                    self._sight(name, stream.head.offset)
             self._window_bytes = sum(stream.size for stream in self.streams.values())
             for stream in self.streams.values():
                 while self._window_bytes > limits.WINDOWS_BYTES and stream.window:

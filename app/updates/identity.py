@@ -5,10 +5,11 @@ These functions use the database; the hub calls them in a thread.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.contrib import auth
@@ -22,6 +23,8 @@ from .history import Reading
 from .origin import Scope, headers
 from .positions import Position
 from .sessions import SessionStore
+
+_SESSION_KEY: Final = re.compile(r"[!-~]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,9 @@ class Admission:
 
 def session_key(scope: Scope) -> str | None:
     """The session cookie of a request; None if it has none that could be one."""
-    return parse_cookie(";".join(headers(scope, b"cookie"))).get(settings.SESSION_COOKIE_NAME) or None
+    key = parse_cookie(";".join(headers(scope, b"cookie"))).get(settings.SESSION_COOKIE_NAME, "")
+    # A quoted cookie can hold any byte, also one that no database takes.
+    return key if _SESSION_KEY.fullmatch(key) else None
 
 
 def admit(

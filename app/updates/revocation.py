@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import closes, identity, limits, rights, streams
 from .counters import count
-from .database_thread import DatabaseUnavailable
+from .database_thread import DatabaseThread, DatabaseUnavailable
 from .frames import UpdateFrame
 from .identity import Person
 
@@ -26,8 +27,12 @@ class Auditor:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._judged: dict[Any, float] = {}  # by user id: loop time of the last judgement of their rights
-        self._hinted: set[str] = set()  # names of the streams of users whose rights are said to have changed
+        # Streams of users whose rights are said to have changed, and until when they are judged at each look:
+        # whoever was let in by what was read just before the change subscribes a moment after it.
+        self._hinted: dict[str, float] = {}
         self._hint = asyncio.Event()
+        # Not the door's: those who come, however many, must not keep those in who have to go.
+        self._thread = DatabaseThread("sluice-audit")
 
     def notice(self, frame: UpdateFrame) -> None:
         """See whether an update says that somebody's rights changed."""
@@ -36,7 +41,7 @@ class Auditor:
             and '"streams-changed"' in frame.text
             and json.loads(frame.text)["event"] == "streams-changed"
         ):
-            self._hinted.add(frame.stream)
+            self._hinted[frame.stream] = self._hub.loop.time() + limits.HELLO_SECONDS + limits.AUDIT_SECONDS
             self._hint.set()
 
     async def audit_forever(self) -> None:
@@ -48,13 +53,18 @@ class Auditor:
             except TimeoutError:
                 pass
             self._hint.clear()
-            hinted, self._hinted = self._hinted, set()
-            try:
+            began, hinted = self._hub.loop.time(), frozenset(self._hinted)
+            with contextlib.suppress(DatabaseUnavailable):  # with the database down, sockets stay
                 await self._audit(hinted)
-            except DatabaseUnavailable:  # with the database down, sockets stay
-                self._hinted |= hinted
+                for name in hinted:
+                    if self._hinted[name] < began:
+                        del self._hinted[name]
 
-    async def _audit(self, hinted: set[str]) -> None:
+    def stop(self) -> None:
+        """End the thread."""
+        self._thread.stop()
+
+    async def _audit(self, hinted: frozenset[str]) -> None:
         people = list(
             {connection.person for connection in self._hub.connections if connection.person is not None}
         )
@@ -69,7 +79,7 @@ class Auditor:
                 is_due = now - self._judged[person.user_id] > limits.JUDGE_SECONDS
                 if is_due or streams.user_stream(person.user_id) in hinted:
                     questions[person.user_id] = self._followed_by(person.user_id)
-            over, denied = await self._hub.door.run(_judge, chunk, questions, within=5 * limits.STALL_SECONDS)
+            over, denied = await self._thread.run(_judge, chunk, questions, within=5 * limits.STALL_SECONDS)
             self._judged.update(dict.fromkeys(questions, now))
             self._act(over, denied)
 

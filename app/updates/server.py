@@ -176,6 +176,16 @@ class DrainingServer(Server):
             self.drain()
 
     async def _drain(self) -> None:
+        """Close everybody and stop, whatever fails meanwhile: one that stays is killed."""
+        try:
+            await self._close_all()
+        except Exception:
+            logger.exception("the drain failed; stopping all the same")
+        finally:
+            logger.info("stopped after %.1f s", time.monotonic() - self._draining_since)
+            self.stop()
+
+    async def _close_all(self) -> None:
         began = self._draining_since
         for port in self._ports:
             port.stopListening()
@@ -188,7 +198,10 @@ class DrainingServer(Server):
         for number, end in enumerate(ends):
             while time.monotonic() - began < number * seconds / len(ends):
                 await asyncio.sleep(STEP_SECONDS)
-            end()
+            try:
+                end()
+            except Exception:  # of this connection: the others are closed all the same
+                logger.exception("a connection could not be told that the server restarts")
         for protocol in self._sockets():  # those that the hub doesn't know, if there are any
             protocol.restart()
         await self._until(lambda: not self._sockets() and not self._applications())
@@ -197,8 +210,6 @@ class DrainingServer(Server):
         await self._until(lambda: not self._applications(), LINGER_SECONDS / 2)
         if self._hub is not None:
             await self._hub.stop()
-        logger.info("stopped after %.1f s", time.monotonic() - began)
-        self.stop()
 
     async def _until(self, is_so: Callable[[], bool], seconds: float = LINGER_SECONDS) -> None:
         deadline = time.monotonic() + seconds

@@ -6,7 +6,7 @@ import json
 import logging
 from typing import Any, Final
 
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -28,8 +28,12 @@ def poll(request: HttpRequest) -> HttpResponse:
         return _poll(request)
     except positions.MalformedQuery as error:
         return _error(400, error.detail, field=error.field)
-    except (DatabaseError, InterfaceError):
-        logger.exception("updates: a poll can't be answered")
+    except (DatabaseError, InterfaceError) as error:
+        if isinstance(error, (OperationalError, InterfaceError)):
+            # The database is away, and every page asks: one line each.
+            logger.warning("updates: a poll can't be answered: %s", " ".join(str(error).split()))
+        else:
+            logger.exception("updates: a poll can't be answered")
         response = _error(503, "the database can't be reached just now; try again")
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return response

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 class SessionStore(DatabaseSessionStore):
     """Keeps in each row whose session it is."""
 
+    def _validate_session_key(self, key: str) -> bool:
+        # A quoted cookie can hold any byte, also one that no database takes.
+        return bool(super()._validate_session_key(key)) and key.isascii() and key.isprintable()
+
     @classmethod
     def get_model_class(cls) -> type[Session]:
         from .models import Session  # not before Django's apps are loaded

@@ -135,17 +135,19 @@ def test_head(database: str) -> None:
     assert get(method="HEAD").status_code == 200
 
 
-def test_the_database_is_down(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_database_is_down(database: str, caplog: pytest.LogCaptureFixture) -> None:
     publish("all", "a", {})
 
     def refuse(*arguments: Any) -> None:
-        raise OperationalError("connection refused")
+        raise OperationalError("connection refused\n\tis the server running?")
 
     # The way a connection that was lost fails: at its next query.
     with connections[database].execute_wrapper(lambda *arguments: refuse(*arguments)):
         response = get("?since=all/0-0")
     assert response.status_code == 503 and int(response["Retry-After"]) > 0
     assert "no-store" in response["Cache-Control"] and "error" in json.loads(response.content)
+    assert caplog.messages == ["updates: a poll can't be answered: connection refused is the server running?"]
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_only_the_user_has_the_database_down(database: str) -> None:
