@@ -35,6 +35,7 @@ LIVE: list[Stack] = []
 """The stacks that are up, for the evidence on a failure."""
 
 _numbers = itertools.count(1)
+csv.field_size_limit(2**31 - 1)  # the whole table of updates may come as one field; the default is 128 KiB
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use", re.IGNORECASE)
 _BOOT_DEADLINE = 240.0
 

@@ -74,14 +74,12 @@ def definitions() -> dict[str, Any]:
 class Broker:
     def __init__(self, container: Any) -> None:
         self._container = container
+        self.address = ("", 0)  # where it listens; known once it has started
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where it listens just now."""
+    def _find_address(self) -> tuple[str, int]:
         if given := os.environ.get("LAYER_TEST_BROKER"):
             host, _, port = given.partition(":")
             return host, int(port or 5672)
-        self._container.reload()
         networks = self._container.attrs["NetworkSettings"]["Networks"]
         return next(network["IPAddress"] for network in networks.values()), 5672
 
@@ -158,6 +156,8 @@ class Broker:
                 break
             assert time.monotonic() < deadline, f"{output.decode()}{self._container.logs().decode()[-2000:]}"
             time.sleep(0.2)
+        self._container.reload()
+        self.address = self._find_address()
         # How often it looks for overdue acknowledgements; a minute unless told.
         self.evaluate("application:set_env(rabbit, channel_tick_interval, 500).")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -58,6 +58,24 @@ def is_up(layer: Layer) -> bool:
         status = layer.status()
         return bool(status["receiving"] or status["sending"])
     return bool(layer._carehare_connection.done())
+
+
+def connection_of(layer: Layer) -> object:
+    """Something that is another as soon as it has noticed that its connection is lost."""
+    if isinstance(layer, Ours):
+        status = layer.status()
+        return status["connects"], status["receiving"], status["sending"]
+    return layer._carehare_connection
+
+
+@asynccontextmanager
+async def during(fault: AbstractContextManager[None]) -> AsyncIterator[None]:
+    """The fault, made and ended without holding up the loop, on which the proxy runs as well."""
+    await asyncio.to_thread(fault.__enter__)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(fault.__exit__, None, None, None)
 
 
 def held(layer: Layer) -> int:

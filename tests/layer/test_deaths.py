@@ -11,7 +11,7 @@ import msgpack
 import pytest
 
 from layer.broker import Broker
-from layer.kit import Ear, Ours, attempt, both, held, is_up, layer_and_proxy, until
+from layer.kit import Ear, Ours, attempt, both, connection_of, held, is_up, layer_and_proxy, until
 
 
 @both
@@ -89,8 +89,9 @@ def test_d4_more_groups_than_amqp_channels(kind: type, survives: bool, broker: B
                 await asyncio.gather(
                     *(layer.group_add(f"group-{start + number}", ear.channel) for number in range(100))
                 )
+            before = connection_of(layer)
             proxy.reset()
-            await until(lambda: not is_up(layer), "noticing the reset")
+            await until(lambda: connection_of(layer) != before, "noticing the reset")
             return await ear.hears()
 
     assert asyncio.run(scenario()) is survives
@@ -153,8 +154,9 @@ def test_d8_full_when_the_connection_is_lost(kind: type, survives: bool, broker:
             for number in range(10):
                 await layer.send(idle, {"type": "nobody reads this", "number": number})
             await until(lambda: held(layer) == 10, "the window to fill")
+            before = connection_of(layer)
             proxy.reset()
-            await until(lambda: not is_up(layer), "noticing the reset")
+            await until(lambda: connection_of(layer) != before, "noticing the reset")
             # Stock still hands over the message that kills it.
             return await ear.hears() and await ear.hears()
 

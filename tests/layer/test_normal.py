@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from layer.broker import Broker
-from layer.kit import both, layer_and_proxy, until
+from layer.kit import both, connection_of, during, layer_and_proxy, until
 from sluice_layer import RabbitmqChannelLayer as Ours
 
 
@@ -94,8 +94,9 @@ def test_acknowledging_twice_or_too_late_is_harmless(broker: Broker) -> None:
             done()
             await layer.send("twice", {"type": "work"})
             _, done = await layer.receive_unacknowledged("twice")
+            before = connection_of(layer)
             proxy.reset()
-            await until(lambda: not layer.status()["receiving"], "noticing")
+            await until(lambda: connection_of(layer) != before, "noticing")
             again, done_again = await layer.receive_unacknowledged("twice")
             done()
             done_again()
@@ -154,7 +155,7 @@ def test_survives_a_restart_of_the_broker(broker: Broker) -> None:
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker) as (layer, _):
             await layer.send("kept", {"type": "work"})
-            with broker.stopped():
+            async with during(broker.stopped()):
                 pass
             assert await asyncio.wait_for(layer.receive("kept"), 20) == {"type": "work"}
 

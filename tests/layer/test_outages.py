@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from layer.broker import Broker
-from layer.kit import Ear, both, layer_and_proxy, until
+from layer.kit import Ear, both, during, layer_and_proxy, until
 from sluice_layer import LayerUnavailable
 from sluice_layer import RabbitmqChannelLayer as Ours
 
@@ -32,7 +32,7 @@ def test_every_call_ends_in_time(kind: type, survives: bool, fault: str, broker:
         async with layer_and_proxy(kind, broker) as (layer, _):
             ear = await Ear.join(layer)
             other = await layer.new_channel()
-            with FAULTS[fault](broker):
+            async with during(FAULTS[fault](broker)):
                 bounded = [
                     await ends_in_time(lambda: layer.group_send("ears", {"type": "number", "number": 0})),
                     await ends_in_time(lambda: layer.send(ear.channel, {"type": "number", "number": 0})),
@@ -50,7 +50,7 @@ def test_groups_can_be_joined_in_an_alarm(broker: Broker) -> None:
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker) as (layer, _):
             await Ear.join(layer)
-            with broker.alarm():
+            async with during(broker.alarm()):
                 with pytest.raises(LayerUnavailable, match=r"no answer|in alarm"):
                     await layer.group_send("ears", {"type": "blocked"})
                 with pytest.raises(LayerUnavailable, match="in alarm"):
@@ -64,10 +64,10 @@ def test_an_alarm_is_not_taken_for_a_dead_connection(broker: Broker) -> None:
     """By neither side, though RabbitMQ reads nothing: not even our heartbeats."""
 
     async def scenario() -> None:
-        async with layer_and_proxy(Ours, broker, heartbeat=1, operation_timeout=2.0) as (layer, _):
+        async with layer_and_proxy(Ours, broker, heartbeat=2, operation_timeout=3.0) as (layer, _):
             ear = await Ear.join(layer)
             connects = layer.status()["connects"]
-            with broker.alarm():
+            async with during(broker.alarm()):
                 for _ in range(3):
                     with pytest.raises(LayerUnavailable):
                         await layer.group_send("ears", {"type": "blocked", "number": 0})
@@ -84,7 +84,7 @@ def test_what_an_alarm_holds_up_is_bounded(broker: Broker) -> None:
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker, operation_timeout=1.0) as (layer, _):
             ear = await Ear.join(layer)
-            with broker.alarm():
+            async with during(broker.alarm()):
                 sends = (
                     layer.group_send("ears", {"type": "late", "number": -1, "text": "x" * 100})
                     for _ in range(3000)
@@ -100,7 +100,7 @@ def test_an_outage_of_a_minute(broker: Broker) -> None:
     async def scenario() -> float:
         async with layer_and_proxy(Ours, broker) as (layer, _):
             ear = await Ear.join(layer)
-            with broker.stopped():
+            async with during(broker.stopped()):
                 began = time.monotonic()
                 while time.monotonic() < began + 60:  # the outage itself, with callers as a site has them
                     with pytest.raises(LayerUnavailable):

@@ -80,3 +80,7 @@ class Ledger:
     def arrived(self) -> list[Arrived]:
         """The updates alone."""
         return [entry for entry in self.entries if isinstance(entry, Arrived)]
+
+    def events(self, event: str) -> list[Arrived]:
+        """The updates of one event."""
+        return [update for update in self.arrived if update.event == event]
