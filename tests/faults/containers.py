@@ -1,0 +1,89 @@
+"""Calling what is in inside.py where it belongs, and a crowd of people signed in by it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from harness.checker import Checker
+from harness.client.page import TRANSPORTS
+from harness.site import Browser
+from harness.stack import Stack
+from harness.truth import read_heads
+from harness.waiting import wait_until
+
+SOURCE = (Path(__file__).parent / "inside.py").read_text()
+WRITERS_EACH = 4
+
+
+def call(stack: Stack, service: str, function: str, *arguments: object) -> Any:
+    """Call a function of inside.py in the first container of the service; what it printed last."""
+    text = f"{SOURCE}\n{function}(*{list(arguments)!r})\n"
+    return json.loads(stack.manage(text, service).strip().splitlines()[-1])
+
+
+class Crowd(Checker):
+    """A checker whose users are many: made, and signed in, without a password and all at once."""
+
+    def __init__(self, stack: Stack, names: Sequence[str]) -> None:
+        super().__init__(stack)
+        made = call(stack, "wsgi", "sign_in", *names)
+        self.ids: dict[str, int] = {}
+        for name, (pk, session) in made["people"].items():
+            browser = Browser(stack.url)
+            browser.name = name
+            browser.http.cookies.set(made["cookie"], session)
+            self.ids[name] = pk
+            self._browsers[name] = browser
+
+    def __enter__(self) -> Crowd:
+        return self
+
+    def gather(self, count: int, *, poll_every: float) -> None:
+        """Add as many clients, spread evenly over people and transports."""
+        names = list(self.ids)
+        for number in range(count):
+            transport = TRANSPORTS[number % len(TRANSPORTS)]
+            page = self.client(names[number // len(TRANSPORTS) % len(names)], transport)
+            page.poll_every = poll_every
+
+
+class Writers:
+    """Writers inside the containers of several services. `users` are the ids of those whom they write to."""
+
+    def __init__(self, stack: Stack, services: Sequence[str], users: Sequence[int]) -> None:
+        self.stack = stack
+        self.services = services
+        self.users = list(users)
+        self._before = self._heads()
+        self._pool = ThreadPoolExecutor(len(services))
+        self._ends: list[Future[Any]] = []
+
+    def start(self, updates: int, *, pause: float) -> None:
+        """Begin to commit so many updates in all, with a pause in seconds after each of a writer's."""
+        for service in self.services:
+            names = [f"{service} {number}" for number in range(WRITERS_EACH)]
+            each = -(-updates // (len(self.services) * WRITERS_EACH))
+            arguments = (self.stack, service, "write", names, self.users, each, pause)
+            self._ends.append(self._pool.submit(call, *arguments))
+
+    def wait_for(self, published: int, deadline: float) -> None:
+        """Until so many updates are in the table."""
+        wait_until(
+            lambda: self._heads() - self._before >= published,
+            deadline,
+            f"{published} updates in the table",
+            fatal=lambda: next((f"writers ended: {end}" for end in self._ends if end.done()), None),
+            every=1,
+        )
+
+    def finish(self, deadline: float) -> dict[str, int]:
+        """Wait for their end: how many updates they know to be committed, and how many may be."""
+        tallies = [end.result(deadline) for end in self._ends]
+        return {what: sum(tally[what] for tally in tallies) for what in tallies[0]}
+
+    def _heads(self) -> int:
+        return sum(head.offset for head in read_heads(self.stack).values())

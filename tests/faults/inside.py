@@ -1,0 +1,131 @@
+"""What runs inside the stack's own containers, by `manage.py shell`: each prints what came of it as JSON, as
+its last line.
+
+The source goes there as text (see `containers.call`), so it imports nothing of the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import threading
+import time
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.test import Client
+
+from updates import publish, sender
+from updates.streams import ALL, user_stream
+
+TO_ALL = 20  # every so many transactions, another update goes to all
+ROLLED_BACK = 50  # every so many are rolled back
+
+
+def sign_in(*names: str) -> None:
+    """Make users without a password and a session for each: id and cookie by name."""
+    people = {}
+    for name in names:
+        user, _ = get_user_model().objects.get_or_create(username=name)
+        client = Client()
+        client.force_login(user)
+        people[name] = [user.pk, client.cookies[settings.SESSION_COOKIE_NAME].value]
+    print(json.dumps({"cookie": settings.SESSION_COOKIE_NAME, "people": people}))
+
+
+def write(names: list[str], users: list[int], count: int, pause: float) -> None:
+    """Let writers of these names commit `count` updates each, `pause` seconds between two transactions,
+    whatever becomes of the database meanwhile: how many are known to be committed, and how many may be.
+    """
+    tallies = [{"committed": 0, "unknown": 0, "rolled back": 0} for _ in names]
+    threads = [
+        threading.Thread(target=_write, args=(name, users, count, pause, tally))
+        for name, tally in zip(names, tallies, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(json.dumps({what: sum(tally[what] for tally in tallies) for what in tallies[0]}))
+
+
+def _write(name: str, users: list[int], count: int, pause: float, tally: dict[str, int]) -> None:
+    number = 0
+    while tally["committed"] < count:
+        number += 1
+        payload = {"writer": name, "number": number}
+        updates = [(user_stream(users[number % len(users)]), "numbered")]
+        updates += [(ALL, "numbered")] * (number % TO_ALL == 0)
+        wanted = number % ROLLED_BACK != 0
+        try:
+            with transaction.atomic():
+                for stream, event in updates:
+                    publish(stream, event if wanted else "rolled-back", payload)
+                transaction.set_rollback(not wanted)
+        except (DatabaseError, InterfaceError):  # perhaps committed: only the table knows
+            tally["unknown"] += len(updates) * wanted
+            connection.close()
+        else:
+            tally["committed" if wanted else "rolled back"] += len(updates)
+        if number % 500 == 0:
+            print(f"{name}: {tally}", flush=True)
+        time.sleep(pause)
+    connection.close()
+
+
+def cost_of_waking(count: int, pause: float) -> None:
+    """What announcing costs a request, in milliseconds: `wake`, the call that follows a commit, and whole
+    transactions that publish, in turn with the announcement and without; and what the sender counted.
+    """
+    url, wake = settings.UPDATES_PUBLISHER_URL, sender.wake
+    costs: dict[str, list[float]] = {"wake": [], "announced": [], "not announced": []}
+
+    def timed(ids: list[int]) -> None:
+        with _timed(costs["wake"]):
+            wake(ids)
+
+    sender.wake = timed
+    for number in range(2 * count):
+        announced = number % 2 == 0
+        settings.UPDATES_PUBLISHER_URL = url if announced else ""
+        with _timed(costs["announced" if announced else "not announced"]), transaction.atomic():
+            publish("measure", "measured", {"text": "x" * 100})
+        time.sleep(pause)
+    settings.UPDATES_PUBLISHER_URL = url
+    sender.flush()
+    print(json.dumps({"costs": costs, "sender": sender.status()}))
+
+
+@contextmanager
+def _timed(costs: list[float]) -> Any:
+    began = time.perf_counter()
+    yield
+    costs.append((time.perf_counter() - began) * 1000)
+
+
+def commits_per_second(writers: int, seconds: float) -> None:
+    """Of as many processes on one stream, each committing as fast as it can."""
+    connection.close()
+    forks = multiprocessing.get_context("fork")
+    counts: Any = forks.Queue()
+    start = time.monotonic() + 1
+    processes = [forks.Process(target=_commit, args=(start, seconds, counts)) for _ in range(writers)]
+    for process in processes:
+        process.start()
+    total = sum(counts.get() for _ in processes)
+    for process in processes:
+        process.join()
+    print(json.dumps({"rate": total / seconds}))
+
+
+def _commit(start: float, seconds: float, counts: Any) -> None:
+    count = 0
+    connection.ensure_connection()
+    time.sleep(max(0.0, start - time.monotonic()))
+    while time.monotonic() < start + seconds:
+        publish("measure", "measured", {"text": "x" * 100})
+        count += 1
+    counts.put(count)

@@ -1,0 +1,38 @@
+"""20,000 updates by 8 writers to 200 clients on three transports, while Daphne, RabbitMQ and PostgreSQL are
+each killed and restarted once: nothing is lost, nothing comes twice, nothing that was rolled back comes.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from faults.containers import Crowd, Writers
+from harness.faults import KILL
+from harness.stack import Stack
+
+UPDATES, CLIENTS, PEOPLE = 20_000, 200, 40
+PAUSE = 0.05  # of a writer, between two transactions: about 150 updates a second of all 8
+POLL = 5.0  # seconds between two polls of a client
+BACK = 60.0  # seconds until a service that was killed is healthy again
+SLOWEST = 300.0  # seconds for a quarter of the updates, on a machine that has other things to do
+
+
+@pytest.mark.timeout(1200, func_only=True)
+def test_nothing_is_lost(pair: Stack) -> None:
+    with Crowd(pair, [f"person-{number}" for number in range(PEOPLE)]) as crowd:
+        crowd.gather(CLIENTS, poll_every=POLL)
+        writers = Writers(pair, ("wsgi", "celery"), list(crowd.ids.values()))
+        writers.start(UPDATES, pause=PAUSE)
+        for number, service in enumerate(("asgi", "rabbitmq", "postgres"), start=1):
+            writers.wait_for(number * UPDATES // 4, SLOWEST)
+            with KILL(pair.service(service), count=1):
+                pass  # and started again, at once
+            pair.service(service).wait_healthy(BACK)
+        written = writers.finish(SLOWEST)
+        crowd.online()
+    report = crowd.verdict(deadline=2 * POLL).check()
+    print(f"writers: {written}")
+    published = report.counts["updates published"]
+    assert report.counts["clients"] == CLIENTS
+    assert UPDATES <= written["committed"] <= published <= written["committed"] + written["unknown"]
+    assert written["rolled back"] and report.counts["connections by sse"] > CLIENTS // 3

@@ -1,0 +1,107 @@
+"""What a request pays for publishing, whatever state the broker is in, and how many commits one stream takes.
+
+The states are visited in turn, several times over, so that what else the machine does falls on all of them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import pytest
+
+from faults.containers import call
+from harness.faults import PAUSE, TERM
+from harness.stack import Stack
+
+ROUNDS, POSTS, WAKES = 3, 100, 200  # of each state, in each round: 300 requests, 600 wake-ups
+BETWEEN = 0.01  # seconds between two transactions
+ADDED = 1.0  # milliseconds: PROTOCOL's bound on what the wake-up costs a request
+NOISE = 15.0  # milliseconds between medians of whole requests that a busy machine explains; a stall is more
+STALL = 1000.0  # milliseconds: the shortest of the sender's own waits for a broker
+WRITERS, SECONDS, COMMITS = 8, 10.0, 500
+
+Costs = dict[str, list[float]]
+
+
+@contextmanager
+def alarm(stack: Stack) -> Iterator[None]:
+    """The broker takes nothing from publishers for want of memory."""
+    _watermark(stack, "0.00001")
+    try:
+        yield
+    finally:
+        _watermark(stack, "0.4")
+
+
+def _watermark(stack: Stack, share: str) -> None:
+    done = stack.rabbitmqctl("set_vm_memory_high_watermark", share)
+    assert done.code == 0, done.output
+
+
+STATES: dict[str, Callable[[Stack], AbstractContextManager[object]]] = {
+    "up": lambda stack: nullcontext(),
+    "stopped": lambda stack: TERM(stack.service("rabbitmq")),
+    "paused": lambda stack: PAUSE(stack.service("rabbitmq")),
+    "in alarm": alarm,
+}
+
+
+@pytest.mark.timeout(900, func_only=True)
+def test_publishing_costs_the_same_whatever_the_broker_does(fresh: Stack) -> None:
+    requests: Costs = defaultdict(list)
+    inside: dict[str, Costs] = {state: defaultdict(list) for state in STATES}
+    for _ in range(ROUNDS):
+        for state, trouble in STATES.items():
+            with trouble(fresh):
+                requests[state] += post(fresh)
+                measured = call(fresh, "wsgi", "cost_of_waking", WAKES, BETWEEN)
+            fate = "announced" if state == "up" else "skipped"
+            assert measured["sender"][fate] > WAKES / 2, f"{state}: {measured['sender']}"
+            for what, costs in measured["costs"].items():
+                inside[state][what] += costs
+            fresh.service("rabbitmq").wait_healthy()
+    for state in STATES:
+        print(f"\nbroker {state}: POST messages/ {figures(requests[state])}")
+        for what, costs in inside[state].items():
+            print(f"    in the process, {what}: {figures(costs)}")
+    for state in STATES:
+        assert quantile(inside[state]["wake"], 0.99) <= ADDED, state
+        added = quantile(inside[state]["announced"], 0.5) - quantile(inside[state]["not announced"], 0.5)
+        assert added <= ADDED, f"{state}: {added:.3f} ms"
+        assert quantile(requests[state], 0.5) <= quantile(requests["up"], 0.5) + NOISE, state
+        assert quantile(requests[state], 0.99) < STALL, state
+
+
+def test_commits_per_second_on_one_stream(fresh: Stack) -> None:
+    """The best of three: what it is capable of, not what else the machine has to do."""
+    rates = [call(fresh, "wsgi", "commits_per_second", WRITERS, SECONDS)["rate"] for _ in range(3)]
+    print(f"\none stream, {WRITERS} writers: {', '.join(f'{rate:.0f}' for rate in rates)} commits/s")
+    assert max(rates) >= COMMITS
+
+
+def post(stack: Stack) -> list[float]:
+    """Milliseconds that each of some POSTs took, one after the other."""
+    alice = stack.browser("alice")
+    alice.send_message("alice", "first")  # the connection is made
+    taken = []
+    for number in range(POSTS):
+        began = time.perf_counter()
+        alice.send_message("alice", f"message {number}")
+        taken.append((time.perf_counter() - began) * 1000)
+    return taken
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The value that this share of them doesn't exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def figures(values: list[float]) -> str:
+    """Median, p99, worst, how many."""
+    p50, p99, worst = (quantile(values, share) for share in (0.5, 0.99, 1))
+    return f"p50 {p50:.3f} ms, p99 {p99:.3f} ms, worst {worst:.3f} ms of {len(values)}"
