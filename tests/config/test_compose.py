@@ -1,4 +1,6 @@
-"""compose.yaml, as `docker compose config` understands it: what DESIGN.md promises of every container."""
+"""compose.yaml, as `docker compose config` understands it: what the site promises of every container
+(docs/reference/services.md).
+"""
 
 import json
 import os

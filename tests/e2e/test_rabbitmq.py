@@ -16,7 +16,7 @@ from harness.stack import SERVICES, Stack
 from harness.volume import sample
 from harness.waiting import wait_until
 
-BY_THE_DATABASE = 2.0  # seconds; DESIGN, 3
+BY_THE_DATABASE = 2.0  # seconds (PROTOCOL: How a server learns of a commit)
 HANDSHAKE = 3.0
 PAGES = ("/", "/messages/", "/volumes/", "/updates/", "/readyz", "/accounts/login/")
 

@@ -1,5 +1,5 @@
-"""The split, row by row of DESIGN.md's table, at / and below a prefix. The evidence is X-Backend, which
-each backend sets itself.
+"""The split, row by row of the table in docs/reference/the-split.md, at / and below a prefix. The evidence is
+X-Backend, which each backend sets itself.
 """
 
 from __future__ import annotations

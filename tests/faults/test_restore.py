@@ -21,7 +21,7 @@ from harness.waiting import wait_until
 
 PAGE = (SOURCE / "docs/how-to/restore.md").read_text()
 PAST_CHANGED = 4010
-AFTER_RESTART = 10.0  # seconds in which a client that connects has its updates (issue 4)
+AFTER_RESTART = 10.0  # seconds in which a client that connects after a restore has its updates
 RESTART = 25.0  # seconds in which a client is back after the fault's end
 
 BURN = "DO $$BEGIN FOR i IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END$$"
