@@ -277,15 +277,19 @@ class Service:
         """Replace its containers by new ones at new addresses, under the same names; returns when they are
         healthy.
 
-        The engine is free to hand out a freed address again, so the old ones are occupied while the new
-        containers are made.
+        The engine hands out the lowest free address, so others stand on the old ones while the new containers
+        are made.
         """
         before = {tuple(sorted(replica.addresses.items())) for replica in self}
         networks = [name for name, _ in next(iter(before))]
         count = len(self.replicas)
         self.stack.compose.run("rm", "--stop", "--force", self.name)
-        squatters = [self._squat(networks) for _ in range(count)]
+        freed = {address for addresses in before for address in addresses}
+        squatters: list[Container] = []
         try:
+            while freed and len(squatters) < 32:
+                squatters.append(self._squat(networks))
+                freed -= self._stands_on(squatters[-1])
             self.stack.up(self.name, scale={self.name: count}, options=("--no-deps",))
         finally:
             for squatter in squatters:
@@ -302,6 +306,13 @@ class Service:
             engine().networks.get(name).connect(squatter)
         squatter.start()
         return squatter
+
+    def _stands_on(self, squatter: Container) -> set[tuple[str, str]]:
+        squatter.reload()
+        return {
+            (name.removeprefix(f"{self.stack.name}_"), network["IPAddress"])
+            for name, network in squatter.attrs["NetworkSettings"]["Networks"].items()
+        }
 
 
 def _moment(text: str) -> datetime.datetime:
