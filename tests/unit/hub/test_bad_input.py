@@ -74,6 +74,7 @@ HANDSHAKES: dict[str, tuple[tuple[str, str], ...]] = {
     "a TLS greeting": ((r"(?s).*", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"),),
     "`Daphne-Root-Path`": (("Cookie: ", "Daphne-Root-Path: /evil\r\nCookie: "),),
     "a cookie that is no cookie": (("Cookie: [^\r]*", 'Cookie: ;;=;"=\x01; sessionid="\\999'),),
+    "a session that holds a NUL": (("Cookie: [^\r]*", 'Cookie: sessionid="\\000abcdefgh"'),),
 }
 
 QUERIES: dict[str, str] = {
