@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
-# Given to pytest as it is: make test ARGS="-k nginx -x"
+# Given to pytest as it is: make test ARGS="-k nginx -x"; to `make dev` a port: make dev ARGS=8001
 ARGS ?=
 
 ##@ The stack (settings: .env, or on the command line, as in `make up HTTP_PORT=8081`)
@@ -28,6 +28,9 @@ base: ## Build or refresh the base image from Debian's packages (where no regist
 
 clean: ## Remove all that was made: containers, data, networks, images, the lines in .env
 	@images/host/clean
+
+dev: ## The site on SQLite without Docker, push included, for development
+	@images/host/dev $(ARGS)
 
 ##@ Checks (each in the image sluice-tests; results in results/)
 
@@ -56,4 +59,4 @@ help: ## This list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs password base clean lint test e2e layer faults bench help
+.PHONY: up down logs password base clean dev lint test e2e layer faults bench help

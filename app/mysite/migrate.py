@@ -103,7 +103,8 @@ def sample() -> str:
 
     if Volume.objects.exists():
         return "not needed"
-    path = Path(settings.BASE_DIR).parent / SAMPLE
+    root = Path(settings.BASE_DIR).parent
+    path = (root / "var" if settings.DEBUG else root) / SAMPLE  # `make dev` fetches it
     if not path.is_file():
         return f"none, {path} is not there"
     source = formats.open_file(path)
