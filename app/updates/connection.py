@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping
 
 from . import closes, identity, limits
@@ -30,7 +31,7 @@ class Closed(Exception):
         self.code = code
 
 
-class Connection:
+class Connection(ABC):
     """One client of the hub. Subclasses know the wire."""
 
     __slots__ = (
@@ -62,25 +63,25 @@ class Connection:
 
     # For subclasses to say
 
+    @abstractmethod
     def unsent(self) -> int:
         """Bytes on their way to the client."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write_hello(self, frame: Frame) -> None:
         """Write the first frame, to clients that know it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write_frame(self, subscription: Subscription, frame: UpdateFrame) -> None:
         """Write an update, which the subscription has just been moved to."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write_ping(self) -> None:
         """Write a ping, to clients that know it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write_close(self, code: int) -> None:
         """Write the last frame."""
-        raise NotImplementedError
 
     def since(self, scope: Scope) -> dict[str, Position]:
         """The positions that the client gave. Raises MalformedQuery."""
