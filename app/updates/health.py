@@ -8,10 +8,11 @@ import ipaddress
 import json
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import parse_qs
 
 from django.conf import settings
 
-from . import limits
+from . import limits, origin
 from .backend import NO_STORE, respond
 from .counters import counters
 from .hub import Hub, get_hub
@@ -32,6 +33,9 @@ async def healthz(scope: Scope, receive: Receive, send: Send) -> None:
     status = 200 if report["status"] in ("ok", "degraded") else 503
     if not _may_see_details(scope):
         report = {"status": report["status"]}
+    asked = parse_qs(scope["query_string"].decode("latin-1")).get("origin")
+    if asked:  # a page that got no WebSocket isn't told why, and wants to know
+        report["origin"] = "known" if origin.is_known(asked[-1], scope) else "refused"
     await respond(send, status, json.dumps(report).encode() + b"\n", JSON, NO_STORE)
 
 

@@ -18,6 +18,11 @@ def may_connect(scope: Scope) -> bool:
     return len(origins) == 1 and _is_ours(origins[0], scope)
 
 
+def is_known(origin: str, scope: Scope) -> bool:
+    """Whether a WebSocket from a page of that origin would be accepted, had it come as this request did."""
+    return _is_ours(origin, scope)
+
+
 def may_stream(scope: Scope) -> bool:
     """Whether an event stream may be opened.
 

@@ -44,6 +44,18 @@ def test_details_are_for_allowed_networks(served: Served, headers: dict[str, str
     assert ("counters" in json.loads(body)) is sees
 
 
+@pytest.mark.parametrize(
+    ("origin", "answer"),
+    [("own", "known"), ("http://evil.example", "refused"), ("null", "refused"), ("%ff%00[", "refused")],
+)
+def test_a_page_learns_whether_its_origin_is_taken_for_the_sites_own(
+    served: Served, origin: str, answer: str
+) -> None:
+    asked = served.origin if origin == "own" else origin
+    _, _, body = served.get(f"/channels/healthz?origin={asked}", "GET", None, **{"X-Real-IP": "10.0.0.1"})
+    assert json.loads(body) == {"status": "ok", "origin": answer}
+
+
 def test_without_a_layer_the_database_is_the_way(
     serve: Callable[..., Served], site: Site, person: Person
 ) -> None:
