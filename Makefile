@@ -49,6 +49,9 @@ layer: ## The channel layer: each defect of the stock class, and its cure, on a 
 faults: ## Break a stack while writers write and clients listen, and count what was lost
 	@images/host/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
 
+browser: ## updates.js in a real Chromium: each transport, each switch, each close code, sleep, faults
+	@images/host/in-tests --with-images --with-browser pytest --junit-xml=/results/browser.xml tests/browser $(ARGS)
+
 bench: ## Measure the README's figures
 	@images/host/in-tests --with-images pytest --junit-xml=/results/bench.xml tests/bench $(ARGS)
 
@@ -59,4 +62,4 @@ help: ## This list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs password base clean dev lint test e2e layer faults bench help
+.PHONY: up down logs password base clean dev lint test e2e layer faults browser bench help

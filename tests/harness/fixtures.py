@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from . import evidence
 from .engine import sweep
 from .images import ensure_images
 from .stack import LIVE, Stack
+
+if TYPE_CHECKING:
+    from .chromium import Chromium, Windows
 
 _STARTED = pytest.StashKey[datetime.datetime]()
 _TEST_DEADLINE = 300  # seconds, fixtures aside; a test that takes longer is reported with where it hangs
@@ -66,6 +70,24 @@ def fresh(image_tag: str) -> Iterator[Stack]:
     """A stack of the module's own, for tests that break things and mend them."""
     with Stack(image_tag) as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    """A browser (make browser)."""
+    from .chromium import Chromium  # only that image has it
+
+    with Chromium() as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def windows(chromium: Chromium) -> Iterator[Windows]:
+    """This test's windows. A complaint on a console that it does not expect fails it."""
+    from .chromium import Windows
+
+    with Windows(chromium).judged() as windows:
+        yield windows
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,114 @@
+"""A real Chromium, driven by Playwright: windows with a cookie jar each, and what their consoles complain of.
+
+def test_…(windows: Windows, stack: Stack) -> None:
+    page = windows.open(stack.browser("alice"), "/messages/")
+    expect(page.locator("#connection")).to_have_text("Live.")
+
+The fixtures are in harness.fixtures; only the image sluice-tests-browser has a browser. What Playwright
+can't do, since it keeps all its pages in view and awake, is in harness.tabs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from playwright.sync_api import BrowserContext, ConsoleMessage, Error, Page, sync_playwright
+
+from .site import Browser
+
+EXECUTABLE = "/usr/bin/chromium"
+FLAGS = (
+    "--no-sandbox",  # the tests run as root, in a container
+    "--disable-dev-shm-usage",  # whose /dev/shm is small
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+)
+# What Chromium itself writes when a connection can't be had: no script can keep it from that.
+NETWORK = r"WebSocket connection to .* failed|Failed to load resource"
+
+
+class Chromium:
+    """One browser process. A context manager."""
+
+    def __init__(self) -> None:
+        self._playwright = sync_playwright().start()
+        try:
+            self.browser = self._playwright.chromium.launch(
+                executable_path=EXECUTABLE, headless=True, args=FLAGS
+            )
+        except Error:
+            self._playwright.stop()
+            raise
+
+    def __enter__(self) -> Chromium:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.browser.close()
+        self._playwright.stop()
+
+
+class Windows:
+    """The windows of one test. Each has a cookie jar of its own; tabs of one window share it."""
+
+    def __init__(self, chromium: Chromium) -> None:
+        self.complaints: list[str] = []
+        self._chromium = chromium
+        self._contexts: list[BrowserContext] = []
+        self._expected: list[str] = []
+
+    def window(self, visitor: Browser | None = None) -> BrowserContext:
+        """A window, signed in as the visitor is."""
+        context = self._chromium.browser.new_context()
+        self._contexts.append(context)
+        context.on("console", self._console)
+        context.on("weberror", lambda error: self.complaints.append(f"uncaught: {error.error}"))
+        if visitor is not None:
+            where = urlsplit(visitor.url)
+            context.add_cookies(
+                [
+                    {
+                        "name": cookie.name,
+                        "value": cookie.value or "",
+                        "url": f"{where.scheme}://{where.netloc}",
+                    }
+                    for cookie in visitor.http.cookies
+                ]
+            )
+        return context
+
+    def open(self, visitor: Browser, path: str = "/", *, window: BrowserContext | None = None) -> Page:
+        """A page of the site, in a window of its own if none is given."""
+        page = (window or self.window(visitor)).new_page()
+        page.goto(visitor.url + path)
+        return page
+
+    def expect_complaints(self, pattern: str = NETWORK) -> None:
+        """From now on messages like these are no failure: what the test does brings them about."""
+        self._expected.append(pattern)
+
+    @contextmanager
+    def judged(self) -> Iterator[Windows]:
+        """At the end: close everything; raise AssertionError if a console complained unexpectedly."""
+        try:
+            yield self
+        finally:
+            for context in self._contexts:
+                context.close()
+        unexpected = [
+            text for text in self.complaints if not any(re.search(known, text) for known in self._expected)
+        ]
+        assert not unexpected, f"the browser's console: {unexpected}"
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "assert"):
+            self.complaints.append(f"{message.text} ({message.location['url']})")
