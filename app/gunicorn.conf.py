@@ -6,6 +6,7 @@ What an operator may choose comes from the environment; see docs/reference/envir
 import os
 
 from mysite import environment
+from updates.listening import is_listening, take_over
 
 try:
     _env = environment.load()
@@ -14,7 +15,12 @@ except environment.Malformed as error:
     raise
 environment.refuse(environment.missing(_env), "wsgi")
 
-bind = _env.wsgi_bind or ("0.0.0.0:8000" if _env.sluice_service else "127.0.0.1:8000")
+# On a host supervisor hands over the socket, so that a restart of one process closes nothing.
+bind = (
+    f"fd://{take_over(0)}"
+    if is_listening(0)
+    else _env.wsgi_bind or ("0.0.0.0:8000" if _env.sluice_service else "127.0.0.1:8000")
+)
 # After a restart of nginx everyone comes at once.
 backlog = 2048
 

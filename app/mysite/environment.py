@@ -175,7 +175,7 @@ TABLE: Mapping[str, Row] = {
 _SYSTEM_NAMES = re.compile(
     r"PATH|HOME|HOSTNAME|LANG|LANGUAGE|LC_\w+|TERM|COLORTERM|NO_COLOR|TZ|PWD|OLDPWD|SHLVL|SHELL|_|USER|LOGNAME|MAIL|EDITOR|COLUMNS|LINES|TMPDIR"
     r"|PYTHON\w*|VIRTUAL_ENV|VIRTUAL_ENV_PROMPT|DJANGO_SETTINGS_MODULE|GUNICORN_CMD_ARGS|LD_PRELOAD|MALLOC_\w+|OMP_NUM_THREADS|OPENBLAS_\w+"
-    r"|(?i:\w+_proxy)|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|SUPERVISOR_\w+|SLUICE_ENV_FILE|DEBIAN_FRONTEND|container"
+    r"|(?i:\w+_proxy)|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|SUPERVISOR_\w+|SLUICE_ENV_FILE|SLUICE_PROGRAM|DEBIAN_FRONTEND|container"
     r"|COMPOSE_\w+|DOCKER_\w+|BUILDKIT_\w+|BUILDX_\w+|DBUS_\w+|XDG_\w+"
     r"|INVOCATION_ID|JOURNAL_STREAM|NOTIFY_SOCKET|MAINPID|MANAGERPID|SYSTEMD_\w+|WATCHDOG_\w+|LISTEN_\w+|CREDENTIALS_DIRECTORY|MEMORY_PRESSURE_\w+",
     re.ASCII,
@@ -220,26 +220,18 @@ def unknown_names(environ: Mapping[str, str], place: str = "this container") -> 
 
 
 def with_file(environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ` over the NAME=VALUE lines of the file that SLUICE_ENV_FILE names. Raises Malformed.
+    """`environ` over the NAME=VALUE lines of a host's files. Raises Malformed.
 
-    A file that SLUICE_ENV_FILE names must be there; the default one, /etc/sluice/sluice.env, need not.
+    There is one for all programs, /etc/sluice/sluice.env or what SLUICE_ENV_FILE names, and beside it one for
+    the program that SLUICE_PROGRAM names, such as celery.env, which goes before it. A file that
+    SLUICE_ENV_FILE names must be there; the others need not.
     """
-    named = environ.get("SLUICE_ENV_FILE", "")
+    named, program = environ.get("SLUICE_ENV_FILE", ""), environ.get("SLUICE_PROGRAM", "")
     path = Path(named or ENV_FILE)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if named:
-            sentence = f"SLUICE_ENV_FILE={named} is not there; make it, or unset the variable"
-            raise Malformed([sentence]) from None
-        return dict(environ)
-    except (OSError, UnicodeDecodeError) as error:
-        raise Malformed([f"{path} can't be read: {error}"]) from None
-    values = _assignments(text, path)
-    problems = unknown_names(values, place=str(path))
-    if problems:
-        raise Malformed(problems)
-    return {**values, **environ}
+    if named and not path.exists():
+        raise Malformed([f"SLUICE_ENV_FILE={named} is not there; make it, or unset the variable"])
+    own = _read_file(path.with_name(f"{program}.env")) if program else {}
+    return {**_read_file(path), **own, **environ}
 
 
 def secret(path: str, name: str) -> str:
@@ -247,7 +239,9 @@ def secret(path: str, name: str) -> str:
     try:
         value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except FileNotFoundError:
-        cure = "the service init makes the secrets: did it run, and is their volume mounted?"
+        cure = "make it: 64 letters and digits at random (docs/how-to/bare-metal.md)"
+        if os.environ.get("SLUICE_SERVICE"):
+            cure = "the service init makes the secrets: did it run, and is their volume mounted?"
         raise Malformed([f"{name}={path} is not there; {cure}"]) from None
     except PermissionError:
         cure = f"add it to the file's group, {_group(path)}"
@@ -292,6 +286,21 @@ def refuse(problems: Iterable[str], service: str) -> None:
     if lines:
         print("\n".join(lines), file=sys.stderr, flush=True)
         raise SystemExit(EX_CONFIG)
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    """The settings in it; none if it isn't there. Raises Malformed."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise Malformed([f"{path} can't be read: {error}"]) from None
+    values = _assignments(text, path)
+    problems = unknown_names(values, place=str(path))
+    if problems:
+        raise Malformed(problems)
+    return values
 
 
 def _assignments(text: str, path: Path) -> dict[str, str]:

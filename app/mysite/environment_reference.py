@@ -44,9 +44,11 @@ In the same place.
 ## What compose.yaml sets
 
 Not for `.env`. On a host without containers they are NAME=VALUE lines of `{env_file}` (or of the file that
-`SLUICE_ENV_FILE` names), where the ones above have their place too. A variable of the process wins over the
-file. There an unknown name is an error only in the file, not in the
-environment of a shell.
+`SLUICE_ENV_FILE` names), where the ones above have their place too, and of a file beside it for each
+program: `gunicorn.env`, `daphne.env`, `channels-worker.env`, `celery.env`, `beat.env`. A program reads its
+own (the name is in `SLUICE_PROGRAM`, which the files of `supervisor/` set) over the common one; a variable of
+the process wins over both. There an unknown name is an error only in the files, not in the environment of a
+shell.
 
 {internal}
 

@@ -22,7 +22,6 @@ import logging
 import os
 import signal
 import socket
-import stat
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +36,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from . import closes, limits
+from .listening import is_listening, take_over
 from .transport import EXTENSION
 from .watchdog import EXIT_STATUS as BROKEN
 from .watchdog import Watchdog
@@ -329,10 +329,15 @@ def _endpoints(options: argparse.Namespace) -> list[str]:
     from django.conf import settings
 
     number = options.fd
-    if number is None and options.bind is None and options.port is None and _is_listening(0):
+    if number is None and options.bind is None and options.port is None and is_listening(0):
         number = 0
     if number is not None:
-        return build_endpoint_description_strings(file_descriptor=_taken_over(number))
+        if not is_listening(number):
+            sys.exit(
+                f"updates.server: file {number} is not a socket that listens; supervisor hands one over in an"
+                " [fcgi-program], as long as no [group] names it"
+            )
+        return build_endpoint_description_strings(file_descriptor=take_over(number))
     bind = getattr(settings, "ASGI_BIND", "") or DEFAULT_BIND
     if bind.startswith("unix:") and options.bind is None and options.port is None:
         return build_endpoint_description_strings(unix_socket=bind.removeprefix("unix:"))
@@ -340,28 +345,6 @@ def _endpoints(options: argparse.Namespace) -> list[str]:
     return build_endpoint_description_strings(
         host=options.bind or host, port=options.port if options.port is not None else int(port)
     )
-
-
-def _taken_over(number: int) -> int:
-    """A new number for an open socket, of which this process holds no other: closed by us, it is closed.
-
-    The old number must not become free: if it is 0, the next file to be opened would be the standard input.
-    """
-    duplicate = os.dup(number)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, number)
-    os.close(nothing)
-    return duplicate
-
-
-def _is_listening(number: int) -> bool:
-    try:
-        if not stat.S_ISSOCK(os.fstat(number).st_mode):
-            return False
-        with socket.socket(fileno=os.dup(number)) as held:
-            return bool(held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-    except OSError:
-        return False
 
 
 def _log(protocol: str, action: str, details: dict[str, Any]) -> None:

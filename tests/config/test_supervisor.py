@@ -17,9 +17,10 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "supervisor"
 PROGRAMS = ["gunicorn", "daphne", "channels-worker", "celery", "beat"]
 KEYS = """
-    command directory user autorestart startsecs stopwaitsecs killasgroup redirect_stderr stdout_logfile
-    stdout_logfile_maxbytes socket socket_backlog numprocs process_name
+    command directory user environment autorestart startsecs stopwaitsecs killasgroup redirect_stderr
+    stdout_logfile stdout_logfile_maxbytes socket socket_backlog numprocs process_name
 """
+SOCKETS = {"gunicorn": "tcp://127.0.0.1:8000", "daphne": "tcp://127.0.0.1:8001"}
 SERVICES = dict(zip(PROGRAMS, ["wsgi", "asgi", "worker", "celery", "beat"], strict=True))
 
 # Debian's supervisor belongs to Debian's Python, not to the virtual environment that runs the tests.
@@ -110,6 +111,7 @@ def section(program: str) -> dict[str, str]:
 def test_its_keys_stand_in_one_order(program: str) -> None:
     keys = list(section(program))
     assert keys == KEYS.split()[: len(keys)]
+    assert section(program)["environment"] == f'SLUICE_PROGRAM="{program}"'
 
 
 def test_it_needs_nothing_that_a_host_lacks(program: str) -> None:
@@ -134,28 +136,38 @@ def test_comments_stand_only_above_what_is_not_a_default(program: str) -> None:
 # --- all together ---
 
 
-def test_a_host_runs_all_of_them_as_one_group(host: Path) -> None:
-    processes = understood(host)
-    assert {process["group"] for process in processes} == {"sluice"}
-    assert sorted(process["name"] for process in processes) == sorted(
-        ["gunicorn", "daphne_00", "daphne_01", "channels-worker", "celery", "beat"]
-    )
+def test_a_host_runs_the_workers_as_one_group_and_the_servers_on_their_sockets(host: Path) -> None:
+    """In a [group], supervisord starts an fcgi-program without its socket."""
+    groups: dict[str, list[str]] = {}
+    for process in understood(host):
+        groups.setdefault(process["group"], []).append(process["name"])
+        assert process["socket"] == SOCKETS.get(process["group"], "")
+    assert groups == {
+        "gunicorn": ["gunicorn_00", "gunicorn_01"],
+        "daphne": ["daphne_00", "daphne_01"],
+        "sluice": ["channels-worker", "celery", "beat"],
+    }
 
 
-def test_a_host_without_the_group_shares_one_socket_on_its_loopback(host: Path) -> None:
-    (host.parent / "conf.d" / "sluice.conf").unlink()
-    (daphne, _) = (process for process in understood(host) if process["group"] == "daphne")
-    assert daphne["socket"] == "tcp://127.0.0.1:8001"
+def test_the_place_is_read_after_the_programs_and_before_none_of_its_own(host: Path) -> None:
+    """supervisord lets the last file win."""
+    place = (FOLDER / "places/host.conf").read_text()
+    place += "[program:celery]\nstopwaitsecs = 99\n"
+    (host.parent / "conf.d" / "sluice-place.conf").write_text(place)
+    waits = {process["name"]: process["stopwaitsecs"] for process in understood(host)}
+    assert waits["celery"] == 99 and waits["beat"] == 10
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_container_runs_one_and_the_listener(container: Path, program: str) -> None:
-    if program != "daphne":
-        (container.parent / "container.d" / "daphne.conf").unlink()  # only in the image of asgi
+    for other in {"daphne", "gunicorn"} - {program}:
+        (container.parent / "container.d" / f"{other}.conf").unlink()  # only in its own image
     processes = understood(container, SUPERVISOR_PROGRAM=program)
     assert sorted(process["group"] for process in processes) == sorted([program, "fatal"])
     (process,) = (process for process in processes if process["group"] == program)
     assert "--fd" not in process["command"]  # it listens by itself, so that it can stop listening
+    if program == "gunicorn":
+        assert "--bind 0.0.0.0:8000" in process["command"]  # goes before what gunicorn.conf.py finds
 
 
 def test_a_container_has_time_for_what_supervisor_waits_for(host: Path) -> None:
@@ -172,7 +184,7 @@ def test_a_container_has_time_for_what_supervisor_waits_for(host: Path) -> None:
 def test_gunicorn_and_daphne_are_waited_for_longer_than_they_drain(host: Path) -> None:
     waits = {process["name"]: process["stopwaitsecs"] for process in understood(host)}
     graceful = re.search(r"^graceful_timeout = (\d+)", (ROOT / "app/gunicorn.conf.py").read_text(), re.M)
-    assert graceful and int(graceful[1]) < waits["gunicorn"]
+    assert graceful and int(graceful[1]) < waits["gunicorn_00"]
     server = (ROOT / "app/updates/server.py").read_text()
     drain = re.search(r"^DRAIN_SECONDS\b.* = ([\d.]+)", server, re.M)
     assert drain and float(drain[1]) < waits["daphne_00"]

@@ -161,9 +161,15 @@ def test_a_secret_is_the_files_content(tmp_path: Path) -> None:
     assert environment.secret(str(file), "SECRET_KEY_FILE") == "abc"
 
 
-def test_secrets_that_are_missing_or_empty_are_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("service", "cure"), [("", "make it: 64 letters"), ("wsgi", "the service init makes")]
+)
+def test_secrets_that_are_missing_or_empty_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: str, cure: str
+) -> None:
+    monkeypatch.setenv("SLUICE_SERVICE", service)
     (tmp_path / "empty").touch()
-    with pytest.raises(Malformed, match=r"SECRET_KEY_FILE=.*/none is not there; the service init makes"):
+    with pytest.raises(Malformed, match=rf"SECRET_KEY_FILE=.*/none is not there; {cure}"):
         environment.secret(str(tmp_path / "none"), "SECRET_KEY_FILE")
     with pytest.raises(Malformed, match="is empty; delete it"):
         environment.secret(str(tmp_path / "empty"), "SECRET_KEY_FILE")
@@ -234,3 +240,44 @@ def test_the_example_is_a_valid_env_file_when_every_line_is_taken_in(tmp_path: P
         "\n".join(line.removeprefix("#") for line in lines if line.startswith("#") and line[1:2].isupper())
     )
     assert environment.parse(environment.with_file({"SLUICE_ENV_FILE": str(file)})) == environment.parse({})
+
+
+def test_a_program_of_a_host_reads_its_own_file_over_the_common_one(tmp_path: Path) -> None:
+    (tmp_path / "sluice.env").write_text("SITE_URL=http://common\nLOG_LEVEL=debug\nTASKS_URL=\n")
+    (tmp_path / "celery.env").write_text("LOG_LEVEL=error\nTASKS_URL=amqp://celery@mq/celery\n")
+    common = {"SLUICE_ENV_FILE": str(tmp_path / "sluice.env")}
+    assert environment.with_file(common)["LOG_LEVEL"] == "debug"
+    celery = environment.with_file(common | {"SLUICE_PROGRAM": "celery"})
+    assert (celery["LOG_LEVEL"], celery["SITE_URL"]) == ("error", "http://common")
+    beat = environment.with_file(common | {"SLUICE_PROGRAM": "beat"})  # has no file of its own
+    assert beat["LOG_LEVEL"] == "debug"
+    assert (
+        environment.with_file(common | {"SLUICE_PROGRAM": "celery", "LOG_LEVEL": "info"})["LOG_LEVEL"]
+        == "info"
+    )
+
+
+def test_a_mistake_in_a_programs_own_file_is_named_with_the_file(tmp_path: Path) -> None:
+    (tmp_path / "sluice.env").write_text("")
+    (tmp_path / "beat.env").write_text("TASK_URL=amqp://tasks@mq/celery\n")
+    with pytest.raises(Malformed, match=r"TASK_URL is not a setting of .*/beat.env; did you mean TASKS_URL"):
+        environment.with_file({"SLUICE_ENV_FILE": str(tmp_path / "sluice.env"), "SLUICE_PROGRAM": "beat"})
+
+
+@pytest.mark.parametrize("program", ["", "gunicorn", "daphne", "channels-worker", "celery", "beat"])
+def test_the_files_that_are_shipped_for_a_host_are_in_order(program: str) -> None:
+    shipped = APP.parent / "supervisor/places/host"
+    values = environment.with_file(
+        {"SLUICE_ENV_FILE": str(shipped / "sluice.env"), "SLUICE_PROGRAM": program}
+    )
+    assert environment.parse(values).database_url.startswith(f"postgresql://{ROLES[program]}@127.0.0.1:5432/")
+
+
+ROLES = {
+    "": "owner",
+    "gunicorn": "wsgi",
+    "daphne": "asgi",
+    "channels-worker": "worker",
+    "celery": "celery",
+    "beat": "beat",
+}

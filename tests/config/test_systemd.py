@@ -1,0 +1,47 @@
+"""supervisor/systemd/: the same programs as supervisor's files, for those who prefer systemd."""
+
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "supervisor"
+UNITS = {
+    "gunicorn": "sluice-gunicorn.service",
+    "daphne": "sluice-daphne@.service",
+    "channels-worker": "sluice-channels-worker.service",
+    "celery": "sluice-celery.service",
+    "beat": "sluice-beat.service",
+}
+
+
+def read(path: Path) -> ConfigParser:
+    parser = ConfigParser(comment_prefixes=("#", ";"), interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # systemd's names have capitals
+    assert parser.read(path)
+    return parser
+
+
+@pytest.mark.parametrize("program", UNITS)
+def test_a_unit_says_what_the_program_file_says(program: str) -> None:
+    service = read(FOLDER / "systemd" / UNITS[program])["Service"]
+    (section,) = (ours := read(FOLDER / "conf.d" / f"{program}.conf")).sections()
+    ours_says = ours[section]
+    assert service["ExecStart"].replace("--fd 3", "--fd 0") == ours_says["command"]
+    assert service["WorkingDirectory"] == ours_says["directory"]
+    assert service["User"] == ours_says["user"]
+    assert service["TimeoutStopSec"] == ours_says["stopwaitsecs"]
+    assert service["Environment"] == ours_says["environment"].replace('"', "")
+
+
+@pytest.mark.parametrize("program", ["gunicorn", "daphne"])
+def test_a_socket_unit_listens_where_supervisor_does(program: str) -> None:
+    listens = read(FOLDER / "systemd" / f"sluice-{program}.socket")["Socket"]
+    ours = read(FOLDER / "conf.d" / f"{program}.conf")[f"fcgi-program:{program}"]
+    assert f"tcp://{listens['ListenStream']}" == ours["socket"]
+    assert listens["Backlog"] == ours["socket_backlog"]
+
+
+def test_there_is_a_unit_for_each_program_and_no_other() -> None:
+    assert {path.name for path in (FOLDER / "systemd").glob("*.service")} == set(UNITS.values())
+    assert {path.stem for path in (FOLDER / "conf.d").glob("*.conf")} == set(UNITS) | {"sluice"}
