@@ -27,7 +27,7 @@ from .client.positions import Position
 from .client.websocket import WebSocket
 from .judge import Provoked, Report, judge
 from .site import Browser
-from .stack import Stack
+from .target import Target
 from .truth import published, read_heads, read_truth
 from .waiting import TimedOut, wait_until
 
@@ -75,7 +75,7 @@ class Checker:
     the block.
     """
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Target) -> None:
         self.stack = stack
         self.before = read_heads(stack)
         self.pages: list[Page] = []

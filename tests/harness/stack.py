@@ -12,7 +12,6 @@ import itertools
 import os
 import random
 import re
-import secrets
 import socket
 import tempfile
 from collections.abc import Mapping
@@ -25,8 +24,8 @@ from docker.models.containers import Container
 from . import evidence
 from .compose import Compose, ComposeFailed
 from .engine import PREFIX, PROJECT_LABEL, engine, run_id
+from .people import People
 from .service import Replica, Result, Service
-from .site import Browser
 from .waiting import Hopeless, TimedOut, wait_until
 
 ONE_SHOTS = frozenset({"init", "migrate"})
@@ -40,7 +39,7 @@ _PORT_TAKEN = re.compile(r"port is already allocated|address already in use", re
 _BOOT_DEADLINE = 240.0
 
 
-class Stack:
+class Stack(People):
     """One instance of the stack. A context manager: `with Stack(tag) as stack` boots, and takes all of it
     down at the end.
 
@@ -49,14 +48,14 @@ class Stack:
     """
 
     def __init__(self, image_tag: str, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__()
         self.name = f"{PREFIX}-{run_id()}-{next(_numbers)}"
         self.image_tag = image_tag
         self.given = dict(settings or {})
         self.folder = Path(tempfile.gettempdir()) / self.name
         self.started = datetime.datetime.now(datetime.UTC)
-        self.port = _free_port()
+        self.port = free_port()
         self.compose = Compose.create(self.name, self.folder, self.settings)
-        self._sessions: dict[str, Browser] = {}
         LIVE.append(self)
 
     # ---- what it is
@@ -81,9 +80,29 @@ class Stack:
         return f"http://localhost:{self.port}"
 
     @property
-    def url(self) -> str:
+    def url(self) -> str:  # type: ignore[override]
         """Where the site begins, without a slash at the end."""
         return self.origin + self.prefix
+
+    @functools.cached_property
+    def nginx_version(self) -> tuple[int, ...]:
+        """Such as (1, 26, 3)."""
+        return version_of(self.service("nginx").exec("nginx", "-v").output)
+
+    def ask_directly(self, who: str, request: str) -> bytes:
+        """What nginx, wsgi or asgi itself answers to that request, sent from nginx's own container."""
+        address = {"nginx": "127.0.0.1/8080", "wsgi": "wsgi/8000", "asgi": "asgi/8001"}[who]
+        script = f'exec 3<>/dev/tcp/{address}; printf %s "$REQUEST" >&3; timeout 5 cat <&3'
+        done = self.service("nginx")[0].exec("bash", "-c", script, env={"REQUEST": request})
+        return done.output.encode()
+
+    def upstream(self, side: str) -> str:
+        """The address of wsgi or asgi, as nginx's log has it."""
+        return f"{self.service(side)[0].addresses['web']}:{ {'wsgi': 8000, 'asgi': 8001}[side] }"
+
+    def log_of(self, who: str) -> str:
+        """What the service's containers wrote."""
+        return self.service(who).logs()
 
     def service(self, name: str) -> Service:
         """A handle on one service."""
@@ -121,7 +140,7 @@ class Stack:
             except ComposeFailed as error:
                 if not _PORT_TAKEN.search(str(error)):
                     raise
-            self.port = _free_port()
+            self.port = free_port()
             self.compose.write_env(self.settings)
         raise ComposeFailed(f"no free port in five tries; the last was {self.port}")
 
@@ -237,38 +256,19 @@ class Stack:
         done = self.compose.run("run", "--rm", "--no-deps", "--entrypoint", "bash", "init", "-c", script)
         return dict(re.findall("^=(.+?)=(.+)$", done.stdout, re.MULTILINE))
 
-    # ---- its people
-
-    @functools.cache  # noqa: B019  (a stack lives as long as the test run)
-    def person(self, name: str) -> str:
-        """Make an ordinary user, once, and return the password."""
-        password = secrets.token_urlsafe(12)
-        self.manage(
-            "from django.contrib.auth import get_user_model as m;"
-            f"u, _ = m().objects.get_or_create(username={name!r}); u.set_password({password!r}); u.save()"
-        )
-        return password
-
-    def browser(self, name: str | None = None) -> Browser:
-        """A browser; with a name, signed in. All of one name share a session, as windows do: signing in
-        is slow by design.
-        """
-        browser = Browser(self.url)
-        if name is None:
-            return browser
-        if name not in self._sessions:
-            browser.sign_in(name, self.person(name))
-            self._sessions[name] = browser
-        browser.name = name
-        browser.http.cookies.update(self._sessions[name].http.cookies)
-        return browser
-
     def snapshot(self) -> str:
         """`docker compose ps`, dead containers too."""
         return self.compose.run("ps", "--all", check=False).stdout
 
 
-def _free_port() -> int:
+def version_of(text: str) -> tuple[int, ...]:
+    """The first version in it, such as (1, 26, 3) of "nginx version: nginx/1.26.3"."""
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
+    assert found, text
+    return tuple(map(int, found.groups()))
+
+
+def free_port() -> int:
     """A loopback port that is free now, below the range from which the kernel hands out ports by itself."""
     while True:
         port = random.randint(20000, 31999)

@@ -6,16 +6,16 @@ import json
 
 from .client.positions import Position
 from .judge import Row, Truth
-from .stack import Stack
+from .target import Target
 
 
-def read_heads(stack: Stack) -> dict[str, Position]:
+def read_heads(stack: Target) -> dict[str, Position]:
     """Head of each stream that was ever published to."""
     rows = stack.psql("SELECT name, head, head_tag FROM updates_stream")
     return {name: Position(int(head), tag) for name, head, tag in rows}
 
 
-def read_truth(stack: Stack) -> Truth:
+def read_truth(stack: Target) -> Truth:
     """Everything, in one snapshot."""
     query = """
         SELECT json_build_object(
