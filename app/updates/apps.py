@@ -9,4 +9,4 @@ class UpdatesConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401  (registers itself)
+        from . import checks, checks_broker, checks_site  # noqa: F401  (they register themselves)

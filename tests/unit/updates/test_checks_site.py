@@ -1,0 +1,153 @@
+"""manage.py check finds settings that are set against each other, and says so in words."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+from django.core import checks as django_checks
+from django.core.management import call_command
+
+from harness.servers import RabbitMQ
+from updates import checks_broker, checks_site
+
+
+def ids(found: list[Any]) -> list[str]:
+    assert all(str(message.msg).endswith(".") for message in found)
+    return [message.id for message in found]
+
+
+def test_the_site_itself_is_right() -> None:
+    found = checks_site.check_layer() + checks_site.check_vhosts()
+    assert found + checks_site.check_hosts() + checks_site.check_apps() == []
+
+
+class WithoutGroups:
+    extensions = ["flush"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ({}, ["updates.W003"]),
+        ({"other": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}, ["updates.W003"]),
+        ({"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}, []),
+        ({"default": {"BACKEND": "sluice_layer.RabbitmqChannelLayer"}}, []),
+        ({"default": {"BACKEND": "channels_rabbitmq.core.RabbitmqChannelLayer"}}, ["updates.W004"]),
+        ({"default": {"BACKEND": "nowhere.Layer"}}, ["updates.E004"]),
+        ({"default": {}}, ["updates.E004"]),
+        ({"default": {"BACKEND": f"{__name__}.WithoutGroups"}}, ["updates.E005"]),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_the_layer(settings: Any, layers: Any, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = checks_site.import_string
+    monkeypatch.setattr(
+        checks_site,
+        "import_string",
+        lambda path: WithoutGroups if path.endswith("WithoutGroups") else imported(path),
+    )
+    settings.CHANNEL_LAYERS = layers
+    assert ids(checks_site.check_layer()) == expected
+
+
+@pytest.mark.parametrize(
+    ("published", "heard", "expected"),
+    [
+        ("amqp://p@rabbitmq/asgi", "amqp://a@rabbitmq:5672/asgi", []),
+        ("amqp://p@rabbitmq/celery", "amqp://a@rabbitmq/asgi", ["updates.E006"]),
+        ("amqp://p@rabbitmq/", "amqp://a@rabbitmq/%2F", []),
+        ("", "amqp://a@rabbitmq/asgi", []),
+        ("amqp://p@rabbitmq/asgi", "", []),
+    ],
+)
+def test_one_vhost_for_both(settings: Any, published: str, heard: str, expected: list[str]) -> None:
+    settings.UPDATES_PUBLISHER_URL = published
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "x", "CONFIG": {"host": heard} if heard else {}}}
+    assert ids(checks_site.check_vhosts()) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"SITE_URL": "http://other.example"}, ["updates.E007"]),
+        ({"SITE_URL": "http://site.example", "ALLOWED_HOSTS": [".example"]}, []),
+        ({"SESSION_COOKIE_SECURE": True}, ["updates.E008"]),
+        ({"SITE_URL": "https://site.example", "SESSION_COOKIE_SECURE": True}, ["updates.W005"]),
+        ({"ALLOWED_HOSTS": ["*"]}, ["updates.W006"]),
+        ({"ALLOWED_HOSTS": ["*"], "DEBUG": True}, []),
+        ({"USE_X_FORWARDED_HOST": True}, ["updates.W007"]),
+    ],
+    ids=str,
+)
+def test_hosts_and_origins(settings: Any, change: dict[str, Any], expected: list[str]) -> None:
+    settings.SITE_URL = "http://site.example"
+    settings.ALLOWED_HOSTS = ["site.example"]
+    settings.CSRF_TRUSTED_ORIGINS = ["http://site.example"]
+    for name, value in change.items():
+        setattr(settings, name, value)
+    assert ids(checks_site.check_hosts()) == expected
+
+
+@pytest.mark.parametrize(
+    ("apps", "expected"),
+    [
+        (["django.contrib.auth", "django.contrib.contenttypes", "updates"], ["updates.E009"]),
+        (["updates.sessions", "updates"], ["updates.E010", "updates.E010"]),
+    ],
+)
+def test_apps_that_are_missing(settings: Any, apps: list[str], expected: list[str]) -> None:
+    settings.INSTALLED_APPS = apps
+    assert ids(checks_site.check_apps()) == expected
+
+
+def test_the_order_of_apps(settings: Any) -> None:
+    others = [name for name in settings.INSTALLED_APPS if name != "daphne"]
+    settings.INSTALLED_APPS = [*others, "daphne"]
+    assert ids(checks_site.check_apps()) == ["updates.W008"]
+    settings.INSTALLED_APPS = ["daphne", *others]
+    assert ids(checks_site.check_apps()) == []
+
+
+# ---- the broker
+
+
+def test_it_is_asked_only_by_a_check_before_deploying(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def enter(setting: str, *others: Any) -> list[Any]:
+        asked.append(setting)
+        return []
+
+    monkeypatch.setattr(checks_broker, "_enter", enter)
+    settings.UPDATES_PUBLISHER_URL = settings.CELERY_BROKER_URL = "amqp://x@192.0.2.1/v"
+    call_command("check", tags=["updates"])
+    assert asked == []
+    django_checks.run_checks(tags=["updates"], include_deployment_checks=True)
+    assert asked == ["UPDATES_PUBLISHER_URL", "CELERY_BROKER_URL"]
+
+
+def test_a_broker_that_is_away(settings: Any) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and doesn't listen
+        settings.UPDATES_PUBLISHER_URL = f"amqp://x:y@127.0.0.1:{nobody.getsockname()[1]}/asgi"
+        assert ids(checks_broker.check_broker()) == ["updates.W009"]
+
+
+def test_a_broker_that_does_not_answer(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks_broker, "_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        settings.UPDATES_PUBLISHER_URL = f"amqp://x:y@127.0.0.1:{mute.getsockname()[1]}/asgi"
+        assert ids(checks_broker.check_broker()) == ["updates.W009"]
+
+
+def test_a_vhost_that_is_missing_and_a_password_that_is_wrong(settings: Any, rabbitmq: RabbitMQ) -> None:
+    url = rabbitmq.url
+    settings.UPDATES_PUBLISHER_URL = url
+    assert ids(checks_broker.check_broker()) == []
+    settings.UPDATES_PUBLISHER_URL = f"{url}no-such-vhost"
+    (found,) = checks_broker.check_broker()
+    assert found.id == "updates.W010" and "has no vhost 'no-such-vhost'" in found.msg
+    settings.UPDATES_PUBLISHER_URL = url.replace(":guest@", ":wrong@")
+    assert ids(checks_broker.check_broker()) == ["updates.W011"]
