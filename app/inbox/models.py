@@ -6,6 +6,7 @@ from typing import ClassVar, Final
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 
 MAX_TITLE: Final = 200
 MAX_TEXT: Final = 10_000
@@ -29,7 +30,11 @@ class Message(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-id"]
-        indexes: ClassVar = [models.Index(fields=["recipient", "-id"], name="inbox_message_recipient")]
+        indexes: ClassVar = [
+            models.Index(fields=["recipient", "-id"], name="inbox_message_recipient"),
+            # Every page counts them.
+            models.Index(fields=["recipient"], condition=Q(read=False), name="inbox_message_unread"),
+        ]
 
     def __str__(self) -> str:
         return self.title

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django.contrib.auth import get_user_model
+from django.contrib import messages as flash
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import get_script_prefix
+from django.views.decorators.http import require_http_methods
 
 from mysite.api import ApiError, api, bad_field, only_fields, only_methods, read_object, wants_json
-from mysite.pages import live
+from mysite.pages import button, live
 
+from . import changes
+from .forms import MessageForm
 from .models import MAX_TEXT, MAX_TITLE, Message
+from .reading import BadText, UnknownUser, check_text, find_user
 from .sending import send
 
 PAGE: Final = 100  # of the newest messages
@@ -28,9 +32,9 @@ def messages(request: HttpRequest) -> HttpResponse:
 messages.csrf_exempt = True  # type: ignore[attr-defined]  # messages_api enforces it, after the 401
 
 
-@live
+@live()
 def inbox_page(request: HttpRequest) -> HttpResponse:
-    return render(request, "inbox/inbox.html", {"inbox": _newest(request.user)})
+    return render(request, "inbox/inbox.html", {"inbox": _newest(request.user), "page_size": PAGE})
 
 
 @api
@@ -44,6 +48,58 @@ def messages_api(request: HttpRequest) -> HttpResponse:
     text = _read_text(body, "text", MAX_TEXT, lines=True)
     message = send(_read_recipient(body), title, text, sender=request.user)
     return JsonResponse({"message_id": message.pk}, status=201)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@live()
+def write(request: HttpRequest) -> HttpResponse:
+    """A message to somebody, by a form. `to` in the query is put into it."""
+    if request.method == "POST":
+        form = MessageForm(request.POST)
+        if form.is_valid():
+            wanted = form.cleaned_data
+            send(wanted["to"], wanted["title"], wanted["text"], sender=request.user)
+            flash.success(request, f"Your message to {wanted['to'].get_username()} is sent.")
+            return redirect("messages")
+    else:
+        form = MessageForm(initial={"to": request.GET.get("to", "")})
+    return render(request, "inbox/write.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@api
+def unread(request: HttpRequest) -> HttpResponse:
+    """GET: how many of one's own messages are unread."""
+    only_methods(request, "GET")
+    return JsonResponse({"unread": changes.unread_count(request.user)})
+
+
+@button("messages")
+def mark_read(request: HttpRequest, message_id: int) -> dict[str, Any]:
+    """POST: the message has been read."""
+    message = _own(request.user, message_id)
+    changes.set_read(message, True)
+    return as_json(message)
+
+
+@button("messages")
+def mark_unread(request: HttpRequest, message_id: int) -> dict[str, Any]:
+    """POST: the message is as if it had not been read."""
+    message = _own(request.user, message_id)
+    changes.set_read(message, False)
+    return as_json(message)
+
+
+@button("messages")
+def mark_all_read(request: HttpRequest) -> dict[str, Any]:
+    """POST: all messages that there are have been read."""
+    return {"up_to": changes.read_all(request.user)}
+
+
+@button("messages")
+def delete(request: HttpRequest, message_id: int) -> dict[str, Any]:
+    """POST: delete the message."""
+    changes.delete(_own(request.user, message_id))
+    return {"message_id": message_id}
 
 
 def as_json(message: Message) -> dict[str, Any]:
@@ -63,8 +119,16 @@ def _newest(user: Any) -> list[Message]:
     return list(Message.objects.filter(recipient=user).select_related("sender")[:PAGE])
 
 
+def _own(user: Any, message_id: int) -> Message:
+    """Raises ApiError: 404 if there is none, or it is somebody else's, which is nobody's business."""
+    found = Message.objects.filter(pk=message_id, recipient=user).select_related("sender").first()
+    if found is None:
+        raise ApiError(404, "there is no such message; it may have been deleted", "message")
+    return found
+
+
 def _read_text(body: dict[str, Any], field: str, longest: int, *, lines: bool) -> str:
-    """A text that can be stored and shown: no control or half characters; without `lines`, on one line."""
+    """A text that can be stored and shown; without `lines`, on one line and not empty."""
     text = body[field]
     if not isinstance(text, str):
         raise bad_field(field, "must be text")
@@ -72,22 +136,18 @@ def _read_text(body: dict[str, Any], field: str, longest: int, *, lines: bool) -
         raise bad_field(field, f"has {len(text)} characters, at most {longest} are allowed", longest)
     if not lines and not text.strip():
         raise bad_field(field, "is empty")
-    for character in text:
-        if lines and character in "\n\t":
-            continue
-        if character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff":
-            raise bad_field(field, f"has a character that can't be shown, U+{ord(character):04X}")
+    try:
+        check_text(text, lines=lines)
+    except BadText as error:
+        raise bad_field(field, str(error)) from None
     return text
 
 
 def _read_recipient(body: dict[str, Any]) -> Any:
-    users = get_user_model()
     name = body["to"]
     if not isinstance(name, str):
         raise bad_field("to", "must be the name of a user")
-    if len(name) > 150 or not name.isprintable():
-        raise ApiError(404, "there is no user of this name", "to")
-    user = users.objects.filter(**{users.USERNAME_FIELD: name}, is_active=True).first()
-    if user is None:
-        raise ApiError(404, "there is no user of this name", "to")
-    return user
+    try:
+        return find_user(name)
+    except UnknownUser:
+        raise ApiError(404, "there is no user of this name", "to") from None

@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
-from django.views.decorators.cache import never_cache
+from django.utils.cache import add_never_cache_headers
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -59,6 +59,7 @@ def api(view: View) -> View:
     """For a view that answers JSON: 401 without a session, 403 without the CSRF token, ApiError as it says.
 
     In this order: whoever isn't signed in has nothing that a token would protect, and is told to sign in.
+    Nothing is stored by browsers, unless the view says otherwise.
     """
 
     @functools.wraps(view)
@@ -71,13 +72,16 @@ def api(view: View) -> View:
     protected = csrf_protect(answer)
 
     @csrf_exempt
-    @never_cache
     @functools.wraps(view)
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         request.api = True
-        if not request.user.is_authenticated:
-            return error_response(401, "sign in first; the session's cookie is missing or has ended")
-        return protected(request, *args, **kwargs)
+        if request.user.is_authenticated:
+            response = protected(request, *args, **kwargs)
+        else:
+            response = error_response(401, "sign in first; the session's cookie is missing or has ended")
+        if not response.has_header("Cache-Control"):
+            add_never_cache_headers(response)
+        return response
 
     return wrapped
 

@@ -8,36 +8,81 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
+from django.contrib import messages as flash
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
-from django.urls import get_script_prefix
+from django.urls import get_script_prefix, reverse
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from django.views.decorators.http import require_safe
 
 from updates import history, streams
 
-from .api import error_response, wants_json
+from .api import ApiError, api, error_response, only_methods, wants_json
 
 View = Callable[..., HttpResponse]
 
 
-def live(view: View) -> View:
+def live(*more_streams: Callable[[Any], str]) -> Callable[[View], View]:
     """For a page that shows data which updates change: whoever asks must be signed in, and nothing caches it.
 
-    The streams' positions are read before the view reads its data, so that nothing slips in between
-    (PROTOCOL: Pages). The page's script goes on from them.
+    The positions of the default streams, and of those that `more_streams` name for a user's id, are read
+    before the view reads its data, so that nothing slips in between (PROTOCOL: Pages). The page's script goes
+    on from them.
     """
 
-    @never_cache
-    @login_required
-    @functools.wraps(view)
-    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        wanted = streams.default_streams(request.user.pk)
-        heads = history.heads(wanted)
-        request.positions = {stream: str(heads[stream].head) for stream in wanted}
-        return view(request, *args, **kwargs)
+    def decorate(view: View) -> View:
+        @never_cache
+        @login_required
+        @functools.wraps(view)
+        def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            user_id = request.user.pk
+            wanted = streams.default_streams(user_id) + [name(user_id) for name in more_streams]
+            heads = history.heads(wanted)
+            request.positions = {stream: str(heads[stream].head) for stream in wanted}
+            return view(request, *args, **kwargs)
 
-    return wrapped
+        return wrapped
+
+    return decorate
+
+
+def button(page: str) -> Callable[[Callable[..., dict[str, Any]]], View]:
+    """For what a button of a page does, or a program: POST, and back to the page, or JSON.
+
+    The view returns the JSON's object. An ApiError of its own is the answer's, or a note on the page.
+    """
+
+    def decorate(view: Callable[..., dict[str, Any]]) -> View:
+        @api
+        @functools.wraps(view)
+        def as_json(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            only_methods(request, "POST")
+            return JsonResponse(view(request, *args, **kwargs))
+
+        @never_cache
+        @csrf_protect
+        @functools.wraps(view)
+        def as_page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if not request.user.is_authenticated:
+                return redirect_to_login(reverse(page))
+            try:
+                only_methods(request, "POST")
+                view(request, *args, **kwargs)
+            except ApiError as error:
+                flash.error(request, f"{error.detail[:1].upper()}{error.detail[1:]}.")
+            return redirect(page)
+
+        @csrf_exempt
+        @functools.wraps(view)
+        def either(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            return (as_json if wants_json(request) else as_page)(request, *args, **kwargs)
+
+        return either
+
+    return decorate
 
 
 def page(request: HttpRequest) -> dict[str, Any]:
@@ -53,6 +98,13 @@ def page(request: HttpRequest) -> dict[str, Any]:
 def home(request: HttpRequest) -> HttpResponse:
     """The site's root: the volumes."""
     return redirect("volumes")
+
+
+@require_safe
+@live()
+def connection(request: HttpRequest) -> HttpResponse:
+    """How updates reach this browser, and where it is wrong; for whoever runs the site, and for its users."""
+    return render(request, "mysite/connection.html")
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

@@ -2,6 +2,10 @@
 
 import os
 
+# Here, so that Gunicorn loads them once, before it forks: the first slice would wait for them for a second,
+# and each process had its own.
+import PIL.PngImagePlugin  # noqa: F401
+import zarr  # noqa: F401
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")

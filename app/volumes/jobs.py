@@ -3,7 +3,7 @@
 Tasks may come twice, or again after a worker died, so a task decides nothing. Who holds the claim (claims.py)
 works; who begins counts up `attempts`, and only the last attempt may end the crop, in one transaction with
 the message to its owner. A worker that lost its claim without noticing, with its connection to the database,
-so ends nothing.
+so ends nothing; nor does one whose crop its owner has cancelled meanwhile.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PROGRESS_SECONDS: Final = 1.0
 
 
 class Superseded(Exception):
-    """The crop is somebody else's by now, or gone."""
+    """The crop is somebody else's by now, cancelled, or gone."""
 
 
 def run(crop_id: int, alive: Callable[[], None] = lambda: None) -> bool:
@@ -54,7 +54,7 @@ def run(crop_id: int, alive: Callable[[], None] = lambda: None) -> bool:
         try:
             _carry_out(crop, alive)
         except Superseded:
-            logger.warning("crop %d: given up, it has been begun anew or deleted", crop_id)
+            _give_up(crop)
             return False
         return True
 
@@ -93,6 +93,15 @@ def _carry_out(crop: Crop, alive: Callable[[], None]) -> None:
         _end(crop, error=_reason(error))
     else:
         _end(crop, size=size)
+
+
+def _give_up(crop: Crop) -> None:
+    """Leave no file, unless another worker's is there by now."""
+    if Crop.objects.filter(pk=crop.pk).exclude(state=Crop.State.CANCELLED).exists():
+        logger.warning("crop %d: given up, it has been begun anew", crop.pk)
+        return
+    crop.path.unlink(missing_ok=True)
+    logger.info("crop %d: given up, it has been cancelled or deleted", crop.pk)
 
 
 class _Progress:

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from .box import Box, Range
+from .box import AXES, Box, Range
 
 
 class Volume(models.Model):
@@ -27,6 +27,15 @@ class Volume(models.Model):
     voxel_y = models.FloatField(editable=False)
     voxel_z = models.FloatField(editable=False)
     unit = models.CharField(max_length=16, blank=True, editable=False)  # mm, µm; empty: not known
+    # The values that there are, and those shown as black and white (contrast.py). Empty: not known, in a
+    # volume that was imported before they were looked for.
+    least = models.FloatField(null=True, editable=False)
+    greatest = models.FloatField(null=True, editable=False)
+    low = models.FloatField(null=True, editable=False)
+    high = models.FloatField(null=True, editable=False)
+    # Whether y and z grow upwards, as in NIfTI, rather than downwards, as in a microscope's images. Pictures
+    # are stored either way with row 0 first; pages turn them.
+    upright = models.BooleanField(default=False, db_default=False, editable=False)
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -40,9 +49,24 @@ class Volume(models.Model):
         return Path(settings.VOLUMES_ROOT) / self.store
 
     @property
+    def version(self) -> str:
+        """Tells this import's voxels, which never change, from those of any other; for URLs."""
+        return self.store[:12]
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """The values shown as black and white, where they are known."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
     def whole(self) -> Box:
         """The box that holds all of it."""
         return Box(Range(0, self.size_x), Range(0, self.size_y), Range(0, self.size_z))
+
+    @property
+    def middle(self) -> dict[str, int]:
+        """The slice in the middle, along each axis."""
+        return {axis: range_.stop // 2 for axis, range_ in zip(AXES, self.whole, strict=True)}
 
     @property
     def voxel_size(self) -> tuple[float, float, float]:
@@ -58,6 +82,7 @@ class Crop(models.Model):
         RUNNING = "running"
         DONE = "done"
         FAILED = "failed"
+        CANCELLED = "cancelled"
 
     OPEN: ClassVar = (State.QUEUED, State.RUNNING)
 

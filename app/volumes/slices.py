@@ -1,4 +1,4 @@
-"""Pictures of slices: one plane of a box, as a PNG that is no larger than a screen needs."""
+"""Pictures of slices: one plane, as a PNG in 8-bit grey."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import io
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .box import Box, Range
+from .box import AXES, Box, Range
 
-# Of the picture's longer side; a larger slice is thinned out.
+# Of a preview's longer side; a larger slice is thinned out.
 MAX_PIXELS: Final = 512
+# Of the longer side of a whole slice: more than a canvas of any browser would be a risk.
+MAX_SIDE: Final = 4096
 # Of the slice that a picture is made of: so many chunks of a store have to be decompressed for it.
 MAX_VOXELS: Final = 2048 * 2048
 
@@ -34,21 +36,41 @@ def middle_slice(array: Any, box: Box) -> Picture:
     if voxels > MAX_VOXELS:
         raise TooLarge(f"a slice of the box has {voxels} voxels, at most {MAX_VOXELS} are shown")
     index = box.z.start + box.z.length // 2
-    plane = array[index, _thinned(box.y), _thinned(box.x)]
+    plane = array[index, _thinned(box.y, MAX_PIXELS), _thinned(box.x, MAX_PIXELS)]
     height, width = plane.shape
-    return Picture(_png(plane), width, height, index)
+    return Picture(_png(_grey(plane)), width, height, index)
 
 
-def _thinned(along: Range) -> slice:
-    return slice(along.start, along.stop, -(-along.length // MAX_PIXELS))
+def whole_slice(array: Any, axis: str, index: int, window: tuple[float, float] | None) -> bytes:
+    """The plane at `index` along the axis, as a PNG: the rows are the later axis of x, y, z, the columns the
+    earlier one.
+
+    `window` has the values shown as black and white; without one it is chosen for this slice. Raises
+    TooLarge, and whatever a broken store raises.
+    """
+    whole = Box(*(Range(0, size) for size in reversed(array.shape)))
+    across = [range_ for name, range_ in zip(AXES, whole, strict=True) if name != axis]
+    voxels = across[0].length * across[1].length
+    if voxels > MAX_VOXELS:
+        raise TooLarge(f"a slice along {axis} has {voxels} voxels, at most {MAX_VOXELS} are shown")
+    place = [
+        index if name == axis else _thinned(range_, MAX_SIDE)
+        for name, range_ in zip(AXES, whole, strict=True)
+    ]
+    plane = array[tuple(reversed(place))]
+    return _png(_grey(plane) if window is None else _windowed(plane, *window))
 
 
-def _png(plane: Any) -> bytes:
+def _thinned(along: Range, pixels: int) -> slice:
+    return slice(along.start, along.stop, -(-along.length // pixels))
+
+
+def _png(grey: Any) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
     # Level 1: twice the bytes of level 9 at a tenth of the time, and the picture travels once.
-    Image.fromarray(_grey(plane)).save(buffer, "PNG", compress_level=1)
+    Image.fromarray(grey).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
@@ -62,6 +84,22 @@ def _grey(plane: Any) -> Any:
     low, high = numpy.percentile(values, (1, 99))
     if high <= low:  # all but a few are the same: nothing to stretch
         low, high = values.min(), values.max()
+    return _stretched(values, low, high)
+
+
+def _windowed(plane: Any, low: float, high: float) -> Any:
+    """As 8-bit grey: `low` and below are black, `high` and above white. What is no number is black."""
+    import numpy
+
+    # 24 bits of a number are enough for 256 shades, at half the time, wherever all integers have no more.
+    kind = numpy.float32 if plane.dtype.itemsize <= 2 else numpy.float64
+    values = numpy.nan_to_num(plane.astype(kind), nan=low, posinf=high, neginf=low)
+    return _stretched(values, kind(low), kind(high))
+
+
+def _stretched(values: Any, low: Any, high: Any) -> Any:
+    import numpy
+
     # Halved, since the span of two numbers may be above the largest there is.
     span = high / 2 - low / 2 or 1.0
     return (numpy.clip((values / 2 - low / 2) / span, 0, 1) * 255).astype(numpy.uint8)

@@ -12,8 +12,11 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from mysite.api import ApiError, api, only_fields, only_methods, read_object, wants_json
-from mysite.pages import live
+from mysite.pages import button, live
 
+from . import progress
+from .box import AXES
+from .cancelling import NotOpen, cancel_crop
 from .forms import CropForm
 from .models import Crop, Volume
 from .ordering import BadBox, TooManyCrops, order_crop
@@ -22,14 +25,14 @@ PAGE: Final = 100  # of the newest crops
 
 
 @require_safe
-@live
+@live()
 def volumes(request: HttpRequest) -> HttpResponse:
     """All volumes."""
     return render(request, "volumes/volumes.html", {"volumes": Volume.objects.all()})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@live
+@live()
 def volume(request: HttpRequest, volume_id: int) -> HttpResponse:
     """One volume, with the form that orders a crop of it."""
     shown = get_object_or_404(Volume, pk=volume_id)
@@ -46,8 +49,25 @@ def volume(request: HttpRequest, volume_id: int) -> HttpResponse:
             return redirect("crops")
     # 422: a form with a mistake is a page to read, not a success.
     status = 422 if form.errors else 200
-    context = {"volume": shown, "form": form, "max_voxels": settings.CROP_MAX_VOXELS}
+    context = {"volume": shown, "form": form, "max_voxels": settings.CROP_MAX_VOXELS, **_viewer(shown)}
     return render(request, "volumes/volume.html", context, status=status)
+
+
+def _viewer(volume: Volume) -> dict[str, Any]:
+    """What the viewer is given: where slices are, and its views, the one along z first."""
+    slices = reverse("slice", args=[volume.pk, volume.version, "z", 0]).removesuffix("z/0.png")
+    views = [
+        {"axis": axis, "middle": volume.middle[axis], "last": range_.stop - 1}
+        for axis, range_ in reversed([*zip(AXES, volume.whole, strict=True)])
+    ]
+    span = (volume.greatest or 0) - (volume.least or 0)
+    return {
+        "slices": slices,
+        "views": views,
+        "itemsize": int("".join(filter(str.isdigit, volume.dtype))) // 8,
+        # Of the contrast's sliders: a value, or a thousandth of them all.
+        "step": 1 if "int" in volume.dtype else span / 1000 or 1,
+    }
 
 
 @api
@@ -75,7 +95,7 @@ def crops(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-@live
+@live(progress.crops_stream)
 def crops_page(request: HttpRequest) -> HttpResponse:
     return render(
         request,
@@ -95,6 +115,17 @@ def crop(request: HttpRequest, crop_id: int) -> HttpResponse:
     """One's own crop: how far it is."""
     only_methods(request, "GET")
     return JsonResponse(as_json(_own(request.user, crop_id)))
+
+
+@button("crops")
+def cancel(request: HttpRequest, crop_id: int) -> dict[str, Any]:
+    """POST: end one's own crop that waits or is being cut. Again is no mistake."""
+    wanted = _own(request.user, crop_id)
+    try:
+        cancel_crop(wanted)
+    except NotOpen as error:
+        raise ApiError(409, str(error), "state") from None
+    return as_json(wanted)
 
 
 @api

@@ -4,7 +4,6 @@ nginx.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 from harness.checker import Checker
 from harness.client.page import Page
 from harness.engine import engine
+from harness.figures import row
 from harness.site import Browser
 from harness.stack import Stack
 from harness.volume import sample
@@ -24,7 +24,6 @@ from harness.waiting import wait_until
 MESSAGES, RATE = 1000, 20.0
 CROPS, EDGE = 200, 64
 WARM_UP = 50
-COMMAND = "`make bench`"
 
 
 @pytest.fixture(scope="module")
@@ -86,17 +85,6 @@ def test_image_sizes(image_tag: str, table: list[str]) -> None:
 
 def _has(page: Page, count: int) -> bool:
     return len(page.ledger.arrived) >= count
-
-
-def row(what: str, milliseconds: list[float]) -> str:
-    """A row of the table."""
-    ordered = sorted(milliseconds)
-
-    def quantile(share: float) -> float:
-        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-    figures = " | ".join(f"{value:.1f} ms" for value in (quantile(0.5), quantile(0.99), ordered[-1]))
-    return f"| {what} | {figures} | {len(ordered)} | {COMMAND} |"
 
 
 def _send(pool: ThreadPoolExecutor, browser: Browser, page: Page, count: int, word: str) -> dict[str, float]:

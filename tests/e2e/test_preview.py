@@ -5,65 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import json
 import statistics
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from harness import raw
-from harness.client.http import Place
-from harness.client.websocket import Closed, WebSocket
+from harness.client.websocket import Closed
+from harness.preview import Preview, previewing
 from harness.stack import Stack
-from harness.volume import Box, sample, voxels
+from harness.volume import sample, voxels
 from harness.waiting import wait_until
-
-T = TypeVar("T")
-
-
-class Preview:
-    """A socket that asks for one box after another."""
-
-    def __init__(self, socket: WebSocket) -> None:
-        self.socket = socket
-        self.number = 0
-
-    async def ask(self, box: Box) -> int:
-        self.number += 1
-        await self.socket.send(json.dumps({"request": self.number, "box": box}))
-        return self.number
-
-    async def answer(self) -> dict[str, Any]:
-        """The next frame."""
-        async with asyncio.timeout(5):
-            frame: dict[str, Any] = json.loads(await self.socket.receive())
-        return frame
-
-    async def of(self, box: Box) -> dict[str, Any]:
-        """The answer to a request for the box."""
-        number = await self.ask(box)
-        frame = await self.answer()
-        assert frame["payload"]["request"] == number
-        return frame
-
-
-def previewing(stack: Stack, scenario: Callable[[Preview], Awaitable[T]], user: str | None = "alice") -> T:
-    """The scenario's result, with a socket of that user's."""
-    cookies = stack.browser(user).cookies if user else ""
-    target = f"/channels/volumes/{sample(stack).id}/preview/"
-
-    async def play() -> T:
-        socket = await WebSocket.connect(Place.of(stack.url), target, cookies=cookies, subprotocols="")
-        try:
-            return await scenario(Preview(socket))
-        finally:
-            await socket.close()
-
-    return asyncio.run(play())
 
 
 def test_the_picture_shows_the_volume(site: Stack) -> None:

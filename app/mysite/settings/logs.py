@@ -19,6 +19,8 @@ LOGGING = {
         "amqp": {"level": "INFO"},
         "asyncio": {"level": "INFO"},
         "numcodecs": {"level": "INFO"},
+        # Of a damaged file it says all that it dislikes; what matters is raised.
+        "tifffile": {"level": "CRITICAL"},
         "PIL": {"level": "INFO"},
     },
 }

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 # What a volume may consist of, and a TIFF too.
 DTYPES: Final = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
+
+# A file that claims more than this, and so many times its own size, is no image but a bomb: voxels that
+# anybody measured don't compress so well.
+_BOMB_BYTES: Final = 2**30
+_BOMB_RATIO: Final = 200
+# Of the slices that are in memory at a time while a file is imported.
+_SLAB_BYTES: Final = 2**31
+SLAB: Final = 64  # slices
 
 
 class BadFile(Exception):
@@ -25,16 +34,21 @@ class Source:
     unit: str
     # Arrays of at most so many slices along z, in order, with the axes z, y, x. Raises BadFile.
     slabs: Callable[[int], Iterator[Any]]
+    upright: bool = False  # see models.Volume
 
 
 def open_file(path: Path) -> Source:
-    """Open a file by its suffix. Raises BadFile."""
-    from . import nifti
+    """Open a file, or a folder that is one, by its suffix. Raises BadFile."""
+    from . import nifti, tiff, zarrs
 
-    readers = {suffix: module.read for module in (nifti,) for suffix in module.SUFFIXES}
+    readers = {suffix: module.read for module in (nifti, tiff, zarrs) for suffix in module.SUFFIXES}
     for suffix, read in readers.items():
         if path.name.lower().endswith(suffix):
-            return read(path)
+            if path.is_dir() != (read is zarrs.read):
+                raise BadFile("it is a folder" if path.is_dir() else "it is a file; a Zarr store is a folder")
+            source = read(path)
+            _check_size(source, _bytes(path))
+            return source
     raise BadFile(f"its name ends in none of {', '.join(sorted(readers))}")
 
 
@@ -46,3 +60,47 @@ def check(shape: tuple[int, ...], dtype: str) -> None:
         )
     if dtype not in DTYPES:
         raise BadFile(f"its voxels are of type {dtype}; supported are {', '.join(DTYPES)}")
+
+
+@contextmanager
+def reading(otherwise: str) -> Iterator[None]:
+    """For what reads a file: whatever breaks becomes a BadFile, `otherwise` and why, in one line.
+
+    A damaged file can break its reader in any way; which ones is nothing to be relied on.
+    """
+    try:
+        yield
+    except BadFile:
+        raise
+    except MemoryError as error:
+        raise BadFile(f"{otherwise}: it takes more memory than there is") from error
+    except Exception as error:
+        why = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
+        raise BadFile(f"{otherwise}: {why}") from error
+
+
+def size_or_one(size: float) -> float:
+    """The size of a voxel; some files say 0, or nothing that is a number."""
+    return float(size) if 0 < size < float("inf") else 1.0
+
+
+def _check_size(source: Source, stored: int) -> None:
+    import numpy
+
+    depth, height, width = source.shape
+    slice_bytes = height * width * numpy.dtype(source.dtype).itemsize
+    claimed = depth * slice_bytes
+    if claimed > _BOMB_BYTES and claimed > stored * _BOMB_RATIO:
+        raise BadFile(
+            f"it claims {claimed >> 20} MiB of voxels in {stored >> 10} KiB, like a decompression bomb"
+        )
+    if min(depth, SLAB) * slice_bytes > _SLAB_BYTES:
+        raise BadFile(
+            f"its slices have {width} × {height} voxels; {SLAB} of them must fit into {_SLAB_BYTES >> 20} MiB"
+        )
+
+
+def _bytes(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size

@@ -5,12 +5,11 @@ Voxels keep the file's order: x, y and z are its first three dimensions, whateve
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from . import BadFile, Source, check
+from . import BadFile, Source, check, reading, size_or_one
 
 SUFFIXES: Final = (".nii", ".nii.gz")
 _UNITS: Final = {"meter": "m", "mm": "mm", "micron": "µm"}
@@ -21,18 +20,17 @@ def read(path: Path) -> Source:
     import nibabel
     import numpy
 
-    try:
-        image: Any = nibabel.load(path)
-        header = image.header
-        shape = tuple(int(size) for size in image.shape)
-        zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
-        space, _ = header.get_xyzt_units()
-        # Not the header's, which nibabel empties.
-        scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
-    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
-        raise BadFile(f"it is not NIfTI: {error}") from error
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise BadFile(f"its header can't be read: {error}") from error
+    with reading("its header can't be read"):
+        try:
+            image: Any = nibabel.load(path)
+            header = image.header
+            shape = tuple(int(size) for size in image.shape)
+            zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
+            space, _ = header.get_xyzt_units()
+            # Not the header's, which nibabel empties.
+            scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
+        except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
+            raise BadFile(f"it is not NIfTI: {error}") from error
     while len(shape) > 3 and shape[-1] == 1:  # one point in time
         shape = shape[:-1]
     stored = header.get_data_dtype()
@@ -42,21 +40,16 @@ def read(path: Path) -> Source:
 
     def slabs(depth: int) -> Iterator[Any]:
         for start in range(0, shape[2], depth):
-            try:
+            with reading("it ends too early or is damaged"):
                 slab = image.dataobj[(slice(None), slice(None), slice(start, start + depth), *extra)]
-            except (OSError, EOFError, ValueError, zlib.error) as error:
-                raise BadFile(f"it ends too early or is damaged: {error}") from error
-            yield numpy.ascontiguousarray(numpy.asarray(slab, dtype=dtype).T)
+                converted = numpy.ascontiguousarray(numpy.asarray(slab, dtype=dtype).T)
+            yield converted
 
     return Source(
         shape=(shape[2], shape[1], shape[0]),
         dtype=dtype,
-        voxel_size=(_size(zooms[0]), _size(zooms[1]), _size(zooms[2])),
+        voxel_size=(size_or_one(zooms[0]), size_or_one(zooms[1]), size_or_one(zooms[2])),
         unit=_UNITS.get(space, ""),
         slabs=slabs,
+        upright=True,
     )
-
-
-def _size(zoom: float) -> float:
-    """Some files say 0, or nothing that is a number."""
-    return zoom if 0 < zoom < float("inf") else 1.0

@@ -136,5 +136,5 @@ def test_links_follow_the_prefix(ada: Any) -> None:
 def test_markup_is_shown_as_text(as_ada: Client, ada: Any) -> None:
     send(ada, "<script>alert(1)</script>", "<img src=x onerror=alert(2)>\n\n'\"&")
     page = as_ada.get("/messages/", headers={"Accept": "text/html"}).content.decode()
-    assert "<script>alert" not in page and "<img" not in page
+    assert "<script>alert" not in page and "<img src=x" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page

@@ -18,7 +18,8 @@ PAGE = Path(mysite.__file__).parent.parent.parent / "docs/reference/http-api.md"
 def served(patterns: Any, before: str = "/") -> set[str]:
     found = set()
     for pattern in patterns:
-        path = before + re.sub(r"<int:\w+>", "<id>", str(pattern.pattern))
+        path = before + re.sub(r"<int:\w+_id>", "<id>", str(pattern.pattern))
+        path = re.sub(r"<\w+:(\w+)>", r"<\1>", path)
         if isinstance(pattern, URLPattern):
             found.add(path)
         elif path == "/admin/":

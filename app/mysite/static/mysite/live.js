@@ -1,13 +1,15 @@
-// What the site's pages do with updates: say how current they are, announce messages, refresh what they show.
+// What every page of somebody who is signed in does with updates: it says how current it is, announces new messages and
+// counts the unread ones. A page's own script imports `updates` from here: one connection a page.
 //
-// A page that changes with updates carries the streams' positions from before its data was read (data-positions);
-// see "Pages" in the protocol.
+// The streams' positions are from before the page's data was read (data-positions); see "Pages" in the protocol.
 
 import { connect } from "../updates/updates.js";
+import { once } from "./once.js";
+import { refresh } from "./refresh.js";
 
 const page = document.body.dataset;
-const root = new URL(page.root, location.href);
-const updates = connect({ root, positions: JSON.parse(page.positions), pollSeconds: Number(page.pollSeconds) });
+export const root = new URL(page.root, location.href);
+export const updates = connect({ root, positions: JSON.parse(page.positions), pollSeconds: Number(page.pollSeconds) });
 
 const words = {
   "catching-up": "Connecting …",
@@ -18,26 +20,57 @@ const words = {
   stopped: "Live news ended. Reload the page.",
 };
 
-updates.addEventListener("state", () => {
-  document.getElementById("connection").textContent = words[updates.state];
-});
-updates.addEventListener("lost", refresh);
-updates.on("new-message", ({ message_title: title }) => {
-  const item = document.createElement("li");
-  const link = document.createElement("a");
-  link.href = new URL("messages/", root);
-  link.textContent = `New message: ${title}`; // text, never markup
-  item.append(link);
-  document.getElementById("news").prepend(item);
-  refresh();
+function sayState() {
+  const connection = document.getElementById("connection");
+  connection.dataset.state = updates.state;
+  connection.textContent = words[updates.state];
+}
+
+/** The number of unread messages, asked for again: a count kept here would go wrong when an update comes that the page has. */
+const recount = once(async () => {
+  const response = await fetch(new URL("messages/unread/", root)).catch(() => null);
+  if (!response?.ok) return;
+  const { unread } = await response.json();
+  const badge = document.getElementById("unread");
+  badge.hidden = unread === 0;
+  badge.querySelector(".number").textContent = unread;
+  document.title = (unread ? `(${unread}) ` : "") + document.title.replace(/^\(\d+\) /, "");
 });
 
-/** Fetch this page again and put its live part in the place of ours. */
-async function refresh() {
-  const part = document.getElementById("live");
-  if (!part) return;
-  const response = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
-  if (!response?.ok) return;
-  const fresh = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("live");
-  if (fresh) part.replaceChildren(...document.importNode(fresh, true).childNodes);
+// ---- announcements, at the page's foot
+
+const SHOWN = 3;
+const news = document.getElementById("news");
+
+function announce({ message_id: id, message_title: title }) {
+  const item = document.createElement("li");
+  item.dataset.message = id;
+  const link = document.createElement("a");
+  link.href = new URL(`messages/#message-${id}`, root);
+  link.textContent = `New message: ${title}`; // text, never markup
+  const close = document.createElement("button");
+  close.type = "button";
+  close.className = "close";
+  close.setAttribute("aria-label", "Put away");
+  close.addEventListener("click", () => item.remove());
+  item.append(link, close);
+  news.prepend(item);
+  for (const old of [...news.children].slice(SHOWN)) old.remove();
 }
+
+/** Messages that have been read or deleted, here or in another tab, need no announcement any more. */
+function putAway(isMeant) {
+  for (const item of [...news.children]) if (isMeant(Number(item.dataset.message))) item.remove();
+}
+
+updates.on("new-message", announce);
+updates.on("message-read", ({ message_id, read }) => putAway((id) => read && id === message_id));
+updates.on("messages-read", ({ up_to }) => putAway((id) => id <= up_to));
+updates.on("message-deleted", ({ message_id }) => putAway((id) => id === message_id));
+for (const event of ["new-message", "message-read", "messages-read", "message-deleted"]) updates.on(event, recount);
+updates.addEventListener("state", sayState);
+updates.addEventListener("lost", () => {
+  recount();
+  refresh();
+});
+sayState();

@@ -12,7 +12,10 @@ from volumes import formats, stores
 
 
 class Command(BaseCommand):
-    help = "Import an image volume (NIfTI: .nii, .nii.gz). It is copied; the file is not needed afterwards."
+    help = (
+        "Import an image volume: NIfTI (.nii, .nii.gz), a TIFF stack (.tif, .tiff) or a Zarr store (.zarr)."
+        " It is copied; the file is not needed afterwards."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path)
@@ -20,17 +23,17 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, file: Path, title: str | None, **options: Any) -> None:
         title = title or file.name.split(".")[0]
-        if len(title) > 200 or not title.isprintable():
+        if not title or len(title) > 200 or not title.isprintable():
             raise CommandError("--title must be one line of at most 200 characters.")
-        if not file.is_file():
-            raise CommandError(f"{file} is not there, or is no file.")
+        if not file.exists():
+            raise CommandError(f"{file} is not there.")
         try:
             source = formats.open_file(file)
             volume = stores.import_source(source, title, Path(settings.VOLUMES_ROOT), self._progress)
         except formats.BadFile as error:
-            raise CommandError(f"{file} can't be imported: {error}") from error
+            raise CommandError(f"{file} can't be imported: {error}.") from error
         except OSError as error:
-            raise CommandError(f"{file} can't be imported into {settings.VOLUMES_ROOT}: {error}") from error
+            raise CommandError(f"{file} can't be imported into {settings.VOLUMES_ROOT}: {error}.") from error
         self.stdout.write(
             f"Volume {volume.pk}, {volume.title}:"
             f" {volume.size_x} × {volume.size_y} × {volume.size_z} voxels of {volume.dtype}."

@@ -1,0 +1,35 @@
+"""What a message may be made of, whoever sends it and however: the rules of the form and of the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+
+
+class BadText(ValueError):
+    """A text that can't be stored and shown; why, to go on after the field's name."""
+
+
+class UnknownUser(LookupError):
+    """There is nobody of this name who could read a message."""
+
+
+def check_text(text: str, *, lines: bool) -> None:
+    """Raises BadText at control characters and half characters; line feeds and tabs are allowed with
+    `lines`."""
+    for character in text:
+        if lines and character in "\n\t":
+            continue
+        if character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff":
+            raise BadText(f"has a character that can't be shown, U+{ord(character):04X}")
+
+
+def find_user(name: str) -> Any:
+    """The active user of this name. Raises UnknownUser."""
+    users = get_user_model()
+    if len(name) <= 150 and name.isprintable():
+        user = users.objects.filter(**{users.USERNAME_FIELD: name}, is_active=True).first()
+        if user is not None:
+            return user
+    raise UnknownUser(name)

@@ -1,0 +1,41 @@
+// Buttons that change something (forms in #live): sent without leaving the page. Without this script they are plain forms.
+
+import { refresh } from "./refresh.js";
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (!form.closest("#live")) return;
+  event.preventDefault();
+  const button = event.submitter;
+  button?.setAttribute("aria-disabled", "true");
+  const why = await send(form);
+  button?.removeAttribute("aria-disabled");
+  say(why);
+  // The update that says so does it as well, where there is one; this page need not wait for it.
+  await refresh();
+});
+
+/** Returns what is wrong, or nothing. */
+async function send(form) {
+  try {
+    const response = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+    if (response.ok) return "";
+    const { error } = await response.json();
+    return `${error.detail.charAt(0).toUpperCase()}${error.detail.slice(1)}.`;
+  } catch {
+    return "The site can't be reached just now; try again.";
+  }
+}
+
+function say(words) {
+  const notes = document.getElementById("notes");
+  if (!words) {
+    notes.replaceChildren();
+    return;
+  }
+  const note = document.createElement("p");
+  note.className = "note bad";
+  note.setAttribute("role", "alert");
+  note.textContent = words;
+  notes.replaceChildren(note);
+}

@@ -1,0 +1,34 @@
+"""Cancelling a crop: the row says so at once; whoever cuts it notices when it next tells how far it is."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.utils import timezone
+
+from . import progress
+from .models import Crop
+
+
+class NotOpen(Exception):
+    """The crop has ended already: `state`."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"the crop is {state}; only one that waits or is being cut can be cancelled")
+        self.state = state
+
+
+def cancel_crop(crop: Crop) -> None:
+    """End the crop, if it hasn't ended. Cancelled twice is cancelled. Raises NotOpen.
+
+    Its worker, if it has one, stops within a slab's time and leaves no file (see jobs.py).
+    """
+    with transaction.atomic():
+        # The condition decides against a worker that ends it at this moment: one of both changes the row.
+        changed = Crop.objects.filter(pk=crop.pk, state__in=Crop.OPEN).update(
+            state=Crop.State.CANCELLED, finished=timezone.now()
+        )
+        crop.refresh_from_db()
+        if changed:
+            progress.publish_progress(crop, Crop.State.CANCELLED, crop.progress)
+        elif crop.state != Crop.State.CANCELLED:
+            raise NotOpen(crop.state)

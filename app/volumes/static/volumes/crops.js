@@ -1,0 +1,15 @@
+// The list of crops: bars that move while a crop is cut; all else is the server's page again.
+
+import "../mysite/buttons.js";
+import { updates } from "../mysite/live.js";
+import { refresh } from "../mysite/refresh.js";
+
+updates.on("crop-progress", ({ crop_id: id, state, progress }) => {
+  const row = document.getElementById(`crop-${id}`);
+  if (state !== "running" || row?.dataset.state !== "running") {
+    refresh();
+    return;
+  }
+  row.querySelector("progress").value = progress;
+  row.querySelector(".percent").textContent = `${progress} %`;
+});

@@ -1,0 +1,65 @@
+// Where a slice's voxels are on the screen. Pure: numbers in, numbers out.
+
+const MOST = 40; // times as large as when all of it is seen
+
+/**
+ * A slice of `columns` × `rows` voxels of the size `voxel` (wide, high), on a picture of `width` × `height` pixels.
+ * `upright`: row 0 is at the bottom.
+ */
+export class Plane {
+  zoom = 1; // 1: all of it is seen
+  width = 1;
+  height = 1;
+
+  constructor({ columns, rows, voxel, upright }) {
+    Object.assign(this, { columns, rows, voxel, upright });
+    this.fit();
+  }
+
+  /** See all of it. */
+  fit() {
+    this.zoom = 1;
+    this.centre = [this.columns / 2, this.rows / 2]; // the voxel in the middle of the picture
+  }
+
+  /** Pixels to a voxel: across, and down. */
+  get scale() {
+    const [wide, high] = this.voxel;
+    const whole = Math.min(this.width / (this.columns * wide), this.height / (this.rows * high));
+    return [whole * this.zoom * wide, whole * this.zoom * high];
+  }
+
+  /** Voxels, with fractions, to pixels. */
+  toScreen([column, row]) {
+    const [across, down] = this.scale;
+    const below = (row - this.centre[1]) * down;
+    return [this.width / 2 + (column - this.centre[0]) * across, this.height / 2 + (this.upright ? -below : below)];
+  }
+
+  /** Pixels to voxels, with fractions; outside the slice too. */
+  toVoxel([x, y]) {
+    const [across, down] = this.scale;
+    const below = (y - this.height / 2) / down;
+    return [this.centre[0] + (x - this.width / 2) / across, this.centre[1] + (this.upright ? -below : below)];
+  }
+
+  /** Magnify by `factor`; what is at `point`, in pixels, stays there. */
+  magnify(factor, point) {
+    const before = this.toVoxel(point);
+    this.zoom = Math.min(MOST, Math.max(1, this.zoom * factor));
+    const after = this.toVoxel(point);
+    this.#look([this.centre[0] + before[0] - after[0], this.centre[1] + before[1] - after[1]]);
+  }
+
+  /** Move what is seen by so many pixels. */
+  pan([x, y]) {
+    const [across, down] = this.scale;
+    this.#look([this.centre[0] - x / across, this.centre[1] - (this.upright ? -y : y) / down]);
+  }
+
+  /** Never past the edge by more than half the picture. */
+  #look([column, row]) {
+    const within = (value, size) => Math.min(size, Math.max(0, value));
+    this.centre = this.zoom === 1 ? [this.columns / 2, this.rows / 2] : [within(column, this.columns), within(row, this.rows)];
+  }
+}

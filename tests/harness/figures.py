@@ -1,0 +1,23 @@
+"""Rows of the README's table of figures."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+COMMAND: Final = "`make bench`"
+
+
+def row(what: str, milliseconds: list[float]) -> str:
+    """A row of the table."""
+    ordered = sorted(milliseconds)
+
+    values = (quantile(milliseconds, 0.5), quantile(milliseconds, 0.99), ordered[-1])
+    figures = " | ".join(f"{value:.1f} ms" for value in values)
+    return f"| {what} | {figures} | {len(ordered)} | {COMMAND} |"
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The value that so large a share of them doesn't exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
