@@ -6,6 +6,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
+# What `make roll` replaces: make roll SERVICE=asgi; without it, the whole application
+SERVICE ?=
 # Given to pytest as it is: make test ARGS="-k nginx -x"; to `make dev` a port: make dev ARGS=8001
 ARGS ?=
 
@@ -19,6 +21,9 @@ down: ## Stop the site; its data stays
 
 logs: ## Follow what the services write, from the last 100 lines on
 	@images/host/logs
+
+roll: ## Take up a new version, or new settings, container by container; with SERVICE=asgi of one service
+	@images/host/roll $(SERVICE)
 
 password: ## Print the administrator's password
 	@images/host/password
@@ -52,6 +57,9 @@ faults: ## Break a stack while writers write and clients listen, and count what 
 browser: ## updates.js in a real Chromium: each transport, each switch, each close code, sleep, faults
 	@images/host/in-tests --with-images --with-browser pytest --junit-xml=/results/browser.xml tests/browser $(ARGS)
 
+rolling: ## `make roll` of each service while writers write and clients listen
+	@images/host/in-tests --with-images pytest -rP --junit-xml=/results/rolling.xml tests/roll $(ARGS)
+
 bench: ## Measure the README's figures
 	@images/host/in-tests --with-images pytest --junit-xml=/results/bench.xml tests/bench $(ARGS)
 
@@ -62,4 +70,4 @@ help: ## This list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs password base clean dev lint test e2e layer faults browser bench help
+.PHONY: up down logs roll password base clean dev lint test e2e layer faults browser rolling bench help

@@ -12,7 +12,7 @@ from config.host_shell import SOURCE, sh
 MAKEFILE = (SOURCE / "Makefile").read_text()
 TARGETS = re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE)
 RULES = SOURCE / "images/host/dockerfiles.py"
-HOW_TO = ("develop", "getting-started", "run-the-tests", "troubleshoot-make-up")
+HOW_TO = ("develop", "getting-started", "run-the-tests", "troubleshoot-make-up", "upgrade")
 HEAD = "ARG BASE_IMAGE=debian:trixie-slim\nFROM ${BASE_IMAGE}\n"
 
 

@@ -90,6 +90,13 @@ def windows(chromium: Chromium) -> Iterator[Windows]:
         yield windows
 
 
+@pytest.fixture
+def healed(fresh: Stack) -> Stack:
+    """The module's own stack, every service in place and healthy, whatever the test before did to it."""
+    fresh.up(options=("--no-recreate",))
+    return fresh
+
+
 @pytest.fixture(autouse=True)
 def _moment(request: pytest.FixtureRequest) -> None:
     request.node.stash[_STARTED] = datetime.datetime.now(datetime.UTC)
