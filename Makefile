@@ -54,7 +54,7 @@ layer: ## The channel layer: each defect of the stock class, and its cure, on a 
 faults: ## Break a stack while writers write and clients listen, and count what was lost
 	@images/host/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
 
-browser: ## updates.js in a real Chromium: each transport, each switch, each close code, sleep, faults
+browser: ## A real Chromium: updates.js under every fault, and the site as people use it
 	@images/host/in-tests --with-images --with-browser pytest --junit-xml=/results/browser.xml tests/browser $(ARGS)
 
 rolling: ## `make roll` of each service while writers write and clients listen

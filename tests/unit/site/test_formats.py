@@ -167,6 +167,20 @@ def test_a_truncated_tiff(
     assert "can't be imported: it" in refused(path, settings)
 
 
+def test_a_tiff_whose_pages_lead_round_in_a_circle(
+    tmp_path: Path, some: numpy.ndarray, settings: Any
+) -> None:
+    path = tmp_path / "v.tif"
+    tifffile.imwrite(path, some, photometric="minisblack", compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        offsets = [page.offset for page in file.pages]
+    content = bytearray(path.read_bytes())
+    (entries,) = struct.unpack_from("<H", content, offsets[-1])
+    struct.pack_into("<I", content, offsets[-1] + 2 + 12 * entries, offsets[3])
+    path.write_bytes(content)
+    assert "lead round in a circle" in refused(path, settings)
+
+
 def test_a_tiff_with_damaged_voxels(tmp_path: Path, some: numpy.ndarray, settings: Any) -> None:
     path = tmp_path / "v.tif"
     tifffile.imwrite(path, some, photometric="minisblack", compression="zlib")

@@ -73,10 +73,8 @@ export class Slices extends EventTarget {
     let pixels = 0;
     for (const [key, { width, height }] of [...this.#kept].reverse()) {
       pixels += width * height;
-      if (pixels > PIXELS && key !== url) {
-        this.#kept.get(key).close();
-        this.#kept.delete(key);
-      }
+      // Not closed: it may be the one that is still shown.
+      if (pixels > PIXELS && key !== url) this.#kept.delete(key);
     }
   }
 }

@@ -16,6 +16,9 @@ const volume = { size: byAxis(data.size), voxel: byAxis(data.voxel), upright: da
 
 const box = new Box($("crop-form"), volume.size);
 const at = Object.fromEntries(AXES.map((axis) => [axis, Math.floor(volume.size[axis] / 2)]));
+const low = $("low"); // null where the volume's values aren't known
+const high = $("high");
+const asImported = low && query();
 const views = [...document.querySelectorAll(".pane")].map(view);
 
 // ---- looking
@@ -58,13 +61,13 @@ function look(where) {
 
 // ---- contrast
 
-const low = $("low");
-const high = $("high");
+function query() {
+  return `?low=${low.value}&high=${high.value}`;
+}
 
+/** What is as imported needs no query: those pictures the browser may have from another page. */
 function contrast() {
-  if (!low) return ""; // the volume's values aren't known
-  const isAsImported = low.value === low.defaultValue && high.value === high.defaultValue;
-  return isAsImported ? "" : `?low=${low.value}&high=${high.value}`;
+  return low && query() !== asImported ? query() : "";
 }
 
 function changeContrast(changed, other, least) {

@@ -1,0 +1,134 @@
+"""Pages while parts of the stack are away: they end in the right state, nothing twice and nothing missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from harness.chromium import Windows
+from harness.faults import TERM
+from harness.stack import Stack
+from harness.volume import sample
+
+POLL_SECONDS = 2
+SOON = 30_000  # milliseconds
+POLLING = f"Not connected; asking every {POLL_SECONDS} s."
+
+# Writes down what the page's own connection hands over.
+_LISTEN = """async () => {
+    const { updates } = await import(document.querySelector('script[src*="mysite/live"]').src);
+    window.came = [];
+    updates.on("new-message", ({ message_title }) => window.came.push(message_title));
+}"""
+
+
+@pytest.fixture(scope="module")
+def breakable(image_tag: str) -> Iterator[Stack]:
+    """A stack whose pages poll often."""
+    with Stack(image_tag, {"POLL_SECONDS": str(POLL_SECONDS)}) as stack:
+        yield stack
+
+
+@pytest.fixture
+def inbox(breakable: Stack, windows: Windows, request: pytest.FixtureRequest) -> Page:
+    """The inbox of somebody new, live."""
+    breakable.wait_healthy()
+    windows.expect_complaints()
+    page = windows.open(breakable.browser(name(request)), "/messages/")
+    expect(page.locator("#connection")).to_have_text("Live.", timeout=SOON)
+    page.evaluate(_LISTEN)
+    return page
+
+
+@pytest.fixture
+def recipient(request: pytest.FixtureRequest) -> str:
+    return name(request)
+
+
+def name(request: pytest.FixtureRequest) -> str:
+    return f"of_{request.node.name[:60]}"
+
+
+def send(stack: Stack, recipient: str, titles: list[str]) -> None:
+    for title in titles:
+        stack.browser("alice").send_message(recipient, title)
+
+
+def expect_exactly(page: Page, titles: list[str]) -> None:
+    """In the list, in the count, and handed over: each of them once, in order."""
+    expect(page.locator(".message h2")).to_have_text(titles[::-1], timeout=SOON)
+    expect(page).to_have_title(f"({len(titles)}) Inbox · Sluice")
+    assert page.evaluate("window.came") == titles
+
+
+def test_without_channels_the_page_asks(breakable: Stack, inbox: Page, recipient: str) -> None:
+    with TERM(breakable.service("asgi")):
+        expect(inbox.locator("#connection")).to_have_text(POLLING, timeout=SOON)
+        send(breakable, recipient, ["while it polls 1", "while it polls 2"])
+        expect_exactly(inbox, ["while it polls 1", "while it polls 2"])
+    send(breakable, recipient, ["and then"])
+    expect(inbox.locator("#connection")).to_have_text("Live.", timeout=SOON)
+    send(breakable, recipient, ["live again"])
+    expect_exactly(inbox, ["while it polls 1", "while it polls 2", "and then", "live again"])
+
+
+def test_rabbitmq_stopped_and_started(breakable: Stack, inbox: Page, recipient: str) -> None:
+    send(breakable, recipient, ["before"])
+    with TERM(breakable.service("rabbitmq")):
+        send(breakable, recipient, ["without a broker 1", "without a broker 2"])
+        expect_exactly(inbox, ["before", "without a broker 1", "without a broker 2"])
+        expect(inbox.locator("#connection")).to_have_text("Live.")
+    breakable.service("rabbitmq").wait_healthy(60)
+    send(breakable, recipient, ["after"])
+    expect_exactly(inbox, ["before", "without a broker 1", "without a broker 2", "after"])
+
+
+def test_daphne_replaced(breakable: Stack, inbox: Page, recipient: str) -> None:
+    send(breakable, recipient, ["before"])
+    replacing = breakable.compose.start(
+        "up", "--detach", "--no-build", "--no-deps", "--force-recreate", "asgi"
+    )
+    titles = ["before"]
+    while replacing.poll() is None:
+        titles.append(f"meanwhile {len(titles)}")
+        send(breakable, recipient, titles[-1:])
+    assert replacing.returncode == 0, replacing.communicate()[0]
+    expect(inbox.locator("#connection")).to_have_text("Live.", timeout=SOON)
+    send(breakable, recipient, ["after"])
+    expect_exactly(inbox, [*titles, "after"])
+
+
+def test_a_crop_that_waits_is_cancelled_in_all_windows(breakable: Stack, windows: Windows) -> None:
+    breakable.wait_healthy()
+    grace = breakable.browser("grace")
+    with TERM(breakable.service("celery")):
+        grace.order_crop(sample(breakable).id, sample(breakable).box(0, 0, 0))
+        here, there = windows.open(grace, "/crops/"), windows.open(grace, "/crops/")
+        for page in (here, there):
+            expect(page.locator("#connection")).to_have_text("Live.")
+            expect(page.locator(".crop")).to_have_attribute("data-state", "queued")
+        here.get_by_role("button", name="Cancel crop").click()
+        for page in (here, there):
+            expect(page.locator(".crop")).to_have_attribute("data-state", "cancelled")
+    breakable.service("celery").wait_healthy(60)
+    other = grace.order_crop(sample(breakable).id, sample(breakable).box(0, 0, 0))["crop_id"]
+    expect(there.locator(f"#crop-{other}")).to_have_attribute("data-state", "done", timeout=SOON)
+    expect(there.locator(".crop").last).to_have_attribute("data-state", "cancelled")
+
+
+def test_the_connections_page_says_what_is_wrong(breakable: Stack, windows: Windows) -> None:
+    breakable.wait_healthy()
+    windows.expect_complaints()
+    page = windows.open(breakable.browser("heidi"), "/connection/")
+    expect(page.locator("#verdict")).to_have_text("News comes at once.")
+    expect(page.locator("#server-verdict")).to_have_text("All of its parts answer.")
+    with TERM(breakable.service("asgi")):
+        expect(page.locator("#verdict")).to_contain_text(f"every {POLL_SECONDS} seconds", timeout=SOON)
+        expect(page.locator("#advice-text")).to_contain_text("Daphne is not there", timeout=SOON)
+        expect(page.locator("#advice-setting")).to_contain_text("asgi")
+        page.get_by_role("button", name="Ask again").click()
+        expect(page.locator("#server-verdict")).to_have_text("Not as it should be: Daphne.", timeout=SOON)
+    expect(page.locator("#verdict")).to_have_text("News comes at once.", timeout=60_000)
+    expect(page.locator("#advice")).to_be_hidden()
