@@ -34,32 +34,54 @@ class LayerLink:
         self.returned_at = 0.0  # loop time of the last loop-back that came back; 0: none yet
         self.latency = 0.0  # what it took, in seconds
         self.failures = 0  # of loop-backs, in a row
+        self.proofs = 0  # of those, in a row: while a new connection to the broker worked
         self.on_broken: Callable[[], None] | None = None  # see _look_closer()
         self._hub_id = hub_id
         self._wake_up = wake_up
         self._subscribed = asyncio.Event()
         self._anew = asyncio.Event()
+        self._complained = False
         self._returns: dict[str, asyncio.Future[None]] = {}
 
     async def listen(self) -> None:
-        """Be subscribed to the group until told to begin anew. Raises whatever the layer raises."""
+        """Be subscribed to the group, for good: whatever ends it, it begins anew."""
         layer = _default_layer()
         if layer is None:
             self.configured = False
             await asyncio.Event().wait()
+        while True:
+            try:
+                await self._listen(layer)
+            except Exception as error:
+                self._unsubscribed(error)
+            await asyncio.sleep(limits.LOOPBACK_SECONDS * random.uniform(0.04, 0.4))
+
+    async def _listen(self, layer: Any) -> None:
+        """Be subscribed until told to begin anew. Raises whatever the layer raises."""
         self._anew.clear()
         channel = await _bounded(layer.new_channel())
         try:
             await _bounded(layer.group_add(GROUP, channel))
             self._subscribed.set()
+            if self._complained:
+                self._complained = False
+                logger.info("subscribed to the channel layer again")
             await self._receive(layer, channel)
         finally:
             self._subscribed.clear()
             with contextlib.suppress(Exception):
                 await _bounded(layer.group_discard(GROUP, channel))
 
+    def _unsubscribed(self, error: Exception) -> None:
+        """One line for an outage, however long; what no broker causes is told each time, and from where."""
+        if not isinstance(error, (OSError, TimeoutError)):
+            logger.exception("the subscription to the channel layer failed; it is begun anew")
+        elif not self._complained:
+            logger.warning("not subscribed to the channel layer, trying on: %s", error or repr(error))
+            self._complained = True
+
     async def loop_back_forever(self) -> None:
-        """Send a message round every few seconds; after three failures find out whose fault it is."""
+        """Send a message round every few seconds; where none comes back, find out whose fault it is."""
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._subscribed.wait(), limits.LOOPBACK_TIMEOUT_SECONDS)
@@ -80,12 +102,11 @@ class LayerLink:
                 )
             if self.failures % 2 == 0:
                 self._anew.set()
-            if self.failures % 3 == 0:
-                await self._look_closer()
+            await self._look_closer()
         else:
             if self.failures:
                 logger.info("messages come round through the channel layer again")
-            self.failures = 0
+            self.failures = self.proofs = 0
             self.returned_at = asyncio.get_running_loop().time()
             self.latency = self.returned_at - began
 
@@ -104,8 +125,15 @@ class LayerLink:
             self._returns.pop(nonce, None)
 
     async def _look_closer(self) -> None:
-        """Tell a layer that is dead in this process alone from a broker that is down, by a new connection."""
-        if self.on_broken is None or not await _fresh_layer_works():
+        """Tell a layer that is dead in this process alone from a broker that is down, by a new connection.
+
+        Each failure needs its own proof, and three in a row are some 20 s with the broker there: before that,
+        our own connection finds a broker that has just come back.
+        """
+        if self.on_broken is None:
+            return
+        self.proofs = self.proofs + 1 if await _fresh_layer_works() else 0
+        if self.proofs < limits.PROOFS:
             return
         logger.critical(
             "the channel layer of this process is dead, while a new connection to the broker works"
@@ -165,7 +193,7 @@ async def _fresh_layer_works() -> bool:
     group = f"sluice-probe-{secrets.token_hex(8)}"
     layer = channel_layers.make_backend("default")
     try:
-        async with asyncio.timeout(2 * limits.LAYER_SECONDS):
+        async with asyncio.timeout(limits.LAYER_SECONDS):
             channel = await layer.new_channel()
             await layer.group_add(group, channel)
             await layer.group_send(group, {"type": LOOP_BACK})

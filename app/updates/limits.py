@@ -16,6 +16,8 @@ PROTOCOL_PING_SECONDS: Final = 20  # between WebSocket pings to a client that sa
 PONG_SECONDS: Final = 30  # a client that answers none for so long is gone
 UNACKNOWLEDGED_SECONDS: Final = 60  # one whose machine acknowledges nothing for so long, too
 
+CLOSES_SECONDS: Final = 2.0  # over which a process that stops spreads its closes, at the least
+
 HELLO_SECONDS: Final = 2.5  # of the 3 that PROTOCOL allows for the first frame
 STALL_SECONDS: Final = 2.0  # a database call that takes longer is given up, with its thread and connection
 POLL_SECONDS: Final = 1.0
@@ -23,6 +25,7 @@ COMPARE_SECONDS: Final = 15.0  # between comparisons of all heads, in case anyth
 LAYER_SECONDS: Final = 5.0  # for one call to the channel layer
 LOOPBACK_SECONDS: Final = 5.0  # between two loop-backs
 LOOPBACK_TIMEOUT_SECONDS: Final = 3.0
+PROOFS: Final = 3  # in a row that the layer is dead in this process alone; then the process ends
 HEALTHY_SECONDS: Final = 15.0  # how old the last loop-back may be
 AUDIT_SECONDS: Final = 2.0  # between two looks at the sessions of those who are connected
 JUDGE_SECONDS: Final = 50.0  # between two judgements of a person's rights, without a hint that they changed
@@ -45,7 +48,8 @@ EARLY_FRAMES: Final = 1000  # kept a stream while the ones before them are read
 SIGHTINGS: Final = 10_000  # streams that nobody follows and whose latest offset is remembered
 IDLE_SECONDS: Final = 60.0  # a stream is followed for so long after its last subscriber
 BAD_FRAMES: Final = 5  # the fifth closes with 4000
-MESSAGES_PER_SECOND: Final = 30  # of a client; more are bad ones
+PONGS_PER_SECOND: Final = 30  # to a client; more have to wait
+PONGS_OWED: Final = 1000  # pings beyond that are bad frames
 MESSAGE_BYTES: Final = 64 * 1024  # that a client may send in one message
 
 

@@ -66,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     server = DrainingServer(application, _endpoints(options), drain_seconds=options.drain_seconds)
     server.run()
+    for number in (signal.SIGTERM, signal.SIGINT):  # while Python takes itself down, one more would kill it
+        signal.signal(number, signal.SIG_IGN)
     return server.exit_status
 
 
@@ -194,7 +196,9 @@ class DrainingServer(Server):
             self._hub.draining = True
             ends = [connection.restart for connection in self._hub.connections]
         logger.info("stopping: %d connections to close", len(ends))
-        seconds = min(self._drain_seconds, len(ends) / limits.RECONNECTS_PER_SECOND)
+        # As many closes a second as reconnects, which fall on the processes that stay.
+        spread = max(limits.CLOSES_SECONDS, len(ends) / limits.RECONNECTS_PER_SECOND)
+        seconds = min(self._drain_seconds, spread)
         for number, end in enumerate(ends):
             while time.monotonic() - began < number * seconds / len(ends):
                 await asyncio.sleep(STEP_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -47,7 +48,7 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
 class WebSocketConnection(Connection):
     """A client on a WebSocket. One that doesn't speak our subprotocol is sent updates and nothing else."""
 
-    __slots__ = ("_bad_frames", "_messages", "_second", "_speaks", "_transport")
+    __slots__ = ("_bad_frames", "_owed", "_paying", "_pongs", "_second", "_speaks", "_transport")
 
     def __init__(self, hub: Hub, transport: SocketTransport, *, speaks: bool) -> None:
         super().__init__(hub)
@@ -55,7 +56,9 @@ class WebSocketConnection(Connection):
         self._speaks = speaks
         self._bad_frames = 0
         self._second = 0
-        self._messages = 0  # in that second
+        self._pongs = 0  # in that second
+        self._owed = 0  # pongs that are put off
+        self._paying: asyncio.TimerHandle | None = None
 
     def unsent(self) -> int:
         return self._transport.unsent
@@ -76,9 +79,8 @@ class WebSocketConnection(Connection):
         """Answer a message of the client; None: it was binary."""
         if not self._speaks or self.closed_with is not None:
             return
-        problem = self._is_too_many() or _problem(text)
+        problem = _problem(text) or self._pong()
         if problem is None:
-            self._say(PONG)
             return
         count("bad_frames", code=problem[0])
         self._say(error(*problem))
@@ -86,15 +88,39 @@ class WebSocketConnection(Connection):
         if self._bad_frames >= limits.BAD_FRAMES:
             self.close(closes.BAD_REQUEST)
 
-    def _is_too_many(self) -> tuple[str, str] | None:
-        """Whether the client says more than any pinging needs: each message costs all others some time."""
+    def leave(self) -> None:
+        super().leave()
+        if self._paying is not None:
+            self._paying.cancel()
+
+    def _pong(self) -> tuple[str, str] | None:
+        """Answer a ping, in a later second if there are many: each answer costs all others some time.
+
+        Returns what is wrong, as code and detail, if there are more than anybody could mean.
+        """
         second = int(self.hub.loop.time())
         if second != self._second:
-            self._second, self._messages = second, 0
-        self._messages += 1
-        if self._messages <= limits.MESSAGES_PER_SECOND:
+            self._second, self._pongs = second, 0
+        if not self._owed and self._pongs < limits.PONGS_PER_SECOND:
+            self._pongs += 1
+            self._say(PONG)
             return None
-        return "too-many", f"more than {limits.MESSAGES_PER_SECOND} messages in a second"
+        if self._owed >= limits.PONGS_OWED:
+            return "too-many", f"{limits.PONGS_OWED} pings are still to be answered"
+        self._owed += 1
+        if self._paying is None:
+            self._paying = self.hub.loop.call_at(second + 1, self._pay)
+        return None
+
+    def _pay(self) -> None:
+        """Send some of the pongs that were put off."""
+        self._paying = None
+        now = min(self._owed, limits.PONGS_PER_SECOND)
+        self._owed -= now
+        for _ in range(now):
+            self._say(PONG)
+        if self._owed and self.closed_with is None:
+            self._paying = self.hub.loop.call_later(1, self._pay)
 
     def _say(self, frame: Frame) -> None:
         """Write a frame that only speakers of our subprotocol understand."""

@@ -97,3 +97,26 @@ def test_a_layer_that_is_stuck_for_everybody_does_not(serve: Callable[..., Serve
     wait_until(lambda: served.health()[1]["layer"]["failures"] > 6, SOON, "failures")
     assert served.process.poll() is None
     assert served.health()[0] == 200
+
+
+def test_a_broker_that_has_just_come_back_ends_nobody(serve: Callable[..., Served]) -> None:
+    """New connections find it at once, the process's own a little later."""
+    served = serve(
+        HUBSITE_LAYER="returning",
+        HUBSITE_LIMITS='{"LOOPBACK_SECONDS": 0.5, "LOOPBACK_TIMEOUT_SECONDS": 0.5, "LAYER_SECONDS": 0.8}',
+    )
+    wait_until(lambda: served.health()[1]["layer"]["works"], SOON, "a loop-back", fatal=served._death)
+    assert served.health()[1]["counters"]["loop_backs_failed"] >= 4
+    assert served.stop() == 0
+
+
+def test_an_outage_of_the_broker_fills_no_log(serve: Callable[..., Served]) -> None:
+    served = serve(
+        HUBSITE_LAYER="rabbitmq",
+        HUBSITE_LAYER_URL="amqp://nobody:nothing@127.0.0.1:1/asgi",
+        HUBSITE_LIMITS='{"LOOPBACK_SECONDS": 0.1, "LOOPBACK_TIMEOUT_SECONDS": 0.2, "LAYER_SECONDS": 0.3}',
+    )
+    wait_until(lambda: served.health()[1]["layer"]["failures"] > 9, 2 * SOON, "failures")
+    assert served.text().count("not subscribed to the channel layer") == 1
+    assert served.text().count("no message comes round") == 1
+    assert "Traceback" not in served.text()

@@ -42,7 +42,19 @@ def test_a_client_that_answers_no_ping_is_gone(serve: Serve, person: Person) -> 
         assert neighbour.frame() == {"event": "pong"}
 
 
-def test_more_messages_than_anyone_needs_are_bad_ones(served: Served, person: Person) -> None:
+def test_each_ping_is_answered_though_some_of_many_late(serve: Serve, person: Person) -> None:
+    served = serve(HUBSITE_LIMITS='{"PONGS_PER_SECOND": 40}')
+    with served.connect(person) as socket:
+        socket.hello()
+        began = time.monotonic()
+        for _ in range(100):
+            socket.send({"type": "ping"})
+        assert [socket.frame() for _ in range(100)] == [{"event": "pong"}] * 100
+        assert time.monotonic() - began > 1  # the third forty is of the third second
+
+
+def test_more_pings_than_anyone_means_are_bad_frames(serve: Serve, person: Person) -> None:
+    served = serve(HUBSITE_LIMITS='{"PONGS_OWED": 10}')
     with served.connect(person) as socket:
         socket.hello()
         for _ in range(100):

@@ -65,6 +65,19 @@ def test_1012_is_spread_over_the_drain(serve: Serve, site: Site, person: Person)
     assert served.end() == 0
 
 
+def test_a_few_are_not_told_all_at_once_either(serve: Serve, site: Site, person: Person) -> None:
+    served = serve()
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(served.connect(person)) for _ in range(5)]
+        for one in sockets:
+            one.hello()
+        began = time.monotonic()
+        served.signal()
+        assert {one.close_code() for one in sockets} == {1012}
+        assert time.monotonic() - began > 1.5
+    assert served.end() == 0
+
+
 def test_clients_that_answer_nothing_do_not_hold_it_up(serve: Serve, person: Person) -> None:
     served = serve()
     with served.raw() as half, served.raw() as mute:

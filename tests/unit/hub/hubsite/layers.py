@@ -34,3 +34,22 @@ class DeadLayer(InMemoryChannelLayer):
         if self.dead:
             await asyncio.Event().wait()
         return message
+
+
+class ReturningLayer(InMemoryChannelLayer):
+    """A broker that is back when the first layer of the process sends for the third time. New layers find it
+    at once; the first one finds it two sends later, as one does that waits between its attempts."""
+
+    made = 0
+    sent = 0
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        ReturningLayer.made += 1
+        self.first = ReturningLayer.made == 1
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        ReturningLayer.sent += self.first
+        if ReturningLayer.sent < (5 if self.first else 3):
+            await asyncio.Event().wait()
+        await super().group_send(group, message)

@@ -9,6 +9,7 @@ _url = urllib.parse.urlsplit(os.environ["DATABASE_URL"])
 SECRET_KEY = "for these tests only"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 SITE_URL = "https://site.example"
+CSRF_TRUSTED_ORIGINS = ["https://*.trusted.example", "http://other.example:8000"]
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -60,6 +61,7 @@ _layers = {
             "CONFIG": {"host": os.environ.get("HUBSITE_LAYER_URL", "")},
         }
     },
+    "returning": {"default": {"BACKEND": "hubsite.layers.ReturningLayer"}},
     "dead": {"default": {"BACKEND": "hubsite.layers.DeadLayer"}},
     "stuck": {"default": {"BACKEND": "hubsite.layers.StuckLayer"}},
 }
