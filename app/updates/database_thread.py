@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from . import limits
@@ -120,41 +120,45 @@ class _Worker(threading.Thread):
         self.job: _Job | None = None
         self.since = 0.0  # when the job was begun
         self._jobs = jobs
-        self._wrapper: BaseDatabaseWrapper | None = None
+        self._wrappers: list[BaseDatabaseWrapper] = []  # of each database: a router may choose any
         self._abandoned = False
 
     def run(self) -> None:
-        self._wrapper = wrapper = connections[DEFAULT_DB_ALIAS]
-        _bound(wrapper)
+        self._wrappers = connections.all()
+        for wrapper in self._wrappers:
+            _bound(wrapper)
         while not self._abandoned and (job := self._jobs.get()) is not None:
             if job.future.done():  # who asked has stopped waiting
                 continue
             self.since = time.monotonic()
             self.job = job
-            self._do(job, wrapper)
+            self._do(job)
             self.job = None
-        with contextlib.suppress(Exception):
-            wrapper.close()
+        for wrapper in self._wrappers:
+            with contextlib.suppress(Exception):
+                wrapper.close()
 
     def abandon(self) -> None:
         """Wake the thread out of whatever it waits for and let it end. From another thread."""
         self._abandoned = True
-        raw: Any = getattr(self._wrapper, "connection", None)
-        with contextlib.suppress(Exception):
-            if hasattr(raw, "interrupt"):
-                raw.interrupt()
-            elif raw is not None:
-                with socket.socket(fileno=os.dup(raw.fileno())) as held:
-                    held.shutdown(socket.SHUT_RDWR)
+        for wrapper in self._wrappers:
+            raw: Any = wrapper.connection
+            with contextlib.suppress(Exception):
+                if hasattr(raw, "interrupt"):
+                    raw.interrupt()
+                elif raw is not None:
+                    with socket.socket(fileno=os.dup(raw.fileno())) as held:
+                        held.shutdown(socket.SHUT_RDWR)
 
-    def _do(self, job: _Job, wrapper: BaseDatabaseWrapper) -> None:
+    def _do(self, job: _Job) -> None:
         done: Callable[[], None]
         try:
             result = job.function(*job.arguments)
         except BaseException as error:
-            if isinstance(error, (OperationalError, InterfaceError)) or wrapper.in_atomic_block:
-                with contextlib.suppress(Exception):
-                    wrapper.close()
+            for wrapper in self._wrappers:
+                if isinstance(error, (OperationalError, InterfaceError)) or wrapper.in_atomic_block:
+                    with contextlib.suppress(Exception):
+                        wrapper.close()
             failure = error
             done = lambda: job.fail(failure)  # noqa: E731
         else:

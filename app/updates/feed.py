@@ -11,8 +11,6 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from django.db import connection as database
-
 from . import history, limits
 from .counters import count
 from .database_thread import DatabaseThread, DatabaseUnavailable
@@ -95,6 +93,7 @@ class Feed:
             # What committed before this cursor is found by comparing heads; also those of streams that
             # somebody at the door is just reading, and that are followed a moment later.
             self._compare_until = now + 2 * limits.HELLO_SECONDS
+            self._hub.auditor.doubt_all()  # a change of rights may be among what is found only so
         self._cursor, self._through = polled.cursor, through
         for name in polled.rewound:
             self._hub.past_changed(name)
@@ -152,6 +151,7 @@ def _poll(
     cursor: Cursor | None, through: object, heads: dict[str, Position], compare: bool
 ) -> tuple[Polled, dict[str, StreamState] | None, object]:
     """In the thread: what committed since the cursor, and the heads where the cursor is not enough."""
+    database = history.database()
     database.ensure_connection()
     current = database.connection
     if current is not through:

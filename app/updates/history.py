@@ -38,6 +38,12 @@ class StreamState:
     head: Position = ZERO
     floor: Position = ZERO
 
+    def is_trimmed(self, position: Position) -> bool:
+        """Whether what comes after this position is no longer all there."""
+        return position.offset < self.floor.offset or (
+            position.offset == self.floor.offset and position.tag != self.floor.tag
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -58,7 +64,7 @@ def read(wanted: Mapping[str, Position | None], limit: int = LIMIT) -> Reading:
     streams. To be called outside any atomic block on PostgreSQL (RuntimeError). Raises Django's database
     errors.
     """
-    connection = _connection()
+    connection = database()
     with _snapshot(connection), connection.cursor() as cursor:
         states = _states(cursor, wanted)
         given = {stream: position for stream, position in wanted.items() if position is not None}
@@ -79,7 +85,7 @@ def heads(streams: Iterable[str]) -> dict[str, StreamState]:
 
     A page calls it before it reads the data that it shows, and carries the positions (PROTOCOL: Pages).
     """
-    with _connection().cursor() as cursor:
+    with database().cursor() as cursor:
         return _states(cursor, streams)
 
 
@@ -87,7 +93,7 @@ def by_ids(ids: Sequence[int]) -> dict[int, Update]:
     """The committed ones among the updates with these ids, by id; by one query."""
     if not ids:
         return {}
-    with _connection().cursor() as cursor:
+    with database().cursor() as cursor:
         cursor.execute(
             f"SELECT id, {_COLUMNS} FROM {_UPDATE} AS u"
             f' WHERE id IN ({_marks(ids)}) AND "offset" IS NOT NULL ORDER BY stream, "offset"',
@@ -126,7 +132,7 @@ def poll(cursor: Cursor | None, limit: int = POLL_LIMIT) -> Polled:
     at the previous poll's snapshot is looked up by its id in each poll until it is seen to have ended. Two or
     three queries on SQLite. Raises Django's database errors.
     """
-    connection = _connection()
+    connection = database()
     if connection.vendor == "sqlite":
         return _poll_heads(connection, cursor, limit)
     return _poll_transactions(connection, cursor, limit)
@@ -137,7 +143,7 @@ _UPDATE: Final = models.Update._meta.db_table
 _COLUMNS: Final = 'u.stream, u."offset", u.tag, u.event, u.payload'
 
 
-def _connection() -> BaseDatabaseWrapper:
+def database() -> BaseDatabaseWrapper:
     """Always that of the writers: a replica would be behind what the wake-ups announce."""
     return connections[router.db_for_write(models.Update)]
 

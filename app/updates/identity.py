@@ -71,6 +71,11 @@ def admit(
     unknown = {
         name: since.get(name) for name in names if name in allowed and not is_known(name, since.get(name))
     }
+    # The hub's memory of a stream goes back beyond what has been trimmed since.
+    given = {name: since[name] for name in names if name in allowed and name in since and name not in unknown}
+    if given:
+        floors = history.heads(given)
+        unknown |= {name: given[name] for name in given if floors[name].is_trimmed(given[name])}
     return Admission(person, names, allowed, history.read(unknown, limit) if unknown else None)
 
 

@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
+from django.utils.http import is_same_domain
 
 Scope = Mapping[str, Any]
+Origin = tuple[str, str, int]  # scheme, host, port
 
 
 def may_connect(scope: Scope) -> bool:
@@ -42,13 +44,23 @@ def headers(scope: Scope, name: bytes) -> list[str]:
 def _is_ours(origin: str, scope: Scope) -> bool:
     """The scheme and Host of the request (if that Host is allowed), SITE_URL's, or a trusted one."""
     wanted = _normal(origin)
-    if wanted is None:
+    if wanted is None or urlsplit(origin)[2:] != ("", "", ""):  # an origin has no path, not even "/"
         return False
-    trusted = [getattr(settings, "SITE_URL", ""), *settings.CSRF_TRUSTED_ORIGINS]
-    return wanted == _own(scope) or any(wanted == _normal(site) for site in trusted)
+    if wanted in (_own(scope), _normal(getattr(settings, "SITE_URL", ""))):
+        return True
+    return any(_is_trusted(wanted, site) for site in settings.CSRF_TRUSTED_ORIGINS)
 
 
-def _own(scope: Scope) -> tuple[str, str, int] | None:
+def _is_trusted(origin: Origin, pattern: str) -> bool:
+    """Django's rule for CSRF_TRUSTED_ORIGINS: "https://*.example.org" is that and any subdomain."""
+    trusted = _normal(pattern.replace("://*.", "://", 1))
+    if trusted is None or "://*." not in pattern:
+        return origin == trusted
+    scheme, host, port = origin
+    return (scheme, port) == (trusted[0], trusted[2]) and is_same_domain(host, f".{trusted[1]}")
+
+
+def _own(scope: Scope) -> Origin | None:
     hosts = headers(scope, b"host")
     if len(hosts) != 1:
         return None
@@ -64,7 +76,7 @@ def _own(scope: Scope) -> tuple[str, str, int] | None:
     return _normal(f"{'https' if scheme == 'https' else 'http'}://{hosts[0]}")
 
 
-def _normal(origin: str) -> tuple[str, str, int] | None:
+def _normal(origin: str) -> Origin | None:
     """Scheme, host and port, so that a default port that is written out makes no difference.
 
     None: not an origin.

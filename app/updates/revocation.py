@@ -44,6 +44,11 @@ class Auditor:
             self._hinted[frame.stream] = self._hub.loop.time() + limits.HELLO_SECONDS + limits.AUDIT_SECONDS
             self._hint.set()
 
+    def doubt_all(self) -> None:
+        """Judge everybody's rights at the next look, and look at once."""
+        self._judged = dict.fromkeys(self._judged, float("-inf"))
+        self._hint.set()
+
     async def audit_forever(self) -> None:
         """Look at everybody every two seconds, sooner after a hint."""
         while True:

@@ -51,3 +51,17 @@ def test_history_that_was_trimmed_is_not_passed_over(served: Served, site: Site,
         assert socket.hello()[person.stream]["recovered"] is False
     with served.connect(person, f"since={person.stream}/0-0") as socket:
         assert socket.hello()[person.stream]["recovered"] is False
+
+
+def test_memory_does_not_go_back_beyond_what_was_trimmed(served: Served, site: Site, person: Person) -> None:
+    with served.connect(person) as here:
+        here.hello()
+        positions = []
+        for number in (1, 2, 3):
+            site.send(person.stream, number)
+            positions.append(site.heads(person.stream)[person.stream])
+        assert here.numbers(3) == [1, 2, 3]
+        site.trim(person.stream, 2)
+        for position, recovered in zip(positions, (False, True, True), strict=True):
+            with served.connect(person, f"since={person.stream}/{position}") as socket:
+                assert socket.hello()[person.stream]["recovered"] is recovered, position

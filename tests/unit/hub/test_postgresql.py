@@ -81,6 +81,19 @@ def test_several_writers_and_readers(served: Served, site: Site, person: Person)
             writer.close()
 
 
+def test_a_change_of_rights_while_the_database_was_away_is_not_missed(
+    served: Served, site: Site, person: Person
+) -> None:
+    """The update that says so may be what the poll can't find then, and nobody here follows its stream."""
+    group = f"g{person.id}"
+    site.join(person.name, group)
+    with served.connect(person, f"streams=project:{group}") as socket:
+        socket.hello()
+        site.leave(person.name, group, tell=False)
+        site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        assert socket.close_code(2 * SOON) == 4003  # and not after JUDGE_SECONDS
+
+
 def test_a_paused_server(postgresql: Postgres, served: Served, site: Site, person: Person) -> None:
     site.send(person.stream, 1)
     with served.connect(person) as socket:

@@ -120,7 +120,21 @@ def test_an_expired_session_is_none(served: Served, site: Site, person: Person) 
 
 
 @pytest.mark.parametrize(
-    "origin", [None, "null", "https://evil.example", "http://127.0.0.1:1", "https://127.0.0.1", "127.0.0.1"]
+    "origin",
+    [
+        None,
+        "null",
+        "https://evil.example",
+        "http://127.0.0.1:1",
+        "https://127.0.0.1",
+        "127.0.0.1",
+        "https://site.example/",
+        "http://a.trusted.example",
+        "https://eviltrusted.example",
+        "https://a.trusted.example:444",
+        "http://other.example",
+        "http://a.other.example:8000",
+    ],
 )
 def test_a_page_of_another_site_is_refused_before_the_upgrade(
     served: Served, person: Person, origin: str | None
@@ -135,6 +149,14 @@ def test_the_origin_of_site_url_is_the_sites_own(served: Served, person: Person)
     with served.connect(person, origin="https://site.example:443") as socket:
         assert socket.wire.response is not None
         assert socket.wire.response.headers["X-Backend"] == "asgi"
+        socket.hello()
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://trusted.example", "https://a.b.trusted.example", "http://other.example:8000"]
+)
+def test_origins_that_django_trusts_may_connect(served: Served, person: Person, origin: str) -> None:
+    with served.connect(person, origin=origin) as socket:
         socket.hello()
 
 
