@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core import checks as django_checks
 from django.core.management import call_command
 
+import updates
 from harness.servers import RabbitMQ
 from updates import checks_broker, checks_site
+
+APP = Path(updates.__file__).parent.parent
 
 
 def ids(found: list[Any]) -> list[str]:
@@ -108,6 +113,14 @@ def test_the_order_of_apps(settings: Any) -> None:
     assert ids(checks_site.check_apps()) == ["updates.W008"]
     settings.INSTALLED_APPS = ["daphne", *others]
     assert ids(checks_site.check_apps()) == []
+
+
+def test_the_documents_table_is_complete() -> None:
+    page = APP.parent / "docs/reference/system-checks.md"
+    documented = set(re.findall(r"^\| `([a-z_]+\.[EW]\d{3})` \|", page.read_text("utf-8"), re.MULTILINE))
+    sources = [*(APP / "updates").glob("checks*.py"), APP / "sluice_layer/apps.py"]
+    known = {name for source in sources for name in re.findall(r'id="([^"]+)"', source.read_text("utf-8"))}
+    assert documented == known
 
 
 # ---- the broker
