@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -42,6 +45,7 @@ class Writer:
         self.to = list(to)
         self.rate = rate
         self.answers: Counter[int] = Counter()
+        self.answered: dict[str, float] = {}  # by title: when it was said to be committed (monotonic)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"writer {browser.name}", daemon=True)
 
@@ -59,15 +63,18 @@ class Writer:
         number = 0
         while not self._stop.wait(1 / self.rate):
             number += 1
-            body = {
+            body: dict[str, str] = {
                 "to": self.to[number % len(self.to)],
                 "title": f"{self.browser.name} {number}",
                 "text": "…",
             }
             try:
-                self.answers[self.browser.post("/messages/", body).status_code] += 1
+                status = self.browser.post("/messages/", body).status_code
             except requests.RequestException:
-                self.answers[0] += 1
+                status = 0
+            self.answers[status] += 1
+            if status == 201:
+                self.answered[body["title"]] = time.monotonic()
 
 
 class Checker:
@@ -80,7 +87,9 @@ class Checker:
         self.before = read_heads(stack)
         self.pages: list[Page] = []
         self.writers: list[Writer] = []
-        self._tasks: list[Future[None]] = []
+        self._tasks: list[tuple[Page, Future[None]]] = []
+        self._numbers = itertools.count(1)
+        self._passing: Future[None] | None = None
         self._browsers: dict[str, Browser] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="clients", daemon=True)
@@ -95,6 +104,12 @@ class Checker:
         for writer in self.writers:
             if writer._thread.is_alive():
                 writer.stop()
+        if self._passing is not None:
+            self._passing.cancel()
+            for page in self.pages:
+                if page.ledger.passing and not page.ledger.left:
+                    self.call(page, "leave")
+            self._passing = None
         if kind is not None:
             self.close()
 
@@ -108,31 +123,72 @@ class Checker:
         deadline: float = 15,
     ) -> Page:
         """Add a client of that user and wait for its first hello."""
-        name = f"client {len(self.pages) + 1} ({user}, {transport})"
-        page = Page(
-            name,
-            Place.of(self.stack.url),
-            self.browser(user).cookies,
-            transport=transport,
-            streams=streams,
-            since=since,
-        )
-        self.pages.append(page)
-        self._tasks.append(asyncio.run_coroutine_threadsafe(page.run(), self._loop))
+        page = self.newcomer(user, transport, streams=streams, since=since)
         wait_until(
             lambda: page.positions and (page.live or page.transport == "polling"),
             deadline,
-            f"hello for {name}",
+            f"hello for {page.name}",
             every=0.02,
         )
         return page
 
+    def newcomer(
+        self,
+        user: str,
+        transport: str = "websocket",
+        *,
+        streams: Iterable[str] | None = None,
+        since: dict[str, Position] | None = None,
+        through: tuple[str, int] | None = None,
+        poll_every: float = 1.0,
+    ) -> Page:
+        """Add a client of that user without waiting for anything; `through` something in front, if given."""
+        page = Page(
+            f"client {next(self._numbers)} ({user}, {transport})",
+            replace(Place.of(self.stack.url), through=through),
+            self.browser(user).cookies,
+            transport=transport,
+            streams=streams,
+            since=since,
+            poll_every=poll_every,
+        )
+        return self._run(page)
+
+    def _run(self, page: Page) -> Page:
+        self.pages.append(page)
+        self._tasks.append((page, asyncio.run_coroutine_threadsafe(page.run(), self._loop)))
+        return page
+
+    def passers_by(self, *users: str, every: float = 1.0, stay: float = 3.0, poll_every: float = 1.0) -> None:
+        """Let a client come every so many seconds, stay for so many, and go again, until the end of the
+        block; on all transports.
+
+        Some go on from where an earlier one was, as a page does that another one led to.
+        """
+        for user in users:
+            self.browser(user)
+        coming = self._pass_by(users, every, stay, poll_every)
+        self._passing = asyncio.run_coroutine_threadsafe(coming, self._loop)
+
+    async def _pass_by(self, users: Sequence[str], every: float, stay: float, poll_every: float) -> None:
+        known: dict[str, dict[str, Position]] = {}
+        for number in itertools.count():
+            user = users[number % len(users)]
+            transport = TRANSPORTS[number // len(users) % len(TRANSPORTS)]
+            page = self.newcomer(user, transport, since=known.pop(user, None), poll_every=poll_every)
+            page.ledger.passing = True
+            try:
+                await asyncio.sleep(every)
+            finally:
+                self._loop.call_later(stay, self._go_on, page, known, user)
+
+    def _go_on(self, page: Page, known: dict[str, dict[str, Position]], user: str) -> None:
+        page.leave()
+        known[user] = dict(page.positions)
+
     def anonymous(self) -> Page:
         """Add a client that is not signed in, without waiting for anything."""
-        page = Page(f"client {len(self.pages) + 1} (anonymous)", Place.of(self.stack.url), "")
-        self.pages.append(page)
-        self._tasks.append(asyncio.run_coroutine_threadsafe(page.run(), self._loop))
-        return page
+        return self._run(Page(f"client {next(self._numbers)} (anonymous)", Place.of(self.stack.url), ""))
 
     def bare_frames(self, user: str) -> list[Any]:
         """A client that offers no subprotocol, connected: the list fills with the frames that it gets.
@@ -181,6 +237,29 @@ class Checker:
         """Updates that all clients saw up to now."""
         return sum(len(page.ledger.arrived) for page in self.pages)
 
+    def delays(self, pages: Iterable[Page], begin: float, end: float) -> list[float]:
+        """Seconds from the answer to a POST to its update's arrival at each of the clients, for the POSTs
+        answered between two moments (monotonic).
+        """
+        posted = {
+            title: at
+            for writer in self.writers
+            for title, at in writer.answered.items()
+            if begin <= at <= end
+        }
+        return [
+            update.at - posted[update.payload["message_title"]]
+            for page in pages
+            for update in page.ledger.arrived
+            if update.event == "new-message" and update.payload["message_title"] in posted
+        ]
+
+    def sent_away(self, page: Page, code: int, deadline: float) -> None:
+        """The server ends this client with that code; what it got up to then is what it was owed."""
+        wait_until(lambda: page.stopped_by, deadline, f"the end of {page.name}", every=0.02)
+        assert page.stopped_by == code, f"{page.name}: {page.stopped_by}"
+        page.ledger.left = True
+
     def caught_up(self) -> bool:
         """Every client that stayed stands at the heads of the table."""
         heads = read_heads(self.stack)
@@ -205,10 +284,10 @@ class Checker:
         for writer in self.writers:
             for status, count in writer.answers.items():
                 report.counts[f"POSTs answered {status}"] += count
-        for page, task in zip(self.pages, self._tasks, strict=True):
+        for page, task in self._tasks:
             if task.done() and not task.cancelled() and task.exception():
                 report.violations.append(f"{page.name}: the client itself failed: {task.exception()!r}")
-            if page.stopped_by is not None:
+            if page.stopped_by is not None and not page.ledger.left:
                 report.violations.append(f"{page.name}: told to stay away by {page.stopped_by}")
         return report
 

@@ -16,11 +16,14 @@ class BadAnswer(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a site begins: `http://localhost:8080/prefix`."""
+    """Where a site begins: `http://localhost:8080/prefix`. `through`: host and port of something in front
+    of it that is connected to instead, under the site's own name.
+    """
 
     host: str
     port: int
     prefix: str = ""
+    through: tuple[str, int] | None = None
 
     @classmethod
     def of(cls, url: str) -> Place:
@@ -80,7 +83,7 @@ async def send(
     """Send one request on a connection of its own and read the response's head. Raises OSError,
     BadAnswer, IncompleteReadError.
     """
-    reader, writer = await asyncio.open_connection(place.host, place.port, limit=2**21)
+    reader, writer = await asyncio.open_connection(*(place.through or (place.host, place.port)), limit=2**21)
     try:
         lines = [f"{method} {target} HTTP/1.1", f"Host: {place.authority}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]

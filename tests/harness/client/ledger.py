@@ -66,11 +66,14 @@ Entry = Connected | Hello | Arrived | Ended | Broken
 
 @dataclass
 class Ledger:
-    """One client's entries. `left` is set when the client went away before the end."""
+    """One client's entries. `left` is set when the client went away before the end; `passing` when it may do
+    so before it is owed anything.
+    """
 
     client: str
     entries: list[Entry] = field(default_factory=list)
     left: bool = False
+    passing: bool = False
 
     def write(self, entry: Entry) -> None:
         """Add what just happened."""
