@@ -4,9 +4,12 @@ each killed and restarted once: nothing is lost, nothing comes twice, nothing th
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from faults.containers import Crowd, Writers
+from faults.outcome import Outcome
 from harness.faults import KILL
 from harness.stack import Stack
 
@@ -18,7 +21,11 @@ SLOWEST = 300.0  # seconds for a quarter of the updates, on a machine that has o
 
 
 @pytest.mark.timeout(1200, func_only=True)
-def test_nothing_is_lost(pair: Stack) -> None:
+def test_nothing_is_lost(pair: Stack, outcome: Outcome) -> None:
+    outcome.says(
+        "one asgi, rabbitmq and postgres killed in turn, with 20,000 updates to 200 clients",
+        "Half of the sockets come back at the other Daphne; later pages and POSTs fail for some seconds.",
+    )
     with Crowd(pair, [f"person-{number}" for number in range(PEOPLE)]) as crowd:
         crowd.gather(CLIENTS, poll_every=POLL)
         writers = Writers(pair, ("wsgi", "celery"), list(crowd.ids.values()))
@@ -26,8 +33,9 @@ def test_nothing_is_lost(pair: Stack) -> None:
         for number, service in enumerate(("asgi", "rabbitmq", "postgres"), start=1):
             writers.wait_for(number * UPDATES // 4, SLOWEST)
             with KILL(pair.service(service), count=1):
-                pass  # and started again, at once
+                killed = time.monotonic()  # and started again, at once
             pair.service(service).wait_healthy(BACK)
+            outcome.measured(f"{service} healthy again", time.monotonic() - killed)
         written = writers.finish(SLOWEST)
         crowd.online()
     report = crowd.verdict(deadline=2 * POLL).check()

@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 
+from faults.broker import memory_alarm
 from faults.containers import call
+from faults.outcome import Outcome
 from harness.faults import PAUSE, TERM
 from harness.stack import Stack
 
@@ -27,31 +29,17 @@ WRITERS, SECONDS, COMMITS = 8, 10.0, 500
 Costs = dict[str, list[float]]
 
 
-@contextmanager
-def alarm(stack: Stack) -> Iterator[None]:
-    """The broker takes nothing from publishers for want of memory."""
-    _watermark(stack, "0.00001")
-    try:
-        yield
-    finally:
-        _watermark(stack, "0.4")
-
-
-def _watermark(stack: Stack, share: str) -> None:
-    done = stack.rabbitmqctl("set_vm_memory_high_watermark", share)
-    assert done.code == 0, done.output
-
-
 STATES: dict[str, Callable[[Stack], AbstractContextManager[object]]] = {
     "up": lambda stack: nullcontext(),
     "stopped": lambda stack: TERM(stack.service("rabbitmq")),
     "paused": lambda stack: PAUSE(stack.service("rabbitmq")),
-    "in alarm": alarm,
+    "in alarm": memory_alarm,
 }
 
 
 @pytest.mark.timeout(900, func_only=True)
-def test_publishing_costs_the_same_whatever_the_broker_does(fresh: Stack) -> None:
+def test_publishing_costs_the_same_whatever_the_broker_does(fresh: Stack, outcome: Outcome) -> None:
+    outcome.says("RabbitMQ stopped, frozen, in alarm: what a POST takes (p99)", "Nothing.")
     requests: Costs = defaultdict(list)
     inside: dict[str, Costs] = {state: defaultdict(list) for state in STATES}
     for _ in range(ROUNDS):
@@ -66,6 +54,7 @@ def test_publishing_costs_the_same_whatever_the_broker_does(fresh: Stack) -> Non
             fresh.service("rabbitmq").wait_healthy()
     for state in STATES:
         print(f"\nbroker {state}: POST messages/ {figures(requests[state])}")
+        outcome.measured(state, quantile(requests[state], 0.99) / 1000)
         for what, costs in inside[state].items():
             print(f"    in the process, {what}: {figures(costs)}")
     for state in STATES:
@@ -76,10 +65,12 @@ def test_publishing_costs_the_same_whatever_the_broker_does(fresh: Stack) -> Non
         assert quantile(requests[state], 0.99) < STALL, state
 
 
-def test_commits_per_second_on_one_stream(fresh: Stack) -> None:
+def test_commits_per_second_on_one_stream(fresh: Stack, outcome: Outcome) -> None:
     """The best of three: what it is capable of, not what else the machine has to do."""
+    outcome.says("eight writers on one stream, each as fast as it can (seconds a commit)", "Nothing.")
     rates = [call(fresh, "wsgi", "commits_per_second", WRITERS, SECONDS)["rate"] for _ in range(3)]
     print(f"\none stream, {WRITERS} writers: {', '.join(f'{rate:.0f}' for rate in rates)} commits/s")
+    outcome.measured("one commit", 1 / max(rates))
     assert max(rates) >= COMMITS
 
 

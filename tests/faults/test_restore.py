@@ -7,12 +7,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from faults.containers import Crowd
+from faults.outcome import Outcome
 from harness.client.ledger import Connected, Ended, Hello
 from harness.client.page import Page
 from harness.compose import SOURCE
@@ -21,6 +23,7 @@ from harness.waiting import wait_until
 
 PAGE = (SOURCE / "docs/how-to/restore.md").read_text()
 PAST_CHANGED = 4010
+TOLD = "Pages that saw what is lost load their state anew; no other does."
 AFTER_RESTART = 10.0  # seconds in which a client that connects after a restore has its updates
 RESTART = 25.0  # seconds in which a client is back after the fault's end
 
@@ -54,13 +57,14 @@ class Story:
     alice: list[Page]
     bob: list[Page]
     early: Page
+    outcome: Outcome
 
     @classmethod
-    def begin(cls, stack: Stack) -> Story:
+    def begin(cls, stack: Stack, outcome: Outcome) -> Story:
         crowd = Crowd(stack, ["alice", "bob"])
         alice, bob = crowd.clients("alice"), crowd.clients("bob")
         early = crowd.client("alice")
-        story = cls(crowd, alice, bob, early)
+        story = cls(crowd, alice, bob, early, outcome)
         story.publish(alice=5, bob=5)
         crowd.call(early, "leave")
         return story
@@ -78,8 +82,10 @@ class Story:
     def end(self) -> None:
         """After the restore: the early page comes back, updates reach all, and Alice's pages were told."""
         self.crowd.online()
+        begin = time.monotonic()
         stream = f"user:{self.crowd.ids['alice']}"
         returned = self.crowd.client("alice", since=self.early.positions, deadline=AFTER_RESTART)
+        self.outcome.measured("a client that connects then", time.monotonic() - begin)
         self.publish(alice=8, bob=2)
         told = {page.name for page in self.alice}
         report = self.crowd.verdict(
@@ -104,14 +110,15 @@ def lost(page: Page) -> list[str]:
 
 
 @pytest.fixture
-def story(fresh: Stack) -> Iterator[Story]:
+def story(fresh: Stack, outcome: Outcome) -> Iterator[Story]:
     """Begun anew for each test."""
-    story = Story.begin(fresh)
+    story = Story.begin(fresh, outcome)
     yield story
     story.crowd.close()
 
 
 def test_restore_by_files(fresh: Stack, story: Story) -> None:
+    story.outcome.says("PostgreSQL's files restored to an earlier state", TOLD)
     run_block(fresh, "Back up by files")
     story.crowd.online()
     story.publish(alice=5)
@@ -125,6 +132,7 @@ def test_restore_by_files(fresh: Stack, story: Story) -> None:
 
 
 def test_restore_by_data(fresh: Stack, story: Story) -> None:
+    story.outcome.says("PostgreSQL's data restored to an earlier state", TOLD)
     run_block(fresh, "Back up by data")
     story.publish(alice=5)
     assert "reset 0 transaction ids" in run_block(fresh, "Restore by data")
@@ -134,6 +142,7 @@ def test_restore_by_data(fresh: Stack, story: Story) -> None:
 @pytest.mark.timeout(600, func_only=True)
 def test_restore_on_another_machine(fresh: Stack, story: Story) -> None:
     """The old one's transaction ids lie in the new one's future; its volumes are all empty."""
+    story.outcome.says("PostgreSQL's data restored on another machine", TOLD)
     fresh.psql(BURN)
     story.publish(alice=1, bob=1)
     secrets = fresh.secrets()

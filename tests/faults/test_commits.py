@@ -1,0 +1,111 @@
+"""What happens around a commit: it is the one moment that counts."""
+
+from __future__ import annotations
+
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from faults.outcome import Outcome
+from faults.trial import LIVE, POLL, RESTARTED, Trial
+from harness.baseline import Baseline
+from harness.faults import KILL, PAUSE, TERM
+from harness.stack import Stack
+from harness.waiting import wait_until
+
+OPEN = 30  # seconds for which a transaction stays open
+PYTHON = "/opt/sluice/venv/bin/python"
+MANAGE = "/opt/sluice/app/manage.py"
+
+_SITS = """
+import time
+from django.db import transaction
+from updates import publish
+with transaction.atomic():
+    publish("all", "sat-on", {{"seconds": {seconds}}})
+    time.sleep({seconds})
+print("committed at", time.time())
+"""
+_ROLLED_BACK = """
+from django.db import transaction
+from updates import publish
+for number in range(5):
+    with transaction.atomic():
+        publish("all", "rolled-back", {"number": number})
+        transaction.set_rollback(True)
+"""
+_KILLED = """
+import os, signal
+from django.db import transaction
+from updates import publish
+with transaction.atomic():
+    publish("all", "rolled-back", {"number": 0})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_transaction_that_stays_open_holds_nothing_up_and_is_not_passed_over(
+    standing: Stack, baseline: Baseline, outcome: Outcome
+) -> None:
+    """With RabbitMQ stopped: it is the poll that must not take its place for one that it has been at."""
+    outcome.says(
+        f"a transaction that published stays open for {OPEN} s while others commit before and after, "
+        "RabbitMQ being stopped",
+        "Nothing: its update comes when it commits, all others when they do.",
+    )
+    with Trial(standing, outcome) as trial, ThreadPoolExecutor(1) as pool:
+        with TERM(standing.service("rabbitmq")):
+            sitting = pool.submit(standing.manage, _SITS.format(seconds=OPEN), "celery")
+            trial.hold(OPEN / 2)
+            said = re.search(r"^committed at ([\d.]+)$", sitting.result(2 * OPEN), re.M)
+            assert said
+            committed = float(said[1])
+            wait_until(
+                lambda: _arrived(trial, "sat-on") == len(trial.staying), LIVE + POLL + 10, "its update"
+            )
+        trial.over()
+    trial.closes(baseline)
+    trial.answered()
+    trial.live()
+    late = {
+        page.transport: update.at + time.time() - time.monotonic() - committed
+        for page in trial.staying
+        for update in page.ledger.events("sat-on")
+    }
+    outcome.measured("from that commit to arrival", max(late["websocket"], late["sse"]))
+    assert max(late["websocket"], late["sse"]) <= LIVE and late["polling"] <= LIVE + POLL, late
+
+
+def test_wsgi_killed_between_commit_and_wake_up(
+    standing: Stack, baseline: Baseline, outcome: Outcome
+) -> None:
+    """The broker is frozen, so that wake-ups are still in Gunicorn's hands when it is killed."""
+    outcome.says(
+        "wsgi killed after commits whose wake-ups it still has in hand",
+        "Pages fail until it is back; what was committed arrives within two seconds.",
+    )
+    with Trial(standing, outcome) as trial:
+        with PAUSE(standing.service("rabbitmq")):
+            trial.hold(3)
+            with KILL(standing.service("wsgi")):
+                trial.hold(3)
+            trial.over(polling=RESTARTED)
+        trial.flows()
+    trial.closes(baseline)
+
+
+def test_what_is_rolled_back_reaches_nobody(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
+    outcome.says("roll-back after publish, by the program and by its death", "Nothing: nobody is told.")
+    with Trial(standing, outcome) as trial:
+        standing.manage(_ROLLED_BACK)
+        died = standing.service("wsgi").exec(PYTHON, MANAGE, "shell", "--verbosity", "0", "-c", _KILLED)
+        assert died.code == 137, died
+        trial.over()
+    trial.closes(baseline)
+    trial.answered()
+    assert _arrived(trial, "rolled-back") == 0
+    assert standing.psql("SELECT count(*) FROM updates_update WHERE event = 'rolled-back'") == [["0"]]
+
+
+def _arrived(trial: Trial, event: str) -> int:
+    return sum(len(page.ledger.events(event)) for page in trial.staying)

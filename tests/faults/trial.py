@@ -1,0 +1,220 @@
+"""A stack with people on it, before, during and after a fault: clients on all transports that stay, others
+that come and go, two writers that never pause; and what is demanded when the fault is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from docker.errors import APIError
+
+from faults.outcome import Outcome
+from harness.baseline import Baseline
+from harness.checker import Checker
+from harness.client.ledger import Arrived, Hello
+from harness.client.page import TRANSPORTS, Page
+from harness.client.positions import Position
+from harness.judge import Provoked, Report
+from harness.site import Browser
+from harness.stack import SERVICES, Stack
+from harness.truth import read_heads
+from harness.waiting import TimedOut, wait_until
+
+SOON = 2.0  # seconds in which a client that connects after a fault's end has its updates
+RESTARTED = 10.0  # the same, if PostgreSQL, the hub or, for who polls, Gunicorn itself began anew
+LIVE = 2.0  # seconds from commit to arrival, RabbitMQ or not
+STAYED = 25.0  # seconds in which those are back who were there all the time, and wait between two tries
+SILENT = 60.0  # the same after a cut that nothing told them of
+POLL = 1.0  # seconds between two polls of a client
+
+PEOPLE = ("alice", "bob")
+RATE = 10.0  # POSTs a second of each of the two
+_clock = threading.Event()  # never set
+
+
+class Trial(Checker):
+    """with Trial(stack, outcome) as trial:
+        with KILL(stack.service("asgi")):
+            trial.hold(5)
+        trial.over(RESTARTED)
+    trial.close_with(baseline)
+    """
+
+    def __init__(self, stack: Stack, outcome: Outcome, *, passing: bool = True) -> None:
+        super().__init__(stack)
+        self.outcome = outcome
+        self.passing = passing
+        self.staying: list[Page] = []
+        self.begin: dict[str, Position] = {}
+        self.held: tuple[float, float] | None = None
+
+    def __enter__(self) -> Trial:
+        try:
+            self.staying = self.clients(*PEOPLE)
+            self.begin = dict(self.staying[0].positions)
+            if self.passing:
+                self.passers_by(*PEOPLE)
+            self.writer("alice", to=["bob", "alice"], rate=RATE)
+            self.writer("bob", to=["alice", "bob"], rate=RATE)
+            self.flows()
+        except BaseException:
+            super().__exit__(AssertionError, None, None)
+            raise
+        return self
+
+    def flows(self, deadline: float = 30) -> None:
+        """Wait until another two seconds' worth of updates has arrived: whatever was before, it goes on."""
+        seen = self._arrived()
+        wait_until(
+            lambda: self._arrived() >= seen + len(TRANSPORTS) * len(PEOPLE) * RATE * 2,
+            deadline,
+            "updates on their way",
+        )
+
+    def hold(self, seconds: float) -> None:
+        """Let the fault last. What is demanded of this time is said afterwards: `live`, `answered`."""
+        begin = time.monotonic()
+        _clock.wait(seconds)
+        self.held = (begin, time.monotonic())
+
+    def over(
+        self,
+        within: float = SOON,
+        *,
+        transports: Iterable[str] = TRANSPORTS,
+        polling: float | None = None,
+        stayed: float = STAYED,
+    ) -> None:
+        """The fault is over: whoever connects now, on any transport, has all that was committed up to now
+        within so many seconds (`polling`: who polls), and those who were there all the time are back.
+        """
+        ended = time.monotonic()
+        arriving = {self.newcomer("alice", transport, since=self.begin): within for transport in transports}
+        for page in arriving:
+            if page.transport == "polling" and polling is not None:
+                arriving[page] = polling
+        heads = wait_until(self._heads, max(RESTARTED, within), "the database", every=0.05) or {}
+        taken = self._wait_for(arriving, heads, ended, prompt=True)
+        self.outcome.measured("a client that connects then", max(taken.values()))
+        back = self._wait_for(dict.fromkeys(self.staying, stayed), heads, ended, prompt=False)
+        self.outcome.measured("those who stayed", max(back.values()))
+        self.flows()
+
+    def live(self, transports: Iterable[str] = TRANSPORTS, within: float = LIVE) -> None:
+        """While the fault lasted, updates went on arriving at once; by polling, at the next poll."""
+        assert self.held is not None
+        for transport in transports:
+            pages = [page for page in self.staying if page.transport == transport]
+            delays = self.delays(pages, *self.held)
+            allowed = within + POLL * (transport == "polling")
+            assert delays, f"nothing arrived by {transport} of what was committed meanwhile"
+            assert max(delays) <= allowed, f"{transport}: {max(delays):.2f} s from commit to arrival"
+            if transport != "polling":
+                self.outcome.measured("commit to arrival meanwhile", max(delays))
+
+    def answered(self) -> None:
+        """Every POST was answered as ever, all the time."""
+        answers = [writer.answers for writer in self.writers]
+        assert all(set(counted) == {201} for counted in answers), answers
+
+    def closes(
+        self,
+        baseline: Baseline,
+        *,
+        deadline: float = RESTARTED,
+        provoked: Provoked = lambda ledger, stream: False,
+    ) -> Report:
+        """The verdict; then everybody is gone, and with them all that they held."""
+        report = self.verdict(deadline=deadline, provoked=provoked).check()
+        baseline.check()
+        return report
+
+    def _arrived(self) -> int:
+        return sum(len(page.ledger.arrived) for page in self.staying)
+
+    def _heads(self) -> Mapping[str, Position] | None:
+        with contextlib.suppress(AssertionError, APIError):  # it is just being started
+            return read_heads(self.stack)
+        return None
+
+    def _wait_for(
+        self, pages: Mapping[Page, float], heads: Mapping[str, Position], since: float, *, prompt: bool
+    ) -> dict[Page, float]:
+        """Seconds since then until each client had reached these heads, by when it saw what it saw; `prompt`:
+        who waits to try again does so at once, so that it isn't the back-off that is measured.
+        """
+        turns = itertools.count(1)
+
+        def all_there() -> bool:
+            late = [page for page in pages if reached(page, heads) is None]
+            if prompt and next(turns) % 2 == 0:
+                for page in late:
+                    if not page.live:
+                        self.call(page, "online")
+            return not late
+
+        with contextlib.suppress(TimedOut):
+            wait_until(all_there, max(pages.values()), "all that was committed", every=0.1)
+        taken = {page: at for page in pages if (at := reached(page, heads)) is not None}
+        late = {page.name: page.ledger.entries[-3:] for page in pages if page not in taken}
+        assert not late, f"not there yet: {late}"
+        seconds = {page: max(0.0, at - since) for page, at in taken.items()}
+        slow = {page.name: round(seconds[page], 2) for page in pages if seconds[page] > pages[page]}
+        assert not slow, f"later than allowed: {slow}"
+        return seconds
+
+
+def reached(page: Page, heads: Mapping[str, Position]) -> float | None:
+    """When a client had all up to these heads, of the streams that it follows (monotonic); None: not yet."""
+    entries = list(page.ledger.entries)
+    greeted = [entry for entry in entries if isinstance(entry, Hello)]
+    if not greeted:
+        return None
+    at = greeted[0].at
+    for stream, head in heads.items():
+        begin = page.first_since.get(stream) or greeted[0].heads.get(stream, head)
+        if begin.offset >= head.offset:
+            continue
+        got = (e.at for e in entries if isinstance(e, Arrived) and (e.stream, e.position) == (stream, head))
+        if (arrived := next(got, None)) is None:
+            return None
+        at = max(at, arrived)
+    return at
+
+
+def warm_up(stack: Stack) -> None:
+    """Have the stack do once what it does once: each thread of Gunicorn's opens its connection to the
+    database, each process its own to the broker, and all services are healthy.
+    """
+    everybody: list[Callable[[], object]] = []
+    for name in PEOPLE:
+        browser = stack.browser(name)
+        everybody += [_Visits(browser, number).run for number in range(8)]
+    threads = [threading.Thread(target=visit) for visit in everybody]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    with Checker(stack) as checker:
+        checker.clients(*PEOPLE)
+    checker.close()
+    for name in SERVICES:
+        stack.service(name).wait_healthy()
+
+
+class _Visits:
+    """A person who looks at pages and sends messages, in a window of their own."""
+
+    def __init__(self, browser: Browser, number: int) -> None:
+        self.browser = Browser(browser.url)
+        self.browser.http.cookies.update(browser.http.cookies)
+        self.number = number
+
+    def run(self) -> None:
+        for _ in range(5):
+            self.browser.get("/updates/").raise_for_status()
+            self.browser.send_message(PEOPLE[self.number % 2], "warm-up")
