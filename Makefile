@@ -10,6 +10,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 SERVICE ?=
 # Given to pytest as it is: make test ARGS="-k nginx -x"; to `make dev` a port: make dev ARGS=8001
 ARGS ?=
+# make soak SOAK_MINUTES=5
+SOAK_MINUTES ?= 30
 
 ##@ The stack (settings: .env, or on the command line, as in `make up HTTP_PORT=8081`)
 
@@ -60,6 +62,9 @@ browser: ## A real Chromium: updates.js under every fault, and the site as peopl
 rolling: ## `make roll` of each service while writers write and clients listen
 	@images/host/in-tests --with-images pytest -rP --junit-xml=/results/rolling.xml tests/roll $(ARGS)
 
+soak: ## 300 clients come and go, with a fault a minute, for SOAK_MINUTES
+	@images/host/in-tests --with-images env SOAK_MINUTES=$(SOAK_MINUTES) pytest --junit-xml=/results/soak.xml tests/soak $(ARGS)
+
 bench: ## Measure the README's figures
 	@images/host/in-tests --with-images pytest --junit-xml=/results/bench.xml tests/bench $(ARGS)
 
@@ -70,4 +75,4 @@ help: ## This list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll password base clean dev lint test e2e layer faults browser rolling bench help
+.PHONY: up down logs roll password base clean dev lint test e2e layer faults browser rolling soak bench help
