@@ -20,9 +20,9 @@ SLICES: Final = 150  # of each axis
 PREVIEWS: Final = 300
 SLICE_P95: Final = 80.0  # milliseconds, of the sample volume
 PREVIEW_P50: Final = 60.0
-# Of Celery's process that cuts 512³ voxels of 16 bits, 256 MiB: what it has loaded, a slab of at most
+# Of Celery's process that cuts 512³ voxels of 16 bits, 256 MiB in all: what it has loaded, a slab of at most
 # 64 MiB, and the chunks that are being unpacked into it.
-CROP_MEMORY: Final = 384 * 2**20
+CROP_MEMORY: Final = 256 * 2**20
 
 # A volume of 512³ voxels of 16 bits that compress about as badly as a microscope's.
 _MAKE = """

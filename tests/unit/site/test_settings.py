@@ -148,6 +148,18 @@ print(sorted(loaded & {"celery", "kombu", "numpy", "zarr", "twisted", "daphne"})
     assert run.stdout == "['numpy', 'zarr']\n", run.stderr
 
 
+def test_daphne_loads_no_images_and_the_worker_does_before_anybody_waits(tmp_path: Path) -> None:
+    code = """
+import sys, mysite.asgi
+before = "zarr" in sys.modules
+from volumes.previews import PreviewWorker
+PreviewWorker()
+print(before, "zarr" in sys.modules)
+"""
+    run = python(code, tmp_path)
+    assert run.stdout == "False True\n", run.stderr
+
+
 WITHOUT = """
 import sys
 MISSING = {"amqp", "billiard", "celery", "channels", "channels_rabbitmq", "daphne", "kombu", "twisted"}
