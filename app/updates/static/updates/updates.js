@@ -339,6 +339,7 @@ export class Updates extends EventTarget {
    */
   #read({ streams, updates, more }) {
     this.#polled = true;
+    this.#tell({ what: "hello", transport: "polling", streams });
     this.#settle(streams);
     const states = Object.values(streams);
     if (states.length && states.every(({ denied }) => denied)) {
@@ -357,6 +358,7 @@ export class Updates extends EventTarget {
    */
   #refused(end) {
     this.#polled = false;
+    this.#tell({ what: "ended", transport: "polling", ...end });
     const final = FINAL.get(end.code);
     if (final) this.#finish(final);
     if (end.foreign) return this.#pollEvery;

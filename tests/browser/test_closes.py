@@ -1,0 +1,246 @@
+"""What updates.js does about each close code of the protocol's table, and each status of a poll."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from harness.chromium import Windows
+from harness.peer import STREAM, Answer, Close, Peer
+from harness.updates_page import UpdatesPage
+from harness.waiting import wait_until
+
+from .conftest import Open
+
+SLACK = 2.0  # seconds that a loaded machine may add to the first back-off, 0 to 0.5 s
+# 1006 is a connection that breaks off; the others are in close frames. 1005: without a code. 4999: unknown.
+BACK_OFF = [1000, 1001, 1002, 1005, 1006, 1007, 1009, 1011, 1013, 4008, 4999]
+FINAL = {4000: "stopped", 4001: "signed-out", 4003: "stopped", 4009: "signed-out"}
+
+
+@pytest.fixture(params=["websocket", "sse"])
+def page(request: pytest.FixtureRequest, peer: Peer, open_page: Open, windows: Windows) -> UpdatesPage:
+    """Live at update 3, by each transport that has close codes."""
+    windows.expect_complaints()
+    if request.param == "sse":
+        peer.rules["websocket"] = Answer(426)
+    page = open_page().wait_for("live", transport=request.param)
+    page.wait_for_numbers(3)
+    return page
+
+
+@pytest.mark.parametrize("code", BACK_OFF)
+def test_it_comes_back_after_a_back_off_from_where_it_was(peer: Peer, page: UpdatesPage, code: int) -> None:
+    position, transport = peer.head, page.transport
+    began = time.monotonic()
+    if code == 1006:
+        peer.cut()
+    else:
+        peer.close(code)
+    peer.publish(2)
+    page.wait_for_numbers(5)
+    assert (transport, code) in page.ended
+    first = peer.attempts(str(transport), began)[0]
+    assert first.since == f"{STREAM}/{position}"
+    assert first.at - began <= 0.5 + SLACK
+    page.wait_for("live")
+
+
+@pytest.mark.parametrize("code", FINAL)
+def test_it_stays_away_where_it_is_told_to(peer: Peer, page: UpdatesPage, code: int) -> None:
+    peer.close(code)
+    page.wait_for(FINAL[code])
+    asked = len(peer.asked)
+    page.page.evaluate("dispatchEvent(new Event('online'))")
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() - began > 5 or len(peer.asked) > asked, 10, "five seconds")
+    assert len(peer.asked) == asked and not peer.connections()
+    peer.publish()
+    page.page.evaluate("updates.reconnect()")
+    page.wait_for("live")
+    page.wait_for_numbers(4)
+
+
+@pytest.mark.parametrize("code", FINAL)
+def test_it_doesnt_try_another_way_around_a_refusal_in_place_of_hello(
+    peer: Peer, open_page: Open, code: int
+) -> None:
+    peer.rules["websocket"] = Close(code)
+    open_page().wait_for(FINAL[code])
+    assert not peer.attempts("sse") and not peer.attempts("polling")
+
+
+def test_after_1012_pages_come_back_spread_over_the_window(peer: Peer, open_page: Open) -> None:
+    """Back-off would have all six within half a second; 8 s of window have them so in 1 of 100,000 runs."""
+    peer.retry = 8000
+    pages = [open_page().wait_for("live") for _ in range(6)]
+    began = time.monotonic()
+    peer.close(1012)
+    wait_until(lambda: len(peer.attempts("websocket", began)) == 6, 8 + SLACK, "six attempts")
+    assert peer.attempts("websocket", began)[-1].at - began > 1
+    for page in pages:
+        page.wait_for("live")
+        assert page.ended == [("websocket", 1012)]
+
+
+def test_after_4010_it_comes_back_at_once_and_says_what_is_lost(peer: Peer, page: UpdatesPage) -> None:
+    began = time.monotonic()
+    peer.rewrite()
+    peer.close(4010)
+    wait_until(lambda: page.log("lost"), 10, "the page is told")
+    assert page.log("lost")[0]["streams"] == [STREAM]
+    assert peer.attempts(str(page.transport), began)[0].at - began <= SLACK
+    page.wait_for("live")
+    assert page.positions == {STREAM: peer.head}
+    peer.publish()
+    wait_until(lambda: page.numbers == [1, 2, 3, 4], 10, "it goes on after the head")
+
+
+def test_of_what_is_lost_it_tells_at_most_once_a_minute(peer: Peer, open_page: Open) -> None:
+    page = open_page()
+    page.page.clock.install()  # of the page: a minute passes in no time
+    page.page.evaluate("updates.close()")
+    page = UpdatesPage(page.page, f"{peer.url}/static/updates/updates.js", positions={STREAM: "0-0"})
+    page.wait_for("live")
+    for closes in range(1, 4):
+        peer.rewrite()
+        peer.close(4010)
+        wait_until(lambda: len(page.ended) == closes, 10, "the close")  # noqa: B023
+        page.wait_for("live")
+    assert len(page.log("lost")) == 1
+    page.page.clock.fast_forward(61_000)
+    wait_until(lambda: len(page.log("lost")) == 2, 5, "the rest, at the end of the minute")
+
+
+def test_after_4013_it_polls_and_stays_away_for_half_a_minute(peer: Peer, open_page: Open) -> None:
+    peer.rules["websocket"] = Close(4013)
+    began = time.monotonic()
+    page = open_page().wait_for("polling")
+    assert page.diagnosis and page.diagnosis["code"] == "too-many-connections"
+    peer.rules["websocket"] = "serve"
+    peer.publish()
+    page.wait_for_numbers(4)
+    page.wait_for("live", 45, transport="websocket")
+    first, second = peer.attempts("websocket", began)
+    assert second.at - first.at >= 30 and not peer.attempts("sse")
+
+
+# ---- statuses
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [(400, "stopped"), (401, "signed-out"), (414, "stopped"), (503, "offline")]
+)
+def test_what_a_poll_is_answered(
+    peer: Peer, open_page: Open, windows: Windows, status: int, state: str
+) -> None:
+    windows.expect_complaints()
+    peer.all_rules(Answer(502), "websocket", "sse")
+    peer.rules["polling"] = Answer(status)
+    open_page().wait_for(state)
+
+
+def test_a_url_that_is_too_long_is_not_tried_again(peer: Peer, open_page: Open, windows: Windows) -> None:
+    windows.expect_complaints()
+    peer.all_rules(Answer(414), "websocket", "sse", "polling")
+    open_page().wait_for("stopped")
+    assert len(peer.attempts("websocket")) == len(peer.attempts("sse")) == 1
+
+
+def test_a_poll_comes_again_when_the_server_says(peer: Peer, open_page: Open, windows: Windows) -> None:
+    windows.expect_complaints()
+    peer.all_rules(Answer(502), "websocket", "sse")
+    peer.rules["polling"] = Answer(503, headers=(("Retry-After", "3"),))
+    page = open_page(pollSeconds=60).wait_for("offline")
+    peer.rules["polling"] = "serve"
+    page.wait_for("polling")
+    first, second = peer.attempts("polling")[:2]
+    assert 3 <= second.at - first.at <= 3.5 + SLACK
+
+
+def test_a_poll_that_may_read_nothing_is_the_last(peer: Peer, open_page: Open, windows: Windows) -> None:
+    windows.expect_complaints()
+    peer.all_rules(Answer(502), "websocket", "sse")
+    peer.denied.add(STREAM)
+    open_page().wait_for("stopped")
+
+
+def test_where_nobody_is_behind_nginx_it_comes_back_when_nginx_says(
+    peer: Peer, open_page: Open, windows: Windows
+) -> None:
+    windows.expect_complaints()
+    peer.all_rules(Answer(503, headers=(("Retry-After", "5"),)), "websocket", "sse", "health")
+    page = open_page().wait_for("polling")
+    wait_until(lambda: page.diagnosis, 10, "a diagnosis")
+    assert page.diagnosis and page.diagnosis["code"] == "daphne-down"
+    peer.all_rules("serve", "websocket", "sse", "health")
+    page.wait_for("live", 10, transport="websocket")
+    assert page.diagnosis is None
+    first, second = peer.attempts("websocket")[:2]
+    assert second.at - first.at >= 5
+
+
+# ---- the waits themselves
+
+
+def test_the_waits(open_page: Open) -> None:
+    """Each row: what a wait is drawn from, in milliseconds, over a thousand draws."""
+    drawn = open_page().page.evaluate(
+        """async () => {
+          const { Backoff, Retries } = await import("/static/updates/backoff.js");
+          const draw = (make) => {
+            const all = Array.from({ length: 1000 }, make);
+            return [Math.min(...all), Math.max(...all)];
+          };
+          const nth = (n) => draw(() => {
+            const backoff = new Backoff();
+            for (let i = 0; i < n; i += 1) backoff.next();
+            return backoff.next();
+          });
+          const after = (end, greeted = null, worn = 0) => draw(() => {
+            const retries = new Retries();
+            for (let i = 0; i < worn; i += 1) retries.after({ code: 1006 }, null);
+            return retries.after(end, greeted);
+          });
+          return {
+            first: nth(0), second: nth(1), sixth: nth(5), seventh: nth(6), tenth: nth(9),
+            worn: after({ code: 1006 }, { held: 9_999, retry: 2000 }, 9),
+            good: after({ code: 1006 }, { held: 10_000, retry: 2000 }, 9),
+            restart: after({ code: 1012 }, { held: 1, retry: 6000 }, 9),
+            refused_while_restarting: after({ code: 1012 }, null),
+            past: after({ code: 4010 }, { held: 1, retry: 2000 }, 9),
+            past_again: draw(() => {
+              const retries = new Retries();
+              retries.after({ code: 4010 }, null);
+              return retries.after({ code: 4010 }, null);
+            }),
+            too_many: after({ code: 4013 }),
+            too_fast: after({ code: 4013, status: 429, retryAfter: 40_000 }),
+            nobody: after({ code: 1006, status: 503, retryAfter: 5000 }),
+            nobody_silent: after({ code: 1006, status: 503 }),
+          };
+        }"""
+    )
+    expected = {
+        "first": (0, 500),
+        "second": (0, 1000),
+        "sixth": (0, 16_000),
+        "seventh": (0, 20_000),
+        "tenth": (0, 20_000),
+        "worn": (0, 20_000),
+        "good": (0, 500),
+        "restart": (0, 6000),
+        "refused_while_restarting": (0, 500),
+        "past": (0, 0),
+        "past_again": (0, 500),
+        "too_many": (30_000, 30_500),
+        "too_fast": (40_000, 40_500),
+        "nobody": (5000, 5500),
+        "nobody_silent": (30_000, 30_500),
+    }
+    assert set(drawn) == set(expected)
+    for name, (least, most) in expected.items():
+        low, high = drawn[name]
+        spread = (most - least) / 10  # a thousand draws come nearer to both ends than that
+        assert least <= low <= least + spread and most - spread <= high <= most, (name, drawn[name])

@@ -1,0 +1,122 @@
+"""Which way updates come, and how updates.js goes from one to another without losing or doubling."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from harness.chromium import Windows
+from harness.peer import CUT, SERVE, STALL, SWALLOW, Answer, Close, Peer, Rule
+from harness.waiting import wait_until
+
+from .conftest import Open
+
+GONE = Answer(404, "<h1>Not found</h1>", "text/html")
+TRANSPORTS = ("websocket", "sse", "polling")
+# Ways in which a WebSocket, or an event stream, can't be had.
+REFUSALS: list[Rule] = [Answer(426), Answer(502), CUT, SWALLOW, STALL, Close(1000)]
+
+
+@pytest.fixture(params=REFUSALS, ids=str)
+def refusal(request: pytest.FixtureRequest, windows: Windows) -> Rule:
+    windows.expect_complaints()
+    rule: Rule = request.param
+    return rule
+
+
+def test_a_websocket_is_what_it_takes_first(peer: Peer, open_page: Open) -> None:
+    page = open_page().wait_for("live", transport="websocket")
+    peer.publish(2)
+    page.wait_for_numbers(5)
+    assert page.states == ["live"] and page.diagnosis is None
+    assert not peer.attempts("sse") and not peer.attempts("polling")
+
+
+def test_without_a_websocket_it_takes_server_sent_events(peer: Peer, open_page: Open, refusal: Rule) -> None:
+    peer.rules["websocket"] = refusal
+    page = open_page().wait_for("live", 15, transport="sse")
+    peer.publish(2)
+    page.wait_for_numbers(5)
+    assert page.states == ["live"] and not peer.attempts("polling")
+
+
+def test_without_either_it_polls(peer: Peer, open_page: Open, refusal: Rule) -> None:
+    peer.all_rules(refusal, "websocket", "sse")
+    page = open_page().wait_for("polling", 25, transport="polling")
+    peer.publish(2)
+    page.wait_for_numbers(5)
+    assert page.states == ["polling"]
+
+
+@pytest.mark.parametrize("worse", ["sse", "polling"])
+def test_it_goes_back_to_the_better_one_and_loses_nothing(
+    peer: Peer, open_page: Open, windows: Windows, worse: str
+) -> None:
+    windows.expect_complaints()
+    peer.all_rules(Answer(502), *TRANSPORTS[: TRANSPORTS.index(worse)])
+    page = open_page().wait_for("live" if worse == "sse" else "polling", transport=worse)
+    peer.publish(5)
+    peer.rules = dict.fromkeys(peer.rules, SERVE)
+
+    def is_best_again() -> bool:
+        peer.publish()  # updates come all along
+        return page.transport == "websocket"
+
+    wait_until(is_best_again, 30, "a WebSocket again", every=0.02)
+    peer.publish(5)
+    page.wait_for("live")
+    page.wait_for_numbers(int(peer.head.split("-")[0]))
+    wait_until(lambda: peer.connections() == 1, 5, "the worse one is closed")
+
+
+def test_fifty_changes_of_transport_lose_and_double_nothing(
+    peer: Peer, open_page: Open, windows: Windows
+) -> None:
+    windows.expect_complaints()
+    page = open_page(pollSeconds=1)
+    for change in range(50):
+        best = TRANSPORTS[change % 3]
+        peer.all_rules(SERVE, *TRANSPORTS)
+        peer.all_rules(Answer(502), *TRANSPORTS[: TRANSPORTS.index(best)])
+        peer.cut()
+        page.page.evaluate("dispatchEvent(new Event('online'))")  # or back-off would make this a long test
+        peer.publish(3)
+        page.wait_for("polling" if best == "polling" else "live", 20, transport=best)
+        peer.publish(3)
+    page.wait_for_numbers(3 + 50 * 6)
+
+
+def test_where_there_is_no_daphne_at_all_the_site_is_not_asked_more_than_once_a_poll(
+    peer: Peer, open_page: Open, windows: Windows
+) -> None:
+    windows.expect_complaints()
+    peer.all_rules(GONE, "websocket", "sse", "health", "plain")
+    began = time.monotonic()
+    page = open_page(pollSeconds=4).wait_for("polling")
+    assert page.diagnosis is None or page.diagnosis["code"] == "not-daphne"
+    peer.publish()
+    page.wait_for_numbers(4)
+    wait_until(lambda: len(peer.attempts("polling")) >= 3, 15, "three polls")
+    allowed = 2 + (time.monotonic() - began) / 4
+    assert 2 <= len(peer.attempts("sse")) <= allowed
+    assert 2 <= len(peer.attempts("websocket")) <= allowed
+
+
+def test_a_connection_on_which_nothing_comes_any_more_is_given_up(peer: Peer, open_page: Open) -> None:
+    peer.ping = 2
+    page = open_page().wait_for("live")
+    peer.mute()
+    began = time.monotonic()
+    wait_until(lambda: page.ended, 30, "the end of it")
+    assert 10 <= time.monotonic() - began <= 20  # 2 s + 10 s, and it looks every 5 s
+    peer.publish()
+    page.wait_for_numbers(4)
+
+
+def test_pings_keep_a_quiet_connection(peer: Peer, open_page: Open) -> None:
+    peer.ping = 1
+    page = open_page().wait_for("live")
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() - began > 20 or page.ended, 30, "20 quiet seconds")
+    assert not page.ended and len(peer.attempts("websocket")) == 1

@@ -1,0 +1,386 @@
+"""A server that speaks the update protocol, for what a real one does only by bad luck: a client's peer.
+
+It keeps a log of one stream, serves all three transports from it on a loopback port, and does with each
+what it is told: serve, refuse, swallow, close, fall silent, leave an update out. What clients ask is written
+down with its time. It also serves updates.js itself, and a blank page to run it in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import struct
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from .compose import SOURCE
+
+STREAM = "user:7"
+MODULES = "/static/updates/"
+PAGE = "/page"
+_FILES = SOURCE / "app/updates/static/updates"
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:"
+_BLANK = '<!doctype html><title>peer</title><link rel="icon" href="data:,">'
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP response in place of what was asked for."""
+
+    status: int
+    body: str = ""
+    type: str = "text/plain"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Close:
+    """Accept, and close with this code in place of hello."""
+
+    code: int
+
+
+SERVE = "serve"
+SWALLOW = "swallow"
+"""Accept, and then say nothing."""
+CUT = "cut"
+"""Accept, and break off at once, without a close."""
+STALL = "stall"
+"""Don't even answer the request."""
+Rule = str | Answer | Close
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request for updates: by which transport, from where, when (time.monotonic)."""
+
+    transport: str
+    since: str
+    at: float
+
+
+@dataclass(eq=False)
+class _Line:
+    """An open connection."""
+
+    transport: str
+    writer: asyncio.StreamWriter
+    offset: int
+    greeted: bool = False
+    muted: bool = False
+
+
+@dataclass
+class _Log:
+    frames: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    generation: int = 1
+    floor: int = 0
+
+    def position(self, offset: int) -> str:
+        return f"{offset}-{self.tags[offset - 1]}" if offset else "0-0"
+
+    @property
+    def head(self) -> str:
+        return self.position(len(self.frames))
+
+
+class Peer:
+    """The server. A context manager; its methods may be called from the test's thread."""
+
+    def __init__(self) -> None:
+        self.rules: dict[str, Rule] = dict.fromkeys(("websocket", "sse", "polling", "health", "plain"), SERVE)
+        self.rules["plain"] = Answer(426, "426: this needs an upgrade.\n")
+        self.asked: list[Asked] = []
+        self.closed_by_clients: list[int] = []
+        self.ping = 25
+        self.retry = 2000
+        self.denied: set[str] = set()
+        self._log = _Log()
+        self._lines: set[_Line] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="peer", daemon=True)
+
+    def __enter__(self) -> Peer:
+        self._thread.start()
+        self._server = self._call(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        self._pinging: Future[None] = asyncio.run_coroutine_threadsafe(self._ping_all(), self._loop)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pinging.cancel()
+        self._do(self._server.close)
+        self.cut()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    # ---- what a test tells it
+
+    def all_rules(self, rule: Rule, *transports: str) -> None:
+        """Follow the rule on these transports from now on."""
+        for transport in transports:
+            self.rules[transport] = rule
+
+    def publish(self, count: int = 1, *, event: str = "numbered", leave_out: bool = False) -> None:
+        """Commit updates, numbered from 1 by their offsets; `leave_out`: nobody is sent them."""
+        self._do(lambda: self._publish(count, event, leave_out))
+
+    def repeat(self) -> None:
+        """Send the last update again to everybody, position and all."""
+        self._each(lambda line: self._write(line, self._log.frames[-1]))
+
+    def trim(self) -> None:
+        """Forget all updates but the head's position."""
+        self._do(lambda: setattr(self._log, "floor", len(self._log.frames)))
+
+    def rewrite(self) -> None:
+        """The past changes: the same offsets, other tags."""
+        self._do(self._rewrite)
+
+    def close(self, code: int) -> None:
+        """Close every connection with this code."""
+        self._each(lambda line: self._close(line, code))
+
+    def cut(self) -> None:
+        """Break every connection off."""
+        self._each(lambda line: line.writer.transport.abort())
+
+    def mute(self) -> None:
+        """Say nothing more on what is open now, pongs included; it stays open."""
+        self._each(lambda line: setattr(line, "muted", True))
+
+    def say(self, frame: str) -> None:
+        """Send a frame as it is to everybody."""
+        self._each(lambda line: self._write(line, frame))
+
+    def connections(self, transport: str = "") -> int:
+        """Connections that have been said hello to, by one transport or any."""
+        return self._do(lambda: sum(line.transport == transport or not transport for line in self._greeted()))
+
+    @property
+    def head(self) -> str:
+        return self._do(lambda: self._log.head)
+
+    def attempts(self, transport: str, since: float = 0) -> list[Asked]:
+        """Requests by this transport since then (time.monotonic)."""
+        return [asked for asked in list(self.asked) if asked.transport == transport and asked.at >= since]
+
+    # ---- the log
+
+    def _publish(self, count: int, event: str, leave_out: bool) -> None:
+        for _ in range(count):
+            number = len(self._log.frames) + 1
+            self._log.tags.append(f"{self._log.generation:08x}{number:08x}")
+            frame = {"event": event, "payload": {"number": number}}
+            frame |= {"stream": STREAM, "position": self._log.position(number)}
+            self._log.frames.append(json.dumps(frame))
+            if not leave_out:
+                for line in self._greeted():
+                    line.offset = number
+                    self._write(line, self._log.frames[-1])
+
+    def _rewrite(self) -> None:
+        log = self._log
+        log.generation += 1
+        frames, log.frames, log.tags = log.frames, [], []
+        for line in self._lines:
+            line.greeted = False
+        self._publish(len(frames), "numbered", True)
+
+    def _state(self, since: str) -> tuple[dict[str, Any], int]:
+        """What hello says of the stream, and the offset after which updates follow."""
+        if STREAM in self.denied:
+            return {"denied": True}, len(self._log.frames)
+        given = dict(entry.split("/") for entry in since.split(",") if entry).get(STREAM)
+        state: dict[str, Any] = {"head": self._log.head}
+        if given is None:
+            return state, len(self._log.frames)
+        offset = int(given.split("-")[0])
+        known = self._log.floor <= offset <= len(self._log.frames)
+        state["recovered"] = known and self._log.position(offset) == given
+        return state, offset if state["recovered"] else len(self._log.frames)
+
+    # ---- connections
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line: _Line | None = None
+        with suppress(OSError, asyncio.IncompleteReadError, struct.error):
+            request, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {n.lower(): v.strip() for n, _, v in (text.partition(":") for text in lines)}
+            target = urlsplit(request.split()[1])
+            since = parse_qs(target.query).get("since", [""])[0]
+            kind = self._kind(target.path, headers)
+            if kind in ("websocket", "sse", "polling"):
+                self.asked.append(Asked(kind, since, time.monotonic()))
+            rule = self.rules.get(kind, SERVE)
+            if rule == STALL:
+                await reader.read()
+            elif isinstance(rule, Answer):
+                self._answer(writer, rule)
+            elif kind in ("websocket", "sse"):
+                line = _Line(kind, writer, 0)
+                self._lines.add(line)
+                self._accept(line, headers)
+                self._begin(line, rule, since)
+                await writer.drain()
+                await self._listen(line, reader)
+            else:
+                self._answer(writer, self._plain_answer(kind, target.path, since))
+            await writer.drain()
+        if line is not None:
+            self._lines.discard(line)
+        writer.close()
+
+    @staticmethod
+    def _kind(path: str, headers: dict[str, str]) -> str:
+        if path == "/channels/updates/":
+            return "websocket" if headers.get("upgrade") == "websocket" else "plain"
+        return {"/channels/updates/sse": "sse", "/updates/": "polling", "/channels/healthz": "health"}.get(
+            path, "file"
+        )
+
+    def _plain_answer(self, kind: str, path: str, since: str) -> Answer:
+        if kind == "health":
+            return Answer(200, '{"status": "ok", "origin": "known"}', "application/json")
+        if kind == "polling":
+            state, offset = self._state(since)
+            updates = ", ".join(self._log.frames[offset:])
+            return Answer(
+                200,
+                f'{{"streams": {json.dumps({STREAM: state})}, "updates": [{updates}], "more": false}}',
+                "application/json",
+            )
+        if path == PAGE:
+            return Answer(200, _BLANK, "text/html", (("Content-Security-Policy", _POLICY),))
+        if path.startswith(MODULES):
+            return Answer(200, (_FILES / Path(path).name).read_text(), "text/javascript; charset=utf-8")
+        return Answer(404, "404: no such thing\n")
+
+    @staticmethod
+    def _answer(writer: asyncio.StreamWriter, answer: Answer) -> None:
+        body = answer.body.encode()
+        lines = [f"HTTP/1.1 {answer.status} -", f"Content-Type: {answer.type}"]
+        lines += [f"Content-Length: {len(body)}", "Connection: close"]
+        # A page that may not be stored would not be kept for going back to, either.
+        lines += ["Cache-Control: " + ("no-cache" if answer.type == "text/html" else "no-store")]
+        lines += [f"{name}: {value}" for name, value in answer.headers]
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+    @staticmethod
+    def _accept(line: _Line, headers: dict[str, str]) -> None:
+        if line.transport == "sse":
+            line.writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
+                b"Connection: close\r\n\r\n:\n\n"
+            )
+            return
+        key = headers["sec-websocket-key"] + _GUID
+        accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+        line.writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Protocol: sluice.v1\r\n" + f"Sec-WebSocket-Accept: {accept}\r\n\r\n".encode()
+        )
+
+    def _begin(self, line: _Line, rule: Rule, since: str) -> None:
+        if isinstance(rule, Close):
+            self._close(line, rule.code)
+        elif rule == CUT:
+            line.writer.close()
+        elif rule == SERVE:
+            state, line.offset = self._state(since)
+            hello = {"streams": {STREAM: state}, "ping": self.ping, "retry": self.retry}
+            self._write(line, json.dumps({"event": "hello", "payload": hello}))
+            line.greeted = True
+            for frame in self._log.frames[line.offset :]:
+                self._write(line, frame)
+            line.offset = len(self._log.frames)
+
+    async def _listen(self, line: _Line, reader: asyncio.StreamReader) -> None:
+        """Until the client leaves, or is left."""
+        if line.transport == "sse":
+            await reader.read()
+            return
+        while True:
+            first, second = await reader.readexactly(2)
+            length = second & 0x7F
+            if length == 126:
+                (length,) = struct.unpack("!H", await reader.readexactly(2))
+            mask = await reader.readexactly(4)
+            data = bytes(
+                byte ^ mask[index % 4] for index, byte in enumerate(await reader.readexactly(length))
+            )
+            if first & 0x0F == 0x8:
+                self.closed_by_clients.append(struct.unpack("!H", data[:2])[0] if data else 1005)
+                return
+            if data == b'{"type": "ping"}':
+                self._write(line, '{"event": "pong"}')
+
+    async def _ping_all(self) -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0.2)
+            if time.monotonic() - last >= self.ping:
+                last = time.monotonic()
+                for line in self._greeted():
+                    self._write(line, '{"event": "ping"}')
+
+    def _greeted(self) -> list[_Line]:
+        return [line for line in self._lines if line.greeted]
+
+    def _write(self, line: _Line, text: str) -> None:
+        if line.muted:
+            return
+        data = text.encode()
+        if line.transport == "sse":
+            line.writer.write(b"data: " + data + b"\n\n")
+            return
+        length = len(data)
+        head = struct.pack("!BB", 0x81, length) if length < 126 else struct.pack("!BBH", 0x81, 126, length)
+        line.writer.write(head + data)
+
+    def _close(self, line: _Line, code: int) -> None:
+        line.greeted = False
+        if line.transport == "sse":
+            line.writer.write(b'event: close\ndata: {"code": %d}\n\n' % code)
+            line.writer.close()
+        elif code == 1005:
+            line.writer.write(b"\x88\x00")
+        else:
+            line.writer.write(struct.pack("!BBH", 0x88, 2, code))
+
+    # ---- threads
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    def _each(self, action: Callable[[_Line], None]) -> None:
+        async def run() -> None:
+            for line in set(self._lines):
+                action(line)
+
+        self._call(run())
+
+    def _do(self, action: Callable[[], T]) -> T:
+        async def run() -> T:
+            return action()
+
+        return self._call(run())
