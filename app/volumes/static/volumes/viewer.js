@@ -70,31 +70,31 @@ function contrast() {
   return low && query() !== asImported ? query() : "";
 }
 
-function changeContrast(changed, other, least) {
-  // Black stays below white, by a step at least.
-  const step = Number(changed.step);
-  if (Number(high.value) - Number(low.value) < step) other.value = Number(changed.value) + least * step;
-  if (Number(high.value) - Number(low.value) < step) changed.value = Number(other.value) - least * step;
-  sayContrast();
+/** Black stays below white, by a step at least: the other slider gives way, as far as it can. */
+function keepApart(moved) {
+  const [other, way] = moved === low ? [high, 1] : [low, -1];
+  const step = Number(moved.step);
+  const areTooNear = () => Number(high.value) - Number(low.value) < step;
+  if (areTooNear()) other.value = Number(moved.value) + way * step;
+  if (areTooNear()) moved.value = Number(other.value) - way * step;
+}
+
+function showContrast() {
+  $("low-value").value = numbers.format(low.value);
+  $("high-value").value = numbers.format(high.value);
   showAll();
 }
 
-function sayContrast() {
-  $("low-value").value = numbers.format(low.value);
-  $("high-value").value = numbers.format(high.value);
-}
-
 if (low) {
-  low.addEventListener("input", () => changeContrast(low, high, 1));
-  high.addEventListener("input", () => changeContrast(high, low, -1));
-  $("contrast").addEventListener("reset", () => {
-    setTimeout(() => {
-      sayContrast();
-      showAll();
+  for (const slider of [low, high]) {
+    slider.addEventListener("input", () => {
+      keepApart(slider);
+      showContrast();
     });
-  });
+  }
+  $("contrast").addEventListener("reset", () => setTimeout(showContrast)); // when the sliders are back
   $("contrast").hidden = false;
-  sayContrast();
+  showContrast();
 }
 
 // ---- the box
