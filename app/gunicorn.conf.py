@@ -5,7 +5,7 @@ What an operator may choose comes from the environment; see docs/reference/envir
 
 import os
 
-from mysite import environment
+from mysite import environment, gunicorn_worker
 from updates.listening import is_listening, take_over
 
 try:
@@ -24,7 +24,9 @@ bind = (
 # After a restart of nginx everyone comes at once.
 backlog = 2048
 
-worker_class = "gthread"
+# gthread's, which on a stop lets nobody down who was in the queue.
+worker_class = "mysite.gunicorn_worker.Worker"
+when_ready = gunicorn_worker.when_ready
 workers = _env.wsgi_workers
 threads = _env.wsgi_threads
 # Imported once, before the fork: half the memory, and a mistake ends the master at once, with its words.
