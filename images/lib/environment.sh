@@ -29,6 +29,17 @@ require_match() {
     [[ $value =~ ^($2)$ ]] || refuse "$1=$(printable "$value") is malformed: $3"
 }
 
+# await_secrets NAME...: until they are there, or for 20 seconds. At the very first start init makes them just now: a depends_on would
+# have compose recreate this container whenever the application's image, which init is made of, changes. A stop ends the wait.
+await_secrets() {
+    local name until=$((SECONDS + 20))
+    trap 'exit 0' INT TERM
+    for name; do
+        while [[ ! -e /run/sluice/secrets/$name ]] && ((SECONDS < until)); do sleep 0.2; done
+    done
+    trap - INT TERM
+}
+
 # require_secret NAME: prints the content of /run/sluice/secrets/NAME, the way init makes it. Use it in an assignment of its own:
 # a failure inside "local x=$(...)" or "export x=$(...)" goes unseen.
 require_secret() {

@@ -36,9 +36,9 @@ NETWORKS = {
 WAITS_FOR = {
     "nginx": {},
     **{name: {"migrate": "service_completed_successfully"} for name in APPLICATION},
-    "migrate": {"postgres": "service_healthy"},
-    "postgres": {"init": "service_completed_successfully"},
-    "rabbitmq": {"init": "service_completed_successfully"},
+    "migrate": {"init": "service_completed_successfully", "postgres": "service_healthy"},
+    "postgres": {},  # not for init: each version of the application would take them along
+    "rabbitmq": {},
     "init": {},
 }
 SECRETS = {
