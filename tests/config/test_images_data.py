@@ -5,6 +5,7 @@ they end. Where the images are not built there is nothing here; `make e2e` looks
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,13 +60,15 @@ class Kept:
 
     def make_secrets(self, *lost: str) -> None:
         """What `init` does, after the secrets `lost` were lost."""
+        self._in_secrets(
+            f"rm -f {' '.join(f'{SECRETS}/{name}' for name in lost)}; exec python -m mysite.init"
+        )
+
+    def _in_secrets(self, script: str) -> None:
+        """Run a script as `init` would, with the right to write there."""
         engine().containers.run(
             f"sluice-wsgi:{TAG}",
-            [
-                "bash",
-                "-c",
-                f"rm -f {' '.join(f'{SECRETS}/{name}' for name in lost)}; exec python -m mysite.init",
-            ],
+            ["bash", "-c", script],
             entrypoint=[],
             environment={"SLUICE_SERVICE": "init"},
             user="2000:2000",
@@ -76,6 +79,10 @@ class Kept:
             remove=True,
             working_dir="/opt/sluice/app",
         )
+
+    def lose_secrets(self) -> None:
+        """All of them, as in a volume that is new."""
+        self._in_secrets(f"rm -f {SECRETS}/*")
 
     def start(self) -> None:
         self.container.start()
@@ -221,6 +228,25 @@ if _built():
         postgres.container.start()
         assert postgres.container.wait()["StatusCode"] == 78
         assert f"sluice postgres: no readable secret {SECRETS}/db_asgi" in postgres.log()
+        postgres.make_secrets()
+        postgres.start()
+
+    def test_it_waits_for_the_secrets_that_init_makes(postgres: Postgres) -> None:
+        """At the very first start both begin at the same time."""
+        postgres.stop()
+        postgres.lose_secrets()
+        postgres.container.start()
+        assert not postgres.death()
+        postgres.make_secrets()
+        wait_until(postgres.is_well, 30, "it to be well", fatal=postgres.death)
+
+    def test_it_can_be_stopped_while_it_waits_for_them(postgres: Postgres) -> None:
+        postgres.stop()
+        postgres.lose_secrets()
+        postgres.container.start()
+        began = time.monotonic()
+        assert postgres.stop() == 0
+        assert time.monotonic() - began < 10  # it would wait for 20
         postgres.make_secrets()
         postgres.start()
 
