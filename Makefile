@@ -6,12 +6,11 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
-# What `make roll` replaces: make roll SERVICE=asgi; without it, the whole application
+# make roll SERVICE=asgi (without it, the whole application); make soak SOAK_MINUTES=5
 SERVICE ?=
+SOAK_MINUTES ?= 30
 # Given to pytest as it is: make test ARGS="-k nginx -x"; to `make dev` a port: make dev ARGS=8001
 ARGS ?=
-# make soak SOAK_MINUTES=5
-SOAK_MINUTES ?= 30
 
 ##@ The stack (settings: .env, or on the command line, as in `make up HTTP_PORT=8081`)
 
@@ -52,6 +51,8 @@ e2e: ## Boot the stack and prove that it does what it says
 
 layer: ## The channel layer: each defect of the stock class, and its cure, on a real RabbitMQ
 	@images/host/in-tests --with-images pytest --junit-xml=/results/layer.xml tests/layer $(ARGS)
+layer-versions: ## The same on each Python, Channels and RabbitMQ that the layer is for, into a table
+	@images/host/layer-versions $(ARGS)
 
 faults: ## Break a stack while writers write and clients listen, and count what was lost
 	@images/host/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
@@ -73,6 +74,6 @@ bench: ## Measure the README's figures
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll password base clean dev lint test e2e layer faults browser rolling soak bench help
+.PHONY: up down logs roll password base clean dev lint test e2e layer layer-versions faults browser rolling soak bench help

@@ -137,6 +137,10 @@ class Broker:
     def close_connections(self) -> None:
         self.control("close_all_connections", "closed by the test")
 
+    def version(self) -> tuple[int, int]:
+        major, minor = self.control("version").split(".")[:2]
+        return int(major), int(minor)
+
     def connections(self) -> int:
         return int(self.evaluate("length(rabbit_networking:connections()).").split()[-1])
 

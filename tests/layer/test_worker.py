@@ -20,6 +20,7 @@ from channels.layers import InMemoryChannelLayer
 from channels_rabbitmq.core import RabbitmqChannelLayer as Stock
 from django.apps import apps
 
+import sluice_layer
 from layer.broker import Broker
 from layer.deaf import Deaf
 from layer.kit import both, url
@@ -27,7 +28,8 @@ from sluice_layer import RabbitmqChannelLayer as Ours
 from sluice_layer.apps import stands_before_channels
 from sluice_layer.worker import GracefulWorker
 
-ROOT = Path(__file__).parents[2]
+# Where this process has the layer from, its source or an installed wheel, and these tests.
+IMPORTABLE = (Path(sluice_layer.__file__).parents[1], Path(__file__).parents[1])
 
 
 class Work:
@@ -46,7 +48,7 @@ class Work:
     ) -> int:
         """A worker; its number."""
         environment = os.environ | {
-            "PYTHONPATH": f"{ROOT / 'app'}{os.pathsep}{ROOT / 'tests'}",
+            "PYTHONPATH": os.pathsep.join(map(str, IMPORTABLE)),
             "DJANGO_SETTINGS_MODULE": "layer.worker_project",
             "WORKER_APPS": json.dumps(apps),
             "WORKER_LAYER": f"{kind.__module__}.{kind.__name__}",
