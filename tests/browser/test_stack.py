@@ -1,0 +1,284 @@
+"""updates.js against the real stack: each transport, each close code that it can make, faults, proxies.
+
+What a page was handed is judged as any client's ledger is: each update that it was owed, once, in order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext
+
+from harness.checker import Checker
+from harness.chromium import Windows
+from harness.client.positions import Position
+from harness.faults import KILL, PAUSE, TERM, Fault
+from harness.judge import judge
+from harness.meddler import Meddler, Rules
+from harness.stack import Stack
+from harness.truth import published, read_heads, read_truth
+from harness.updates_page import UpdatesPage
+from harness.waiting import wait_until
+
+BACK = 25.0  # seconds, after a fault's end
+BACK_AFTER_SILENCE = 60.0
+
+
+class Desk:
+    """Pages of one stack, which they reach by way of the meddler."""
+
+    def __init__(self, stack: Stack, windows: Windows, meddler: Meddler) -> None:
+        self.stack = stack
+        self.windows = windows
+        self.meddler = meddler
+        windows.expect_complaints()
+
+    def page(
+        self, user: str | None = "bob", *, window: BrowserContext | None = None, **options: Any
+    ) -> UpdatesPage:
+        """A page that runs updates.js as this user; None: signed in as nobody."""
+        visitor = self.stack.browser(user) if user else None
+        tab = (window or self.windows.window(visitor)).new_page()
+        root = f"http://localhost:{self.meddler.port}{self.stack.prefix}"
+        tab.goto(f"{root}/accounts/login/")
+        given = {"root": f"{root}/", "pollSeconds": 2} | options
+        return UpdatesPage(tab, f"{root}/static/updates/updates.js", **given)
+
+    def verdict(self, before: dict[str, Position], *pages: UpdatesPage, lost: bool = False) -> None:
+        """All pages stand at the heads, and got what they were owed. `lost`: but for some, by intent."""
+        heads = read_heads(self.stack)
+
+        def caught_up() -> bool:
+            return all(
+                Position.parse(position) == heads.get(stream, Position.parse(position))
+                for page in pages
+                for stream, position in page.positions.items()
+            )
+
+        wait_until(caught_up, BACK, "the pages at the heads")
+        truth = read_truth(self.stack)
+        ledgers = [page.ledger(f"page {number}") for number, page in enumerate(pages, 1)]
+        judge(
+            truth, ledgers, published=published(before, truth), provoked=lambda ledger, stream: lost
+        ).check()
+
+
+@pytest.fixture
+def desk(fresh: Stack, windows: Windows) -> Iterator[Desk]:
+    """The module's own stack, whole again whatever the test before did to it."""
+    fresh.up(options=("--no-recreate",))
+    with Meddler(fresh.port) as meddler:
+        yield Desk(fresh, windows, meddler)
+
+
+def arrived(page: UpdatesPage) -> int:
+    return len(page.log("update"))
+
+
+# ---- the three ways, and what stands in between
+
+
+@pytest.mark.parametrize(
+    ("rules", "transport", "diagnosis"),
+    [
+        (Rules(), "websocket", None),
+        (Rules(strip_upgrade=True), "sse", "no-upgrade"),
+        (Rules(swallow_frames=True), "sse", "frames-swallowed"),
+        (Rules(host="localhost:{port}"), "sse", "origin-refused"),
+        (Rules(strip_upgrade=True, buffer_streams=True), "polling", "no-upgrade"),
+        (Rules(swallow_frames=True, buffer_streams=True), "polling", "frames-swallowed"),
+        (Rules(block="/channels/"), "polling", "not-daphne"),
+    ],
+    ids=["nothing", "strips", "swallows", "renames", "strips-buffers", "swallows-buffers", "blocks"],
+)
+def test_whatever_stands_in_between_all_arrives_and_a_websocket_is_taken_when_it_can_be(
+    desk: Desk, rules: Rules, transport: str, diagnosis: str | None
+) -> None:
+    rules.host = rules.host.format(port=desk.stack.port)
+    desk.meddler.rules = rules
+    with Checker(desk.stack) as checker:
+        page = desk.page().wait_for("polling" if transport == "polling" else "live", 30, transport=transport)
+        wait_until(lambda: (page.diagnosis or {}).get("code") == diagnosis, 10, f"the diagnosis {diagnosis}")
+        checker.writer("alice", to="bob", rate=10)
+        wait_until(lambda: arrived(page) >= 20, 20, "updates")
+        desk.meddler.rules = Rules()
+        page.wait_for("live", 65, transport="websocket")
+        seen = arrived(page)
+        wait_until(lambda: arrived(page) >= seen + 20, 20, "updates afterwards")
+    checker.close()
+    assert page.diagnosis is None
+    desk.verdict(checker.before, page)
+
+
+# ---- close codes that the stack itself can bring about
+
+
+def test_1012_a_restart(desk: Desk) -> None:
+    page = desk.page().wait_for("live")
+    replica = desk.stack.service("asgi")[0]
+    replica.stop()
+    replica.start()
+    desk.stack.service("asgi").wait_healthy()
+    page.wait_for("live", BACK, transport="websocket")
+    assert ("websocket", 1012) in page.ended
+
+
+def test_1013_the_database_is_down_during_the_handshake(desk: Desk) -> None:
+    page = desk.page().wait_for("live")
+    with PAUSE(desk.stack.service("postgres")):
+        page.page.evaluate("updates.reconnect()")
+        wait_until(lambda: ("websocket", 1013) in page.ended, 15, "the close")
+        page.wait_for("offline", 30)
+    page.wait_for("live", BACK, transport="websocket")
+
+
+def test_4000_a_stream_that_is_no_name(desk: Desk) -> None:
+    page = desk.page(streams=["No Stream"]).wait_for("stopped")
+    assert page.ended == [("websocket", 4000)]
+
+
+def test_4001_nobody_is_signed_in(desk: Desk) -> None:
+    page = desk.page(None).wait_for("signed-out")
+    assert page.ended == [("websocket", 4001)]
+
+
+def test_4003_nothing_may_be_read(desk: Desk) -> None:
+    page = desk.page(streams=["user:999999"]).wait_for("stopped")
+    assert page.ended == [("websocket", 4003)]
+
+
+def test_4009_signing_out_in_another_tab(desk: Desk) -> None:
+    desk.stack.person("dora")
+    visitor = desk.stack.browser()
+    visitor.sign_in("dora", desk.stack.person("dora"))
+    window = desk.windows.window(visitor)
+    page = desk.page(None, window=window).wait_for("live")
+    other = window.new_page()
+    other.goto(f"{desk.stack.url}/messages/")
+    other.get_by_role("button", name="Sign out").click()
+    page.wait_for("signed-out", 10)
+    assert page.ended == [("websocket", 4009)]
+
+
+def test_4010_the_past_of_a_stream_changes(desk: Desk) -> None:
+    desk.stack.browser("alice").send_message("bob", "will not have been")
+    page = desk.page().wait_for("live")
+    before = read_heads(desk.stack)
+    stream = next(name for name in page.positions if name.startswith("user:"))
+    desk.stack.psql(
+        "DELETE FROM updates_update WHERE stream = :'stream' AND \"offset\" ="
+        " (SELECT head FROM updates_stream WHERE name = :'stream');"
+        " UPDATE updates_stream SET head = head - 1, head_tag = coalesce((SELECT tag FROM updates_update"
+        " WHERE stream = :'stream' AND \"offset\" = head - 1), '0') WHERE name = :'stream'",
+        parameters={"stream": stream},
+    )
+    wait_until(lambda: page.log("lost"), 30, "the page is told")
+    assert ("websocket", 4010) in page.ended and page.log("lost")[0]["streams"] == [stream]
+    page.wait_for("live")
+    desk.stack.browser("alice").send_message("bob", "goes on")
+    desk.stack.browser("alice").send_message("bob", "goes on and on")
+    desk.verdict(before, page, lost=True)
+
+
+def test_4013_too_many_connections(desk: Desk) -> None:
+    with Checker(desk.stack) as checker:
+        others = checker.clients("bob", transports=["websocket"] * 32)
+        page = desk.page().wait_for("polling")
+        wait_until(lambda: page.diagnosis, 10, "a diagnosis")
+        assert page.diagnosis and page.diagnosis["code"] == "too-many-connections"
+        assert page.log("connection")[0]["what"] == "ended" and ("websocket", 4013) in page.ended
+        desk.stack.browser("alice").send_message("bob", "comes by polling")
+        wait_until(lambda: arrived(page) == 1, 10, "the message")
+        for other in others:
+            checker.call(other, "leave")
+        page.wait_for("live", 45, transport="websocket")
+    checker.close()
+
+
+# ---- faults
+
+
+@pytest.mark.parametrize(
+    ("service", "fault"),
+    [
+        ("asgi", KILL),
+        ("asgi", PAUSE),
+        ("nginx", KILL),
+        ("nginx", TERM),
+        ("wsgi", KILL),
+        ("rabbitmq", KILL),
+        ("postgres", KILL),
+    ],
+    ids=str,
+)
+def test_it_is_back_within_25_seconds_of_a_faults_end(desk: Desk, service: str, fault: Fault) -> None:
+    with Checker(desk.stack) as checker:
+        checker.writer("alice", to="bob", rate=10)
+        page = desk.page().wait_for("live")
+        wait_until(lambda: arrived(page) >= 10, 20, "updates")
+        began = time.monotonic()
+        with fault(desk.stack.service(service)):
+            wait_until(lambda: time.monotonic() - began > 15, 20, "15 s of it")
+        desk.stack.service(service).wait_healthy()
+        over = time.monotonic()
+        heads = read_heads(desk.stack)
+        wait_until(lambda: page.transport == "websocket" and page.state == "live", BACK, "it is live again")
+        wait_until(lambda: _stands_at(page, heads), BACK - (time.monotonic() - over), "what it missed")
+        print(f"{fault} {service}: back {time.monotonic() - over:.1f} s after its end")
+    checker.close()
+    desk.verdict(checker.before, page)
+
+
+def test_a_silent_cut_is_over_within_60_seconds(desk: Desk) -> None:
+    with Checker(desk.stack) as checker:
+        page = desk.page().wait_for("live", transport="websocket")
+        checker.writer("alice", to="bob", rate=5)
+        wait_until(lambda: arrived(page) >= 10, 20, "updates")
+        desk.meddler.go_silent()
+        heads, began = read_heads(desk.stack), time.monotonic()
+        wait_until(lambda: _stands_at(page, heads), BACK_AFTER_SILENCE, "what it missed")
+        print(f"silent cut: back after {time.monotonic() - began:.1f} s")
+    checker.close()
+    assert ("websocket", 1006) in page.ended
+    desk.verdict(checker.before, page)
+
+
+def _stands_at(page: UpdatesPage, heads: dict[str, Position]) -> bool:
+    """Whether it has all that was committed up to these heads."""
+    return all(
+        Position.parse(position).offset >= heads[stream].offset
+        for stream, position in page.positions.items()
+        if stream in heads
+    )
+
+
+# ---- a page rendered while updates are committed
+
+
+def test_nothing_slips_in_between_rendering_and_connecting(desk: Desk) -> None:
+    bob = desk.stack.browser("bob")
+    window = desk.windows.window(bob)
+    with Checker(desk.stack) as checker:
+        checker.writer("alice", to="bob", rate=20)
+        pages = []
+        for _ in range(8):
+            tab = window.new_page()
+            tab.goto(f"{desk.stack.url}/messages/")
+            positions = tab.evaluate("JSON.parse(document.body.dataset.positions)")
+            shown = tab.evaluate("Array.from(document.querySelectorAll('#live li'), ({ id }) => id)")
+            module = f"{desk.stack.url}/static/updates/updates.js"
+            pages.append((UpdatesPage(tab, module, root=f"{desk.stack.url}/", positions=positions), shown))
+        for page, _ in pages:
+            page.wait_for("live")
+    checker.close()
+    desk.verdict(checker.before, *(page for page, _ in pages))
+    answer = bob.get("/messages/", headers={"Accept": "application/json"}).json()
+    sent = {message["message_id"] for message in answer["messages"]}
+    for page, shown in pages:
+        told = {entry["update"]["payload"]["message_id"] for entry in page.log("update")}
+        newest = max((int(name.removeprefix("message-")) for name in shown), default=0)
+        between = {message for message in sent if message > newest} - told
+        assert not between, f"neither shown nor told: {between}"

@@ -1,0 +1,151 @@
+"""What stands between a browser and a site and does as it likes: an HTTP proxy that a test gives rules to.
+
+Real ones do all of this: take out upgrade headers, let a WebSocket through and hold back its frames, buffer
+what comes as a stream, put their own Host in, answer themselves, or drop packets without a word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass
+class Rules:
+    """What it does with new connections."""
+
+    strip_upgrade: bool = False
+    """Take Upgrade and Connection out, as HTTP has it for proxies that don't know them."""
+    swallow_frames: bool = False
+    """Pass the upgrade on, and nothing of what follows."""
+    buffer_streams: bool = False
+    """Hold an event stream's body back."""
+    block: str = ""
+    """Answer requests below this path itself: 404, a page."""
+    host: str = ""
+    """Replace the Host header."""
+
+
+@dataclass(eq=False)
+class _Pair:
+    """A browser's connection and the one to the site that belongs to it."""
+
+    browser: asyncio.StreamWriter
+    site: asyncio.StreamWriter
+    silent: bool = False
+
+
+class Meddler:
+    """The proxy, on a loopback port, before the site at `port`; one request a connection."""
+
+    def __init__(self, port: int) -> None:
+        self.rules = Rules()
+        self.down = False
+        self._target = port
+        self._pairs: set[_Pair] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="meddler", daemon=True)
+
+    def __enter__(self) -> Meddler:
+        self._thread.start()
+        self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20))
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._do(self._server.close)
+        self.cut()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def cut(self) -> None:
+        """Break off all connections."""
+        for pair in self._do(lambda: list(self._pairs)):
+            self._loop.call_soon_threadsafe(pair.browser.transport.abort)
+            self._loop.call_soon_threadsafe(pair.site.transport.abort)
+
+    def go_silent(self) -> None:
+        """Pass nothing more on, either way, on the connections that there are; neither side is told."""
+        for pair in self._do(lambda: list(self._pairs)):
+            pair.silent = True
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pair: _Pair | None = None
+        with suppress(OSError, asyncio.IncompleteReadError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            if self.down:
+                writer.transport.abort()
+                return
+            path = head.split()[1]
+            if self.rules.block and path.startswith(self.rules.block):
+                body = "<h1>Not Found</h1>"
+                writer.write(
+                    f"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n"
+                    f"Connection: close\r\n\r\n{body}".encode()
+                )
+            else:
+                site_reader, site_writer = await asyncio.open_connection("127.0.0.1", self._target)
+                pair = _Pair(writer, site_writer)
+                self._pairs.add(pair)
+                site_writer.write(self._rewritten(head).encode("latin-1"))
+                await self._relay(pair, reader, site_reader)
+            await writer.drain()
+        if pair is not None:
+            self._pairs.discard(pair)
+            pair.site.close()
+        writer.close()
+
+    def _rewritten(self, head: str) -> str:
+        """The request as it goes on. Only an upgrade keeps its connection: others end with their response."""
+        upgrade = re.search(r"(?im)^upgrade: *websocket", head) is not None
+        if self.rules.strip_upgrade or not upgrade:
+            head = re.sub(r"(?im)^(upgrade|connection):.*\r\n", "", head)
+            head = head.replace("\r\n", "\r\nConnection: close\r\n", 1)
+        if self.rules.host:
+            head = re.sub(r"(?im)^host:.*\r\n", f"Host: {self.rules.host}\r\n", head)
+        return head
+
+    async def _relay(self, pair: _Pair, browser: asyncio.StreamReader, site: asyncio.StreamReader) -> None:
+        head = await site.readuntil(b"\r\n\r\n")
+        pair.browser.write(head)
+        held_back = (self.rules.swallow_frames and head.startswith(b"HTTP/1.1 101")) or (
+            self.rules.buffer_streams and b"text/event-stream" in head
+        )
+        ways = [
+            asyncio.ensure_future(self._pass_on(pair, browser, pair.site, held_back)),
+            asyncio.ensure_future(self._pass_on(pair, site, pair.browser, held_back)),
+        ]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+
+    @staticmethod
+    async def _pass_on(
+        pair: _Pair, source: asyncio.StreamReader, target: asyncio.StreamWriter, held_back: bool
+    ) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                if not (pair.silent or held_back):
+                    target.write(data)
+                    await target.drain()
+            if pair.silent:  # that the other side has gone is no longer told, either
+                await asyncio.Event().wait()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    def _do(self, action: Callable[[], T]) -> T:
+        async def run() -> T:
+            return action()
+
+        return self._run(run())
