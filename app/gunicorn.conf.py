@@ -6,7 +6,7 @@ What an operator may choose comes from the environment; see docs/reference/envir
 import os
 
 from mysite import environment, gunicorn_worker
-from updates.listening import is_listening, take_over
+from updates.listening import inherited
 
 try:
     _env = environment.load()
@@ -16,9 +16,10 @@ except environment.Malformed as error:
 environment.refuse(environment.missing(_env), "wsgi")
 
 # On a host supervisor hands over the socket, so that a restart of one process closes nothing.
+_socket = inherited()
 bind = (
-    f"fd://{take_over(0)}"
-    if is_listening(0)
+    f"fd://{_socket}"
+    if _socket is not None
     else _env.wsgi_bind or ("0.0.0.0:8000" if _env.sluice_service else "127.0.0.1:8000")
 )
 # After a restart of nginx everyone comes at once.

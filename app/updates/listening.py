@@ -6,6 +6,7 @@ wait for the others: supervisor's fcgi-program does it this way.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import stat
@@ -32,3 +33,12 @@ def take_over(number: int) -> int:
     os.dup2(nothing, number)
     os.close(nothing)
     return duplicate
+
+
+@functools.cache
+def inherited() -> int | None:
+    """The number of the listening socket that was the standard input, taken over; None if it is none.
+
+    The same number each time: Gunicorn reads its settings again on SIGHUP, and another would be a new address.
+    """
+    return take_over(0) if is_listening(0) else None
