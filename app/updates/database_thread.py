@@ -16,6 +16,7 @@ import queue
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -159,12 +160,24 @@ class _Worker(threading.Thread):
                 if isinstance(error, (OperationalError, InterfaceError)) or wrapper.in_atomic_block:
                     with contextlib.suppress(Exception):
                         wrapper.close()
+            _let_go(error)
             failure = error
             done = lambda: job.fail(failure)  # noqa: E731
         else:
             done = lambda: job.succeed(result)  # noqa: E731
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             job.loop.call_soon_threadsafe(done)
+
+
+def _let_go(error: BaseException) -> None:
+    """Forget what the frames of a failed call hold, such as the socket of a connection that was never made.
+
+    Error, frames, job and future refer to each other: it would all stay until the garbage collector comes.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
 
 
 def _bound(wrapper: BaseDatabaseWrapper) -> None:

@@ -36,7 +36,7 @@ class Place:
 
     `slow`: the transports that need RESTARTED instead of SOON when it begins anew. `posts`: whether POSTs are
     answered meanwhile. `live`: the transports by which updates go on arriving meanwhile as fast as ever.
-    `count`: so many of its containers are struck, of those that there are.
+    `impatient`: it begins anew, too, when it was frozen. `count`: so many of its containers are struck.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Place:
     slow: tuple[str, ...] = ()
     posts: bool = True
     live: tuple[str, ...] = TRANSPORTS
+    impatient: bool = False
     count: int | None = None
 
 
@@ -64,6 +65,7 @@ PLACES = (
         slow=("polling",),
         posts=False,
         live=(),
+        impatient=True,  # Gunicorn ends workers of which it heard nothing for 30 s
     ),
     Place(
         "one-asgi",
@@ -103,7 +105,8 @@ def test_nothing_is_lost(
             for service in place.services:
                 all_struck.enter_context(strike.fault(standing.service(service), count=place.count))
             trial.hold(strike.seconds)
-        after(trial, place, restarts=strike.restarts, silent=strike.silent)
+        restarts = strike.restarts or (strike.fault is PAUSE and place.impatient)
+        after(trial, place, restarts=restarts, silent=strike.silent)
     trial.closes(baseline)
     during(trial, place)
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import os
 import threading
 import time
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
+from harness.servers import Postgres
+from harness.waiting import until
 from updates.database_thread import DatabaseThread, DatabaseUnavailable
 
 
@@ -70,3 +75,42 @@ def test_who_no_longer_waits_is_not_worked_for() -> None:
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_server_that_stops_answering_leaves_no_files_open(postgresql: Postgres) -> None:
+    """Not even until the garbage collector comes: a failed call's traceback keeps nothing alive."""
+
+    async def check() -> None:
+        thread = DatabaseThread("test", stall=0.3)
+        await thread.run(_ask, within=5)
+        before = _sockets()
+        postgresql.pause()
+        try:
+            for _ in range(12):
+                with pytest.raises(DatabaseUnavailable):
+                    await thread.run(_ask, within=0.5)
+        finally:
+            postgresql.resume()
+        await thread.run(_ask, within=10)
+        await until(lambda: _sockets() <= before, 10, "no more sockets than before")
+        thread.stop()
+
+    gc.disable()
+    try:
+        asyncio.run(check())
+    finally:
+        gc.enable()
+
+
+def _ask() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def _sockets() -> int:
+    links = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the folder's own
+            links.append(os.readlink(f"/proc/self/fd/{name}"))
+    return sum(link.startswith("socket:") for link in links)
