@@ -62,6 +62,7 @@ class Windows:
 
     def __init__(self, chromium: Chromium) -> None:
         self.complaints: list[str] = []
+        self.warnings: list[str] = []
         self._chromium = chromium
         self._contexts: list[BrowserContext] = []
         self._expected: list[str] = []
@@ -112,3 +113,5 @@ class Windows:
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "assert"):
             self.complaints.append(f"{message.text} ({message.location['url']})")
+        elif message.type == "warning":
+            self.warnings.append(message.text)

@@ -236,6 +236,8 @@ class Peer:
                 await reader.read()
             elif isinstance(rule, Answer):
                 self._answer(writer, rule)
+            elif rule == CUT and kind not in ("websocket", "sse"):
+                writer.transport.abort()
             elif kind in ("websocket", "sse"):
                 line = _Line(kind, writer, 0)
                 self._lines.add(line)
