@@ -13,7 +13,6 @@ SOAK_MINUTES ?= 30
 ARGS ?=
 
 ##@ The stack (settings: .env, or on the command line, as in `make up HTTP_PORT=8081`)
-
 up: ## Start the site; on a fresh machine, first see to what is missing
 	@images/host/up
 
@@ -39,7 +38,6 @@ dev: ## The site on SQLite without Docker, push included, for development
 	@images/host/dev $(ARGS)
 
 ##@ Checks (each in the image sluice-tests; results in results/)
-
 lint: ## Ruff, mypy, ShellCheck, Dockerfiles, JavaScript's syntax
 	@images/host/in-tests images/host/lint
 
@@ -66,14 +64,16 @@ rolling: ## `make roll` of each service while writers write and clients listen
 soak: ## 300 clients come and go, with a fault a minute, for SOAK_MINUTES
 	@images/host/in-tests --with-images env SOAK_MINUTES=$(SOAK_MINUTES) pytest --junit-xml=/results/soak.xml tests/soak $(ARGS)
 
+bare-metal: ## Follow the guide for a host on plain Debian 12 and 13, and prove the same there
+	@images/host/bare-metal $(ARGS)
+
 bench: ## Measure the README's figures
 	@images/host/in-tests --with-images pytest --junit-xml=/results/bench.xml tests/bench $(ARGS)
 
 ##@ About
-
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll password base clean dev lint test e2e layer layer-versions faults browser rolling soak bench help
+.PHONY: up down logs roll password base clean dev lint test e2e layer layer-versions faults browser rolling soak bare-metal bench help

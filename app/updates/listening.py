@@ -39,6 +39,6 @@ def take_over(number: int) -> int:
 def inherited() -> int | None:
     """The number of the listening socket that was the standard input, taken over; None if it is none.
 
-    The same number each time: Gunicorn reads its settings again on SIGHUP, and another would be a new address.
+    The same number each time: Gunicorn reads its settings again on SIGHUP, to which another is an address.
     """
     return take_over(0) if is_listening(0) else None

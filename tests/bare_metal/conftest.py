@@ -1,0 +1,104 @@
+"""Machines on which the guide has been followed: Debian 12 at the root of its server, Debian 13 below a
+prefix.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from bare_metal.machine import Machine
+from harness.checker import Checker
+from harness.engine import sweep
+from harness.waiting import wait_until
+
+SITE = (
+    "Packages",
+    "Code",
+    "Settings and secrets",
+    "The database",
+    "A sample volume",
+    "Tables, administrator, static files",
+    "Gunicorn",
+    "Nginx",
+)
+PUSH = ("RabbitMQ", "Daphne and the workers")
+LATER = ("Back up", "Restore", "Upgrade", "Take push out again")
+"""The parts that tests run which are about them."""
+
+
+@dataclass
+class Followed:
+    """What was seen on the way."""
+
+    after_site: str
+    asynchronous: list[str]
+    polled: list[str]
+    after_push: str
+
+
+@pytest.fixture(
+    scope="session",
+    params=[("bookworm", ""), ("trixie", "/catmaid")],
+    ids=["Debian 12", "Debian 13, /catmaid"],
+)
+def followed(request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Followed]]:
+    sweep(own=True)
+    machine = Machine(*request.param)
+    try:
+        machine.boot()
+        after_site = machine.follow(*SITE)
+        machine.wait_running()
+        asynchronous, polled = _optional_packages(machine), _polled(machine)
+        after_push = machine.follow(*PUSH)
+        machine.wait_running()
+        machine.expose_backends()
+        machine.shell("nginx -t; service nginx reload; sluice-restart")
+        wait_until(machine.healthy, 30, "Daphne healthy")
+        yield machine, Followed(after_site, asynchronous, polled, after_push)
+    except BaseException:
+        print(machine.evidence())
+        raise
+    finally:
+        machine.close()
+
+
+@pytest.fixture
+def machine(followed: tuple[Machine, Followed]) -> Machine:
+    """A host with the whole site."""
+    return followed[0]
+
+
+@pytest.fixture
+def site(machine: Machine) -> Machine:
+    """The same, by the name that the tests of the containers use."""
+    return machine
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    machine = getattr(item, "funcargs", {}).get("machine")
+    if report.failed and isinstance(machine, Machine):
+        report.sections.append((machine.name, machine.evidence()))
+    return report
+
+
+def _optional_packages(machine: Machine) -> list[str]:
+    """Those that are installed of what push and background jobs need."""
+    listed = json.loads(machine.shell("venv/bin/pip list --format=json 2>/dev/null"))
+    optional = {"channels", "channels-rabbitmq", "daphne", "celery", "kombu", "twisted"}
+    return sorted({package["name"].lower() for package in listed} & optional)
+
+
+def _polled(machine: Machine) -> list[str]:
+    """Titles of messages that a page saw by polling."""
+    with Checker(machine) as checker:
+        page = checker.client("bob", "polling")
+        checker.browser("alice").send_message("bob", "by polling")
+        wait_until(lambda: page.ledger.arrived, 15, "the message")
+    checker.close()
+    return [update.payload["message_title"] for update in page.ledger.arrived]

@@ -1,0 +1,244 @@
+"""A machine: a container of nothing but Debian, on which the guide is followed. No image of ours is in it."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import os
+import re
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from docker.models.containers import Container
+
+from harness.compose import SOURCE
+from harness.engine import OWNER_LABEL, PREFIX, engine, run_id
+from harness.people import People
+from harness.service import Result
+from harness.stack import free_port, version_of
+from harness.waiting import wait_until
+
+from .guide import Guide, with_values
+
+HOME = "/opt/sluice"
+PROGRAMS = {
+    "wsgi": "gunicorn",
+    "asgi": "daphne",
+    "worker": "channels-worker",
+    "celery": "celery",
+    "beat": "beat",
+}
+_PORTS = {"nginx": 80, "wsgi": 8000, "asgi": 8001}
+_NOT_COPIED = re.compile(r"\./(\.git|\.env|results|var)(/|$)|.*/__pycache__(/|$)")
+# As where there is an init system: a package that is installed starts its service.
+_POLICY = "printf '#!/bin/sh\\nexit 0\\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d"
+
+
+class Machine(People):
+    """One host with a site on it. `suite` is Debian's: bookworm (12) or trixie (13)."""
+
+    def __init__(self, suite: str, prefix: str = "") -> None:
+        super().__init__()
+        self.suite = suite
+        self.prefix = prefix
+        self.port = free_port()
+        self.name = f"{PREFIX}-{run_id()}-{suite}"
+        self.guide = Guide.read("bare-metal.md")
+        self.ran: list[str] = []
+        self.container = self._create()
+
+    def _create(self) -> Container:
+        return engine().containers.run(
+            f"sluice-plain:{self.suite}",
+            ["sleep", "infinity"],
+            name=self.name,
+            hostname=self.suite,
+            init=True,
+            detach=True,
+            ports={"80/tcp": ("127.0.0.1", self.port)},
+            environment={
+                "DEBIAN_FRONTEND": "noninteractive",
+                "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt",
+                "LANG": "C.UTF-8",
+            },
+            labels={OWNER_LABEL: f"{PREFIX}-{run_id()}-machine"},
+        )
+
+    def boot(self) -> Machine:
+        """Make it like a machine at its first start, with a checkout in /opt/sluice and nothing done yet."""
+        self._copy(_archive(SOURCE, "opt/sluice"), "/")
+        self.shell(_POLICY)
+        # What an installed Debian has and a debootstrapped one hasn't, for the tests.
+        self.shell("apt-get update -qq; apt-get install -qq --no-install-recommends procps >/dev/null 2>&1")
+        authorities = os.environ.get("CA_CERTIFICATES", "")
+        if authorities:
+            self._copy(_archive(Path(authorities), "usr/local/share/ca-certificates"), "/")
+            self.shell("update-ca-certificates >/dev/null 2>&1")
+        return self
+
+    def close(self) -> None:
+        """Remove it, unless it is to be kept."""
+        if os.environ.get("SLUICE_KEEP") != "yes":
+            self.container.remove(force=True, v=True)
+
+    # ---- the guide
+
+    def follow(self, *titles: str) -> str:
+        """Run all blocks below these headings of the guide, as root in one session each; what they wrote."""
+        (first,) = self.guide.of("What is yours")
+        begin = with_values(first, site=self.origin, prefix=self.prefix)
+        output = ""
+        for title in titles:
+            for block in self.guide.of(title):
+                output += self.bash(begin + block)
+            self.ran.append(title)
+        return output
+
+    def expose_backends(self) -> None:
+        """EXPOSE_BACKEND=yes, in both of its places."""
+        self.shell(
+            "echo EXPOSE_BACKEND=yes >>/etc/sluice/sluice.env;"
+            "sed -i '/sluice_expose_backend/s/default no/default yes/' /etc/nginx/conf.d/sluice-place.conf"
+        )
+
+    # ---- what it is
+
+    @property
+    def origin(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    @property
+    def url(self) -> str:  # type: ignore[override]
+        return self.origin + self.prefix
+
+    @functools.cached_property
+    def nginx_version(self) -> tuple[int, ...]:
+        return version_of(self.shell("nginx -v"))
+
+    @functools.cached_property
+    def address(self) -> str:
+        """Its own, on the engine's bridge."""
+        self.container.reload()
+        address: str = self.container.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+        return address
+
+    # ---- what is done on it
+
+    def exec(self, *command: str, user: str = "", env: Mapping[str, str] | None = None) -> Result:
+        """Run a command in /opt/sluice; standard error is mixed in."""
+        ended = self.container.exec_run(list(command), user=user, environment=dict(env or {}), workdir=HOME)
+        assert isinstance(ended.output, bytes) and ended.exit_code is not None
+        return Result(ended.exit_code, ended.output.decode(errors="replace"))
+
+    def shell(self, code: str) -> str:
+        """Run a line of Bash as root, which must succeed; what it wrote."""
+        return self.bash(code)
+
+    def bash(self, block: str, deadline: int = 400) -> str:
+        """Run a block of Bash as root, which must succeed, each of its commands; what it wrote."""
+        shell = ("timeout", str(deadline), "bash", "-e", "-u", "-o", "pipefail", "-c", block)
+        done = self.exec(*shell)
+        assert done.code == 0, f"status {done.code} of\n{block}\n{done.output[-5000:]}"
+        return done.output
+
+    def manage(self, code: str, service: str = "wsgi") -> str:
+        """Run Python inside the project, as the program of that service would."""
+        done = self.exec(
+            "venv/bin/python",
+            "app/manage.py",
+            "shell",
+            "--verbosity",
+            "0",
+            "-c",
+            code,
+            user="www-data",
+            env={"SLUICE_PROGRAM": PROGRAMS[service]},
+        )
+        assert done.code == 0, f"manage.py shell as {service}: {done.output}"
+        return done.output
+
+    def psql(self, query: str, *, parameters: Mapping[str, str] | None = None) -> list[list[str]]:
+        settings = [f"--set={name}={value}" for name, value in (parameters or {}).items()]
+        psql = [
+            "psql",
+            "--no-psqlrc",
+            "--quiet",
+            "--csv",
+            "--tuples-only",
+            "--set=ON_ERROR_STOP=1",
+            *settings,
+        ]
+        # psql replaces variables in what it reads, not in --command.
+        script = 'printf %s "$QUERY" | runuser --user postgres -- "$@"'
+        done = self.exec("bash", "-c", script, "psql", *psql, "sluice", env={"QUERY": query})
+        assert done.code == 0, f"psql: {done.output}"
+        return list(csv.reader(io.StringIO(done.output)))
+
+    def ask_directly(self, who: str, request: str) -> bytes:
+        script = f'exec 3<>/dev/tcp/127.0.0.1/{_PORTS[who]}; printf %s "$REQUEST" >&3; timeout 5 cat <&3'
+        return self.exec("bash", "-c", script, env={"REQUEST": request}).output.encode()
+
+    def upstream(self, side: str) -> str:
+        return f"127.0.0.1:{_PORTS[side]}"
+
+    def log_of(self, who: str) -> str:
+        log = (
+            f"/var/log/sluice/{PROGRAMS[who]}.log" if who in PROGRAMS else "/var/log/nginx/sluice.access.log"
+        )
+        return self.exec("cat", log).output
+
+    # ---- its processes
+
+    def states(self) -> dict[str, str]:
+        """Of each process of supervisor's: RUNNING, STARTING, FATAL, …"""
+        lines = self.exec("supervisorctl", "status").output.splitlines()
+        return {line.split()[0]: line.split()[1] for line in lines if len(line.split()) > 1}
+
+    def wait_running(self, deadline: float = 60) -> None:
+        """Until supervisor runs all of them."""
+        wait_until(
+            lambda: (states := self.states()) and set(states.values()) == {"RUNNING"},
+            deadline,
+            f"all programs RUNNING on {self.name}",
+            fatal=lambda: next(
+                (f"{name} is FATAL" for name, s in self.states().items() if s == "FATAL"), None
+            ),
+            every=0.5,
+        )
+
+    def healthy(self) -> bool:
+        """Whether Daphne's own message comes round, by whichever way."""
+        done = self.exec(
+            "curl", "--silent", "--fail", "--header", "Host: localhost",
+            f"http://127.0.0.1{self.prefix}/channels/healthz",
+        )  # fmt: skip
+        return done.code == 0
+
+    def evidence(self) -> str:
+        """What to look at when a test has failed on it."""
+        return self.exec(
+            "bash", "-c",
+            "supervisorctl status; ps axo pid,user,args; tail -n 40 /var/log/sluice/* /var/log/nginx/*",
+        ).output  # fmt: skip
+
+    def _copy(self, archive: bytes, where: str) -> None:
+        assert self.container.put_archive(where, archive)
+
+
+def _archive(folder: Path, name: str) -> bytes:
+    """A folder's files, owned by root, below `name`."""
+
+    def prepared(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        if _NOT_COPIED.match("./" + member.name.removeprefix(name).lstrip("/")):
+            return None
+        member.uid = member.gid = 0
+        member.uname = member.gname = "root"
+        member.mode |= 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+        return member
+
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.add(folder, name, filter=prepared)
+    return packed.getvalue()

@@ -1,0 +1,95 @@
+"""TLS by the lines of the guide: versions, HTTP/2, resumption, and a WebSocket over it."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+
+import pytest
+
+from bare_metal.machine import Machine
+from harness import raw
+from harness.waiting import wait_until
+
+PLACE = "/etc/nginx/conf.d/sluice-place.conf"
+
+
+@pytest.fixture(scope="module")
+def encrypted(followed: tuple[Machine, object]) -> Iterator[Machine]:
+    """The machine, its nginx with a certificate of its own making."""
+    machine = followed[0]
+    page = machine.guide.page.read_text()
+    lines = re.search(r"^( +listen 443 .*\n( +.*;\n)+)", page, re.MULTILINE)
+    command = re.search(r"^openssl req .*$", page, re.MULTILINE)
+    assert lines and command
+    machine.shell(f"name=localhost; {command[0]} 2>/dev/null; cp {PLACE} /root/place.conf")
+    try:
+        machine.exec("bash", "-c", 'printf %s "$LINES_OF_TLS" >/root/tls', env={"LINES_OF_TLS": lines[1]})
+        machine.shell(f"sed -i '/^    listen 80/r /root/tls' {PLACE}; nginx -t 2>&1; service nginx reload")
+        wait_until(lambda: _is_open(machine), 10, "nginx on 443")
+        yield machine
+    finally:
+        machine.shell(f"cp /root/place.conf {PLACE}; service nginx reload")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_it_speaks_this_version_and_resumes(encrypted: Machine, version: ssl.TLSVersion) -> None:
+    context = _context()
+    context.minimum_version = context.maximum_version = version
+    session = None
+    for resumed in (False, True):
+        with _connect(encrypted, context, session) as wire:
+            wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert raw.read_answer(wire).status == 200
+            assert wire.session_reused is resumed
+            session = wire.session
+
+
+def test_older_versions_are_refused(encrypted: Machine) -> None:
+    context = _context()
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError):
+        _connect(encrypted, context)
+
+
+def test_browsers_get_http_2(encrypted: Machine) -> None:
+    context = _context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with _connect(encrypted, context) as wire:
+        assert wire.selected_alpn_protocol() == "h2"
+
+
+def test_a_websocket_opens_over_tls(encrypted: Machine) -> None:
+    host = f"localhost:{encrypted.port}"
+    sent = raw.UPGRADE | {"Host": host, "Origin": f"https://{host}"}
+    head = f"GET {encrypted.prefix}/channels/updates/ HTTP/1.1\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+    with _connect(encrypted, _context()) as wire:
+        wire.sendall(head.encode() + b"\r\n")
+        answer = raw.read_answer(wire)
+    assert (answer.status, answer.backend) == (101, "asgi")
+
+
+def _context() -> ssl.SSLContext:
+    """The certificate is its own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _connect(
+    machine: Machine, context: ssl.SSLContext, session: ssl.SSLSession | None = None
+) -> ssl.SSLSocket:
+    wire = socket.create_connection((machine.address, 443), timeout=10)
+    return context.wrap_socket(wire, server_hostname="localhost", session=session)
+
+
+def _is_open(machine: Machine) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((machine.address, 443)) == 0
