@@ -1,8 +1,6 @@
 """docs/reference/faults.md, written from what the suite found: after `make faults`, in a checkout,
 
     python3 tests/faults/page.py
-
-A test (tests/config/test_faults_reference.py) compares the tests that it names with those that there are.
 """
 
 from __future__ import annotations
