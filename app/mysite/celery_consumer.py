@@ -6,6 +6,7 @@ import logging
 from typing import Any, Final
 
 from celery import bootsteps
+from celery.utils.threads import bound_open_broker_sockets
 from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
 from django.conf import settings
@@ -16,6 +17,11 @@ from .heartbeat import Heartbeat
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 2.0
+# The broker's answers are waited for so long, and the connection is then made anew. Without it, a broker that
+# stalls while the worker declares its queue is waited for without an end, even by one that was told to stop.
+ANSWER_SECONDS: Final = 10.0
+# Of a worker that stops, each of its five goodbyes: supervisor waits 60 s, also for the crop in hand.
+GOODBYE_SECONDS: Final = 1.0
 # Workers that talk about each other, their remote control, and queues for tasks with a delay: nothing here
 # uses them, and each would need more permissions at the broker, and more queues in it.
 _UNUSED: Final = ("Gossip", "Heart", "Control", "DelayedDelivery")
@@ -61,6 +67,20 @@ class Consumer(consumer.Consumer):
             self.pulse.start()
         if self.pulse is not None:
             self.pulse.turn()
+
+    def connect(self) -> Any:
+        connection = super().connect()
+        bound_open_broker_sockets(connection, ANSWER_SECONDS)
+        return connection
+
+    def stop(self) -> None:
+        """A broker that answers no more doesn't keep the worker, which is then to finish its crop.
+
+        An acknowledgement that is lost so is harmless: the crop is handed out again and found finished.
+        """
+        if self.connection:
+            bound_open_broker_sockets(self.connection, GOODBYE_SECONDS)
+        super().stop()
 
     def ensure_connected(self, conn: Any) -> Any:
         """Celery's own waits up to 32 s between tries; and meanwhile its timers stand still."""

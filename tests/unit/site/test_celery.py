@@ -214,6 +214,27 @@ def test_a_worker_is_well_while_the_broker_stands_still(
     assert worker.stop() == 0
 
 
+def test_a_worker_that_is_told_to_stop_finishes_its_crop_while_the_broker_stands_still(
+    broker: str, start: Callable[..., Program], crops: list[Crop], rabbitmq: RabbitMQ
+) -> None:
+    """The pool's process is held until the broker stands still too, so that the crop is in hand for sure."""
+    worker = start(broker, "worker")
+    worker.says("ready.")
+    (child,) = worker.children()
+    os.kill(child, signal.SIGSTOP)
+    handover._publish(handover_broker(), [crops[0].pk])
+    worker.says("received")
+    rabbitmq.pause()
+    try:
+        worker.process.send_signal(signal.SIGTERM)
+        worker.says("Warm shutdown")
+        os.kill(child, signal.SIGCONT)
+        assert worker.process.wait(30) == 0
+    finally:
+        rabbitmq.resume()
+    assert Crop.objects.get(pk=crops[0].pk).state == "done"
+
+
 def test_a_worker_whose_pool_stands_still_ends_to_be_started_anew(
     broker: str, start: Callable[..., Program]
 ) -> None:
