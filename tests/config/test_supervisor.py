@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from configparser import RawConfigParser
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from harness.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "supervisor"
@@ -213,3 +216,36 @@ signal.pause()
     assert (done.returncode, done.stdout) == (0, "told to stop\n")
     assert "processname:gunicorn" in done.stderr
     assert (tmp_path / "fatal").exists()
+
+
+# --- the container's status ---
+
+# What the program does on SIGTERM, as a line of its script, and the status that the container then has.
+ENDS = {
+    "in order": ("trap 'exit 0' TERM", 0),
+    "with a status of its own": ("trap 'exit 3' TERM", 3),
+    "by the signal": ("trap - TERM", 128 + signal.SIGTERM),
+    "not, until it is killed": ("trap '' TERM", 128 + signal.SIGKILL),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_container_ends_with_the_status_of_its_program(tmp_path: Path, how: str) -> None:
+    on_term, expected = ENDS[how]
+    program, ready = tmp_path / "program", tmp_path / "ready"
+    program.write_text(f"{on_term}\ntouch {ready}\nwhile sleep 0.1; do :; done\n")
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d/it.conf").write_text(
+        f"[program:it]\ncommand = /bin/bash {program}\nstopwaitsecs = 1\nkillasgroup = true\n"
+    )
+    main_file = (FOLDER / "supervisord.conf").read_text().replace("/tmp/", f"{tmp_path}/")
+    (tmp_path / "supervisord.conf").write_text(main_file)
+    supervise = (ROOT / "images/app/supervise").read_text()
+    supervise = supervise.replace("/etc/supervisor", str(tmp_path)).replace("/tmp/fatal", f"{tmp_path}/fatal")
+    container = subprocess.Popen(["/usr/bin/python3", "-c", supervise, "it"], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(ready.exists, 20, "the program's start")
+        container.terminate()
+        assert container.wait(20) == expected
+    finally:
+        container.kill()
