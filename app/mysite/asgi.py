@@ -1,4 +1,6 @@
-"""Daphne's entry point: what is below `/channels/`, and nothing else. Django's pages are Gunicorn's."""
+"""Daphne's entry point: what is below `/channels/`, and nothing else. Django's pages are Gunicorn's.
+`runworker` begins here too.
+"""
 
 import os
 
@@ -7,8 +9,12 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
 django.setup()
 
+from mysite.postgresql import answer_within  # noqa: E402
 from updates import asgi  # noqa: E402  (Django's apps come first)
 from volumes import routing  # noqa: E402
+
+# Seconds. Somebody at a browser waits for less.
+answer_within(10)
 
 application = asgi.application(
     websocket_urlpatterns=routing.websocket_urlpatterns, channels=routing.channel_consumers

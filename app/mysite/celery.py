@@ -16,6 +16,8 @@ from typing import Any
 from celery import Celery, signals
 from kombu import Queue
 
+from .postgresql import answer_within
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
 
 # What volumes.handover publishes to, through the default exchange. Durable and replicated; the broker's
@@ -76,6 +78,12 @@ def ping() -> None:
     from .heartbeat import Heartbeat
 
     Heartbeat("celery").touch()
+
+
+@signals.worker_init.connect
+def bound_the_database(**kwargs: Any) -> None:
+    """Before the pool is forked. Seconds: a worker that is told to stop has 60 s for all that is in hand."""
+    answer_within(20)
 
 
 @signals.setup_logging.connect

@@ -8,6 +8,10 @@ import PIL.PngImagePlugin  # noqa: F401
 import zarr  # noqa: F401
 from django.core.wsgi import get_wsgi_application
 
+from mysite.postgresql import answer_within
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
+# Seconds; then the page is a 503. A thread that waited longer would be missing for others.
+answer_within(10)
 
 application = get_wsgi_application()

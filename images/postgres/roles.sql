@@ -28,14 +28,14 @@ ALTER ROLE beat :least :'password' CONNECTION LIMIT 5;
 \unset password
 
 -- A statement that takes longer than its client waits, or a transaction that nobody goes on with, only holds locks and a place.
--- Below Gunicorn's time-out of 30 s for a request; the hub's queries take milliseconds; jobs may take their time.
-ALTER ROLE wsgi SET statement_timeout = '20s';
+-- Less than the client waits at most: answer_within() in app/mysite, 10 s, and 20 s of celery. Beat's jobs may take their time.
+ALTER ROLE wsgi SET statement_timeout = '8s';
 ALTER ROLE wsgi SET idle_in_transaction_session_timeout = '30s';
-ALTER ROLE asgi SET statement_timeout = '10s';
+ALTER ROLE asgi SET statement_timeout = '8s';
 ALTER ROLE asgi SET idle_in_transaction_session_timeout = '10s';
-ALTER ROLE worker SET statement_timeout = '20s';
+ALTER ROLE worker SET statement_timeout = '8s';
 ALTER ROLE worker SET idle_in_transaction_session_timeout = '30s';
-ALTER ROLE celery SET statement_timeout = '60s';
+ALTER ROLE celery SET statement_timeout = '15s';
 ALTER ROLE celery SET idle_in_transaction_session_timeout = '5min';
 ALTER ROLE beat SET statement_timeout = '5min';
 ALTER ROLE beat SET idle_in_transaction_session_timeout = '60s';

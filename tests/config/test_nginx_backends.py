@@ -76,6 +76,25 @@ def test_a_backend_that_breaks_off_is_named(site: Site) -> None:
         assert f'the service "{service}" gave no proper answer' in answer.text
 
 
+class _Impatient(Nginx):
+    def lay_out(self) -> None:
+        super().lay_out()
+        snippet = self.folder / "etc/snippets/sluice/wsgi.conf"
+        text = snippet.read_text()
+        assert "proxy_read_timeout 60s;" in text
+        snippet.write_text(text.replace("proxy_read_timeout 60s;", "proxy_read_timeout 1s;"))
+
+
+def test_a_backend_that_takes_too_long_is_named_and_asked_again_later(tmp_path: Path) -> None:
+    """A second instead of the minute that it has."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = "{}:{}".format(*silent.getsockname())
+        with _Impatient(tmp_path, {"WSGI_ADDRESS": address, "EXPOSE_BACKEND": "yes"}) as nginx:
+            answer = nginx.send("/updates/")
+    assert (answer.status, answer.made_by, answer.one("Retry-After")) == (504, "nginx", "5")
+    assert 'the service "wsgi" didn\'t answer in time' in answer.text
+
+
 class _OnAHost(Nginx):
     def lay_out(self) -> None:
         super().lay_out()

@@ -5,10 +5,15 @@ and work in hand.
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeGuard
+
+import pytest
 
 from harness.checker import Checker
 from harness.client.ledger import Ended, Entry
+from harness.faults import PAUSE
+from harness.service import Replica
 from harness.stack import Stack
 from harness.volume import sample
 from harness.waiting import wait_until
@@ -27,6 +32,27 @@ def test_each_service_ends_with_0_before_its_grace_is_over(healed: Stack, servic
         replica.start()
     checker.close()
     assert code == 0 and took < replica.grace - 2, f"exit code {code} after {took:.1f} of {replica.grace} s"
+
+
+@pytest.mark.parametrize("standing", ["rabbitmq", "postgres"])
+def test_each_service_ends_with_0_while_the_broker_or_the_database_stands_still(
+    healed: Stack, standing: str
+) -> None:
+    """At the same time, as in `docker compose down`; a container's status is that of its program."""
+    names = ("nginx", "wsgi", "asgi", "worker", "celery", "beat")
+    replicas = [healed.service(name)[0] for name in names]
+
+    def stop(replica: Replica) -> tuple[int, bool]:
+        began = time.monotonic()
+        return replica.stop(), time.monotonic() - began < replica.grace - 2
+
+    with Checker(healed) as checker:
+        checker.clients("bob", transports=("websocket", "sse"))
+        with PAUSE(healed.service(standing)), ThreadPoolExecutor(len(replicas)) as pool:
+            ends = dict(zip(names, pool.map(stop, replicas), strict=True))
+        healed.service(standing).wait_healthy()
+    checker.close()
+    assert ends == dict.fromkeys(names, (0, True))
 
 
 def test_daphne_says_1012_to_its_clients(healed: Stack) -> None:

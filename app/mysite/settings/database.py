@@ -32,7 +32,7 @@ def _sqlite(url: str) -> dict[str, Any]:
 def _postgresql(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "mysite.postgresql",
         "HOST": parts.hostname,
         "PORT": parts.port or "",
         "USER": unquote(parts.username or ""),
@@ -44,7 +44,8 @@ def _postgresql(url: str) -> dict[str, Any]:
             "application_name": env.sluice_service or "sluice",
             # Seconds, of which 2 is the least.
             "connect_timeout": 3,
-            # A server that is gone is noticed after 10 s, on either side: ours by these (milliseconds) …
+            # A server that is gone is noticed after 10 s, on either side: ours by these (milliseconds) … One
+            # that is there and doesn't answer: see mysite/postgresql.
             "tcp_user_timeout": 10_000,
             "keepalives_idle": 5,
             "keepalives_interval": 2,

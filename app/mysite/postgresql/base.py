@@ -1,0 +1,48 @@
+"""The wrapper that Django looks for in a database engine."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, Final
+
+import psycopg
+from django.db.backends.postgresql import base
+from psycopg.abc import RV, PQGen
+
+from mysite import postgresql
+
+# Of `SELECT 1` on an open connection, before a request's first query. A server that is merely busy costs the
+# request a new connection.
+USABLE_SECONDS: Final = 1.0
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection that is closed when an answer takes too long."""
+
+    patience: float | None = None  # seconds, instead of the process's
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """As psycopg's, which waits without an end unless it is given a `timeout`."""
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        seconds = self.patience or postgresql.seconds
+        try:
+            return super().wait(gen, interval, seconds)
+        except psycopg.errors._WaitTimeout:
+            self.close()
+            raise psycopg.OperationalError(f"the database did not answer within {seconds:g} s") from None
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """Django's, on connections of the class above."""
+
+    Database = SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})
+
+    def is_usable(self) -> bool:
+        if self.connection is None:
+            return False
+        self.connection.patience = USABLE_SECONDS
+        try:
+            return bool(super().is_usable())
+        finally:
+            self.connection.patience = None

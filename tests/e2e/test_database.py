@@ -1,0 +1,41 @@
+"""PostgreSQL stands still: what it is sent over its open connections is acknowledged, and not answered."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import requests
+
+from harness.faults import PAUSE
+from harness.stack import Stack
+from harness.waiting import wait_until
+
+BOUND = 10.0  # seconds, for the second of two that share a thread of Gunicorn's
+
+
+def test_polls_are_refused_in_time_and_answered_as_soon_as_it_goes_on(healed: Stack) -> None:
+    cookies = healed.browser("alice").cookies
+
+    def poll(_: int) -> requests.Response:
+        return requests.get(f"{healed.url}/updates/", headers={"Cookie": cookies}, timeout=60)
+
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(poll, range(40)))  # each of Gunicorn's threads has its connection
+        assert {answer.status_code for answer in answers} == {200}
+        with PAUSE(healed.service("postgres")):
+            answers = list(pool.map(poll, range(12)))
+        wait_until(lambda: poll(0).status_code == 200, BOUND, "polls that are answered")
+    healed.service("postgres").wait_healthy()
+    assert {(answer.status_code, answer.headers.get("Retry-After")) for answer in answers} == {(503, "5")}
+    assert {answer.headers["X-Backend"] for answer in answers} == {"wsgi"}
+    assert max(answer.elapsed.total_seconds() for answer in answers) < BOUND
+
+
+def test_a_page_is_refused_in_time_and_says_so(healed: Stack) -> None:
+    alice = healed.browser("alice")
+    assert alice.get("/").status_code == 200
+    with PAUSE(healed.service("postgres")):
+        page = alice.get("/")
+    healed.service("postgres").wait_healthy()
+    assert (page.status_code, page.headers.get("Retry-After")) == (503, "5")
+    assert "database" in page.text and page.elapsed.total_seconds() < BOUND
