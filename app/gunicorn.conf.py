@@ -25,6 +25,10 @@ bind = (
 # After a restart of nginx everyone comes at once.
 backlog = 2048
 
+# Bytes of a request's first line, of which 8190 is the most. A URL may have 7168: what a client of 64 streams
+# asks with, polling; nginx refuses more. Default: 4094.
+limit_request_line = 8190
+
 # gthread's, which on a stop lets nobody down who was in the queue.
 worker_class = "mysite.gunicorn_worker.Worker"
 when_ready = gunicorn_worker.when_ready

@@ -42,6 +42,21 @@ MESSAGES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+UPDATES = {"websocket": "channels/updates/", "sse": "channels/updates/sse", "polling": "updates/"}
+
+
+@pytest.mark.parametrize("transport", UPDATES)
+def test_a_url_of_7_kib_is_answered_and_a_longer_one_refused(site: Stack, transport: str) -> None:
+    cookie = {"Cookie": site.browser("alice").cookies}
+    wire = {"websocket": raw.upgrade}.get(transport, raw.get)
+    url = f"{site.prefix}/{UPDATES[transport]}?streams=all&x="
+    fits = wire(site.port, url.ljust(7168, "x"), headers=cookie if transport != "sse" else {})
+    assert fits.status == (101 if transport == "websocket" else 200)
+    assert fits.backend == ("wsgi" if transport == "polling" else "asgi")
+    long = wire(site.port, url.ljust(7169, "x"), headers=cookie)
+    assert (long.status, long.backend) == (414, "nginx")
+
+
 @pytest.mark.parametrize("name", BOXES)
 def test_a_box_that_can_not_be_cut_is_refused_by_field(stack: Stack, name: str) -> None:
     alice = stack.browser("alice")
