@@ -24,7 +24,7 @@ from sluice_layer import TidyConsumer
 from updates import closes, limits
 from updates.transport import socket_transport
 
-from .box import BadBox, parse_box
+from .box import BadBox, Box, Range, parse_box
 
 logger = logging.getLogger(__name__)
 
@@ -156,6 +156,17 @@ class PreviewWorker(SyncConsumer):
             async_to_sync(self.channel_layer.send)(message["reply_to"], reply)
         except (ChannelFull, TimeoutError) as error:
             logger.warning("a preview could not be delivered: %s", error or type(error).__name__)
+
+
+def warm_up() -> None:
+    """Do what the first picture would wait a second for: load zarr, NumPy and Pillow, and go through them."""
+    import numpy
+    import zarr
+
+    from . import slices, stores  # noqa: F401
+
+    array = zarr.create_array({}, data=numpy.eye(8, dtype="uint16").reshape(1, 8, 8))
+    slices.middle_slice(array, Box(Range(0, 8), Range(0, 8), Range(0, 1)))
 
 
 def _read(text: str | None) -> Request | str:

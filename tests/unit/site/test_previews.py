@@ -6,9 +6,12 @@ import asyncio
 import base64
 import io
 import json
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -21,12 +24,15 @@ from channels.testing import WebsocketCommunicator
 from django.db import connections
 from PIL import Image
 
+import mysite
+from harness.waiting import wait_until
 from sluice_layer import LayerUnavailable
 from sluice_layer.worker import GracefulWorker
 from volumes import previews, routing, slices
 from volumes.box import Box, Range
 
 BOX = {"x": [10, 74], "y": [5, 50], "z": [2, 29]}
+APP = Path(mysite.__file__).parent.parent
 Scenario = Callable[["Browser"], Awaitable[None]]
 
 
@@ -117,6 +123,40 @@ def test_the_picture_is_the_middle_slice_stretched(volume_id: int, voxels: numpy
         assert numpy.abs(pixels(frame) - expected).max() <= 1
 
     run(scenario, volume_id)
+
+
+def test_after_the_warm_up_the_first_picture_loads_nothing(
+    elsewhere: Callable[[str], subprocess.Popen[bytes]], volume_id: int
+) -> None:
+    code = f"""
+import sys
+from volumes import previews
+from volumes.models import Volume
+Volume.objects.get()
+previews.warm_up()
+before = set(sys.modules)
+event, _ = previews._make("{volume_id}", '{json.dumps(BOX)}')
+assert (event, set(sys.modules) - before) == ("preview", set())
+"""
+    assert elsewhere(code).wait(60) == 0
+
+
+def test_a_worker_is_warm_before_anybody_asks(
+    tmp_path: Path, environment_of_others: dict[str, str], db: None
+) -> None:
+    """Its heartbeat says that it takes messages; then NumPy's libraries are in its memory."""
+    alive = tmp_path / "alive"
+    worker = subprocess.Popen(
+        [sys.executable, "manage.py", "runworker", "previews", "--alive-file", str(alive)],
+        cwd=APP,
+        env=environment_of_others,
+    )
+    try:
+        wait_until(alive.exists, 60, "a heartbeat", fatal=lambda: "it ended" if worker.poll() else None)
+        assert "/numpy/" in Path(f"/proc/{worker.pid}/maps").read_text()
+    finally:
+        worker.terminate()
+        assert worker.wait(30) == 0
 
 
 def test_only_the_latest_request_is_answered(volume_id: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from channels.management.commands.runworker import Command as ChannelsCommand
 from django.conf import settings
+from django.utils.module_loading import import_string
 
 from sluice_layer.worker import GracefulWorker
 
@@ -41,4 +42,7 @@ class Command(ChannelsCommand):
             stop_timeout=options["stop_timeout"],
             busy_limit=options["busy_limit"],
         )
+        warm_up = getattr(settings, "WORKER_WARM_UP", "")
+        if warm_up:
+            import_string(warm_up)()
         super().handle(*args, **options)
