@@ -94,15 +94,20 @@ class Served:
     """A Daphne process that serves the site."""
 
     def __init__(self, site: Site, log: Path, *command: str, **variables: str) -> None:
+        """`command` is what follows Python, with `{port}` for the port if it listens by itself."""
         self.site = site
         self.log = log
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
+        command = command or ("-m", "updates.server", "hubsite.asgi:application")
+        own = any("{port}" in word for word in command)
+        if own:
+            listener.close()
         with listener, log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *(command or ("-m", "updates.server", "hubsite.asgi:application"))],
+                [sys.executable, *(word.format(port=self.port) for word in command)],
                 env=environment(DATABASE_URL=site.database_url, **variables),
-                stdin=listener.fileno(),  # as supervisor's fcgi-program does
+                stdin=subprocess.DEVNULL if own else listener.fileno(),  # as supervisor's fcgi-program does
                 stdout=output,
                 stderr=output,
             )

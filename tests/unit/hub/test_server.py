@@ -167,6 +167,19 @@ def test_stock_daphne_serves_the_same(serve: Serve, site: Site, person: Person) 
     assert served.stop() == 0
 
 
+def test_daphne_as_its_documentation_starts_it_pushes_what_was_committed(
+    serve: Serve, site: Site, person: Person
+) -> None:
+    """`daphne -b 127.0.0.1 -p 8001 …`: the program itself, with the options of the old instructions."""
+    daphne = str(Path(sys.executable).with_name("daphne"))
+    served = serve(daphne, "-b", "127.0.0.1", "-p", "{port}", "hubsite.asgi:application")
+    with served.connect(person) as socket:
+        socket.hello()
+        site.send(person.stream, 1, 2)
+        assert socket.numbers(2) == [1, 2]
+    assert served.stop() == 0
+
+
 def test_a_loop_that_is_stuck_ends_the_process(serve: Serve, person: Person) -> None:
     served = serve(HUBSITE_LIMITS='{"LOOP_STUCK_SECONDS": 2}')
     with served.connect(person, path="/channels/echo/") as echo:
