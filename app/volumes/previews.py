@@ -140,12 +140,6 @@ class PreviewConsumer(TidyConsumer, AsyncWebsocketConsumer):
 class PreviewWorker(SyncConsumer):
     """The worker's side: `manage.py runworker previews`."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # As the worker starts, not when the first browser waits: it takes half a second.
-        import PIL.PngImagePlugin  # noqa: F401
-        import zarr  # noqa: F401
-
     def preview_make(self, message: dict[str, Any]) -> None:
         """Make the picture and send it to the socket that asked; unless nobody waits for it any more."""
         if time.time() > message["wanted_until"]:
