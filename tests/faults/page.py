@@ -1,6 +1,6 @@
 """docs/reference/faults.md, written from what the suite found: after `make faults`, in a checkout,
 
-    python3 tests/faults/page.py
+python3 tests/faults/page.py
 """
 
 from __future__ import annotations
