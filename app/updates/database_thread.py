@@ -154,12 +154,9 @@ class _Worker(threading.Thread):
     def _do(self, job: _Job) -> None:
         done: Callable[[], None]
         try:
-            result = job.function(*job.arguments)
+            result = self._call(job)
         except BaseException as error:
-            for wrapper in self._wrappers:
-                if isinstance(error, (OperationalError, InterfaceError)) or wrapper.in_atomic_block:
-                    with contextlib.suppress(Exception):
-                        wrapper.close()
+            self._close(all_of_them=isinstance(error, (OperationalError, InterfaceError)))
             _let_go(error)
             failure = error
             done = lambda: job.fail(failure)  # noqa: E731
@@ -167,6 +164,28 @@ class _Worker(threading.Thread):
             done = lambda: job.succeed(result)  # noqa: E731
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             job.loop.call_soon_threadsafe(done)
+
+    def _call(self, job: _Job) -> Any:
+        """Call the function; again if a connection from before has died meanwhile, as in a server's restart.
+
+        So what it does must bear to be done twice: here, it only ever reads.
+        """
+        before = [wrapper.connection for wrapper in self._wrappers if wrapper.connection is not None]
+        try:
+            return job.function(*job.arguments)
+        except (OperationalError, InterfaceError) as error:
+            if self._abandoned or not any(getattr(raw, "closed", False) for raw in before):
+                raise
+            _let_go(error)
+        self._close(all_of_them=True)
+        return job.function(*job.arguments)
+
+    def _close(self, *, all_of_them: bool) -> None:
+        """Close the connections: all, or those that a failure has left within a transaction."""
+        for wrapper in self._wrappers:
+            if all_of_them or wrapper.in_atomic_block:
+                with contextlib.suppress(Exception):
+                    wrapper.close()
 
 
 def _let_go(error: BaseException) -> None:

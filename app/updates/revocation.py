@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .hub import Hub
 
 CHUNK = 500  # people a query
+EVERYBODY = ""  # in the place of somebody's stream
 
 
 class Auditor:
@@ -41,12 +42,14 @@ class Auditor:
             and '"streams-changed"' in frame.text
             and json.loads(frame.text)["event"] == "streams-changed"
         ):
-            self._hinted[frame.stream] = self._hub.loop.time() + limits.HELLO_SECONDS + limits.AUDIT_SECONDS
-            self._hint.set()
+            self._suspect(frame.stream)
 
     def doubt_all(self) -> None:
         """Judge everybody's rights at the next look, and look at once."""
-        self._judged = dict.fromkeys(self._judged, float("-inf"))
+        self._suspect(EVERYBODY)
+
+    def _suspect(self, name: str) -> None:
+        self._hinted[name] = self._hub.loop.time() + limits.HELLO_SECONDS + limits.AUDIT_SECONDS
         self._hint.set()
 
     async def audit_forever(self) -> None:
@@ -82,7 +85,7 @@ class Auditor:
             questions: dict[Any, set[str]] = {}
             for person in chunk:
                 is_due = now - self._judged[person.user_id] > limits.JUDGE_SECONDS
-                if is_due or streams.user_stream(person.user_id) in hinted:
+                if is_due or hinted & {EVERYBODY, streams.user_stream(person.user_id)}:
                     questions[person.user_id] = self._followed_by(person.user_id)
             over, denied = await self._thread.run(_judge, chunk, questions, within=5 * limits.STALL_SECONDS)
             self._judged.update(dict.fromkeys(questions, now))

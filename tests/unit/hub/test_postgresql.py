@@ -130,6 +130,17 @@ def test_a_restarted_server(postgresql: Postgres, served: Served, site: Site, pe
         assert socket.numbers(2) == [2, 3]
 
 
+def test_a_connection_that_died_while_nobody_used_it_is_replaced(
+    served: Served, site: Site, person: Person
+) -> None:
+    """After a restart that nobody noticed, the first who comes is let in, not sent away with 1013."""
+    with served.connect(person) as socket:
+        socket.hello()
+    site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    with served.connect(person) as socket:
+        assert person.stream in socket.hello()
+
+
 def test_a_past_that_changed_while_it_was_away(
     postgresql: Postgres, served: Served, site: Site, person: Person
 ) -> None:
