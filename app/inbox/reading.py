@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -17,7 +18,9 @@ class UnknownUser(LookupError):
 
 def check_text(text: str, *, lines: bool) -> None:
     """Raises BadText at control characters and half characters; line feeds and tabs are allowed with
-    `lines`."""
+    `lines`. A line must have something in it that can be seen."""
+    if not lines and text and not any(unicodedata.category(character)[0] not in "CZ" for character in text):
+        raise BadText("has nothing in it that could be seen")
     for character in text:
         if lines and character in "\n\t":
             continue

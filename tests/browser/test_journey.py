@@ -184,7 +184,8 @@ def test_all_tabs_follow(site: Stack, windows: Windows) -> None:
         expect(page.locator("#connection")).to_have_text("Live.")
     for number in (1, 2, 3):
         alice.send_message("carol", f"message {number}")
-    expect(other.locator(".message h2")).to_have_text(["message 3", "message 2", "message 1"])
+    for page in (inbox, other):
+        expect(page.locator(".message h2")).to_have_text(["message 3", "message 2", "message 1"])
     expect(elsewhere).to_have_title("(3) Volumes · Sluice")
     first = inbox.locator(".message").first
     first.get_by_role("button", name="Mark as read").click()

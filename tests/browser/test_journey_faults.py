@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -63,6 +65,13 @@ def expect_exactly(page: Page, titles: list[str]) -> None:
     assert page.evaluate("window.came") == titles
 
 
+def _goes_on(process: subprocess.Popen[str]) -> bool:
+    """Whether it hasn't ended, a moment from now: a page shows a hundred messages and no more."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(0.25)
+    return process.poll() is None
+
+
 def test_without_channels_the_page_asks(breakable: Stack, inbox: Page, recipient: str) -> None:
     with TERM(breakable.service("asgi")):
         expect(inbox.locator("#connection")).to_have_text(POLLING, timeout=SOON)
@@ -91,13 +100,53 @@ def test_daphne_replaced(breakable: Stack, inbox: Page, recipient: str) -> None:
         "up", "--detach", "--no-build", "--no-deps", "--force-recreate", "asgi"
     )
     titles = ["before"]
-    while replacing.poll() is None:
+    while _goes_on(replacing):
         titles.append(f"meanwhile {len(titles)}")
         send(breakable, recipient, titles[-1:])
     assert replacing.returncode == 0, replacing.communicate()[0]
     expect(inbox.locator("#connection")).to_have_text("Live.", timeout=SOON)
     send(breakable, recipient, ["after"])
     expect_exactly(inbox, [*titles, "after"])
+
+
+def test_gunicorn_away_when_the_update_comes(breakable: Stack, inbox: Page, recipient: str) -> None:
+    """The update comes through Daphne at once; what the page shows of it can't be had yet."""
+    with TERM(breakable.service("wsgi")):
+        breakable.manage(
+            "from django.contrib.auth import get_user_model as m; from inbox.sending import send;"
+            f"send(m().objects.get(username={recipient!r}), 'from elsewhere')",
+            "celery",
+        )
+        expect(inbox.locator("#news")).to_contain_text("from elsewhere", timeout=SOON)
+        expect(inbox.locator(".message h2")).to_have_count(0)
+    expect_exactly(inbox, ["from elsewhere"])
+
+
+def test_a_burst_of_updates_is_no_burst_of_requests(breakable: Stack, inbox: Page, recipient: str) -> None:
+    asked: list[str] = []
+    inbox.on("request", lambda request: asked.append(request.url))
+    breakable.manage(
+        "from django.contrib.auth import get_user_model as m; from inbox.sending import send\n"
+        f"for number in range(40): send(m().objects.get(username={recipient!r}), f'number {{number}}')"
+    )
+    expect_exactly(inbox, [f"number {number}" for number in range(40)])
+    assert len(asked) <= 24, asked  # of the page, and of the count
+
+
+def test_a_slice_that_could_not_be_had_is_asked_for_again(breakable: Stack, windows: Windows) -> None:
+    breakable.wait_healthy()
+    windows.expect_complaints()
+    page = windows.open(breakable.browser("heidi"), f"/volumes/{sample(breakable).id}/")
+    pane = page.locator('.pane[data-axis="z"]')
+    ready = pane.locator("canvas:not([data-busy])")
+    expect(ready).to_be_visible(timeout=SOON)
+    page.route("**/slices/**", lambda route: route.abort())
+    pane.locator("input").fill("20")
+    expect(page.locator("#viewer-trouble")).to_contain_text("can't be reached", timeout=SOON)
+    expect(ready).to_have_count(0)
+    page.unroute("**/slices/**")
+    expect(ready).to_be_visible(timeout=SOON)
+    expect(page.locator("#viewer-trouble")).to_be_empty()
 
 
 def test_a_crop_that_waits_is_cancelled_in_all_windows(breakable: Stack, windows: Windows) -> None:

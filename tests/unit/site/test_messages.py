@@ -64,6 +64,7 @@ def test_to_oneself(as_ada: Client) -> None:
         ({"to": None}, 400, "to"),
         ({"title": ""}, 400, "title"),
         ({"title": "  "}, 400, "title"),
+        ({"title": "\u200b \u2060"}, 400, "title"),
         ({"title": "a\nb"}, 400, "title"),
         ({"title": "a\x00b"}, 400, "title"),
         ({"title": "a\x9bb"}, 400, "title"),

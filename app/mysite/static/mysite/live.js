@@ -4,7 +4,7 @@
 // The streams' positions are from before the page's data was read (data-positions); see "Pages" in the protocol.
 
 import { connect } from "../updates/updates.js";
-import { once } from "./once.js";
+import { isFinal, once } from "./once.js";
 import { refresh } from "./refresh.js";
 
 const page = document.body.dataset;
@@ -29,12 +29,13 @@ function sayState() {
 /** The number of unread messages, asked for again: a count kept here would go wrong when an update comes that the page has. */
 const recount = once(async () => {
   const response = await fetch(new URL("messages/unread/", root)).catch(() => null);
-  if (!response?.ok) return;
+  if (!response?.ok) return isFinal(response);
   const { unread } = await response.json();
   const badge = document.getElementById("unread");
   badge.hidden = unread === 0;
   badge.querySelector(".number").textContent = unread;
   document.title = (unread ? `(${unread}) ` : "") + document.title.replace(/^\(\d+\) /, "");
+  return true;
 });
 
 // ---- announcements, at the page's foot

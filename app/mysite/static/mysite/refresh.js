@@ -1,22 +1,23 @@
 // Fetch this page again and take over what has changed in its live part, #live: the server's template stays the only one.
 
-import { once } from "./once.js";
+import { isFinal, once } from "./once.js";
 
 const TOKEN = 'input[name="csrfmiddlewaretoken"]';
 
 /** What is in #live as of a moment after the call. Elements with an id stay the same ones, with the focus, where they can. */
 export const refresh = once(async () => {
   const part = document.getElementById("live");
-  if (!part) return;
+  if (!part) return true;
   const response = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
-  if (!response?.ok || response.redirected) return; // signed out: the connection says so
+  if (!response?.ok || response.redirected) return isFinal(response); // signed out: the connection says so
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("live");
-  if (!fresh) return;
+  if (!fresh) return true;
   const token = document.querySelector(TOKEN)?.value; // each page has another one; all are good
   for (const input of fresh.querySelectorAll(TOKEN)) input.setAttribute("value", token ?? input.value);
   const focused = document.activeElement?.id;
   renew(part, document.adoptNode(fresh));
   if (focused && document.activeElement === document.body) document.getElementById(focused)?.focus();
+  return true;
 });
 
 /** Make `old` what `fresh` is, and leave alone what is equal. */

@@ -1,6 +1,8 @@
 // Pictures of one axis's slices, fetched from the site and kept. One request at a time: while somebody moves through a volume,
 // only the slice that is wanted last is asked for, and then its neighbours.
 
+import { Backoff } from "../updates/backoff.js";
+
 const PIXELS = 24 * 2 ** 20; // kept for one axis: the slices of an ordinary volume, or a few of a large one
 const AHEAD = 4; // neighbours that are fetched while nothing else is
 
@@ -13,6 +15,7 @@ export class Slices extends EventTarget {
   #wanted = 0;
   #direction = 1;
   #fetching = false;
+  #backoff = new Backoff(500, 5_000);
 
   /**
    * @param {(index: number) => string} url of a slice; changes with the contrast
@@ -39,13 +42,18 @@ export class Slices extends EventTarget {
   async #fetch() {
     if (this.#fetching) return;
     this.#fetching = true;
-    try {
-      for (let index = this.#next(); index !== null; index = this.#next()) await this.#load(index);
-    } catch (error) {
-      this.dispatchEvent(new CustomEvent("failed", { detail: error.message }));
-    } finally {
-      this.#fetching = false;
+    for (let index = this.#next(); index !== null; index = this.#next()) {
+      try {
+        await this.#load(index);
+        this.#backoff.reset();
+      } catch (error) {
+        if (this.get(this.#wanted)) break; // a neighbour: there is time until somebody goes there
+        this.dispatchEvent(new CustomEvent("failed", { detail: error.message }));
+        if (error.cause?.final) break;
+        await new Promise((resolve) => setTimeout(resolve, this.#backoff.next()));
+      }
     }
+    this.#fetching = false;
   }
 
   /** The wanted one, or else the nearest neighbour that isn't there, those ahead first. */
@@ -62,7 +70,8 @@ export class Slices extends EventTarget {
     if (!response) throw new Error("The site can't be reached just now.");
     if (!response.ok) {
       const answer = await response.json().catch(() => null);
-      throw new Error(answer?.error?.detail ?? `The picture can't be had (${response.status}).`);
+      const final = response.status < 500 && ![408, 429].includes(response.status);
+      throw new Error(answer?.error?.detail ?? `The picture can't be had (${response.status}).`, { cause: { final } });
     }
     this.#keep(url, await createImageBitmap(await response.blob()));
     if (url === this.#url(this.#wanted)) this.dispatchEvent(new Event("picture"));

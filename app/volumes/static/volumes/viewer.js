@@ -62,7 +62,7 @@ function look(where) {
 // ---- contrast
 
 function query() {
-  return `?low=${low.value}&high=${high.value}`;
+  return `?${new URLSearchParams({ low: low.value, high: high.value })}`; // "1e+30" has a plus
 }
 
 /** What is as imported needs no query: those pictures the browser may have from another page. */
