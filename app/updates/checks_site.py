@@ -20,9 +20,9 @@ _STOCK_LAYER: Final = "channels_rabbitmq.core.RabbitmqChannelLayer"
 @register("updates")
 def check_layer(**kwargs: Any) -> list[CheckMessage]:
     """The channel layer wakes the hubs, and carries what workers are asked; it must be able to."""
-    if not apps.is_installed("channels"):
-        return []
     layer = _layer()
+    if layer is None and not apps.is_installed("channels"):
+        return []
     if layer is None:
         return [
             Warning(

@@ -65,6 +65,7 @@ def health(hub: Hub) -> dict[str, Any]:
             "works": returns,
             "age": returned,
             "failures": layer.failures,
+            "trouble": layer.trouble,
         },
         "database": {"works": polls, "age": polled, "failures": hub.feed.failures},
         "connections": len(hub.connections),

@@ -34,6 +34,7 @@ class LayerLink:
         self.returned_at = 0.0  # loop time of the last loop-back that came back; 0: none yet
         self.latency = 0.0  # what it took, in seconds
         self.failures = 0  # of loop-backs, in a row
+        self.trouble: str | None = None  # why the last one failed, in words; None: it came back
         self.proofs = 0  # of those, in a row: while a new connection to the broker worked
         self.on_broken: Callable[[], None] | None = None  # see _look_closer()
         self._hub_id = hub_id
@@ -74,6 +75,7 @@ class LayerLink:
 
     def _unsubscribed(self, error: Exception) -> None:
         """One line for an outage, however long; what no broker causes is told each time, and from where."""
+        self.trouble = _in_words(error)
         if not isinstance(error, (OSError, TimeoutError)):
             logger.exception("the subscription to the channel layer failed; it is begun anew")
         elif not self._complained:
@@ -96,6 +98,8 @@ class LayerLink:
         except Exception as error:
             self.failures += 1
             count("loop_backs_failed")
+            if self._subscribed.is_set() or self.trouble is None:  # else it is known why
+                self.trouble = _in_words(error)
             if self.failures == 1:
                 logger.warning(
                     "no message comes round through the channel layer (%r); the database is polled", error
@@ -107,6 +111,7 @@ class LayerLink:
             if self.failures:
                 logger.info("messages come round through the channel layer again")
             self.failures = self.proofs = 0
+            self.trouble = None
             self.returned_at = asyncio.get_running_loop().time()
             self.latency = self.returned_at - began
 
@@ -175,6 +180,12 @@ class LayerLink:
             returned = self._returns.get(str(message.get("nonce")))
             if returned is not None and not returned.done():
                 returned.set_result(None)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, TimeoutError) and not str(error):
+        return f"no message came round within {limits.LOOPBACK_TIMEOUT_SECONDS:g} s"
+    return str(error) or repr(error)
 
 
 def _default_layer() -> Any:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
+import pamqp.commands
+import pamqp.frame
 import pytest
 
 from harness.waiting import wait_until
@@ -120,3 +125,46 @@ def test_an_outage_of_the_broker_fills_no_log(serve: Callable[..., Served]) -> N
     assert served.text().count("not subscribed to the channel layer") == 1
     assert served.text().count("no message comes round") == 1
     assert "Traceback" not in served.text()
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        (None, "nothing listens there; is RabbitMQ up?"),
+        ("3.7.28", "it is RabbitMQ 3.7.28, and the layer needs 3.8 or newer; upgrade RabbitMQ"),
+    ],
+)
+def test_it_says_why_no_message_comes_round(
+    serve: Callable[..., Served], version: str | None, words: str
+) -> None:
+    with _introducing(version) if version else nullcontext(1) as port:
+        served = serve(HUBSITE_LAYER="rabbitmq", HUBSITE_LAYER_URL=f"amqp://x:y@127.0.0.1:{port}/asgi")
+        assert served.health()[1]["layer"]["works"] is False
+        wait_until(lambda: words in (served.health()[1]["layer"]["trouble"] or ""), SOON, words)
+    assert served.health()[0] == 200
+
+
+def test_it_says_nothing_where_all_is_well(served: Served) -> None:
+    wait_until(lambda: served.health()[1]["layer"]["works"], SOON, "the first loop-back")
+    assert served.health()[1]["layer"]["trouble"] is None
+
+
+@contextmanager
+def _introducing(version: str) -> Iterator[int]:
+    """The port of something that introduces itself as RabbitMQ of this version, and says no more."""
+    start = pamqp.commands.Connection.Start(
+        server_properties={"product": "RabbitMQ", "version": version}, mechanisms="PLAIN", locales="en_US"
+    )
+
+    class Broker(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(8)
+            self.request.sendall(pamqp.frame.marshal(start, 0))
+            self.request.recv(1)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Broker) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()

@@ -107,6 +107,14 @@ def test_apps_that_are_missing(settings: Any, apps: list[str], expected: list[st
     assert ids(checks_site.check_apps()) == expected
 
 
+def test_a_layer_counts_where_channels_is_not_listed_too(settings: Any) -> None:
+    settings.INSTALLED_APPS = [name for name in settings.INSTALLED_APPS if name != "channels"]
+    settings.CHANNEL_LAYERS = {}
+    assert checks_site.check_layer() == []
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "nowhere.Layer"}}
+    assert ids(checks_site.check_layer()) == ["updates.E004"]
+
+
 def test_the_order_of_apps(settings: Any) -> None:
     others = [name for name in settings.INSTALLED_APPS if name != "daphne"]
     settings.INSTALLED_APPS = [*others, "daphne"]
