@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from django.contrib import messages as flash
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods
 
 from mysite.api import ApiError, api, bad_field, only_fields, only_methods, read_object, wants_json
 from mysite.pages import button, live
+from mysite.paging import Page, read_page
 
 from . import changes
 from .forms import MessageForm
@@ -19,11 +20,9 @@ from .models import MAX_TEXT, MAX_TITLE, Message
 from .reading import BadText, UnknownUser, check_text, find_user
 from .sending import send
 
-PAGE: Final = 100  # of the newest messages
-
 
 def messages(request: HttpRequest) -> HttpResponse:
-    """GET: one's own messages, newest first. POST: a message to somebody."""
+    """GET: one's own messages, newest first, a page at a time. POST: a message to somebody."""
     if request.method in ("GET", "HEAD") and not wants_json(request):
         return inbox_page(request)
     return messages_api(request)
@@ -34,14 +33,15 @@ messages.csrf_exempt = True  # type: ignore[attr-defined]  # messages_api enforc
 
 @live()
 def inbox_page(request: HttpRequest) -> HttpResponse:
-    return render(request, "inbox/inbox.html", {"inbox": _newest(request.user), "page_size": PAGE})
+    return render(request, "inbox/inbox.html", {"page": _page(request)})
 
 
 @api
 def messages_api(request: HttpRequest) -> HttpResponse:
     only_methods(request, "GET", "POST")
     if request.method != "POST":
-        return JsonResponse({"messages": [as_json(message) for message in _newest(request.user)]})
+        page = _page(request)
+        return JsonResponse({"messages": [as_json(message) for message in page.rows], "older": page.older})
     body = read_object(request)
     only_fields(body, ("to", "title", "text"))
     title = _read_text(body, "title", MAX_TITLE, lines=False)
@@ -115,8 +115,8 @@ def as_json(message: Message) -> dict[str, Any]:
     }
 
 
-def _newest(user: Any) -> list[Message]:
-    return list(Message.objects.filter(recipient=user).select_related("sender")[:PAGE])
+def _page(request: HttpRequest) -> Page:
+    return read_page(request, Message.objects.filter(recipient=request.user).select_related("sender"))
 
 
 def _own(user: Any, message_id: int) -> Message:

@@ -21,6 +21,7 @@ from django.views.decorators.http import require_safe
 from updates import history, streams
 
 from .api import ApiError, api, error_response, only_methods, wants_json
+from .paging import place_of
 
 View = Callable[..., HttpResponse]
 
@@ -30,7 +31,7 @@ def live(*more_streams: Callable[[Any], str]) -> Callable[[View], View]:
 
     The positions of the default streams, and of those that `more_streams` name for a user's id, are read
     before the view reads its data, so that nothing slips in between (PROTOCOL: Pages). The page's script goes
-    on from them.
+    on from them. An ApiError of the view's is a page that says it.
     """
 
     def decorate(view: View) -> View:
@@ -42,7 +43,10 @@ def live(*more_streams: Callable[[Any], str]) -> Callable[[View], View]:
             wanted = streams.default_streams(user_id) + [name(user_id) for name in more_streams]
             heads = history.heads(wanted)
             request.positions = {stream: str(heads[stream].head) for stream in wanted}
-            return view(request, *args, **kwargs)
+            try:
+                return view(request, *args, **kwargs)
+            except ApiError as error:
+                return render(request, "mysite/refused.html", {"why": _sentence(error)}, status=error.status)
 
         return wrapped
 
@@ -52,7 +56,8 @@ def live(*more_streams: Callable[[Any], str]) -> Callable[[View], View]:
 def button(page: str) -> Callable[[Callable[..., dict[str, Any]]], View]:
     """For what a button of a page does, or a program: POST, and back to the page, or JSON.
 
-    The view returns the JSON's object. An ApiError of its own is the answer's, or a note on the page.
+    The view returns the JSON's object. An ApiError of its own is the answer's, or a note on the page. A
+    button on a page of older ones leads back there (`?before=`).
     """
 
     def decorate(view: Callable[..., dict[str, Any]]) -> View:
@@ -72,8 +77,8 @@ def button(page: str) -> Callable[[Callable[..., dict[str, Any]]], View]:
                 only_methods(request, "POST")
                 view(request, *args, **kwargs)
             except ApiError as error:
-                flash.error(request, f"{error.detail[:1].upper()}{error.detail[1:]}.")
-            return redirect(page)
+                flash.error(request, _sentence(error))
+            return redirect(reverse(page) + place_of(request))
 
         @csrf_exempt
         @functools.wraps(view)
@@ -83,6 +88,10 @@ def button(page: str) -> Callable[[Callable[..., dict[str, Any]]], View]:
         return either
 
     return decorate
+
+
+def _sentence(error: ApiError) -> str:
+    return f"{error.detail[:1].upper()}{error.detail[1:]}."
 
 
 def page(request: HttpRequest) -> dict[str, Any]:

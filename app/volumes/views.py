@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from django.conf import settings
 from django.contrib import messages as flash
@@ -13,6 +13,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from mysite.api import ApiError, api, only_fields, only_methods, read_object, wants_json
 from mysite.pages import button, live
+from mysite.paging import Page, read_page
 
 from . import progress
 from .box import AXES
@@ -20,8 +21,6 @@ from .cancelling import NotOpen, cancel_crop
 from .forms import CropForm
 from .models import Crop, Volume
 from .ordering import BadBox, TooManyCrops, order_crop
-
-PAGE: Final = 100  # of the newest crops
 
 
 @require_safe
@@ -90,7 +89,7 @@ def order(request: HttpRequest, volume_id: int) -> HttpResponse:
 
 
 def crops(request: HttpRequest) -> HttpResponse:
-    """One's own crops, newest first."""
+    """One's own crops, newest first, a page at a time."""
     return crops_api(request) if wants_json(request) else crops_page(request)
 
 
@@ -100,14 +99,15 @@ def crops_page(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "volumes/crops.html",
-        {"crops": _newest(request.user), "retention_days": settings.CROP_RETENTION_DAYS},
+        {"page": _page(request), "retention_days": settings.CROP_RETENTION_DAYS},
     )
 
 
 @api
 def crops_api(request: HttpRequest) -> HttpResponse:
     only_methods(request, "GET")
-    return JsonResponse({"crops": [as_json(crop) for crop in _newest(request.user)]})
+    page = _page(request)
+    return JsonResponse({"crops": [as_json(crop) for crop in page.rows], "older": page.older})
 
 
 @api
@@ -167,8 +167,8 @@ def as_json(crop: Crop) -> dict[str, Any]:
     }
 
 
-def _newest(user: Any) -> list[Crop]:
-    return list(Crop.objects.filter(owner=user).select_related("volume")[:PAGE])
+def _page(request: HttpRequest) -> Page:
+    return read_page(request, Crop.objects.filter(owner=request.user).select_related("volume"))
 
 
 def _own(user: Any, crop_id: int) -> Crop:

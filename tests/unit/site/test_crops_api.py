@@ -38,7 +38,7 @@ def test_its_state_can_be_asked_for(as_ada: Client, volume: Any, box: Any) -> No
         box,
         None,
     )
-    assert as_ada.get("/crops/").json() == {"crops": [state]}
+    assert as_ada.get("/crops/").json() == {"crops": [state], "older": None}
 
 
 BAD_BODIES: list[tuple[Any, int, str]] = [
@@ -207,7 +207,7 @@ def test_somebody_elses_is_403(bob: Any, done: Crop) -> None:
     client.force_login(bob)
     for path in (f"/crops/{done.pk}/", f"/crops/{done.pk}/download/"):
         assert client.get(path).status_code == 403
-    assert client.get("/crops/").json() == {"crops": []}
+    assert client.get("/crops/").json() == {"crops": [], "older": None}
 
 
 def test_a_crop_that_never_was_is_404(as_ada: Client) -> None:

@@ -34,7 +34,7 @@ def test_a_message_is_in_the_inbox_and_pushed_to_its_recipient_alone(as_ada: Cli
     assert pushed() == [
         (f"user:{bob.pk}", "new-message", {"message_id": message.pk, "message_title": "Hello"})
     ]
-    assert as_ada.get("/messages/").json() == {"messages": []}
+    assert as_ada.get("/messages/").json() == {"messages": [], "older": None}
     theirs = Client()
     theirs.force_login(bob)
     (shown,) = theirs.get("/messages/").json()["messages"]

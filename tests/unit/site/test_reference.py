@@ -9,7 +9,7 @@ from typing import Any
 from django.urls import URLPattern, get_resolver
 
 import mysite
-from mysite import api, health
+from mysite import api, health, paging
 from volumes.models import Crop
 
 PAGE = Path(mysite.__file__).parent.parent.parent / "docs/reference/http-api.md"
@@ -38,6 +38,7 @@ def test_numbers_and_names_are_the_codes(settings: Any) -> None:
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
     assert f"at most {api.MAX_BODY_BYTES:,} bytes" in text
     assert f"no deeper than {api.MAX_DEPTH}" in text
+    assert f"in pages of {paging.SIZE}" in text
     assert f"{settings.CROP_MAX_OPEN_PER_USER} crops of this person" in text
     for state in Crop.State.values:
         assert f"`{state}`" in text
