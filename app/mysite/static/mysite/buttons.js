@@ -1,4 +1,5 @@
-// Buttons that change something (forms in #live): sent without leaving the page. Without this script they are plain forms.
+// Buttons that change something (forms in #live): sent without leaving the page, and what was done is said to who can't see it.
+// Without this script they are plain forms.
 
 import { refresh } from "./refresh.js";
 
@@ -7,10 +8,12 @@ document.addEventListener("submit", async (event) => {
   if (!form.closest("#live")) return;
   event.preventDefault();
   const button = event.submitter;
+  if (button?.ariaDisabled) return; // being sent, or there is nothing to do
   button?.setAttribute("aria-disabled", "true");
+  say("", "");
   const why = await send(form);
   button?.removeAttribute("aria-disabled");
-  say(why);
+  say(why, why ? "" : form.dataset.done);
   // The update that says so does it as well, where there is one; this page need not wait for it.
   await refresh();
 });
@@ -27,15 +30,17 @@ async function send(form) {
   }
 }
 
-function say(words) {
+/** What went wrong, for all to see; what was done everybody sees, so that is for screen readers only. */
+function say(wrong, done) {
+  document.getElementById("done").textContent = done;
   const notes = document.getElementById("notes");
-  if (!words) {
+  if (!wrong) {
     notes.replaceChildren();
     return;
   }
   const note = document.createElement("p");
   note.className = "note bad";
   note.setAttribute("role", "alert");
-  note.textContent = words;
+  note.textContent = wrong;
   notes.replaceChildren(note);
 }

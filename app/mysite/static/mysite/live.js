@@ -4,6 +4,7 @@
 // The streams' positions are from before the page's data was read (data-positions); see "Pages" in the protocol.
 
 import { connect } from "../updates/updates.js";
+import { toHeading } from "./focus.js";
 import { isFinal, once } from "./once.js";
 import { refresh } from "./refresh.js";
 
@@ -53,7 +54,12 @@ function announce({ message_id: id, message_title: title }) {
   close.type = "button";
   close.className = "close";
   close.setAttribute("aria-label", "Put away");
-  close.addEventListener("click", () => item.remove());
+  close.addEventListener("click", () => {
+    const other = item.nextElementSibling ?? item.previousElementSibling;
+    item.remove();
+    other?.querySelector(".close").focus();
+    toHeading();
+  });
   item.append(link, close);
   news.prepend(item);
   for (const old of [...news.children].slice(SHOWN)) old.remove();

@@ -1,10 +1,14 @@
 // Fetch this page again and take over what has changed in its live part, #live: the server's template stays the only one.
 
+import { keepFocus } from "./focus.js";
 import { isFinal, once } from "./once.js";
 
 const TOKEN = 'input[name="csrfmiddlewaretoken"]';
 
-/** What is in #live as of a moment after the call. Elements with an id stay the same ones, with the focus, where they can. */
+/**
+ * What is in #live as of a moment after the call, of the page that is looked at: one of older ones stays that. Elements with an id
+ * stay the same ones, with the focus, where they can.
+ */
 export const refresh = once(async () => {
   const part = document.getElementById("live");
   if (!part) return true;
@@ -14,9 +18,9 @@ export const refresh = once(async () => {
   if (!fresh) return true;
   const token = document.querySelector(TOKEN)?.value; // each page has another one; all are good
   for (const input of fresh.querySelectorAll(TOKEN)) input.setAttribute("value", token ?? input.value);
-  const focused = document.activeElement?.id;
+  const giveFocus = keepFocus(part);
   renew(part, document.adoptNode(fresh));
-  if (focused && document.activeElement === document.body) document.getElementById(focused)?.focus();
+  giveFocus();
   return true;
 });
 
