@@ -155,11 +155,10 @@ class PreviewWorker(SyncConsumer):
 def warm_up() -> None:
     """Do what the first picture would wait a second for: load zarr, NumPy and Pillow, and go through them."""
     import numpy
-    import zarr
 
-    from . import slices, stores  # noqa: F401
+    from . import reading, slices, stores  # noqa: F401
 
-    array = zarr.create_array({}, data=numpy.eye(8, dtype="uint16").reshape(1, 8, 8))
+    array = reading.zarr().create_array({}, data=numpy.eye(8, dtype="uint16").reshape(1, 8, 8))
     slices.middle_slice(array, Box(Range(0, 8), Range(0, 8), Range(0, 1)))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from . import reading
 from .contrast import Contrast, Survey
 from .formats import SLAB, BadFile, Source
 from .models import Volume
@@ -57,9 +58,7 @@ def _sweep(root: Path) -> None:
 def open_array(volume: Volume) -> Any:
     """The volume's array, for reading. Raises OSError or ValueError if it isn't there or isn't what the row
     says."""
-    import zarr
-
-    array = zarr.open_array(volume.path, mode="r")
+    array = reading.zarr().open_array(volume.path, mode="r")
     shape = (volume.size_z, volume.size_y, volume.size_x)
     if array.shape != shape or array.dtype.name != volume.dtype:
         raise ValueError(f"{volume.path} holds {array.shape} of {array.dtype}, not {shape} of {volume.dtype}")

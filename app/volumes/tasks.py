@@ -1,12 +1,13 @@
 """Celery's tasks. Each only calls what does the work."""
 
 import tifffile  # noqa: F401  (here, before the worker forks: the first crop would wait for it for a second)
-import zarr  # noqa: F401
 
 from mysite.celery import app
 from mysite.heartbeat import Heartbeat
 
-from . import handover, jobs
+from . import handover, jobs, reading
+
+reading.zarr()  # likewise
 
 
 @app.task(name=handover.TASK)

@@ -1,0 +1,59 @@
+"""What reading a slice costs besides its voxels."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+
+import mysite
+from volumes import reading
+
+# A slice reads 64 chunks of half a MiB: 8,192 pages of memory, and almost as many again from the disk.
+FAULTS = 500
+
+# In a process of its own: what a process has had in its memory before changes how it gets more.
+_READ = """
+import resource, sys
+from volumes import reading, slices
+array = reading.zarr().open_array(sys.argv[1], mode="r")
+slices.whole_slice(array, sys.argv[2], 1, (0, 4096))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for index in (2, 3, 4):
+    slices.whole_slice(array, sys.argv[2], index, (0, 4096))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 3)
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """512 × 512 × 64 voxels of 16 bits that compress as a microscope's do, chunked as volumes are."""
+    from zarr.codecs import BloscCodec
+
+    path: Path = tmp_path_factory.mktemp("volumes") / "slab.zarr"
+    voxels = 300 * numpy.random.default_rng(1).standard_normal((64, 512, 512), dtype="float32")
+    voxels += numpy.linspace(0, 4000, 512, dtype="float32")
+    reading.zarr().create_array(
+        path,
+        data=voxels.clip(0, 65535).astype("uint16"),
+        chunks=(64, 64, 64),
+        compressors=BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
+    )
+    return path
+
+
+@pytest.mark.parametrize("axis", ["z", "y", "x"])
+def test_memory_is_reused_from_slice_to_slice(store: Path, axis: str) -> None:
+    command = [sys.executable, "-c", _READ, str(store), axis]
+    app = Path(mysite.__file__).parent.parent
+    done = subprocess.run(command, cwd=app, check=True, capture_output=True, text=True)
+    assert int(done.stdout) < FAULTS
+
+
+def test_chunks_are_read_in_the_thread_that_asks(store: Path) -> None:
+    """With the Zarr of the images; should a later one lose that, this says so."""
+    array = reading.zarr().open_array(store, mode="r")
+    assert type(array.async_array.codec_pipeline).__name__ == "FusedCodecPipeline"
