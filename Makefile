@@ -42,7 +42,7 @@ lint: ## Ruff, mypy, ShellCheck, Dockerfiles, JavaScript's syntax
 	@images/host/in-tests images/host/lint
 
 test: ## Unit and configuration tests
-	@images/host/in-tests --with-images pytest --junit-xml=/results/test.xml tests/unit tests/config $(ARGS)
+	@images/host/in-tests --with-images pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --junit-xml=/results/test.xml tests/unit tests/config $(ARGS)
 
 e2e: ## Boot the stack and prove that it does what it says
 	@images/host/in-tests --with-images pytest --junit-xml=/results/e2e.xml tests/e2e $(ARGS)

@@ -29,7 +29,8 @@ _OWN_PORT = free_port() if postgres_binaries() and "DATABASE_URL" not in os.envi
 _SCRATCH = Path(tempfile.mkdtemp(prefix="sluice-tests-"))
 
 
-def _set_environment() -> None:
+def _set_environment() -> set[str]:
+    """Set what isn't set by hand; the names of what was."""
     key = _SCRATCH / "django_secret_key"
     key.write_text(secrets.token_urlsafe(48))
     database = (
@@ -43,13 +44,21 @@ def _set_environment() -> None:
         "DATABASE_URL": database,
     }
     defaults |= {name: str(_SCRATCH / name.lower()) for name in ("MEDIA_ROOT", "VOLUMES_ROOT", "STATIC_ROOT")}
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
+    ours = defaults.keys() - os.environ.keys()
+    os.environ |= {name: defaults[name] for name in ours}
+    return ours
 
 
-_set_environment()
+_ours = _set_environment()
 # Before any test module, or conftest.py further down, imports a model.
 django.setup()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Each process that pytest-xdist starts has a server and folders of its own: it mustn't inherit these."""
+    for name in _ours:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,7 @@ class Writers:
             lambda: self._heads() - self._before >= published,
             deadline,
             f"{published} updates in the table",
-            fatal=lambda: next((f"writers ended: {end}" for end in self._ends if end.done()), None),
+            fatal=lambda: next((f"writers ended: {_fate(end)}" for end in self._ends if end.done()), None),
             every=1,
         )
 
@@ -87,3 +87,7 @@ class Writers:
 
     def _heads(self) -> int:
         return sum(head.offset for head in read_heads(self.stack).values())
+
+
+def _fate(end: Future[Any]) -> str:
+    return str(end.exception() or end.result())

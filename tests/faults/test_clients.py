@@ -31,7 +31,7 @@ CUT_OFF = 45.0  # seconds in which one that doesn't read is cut, once it lacks t
 REVOKED = 5.0  # seconds after which nothing more is delivered
 NO_HELLO = 5.0  # seconds after which a client takes a socket without hello for swallowed
 
-LARGE, COUNT = 30_000, 700  # bytes of an update and how many: more than all buffers on the way hold
+LARGE, COUNT = 30_000, 700  # bytes of an update and how many: more than the kernel's buffers on the way hold
 _LARGE = """
 from updates import publish
 for number in range({count}):
@@ -41,7 +41,9 @@ for number in range({count}):
 
 @pytest.fixture
 def slow_readers(fresh: Stack) -> Iterator[list[socket.socket]]:
-    """Two sockets of carol's: one is never read from, the other a byte a second."""
+    """Two sockets of carol's, straight to Nginx: one is never read from, the other a byte a second. The
+    published port would add a program of the engine's and its buffers, which take several MB each.
+    """
     headers = raw.UPGRADE | {"Origin": fresh.origin, "Host": f"localhost:{fresh.port}"}
     headers["Cookie"] = fresh.browser("carol").cookies
     lines = ["GET /channels/updates/ HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
@@ -51,7 +53,7 @@ def slow_readers(fresh: Stack) -> Iterator[list[socket.socket]]:
         for _ in range(2):
             wire = wires.enter_context(socket.socket())
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            wire.connect(("127.0.0.1", fresh.port))
+            wire.connect((fresh.service("nginx")[0].addresses["front"], 8080))
             wire.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
             assert raw.read_answer(wire).status == 101
             opened.append(wire)
