@@ -7,3 +7,15 @@ class ManifestStorage(ManifestStaticFilesStorage):
     """Rewrites the imports of ES modules too, which would otherwise ask for names without a hash."""
 
     support_js_module_import_aggregation = True
+
+    def stored_name(self, name: str) -> str:
+        try:
+            stored: str = super().stored_name(name)
+        except ValueError as error:
+            if self.hashed_files:
+                raise
+            raise ValueError(
+                f"the static files were never collected, {self.location} has none:"
+                " run `manage.py collectstatic`"
+            ) from error
+        return stored
