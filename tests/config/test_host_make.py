@@ -12,7 +12,11 @@ from config.host_shell import SOURCE, sh
 MAKEFILE = (SOURCE / "Makefile").read_text()
 TARGETS = re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE)
 RULES = SOURCE / "images/host/dockerfiles.py"
-HOW_TO = ("develop", "getting-started", "run-the-tests", "troubleshoot-make-up", "upgrade")
+PAGES = sorted(
+    str(page.relative_to(SOURCE))
+    for pattern in ("README.md", "docs/**/*.md", "app/*/README.md")
+    for page in SOURCE.glob(pattern)
+)
 HEAD = "ARG BASE_IMAGE=debian:trixie-slim\nFROM ${BASE_IMAGE}\n"
 
 
@@ -41,10 +45,18 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert f'VERSION: "{version}"' in (SOURCE / "compose.yaml").read_text()
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/how-to/{name}.md" for name in HOW_TO)])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_within_the_repository_leads_somewhere(page: str) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", (SOURCE / page).read_text()):
-        assert (SOURCE / page).parent.joinpath(target).exists(), target
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", (SOURCE / page).read_text()):
+        there = (SOURCE / page).parent.joinpath(target) if target else SOURCE / page
+        assert there.exists(), target
+        assert not heading or heading in _anchors(there), f"{target}#{heading}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """What a link can name in it, as GitHub makes it of the headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def breaches(tmp_path: Path, text: str) -> str:
