@@ -8,26 +8,32 @@ from pathlib import Path
 
 from harness.compose import SOURCE
 
-_PARTS = re.compile(r"^(#{2,3} [^\n]*)$|^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PARTS = re.compile(r"^(#{2,3} [^\n]*)$|^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LEFT_OUT = re.compile(r"^\| (.+?) \| (.+?) \| `(.+?)` \|$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Guide:
-    """Blocks that begin with ```bash, by the heading that they stand below, in the order of the page."""
+    """Blocks that begin with ```bash, by the heading that they stand below, in the order of the page; what
+    stands before the first heading has the title "". `code`: the other blocks, with their language.
+    """
 
     page: Path
     blocks: tuple[tuple[str, str], ...]
+    code: tuple[tuple[str, str, str], ...]
 
     @classmethod
     def read(cls, name: str) -> Guide:
         page = SOURCE / "docs/how-to" / name
-        title, blocks = "", []
-        for heading, commands in _PARTS.findall(page.read_text()):
+        title, blocks, code = "", [], []
+        for heading, language, text in _PARTS.findall(page.read_text()):
             if heading:
                 title = heading.lstrip("# ")
+            elif language == "bash":
+                blocks.append((title, text))
             else:
-                blocks.append((title, commands))
-        return cls(page, tuple(blocks))
+                code.append((title, language, text))
+        return cls(page, tuple(blocks), tuple(code))
 
     @property
     def titles(self) -> list[str]:
@@ -39,6 +45,16 @@ class Guide:
         found = [commands for heading, commands in self.blocks if heading == title]
         assert found, f"{self.page.name} has no commands below {title!r}; it has {self.titles}"
         return found
+
+    def snippet(self, title: str, language: str) -> str:
+        """The one block of that language below a heading."""
+        (found,) = [text for heading, kind, text in self.code if (heading, kind) == (title, language)]
+        return found
+
+    def left_out(self) -> dict[str, tuple[str, str]]:
+        """By the step that is left out: where one sees that, and what, as the page's table has it."""
+        rows = _LEFT_OUT.findall(self.page.read_text().partition("\n## A step left out\n")[2])
+        return {step: (where, what) for step, where, what in rows}
 
 
 def with_values(block: str, **values: str) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import io
+import itertools
 import os
 import re
 import tarfile
@@ -16,6 +16,7 @@ from docker.models.containers import Container
 from harness.compose import SOURCE
 from harness.engine import OWNER_LABEL, PREFIX, engine, run_id
 from harness.people import People
+from harness.psql import psql
 from harness.service import Result
 from harness.stack import free_port, version_of
 from harness.waiting import wait_until
@@ -30,28 +31,40 @@ PROGRAMS = {
     "celery": "celery",
     "beat": "beat",
 }
+_SERVICES = ("postgresql", "rabbitmq-server", "supervisor", "nginx")
+_numbers = itertools.count(1)
 _PORTS = {"nginx": 80, "wsgi": 8000, "asgi": 8001}
 _NOT_COPIED = re.compile(r"\./(\.git|\.env|results|var)(/|$)|.*/__pycache__(/|$)")
 # As where there is an init system: a package that is installed starts its service.
 _POLICY = "printf '#!/bin/sh\\nexit 0\\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d"
 
 
-class Machine(People):
-    """One host with a site on it. `suite` is Debian's: bookworm (12) or trixie (13)."""
+class CommandFailed(AssertionError):
+    """A block of Bash ended with another status than 0. `output`: what it wrote."""
 
-    def __init__(self, suite: str, prefix: str = "") -> None:
+    def __init__(self, block: str, done: Result) -> None:
+        super().__init__(f"status {done.code} of\n{block}\n{done.output[-5000:]}")
+        self.output = done.output
+
+
+class Machine(People):
+    """One host with a site on it. `suite` is Debian's: bookworm (12) or trixie (13). `image`: a picture of
+    another machine; then it needs power_on() instead of boot().
+    """
+
+    def __init__(self, suite: str, prefix: str = "", *, image: str = "") -> None:
         super().__init__()
+        self.image = image or f"sluice-plain:{suite}"
         self.suite = suite
         self.prefix = prefix
         self.port = free_port()
-        self.name = f"{PREFIX}-{run_id()}-{suite}"
+        self.name = f"{PREFIX}-{run_id()}-{suite}-{next(_numbers)}"
         self.guide = Guide.read("bare-metal.md")
-        self.ran: list[str] = []
         self.container = self._create()
 
     def _create(self) -> Container:
         return engine().containers.run(
-            f"sluice-plain:{self.suite}",
+            self.image,
             ["sleep", "infinity"],
             name=self.name,
             hostname=self.suite,
@@ -78,6 +91,21 @@ class Machine(People):
             self.shell("update-ca-certificates >/dev/null 2>&1")
         return self
 
+    def picture(self, name: str) -> str:
+        """An image of its disk as it is now; swept away with the run. `name`: letters."""
+        repository = f"sluice-{name}"
+        self.container.commit(repository=repository, tag=f"e2e-{run_id()}")
+        return f"{repository}:e2e-{run_id()}"
+
+    def power_on(self) -> Machine:
+        """Start what is installed, as after a power cut."""
+        there = " ".join(_SERVICES)
+        self.shell(
+            "find /run -name '*.pid' -delete\n"
+            f"for service in {there}; do [[ ! -e /etc/init.d/$service ]] || service $service start; done"
+        )
+        return self
+
     def close(self) -> None:
         """Remove it, unless it is to be kept."""
         if os.environ.get("SLUICE_KEEP") != "yes":
@@ -87,14 +115,17 @@ class Machine(People):
 
     def follow(self, *titles: str) -> str:
         """Run all blocks below these headings of the guide, as root in one session each; what they wrote."""
-        (first,) = self.guide.of("What is yours")
-        begin = with_values(first, site=self.origin, prefix=self.prefix)
         output = ""
         for title in titles:
             for block in self.guide.of(title):
-                output += self.bash(begin + block)
-            self.ran.append(title)
+                output += self.bash(self.begin + block)
         return output
+
+    @property
+    def begin(self) -> str:
+        """The guide's first block, with this machine's values."""
+        (first,) = self.guide.of("What is yours")
+        return with_values(first, site=self.origin, prefix=self.prefix)
 
     def expose_backends(self) -> None:
         """EXPOSE_BACKEND=yes, in both of its places."""
@@ -137,11 +168,24 @@ class Machine(People):
         return self.bash(code)
 
     def bash(self, block: str, deadline: int = 400) -> str:
-        """Run a block of Bash as root, which must succeed, each of its commands; what it wrote."""
+        """Run a block of Bash as root; what it wrote. Raises CommandFailed if one of its commands fails."""
         shell = ("timeout", str(deadline), "bash", "-e", "-u", "-o", "pipefail", "-c", block)
         done = self.exec(*shell)
-        assert done.code == 0, f"status {done.code} of\n{block}\n{done.output[-5000:]}"
+        if done.code:
+            raise CommandFailed(block, done)
         return done.output
+
+    def write(self, path: str, text: str, *, append: bool = False) -> None:
+        """Write a file, or at its end."""
+        done = self.exec(
+            "bash",
+            "-c",
+            f'printf %s "$TEXT" {">>" if append else ">"}"$1"',
+            "write",
+            path,
+            env={"TEXT": text},
+        )
+        assert done.code == 0, done.output
 
     def manage(self, code: str, service: str = "wsgi") -> str:
         """Run Python inside the project, as the program of that service would."""
@@ -160,21 +204,8 @@ class Machine(People):
         return done.output
 
     def psql(self, query: str, *, parameters: Mapping[str, str] | None = None) -> list[list[str]]:
-        settings = [f"--set={name}={value}" for name, value in (parameters or {}).items()]
-        psql = [
-            "psql",
-            "--no-psqlrc",
-            "--quiet",
-            "--csv",
-            "--tuples-only",
-            "--set=ON_ERROR_STOP=1",
-            *settings,
-        ]
-        # psql replaces variables in what it reads, not in --command.
-        script = 'printf %s "$QUERY" | runuser --user postgres -- "$@"'
-        done = self.exec("bash", "-c", script, "psql", *psql, "sluice", env={"QUERY": query})
-        assert done.code == 0, f"psql: {done.output}"
-        return list(csv.reader(io.StringIO(done.output)))
+        command = ("runuser", "--user", "postgres", "--", "psql")
+        return psql(self.exec, query, parameters, command=command)
 
     def ask_directly(self, who: str, request: str) -> bytes:
         script = f'exec 3<>/dev/tcp/127.0.0.1/{_PORTS[who]}; printf %s "$REQUEST" >&3; timeout 5 cat <&3'

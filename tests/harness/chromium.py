@@ -14,11 +14,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Protocol
 from urllib.parse import urlsplit
 
+import requests
 from playwright.sync_api import BrowserContext, ConsoleMessage, Error, Page, sync_playwright
-
-from .site import Browser
 
 EXECUTABLE = "/usr/bin/chromium"
 FLAGS = (
@@ -32,6 +32,13 @@ FLAGS = (
 )
 # What Chromium itself writes when a connection can't be had: no script can keep it from that.
 NETWORK = r"WebSocket connection to .* failed|Failed to load resource"
+
+
+class Visitor(Protocol):
+    """Somebody whose session a window takes over; harness.site.Browser is one."""
+
+    url: str
+    http: requests.Session
 
 
 class Chromium:
@@ -67,7 +74,7 @@ class Windows:
         self._contexts: list[BrowserContext] = []
         self._expected: list[str] = []
 
-    def window(self, visitor: Browser | None = None) -> BrowserContext:
+    def window(self, visitor: Visitor | None = None) -> BrowserContext:
         """A window, signed in as the visitor is."""
         context = self._chromium.browser.new_context()
         self._contexts.append(context)
@@ -87,7 +94,7 @@ class Windows:
             )
         return context
 
-    def open(self, visitor: Browser, path: str = "/", *, window: BrowserContext | None = None) -> Page:
+    def open(self, visitor: Visitor, path: str = "/", *, window: BrowserContext | None = None) -> Page:
         """A page of the site, in a window of its own if none is given."""
         page = (window or self.window(visitor)).new_page()
         page.goto(visitor.url + path)

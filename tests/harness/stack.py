@@ -4,10 +4,8 @@ own for its life.
 
 from __future__ import annotations
 
-import csv
 import datetime
 import functools
-import io
 import itertools
 import os
 import random
@@ -25,6 +23,7 @@ from . import evidence
 from .compose import Compose, ComposeFailed
 from .engine import PREFIX, PROJECT_LABEL, engine, run_id
 from .people import People
+from .psql import psql
 from .service import Replica, Result, Service
 from .waiting import Hopeless, TimedOut, wait_until
 
@@ -34,7 +33,6 @@ LIVE: list[Stack] = []
 """The stacks that are up, for the evidence on a failure."""
 
 _numbers = itertools.count(1)
-csv.field_size_limit(2**31 - 1)  # the whole table of updates may come as one field; the default is 128 KiB
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use", re.IGNORECASE)
 _BOOT_DEADLINE = 240.0
 
@@ -216,25 +214,7 @@ class Stack(People):
 
     def psql(self, query: str, *, parameters: Mapping[str, str] | None = None) -> list[list[str]]:
         """Rows of a query, run as the superuser over PostgreSQL's own socket; `parameters` by :'name'."""
-        command = [
-            "psql",
-            "--no-psqlrc",
-            "--quiet",
-            "--csv",
-            "--tuples-only",
-            "--dbname",
-            "sluice",
-            "--username",
-            "postgres",
-        ]
-        command += ["--set", "ON_ERROR_STOP=1"]
-        for name, value in (parameters or {}).items():
-            command += ["--set", f"{name}={value}"]
-        # psql replaces variables in what it reads, not in --command.
-        shell = ["bash", "-c", 'printf %s "$QUERY" | "$@"', "psql", *command]
-        done = self.service("postgres")[0].exec(*shell, env={"QUERY": query})
-        assert done.code == 0, f"psql: {done.output}"
-        return list(csv.reader(io.StringIO(done.output)))
+        return psql(self.service("postgres")[0].exec, query, parameters)
 
     def rabbitmqctl(self, *arguments: str) -> Result:
         """`rabbitmqctl` in the broker's container; asserts nothing."""
