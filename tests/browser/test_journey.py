@@ -166,7 +166,8 @@ def test_a_slice_is_asked_for_once(viewer: Page, site: Stack) -> None:
         z.press(key)
     viewer.wait_for_load_state("networkidle")
     assert not {f"{there}.png", f"{there + 1}.png"} & set(asked)
-    viewer.goto(f"{site.url}/volumes/")  # whose picture is that slice
+    viewer.goto(f"{site.url}/volumes/")  # whose picture is that slice; being lazy, it holds up no load event
+    viewer.wait_for_function("document.querySelector('.gallery img').naturalWidth > 0")
     taken = viewer.evaluate(
         """(name) => performance.getEntriesByType("resource")
             .filter((entry) => entry.name.endsWith(name)).map((entry) => entry.transferSize)""",
