@@ -62,6 +62,7 @@ app.conf.update(
     # Beat runs these functions itself, see mysite/beat.py. Seconds.
     beat_schedule={
         "hand over crops": {"task": "volumes.handover.hand_over_waiting", "schedule": 10.0},
+        "remove discarded crops": {"task": "volumes.retention.remove_discarded", "schedule": 10.0},
         "delete old crops": {"task": "volumes.retention.clean_up", "schedule": 3600.0},
         "trim updates": {"task": "updates.trim.trim", "schedule": 3600.0},
         "delete old sessions": {"task": "mysite.session_cleaning.clean_up", "schedule": 3600.0},

@@ -86,6 +86,8 @@ class Environment:
         Crops that are cut at the same time.""")
     crop_max_voxels: int = setting("134217728", is_.whole(1, 2**40), OPERATOR, "wsgi", """
         The largest crop, in voxels. The default is 512³.""")
+    crop_quota_mb: int = setting("10240", is_.whole(1, 10**9), OPERATOR, "wsgi", """
+        What one person's crops may take on the disk, in MB; an order that would take more is refused.""")
     crop_retention_days: int = setting("14", is_.whole(1, 36500), OPERATOR, "wsgi beat", """
         Days after which a finished crop is deleted.""")
     poll_seconds: int = setting("60", is_.whole(1, 3600), OPERATOR, "wsgi", """

@@ -32,8 +32,18 @@ class VolumeAdmin(admin.ModelAdmin):
 
 @admin.register(Crop)
 class CropAdmin(admin.ModelAdmin):
-    list_display = ("id", "volume", "owner", "state", "progress", "attempts", "created", "finished")
-    list_filter = ("state",)
+    list_display = (
+        "id",
+        "volume",
+        "owner",
+        "state",
+        "progress",
+        "attempts",
+        "created",
+        "finished",
+        "discarded",
+    )
+    list_filter = ("state", "discarded")
     search_fields = ("owner__username", "volume__title")
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -54,6 +54,11 @@ class Volume(models.Model):
         return self.store[:12]
 
     @property
+    def itemsize(self) -> int:
+        """Bytes of a voxel."""
+        return int("".join(filter(str.isdigit, self.dtype))) // 8
+
+    @property
     def window(self) -> tuple[float, float] | None:
         """The values shown as black and white, where they are known."""
         return None if self.low is None or self.high is None else (self.low, self.high)
@@ -105,6 +110,8 @@ class Crop(models.Model):
     created = models.DateTimeField(auto_now_add=True)
     started = models.DateTimeField(null=True)
     finished = models.DateTimeField(null=True)
+    # Its owner has deleted it: nobody is shown it any more, and its file and this row go in a moment.
+    discarded = models.BooleanField(default=False, db_default=False, editable=False)
 
     class Meta:
         ordering: ClassVar = ["-id"]
@@ -113,6 +120,7 @@ class Crop(models.Model):
             models.Index(
                 fields=["state", "id"], condition=Q(state__in=["queued", "running"]), name="volumes_crop_open"
             ),
+            models.Index(fields=["id"], condition=Q(discarded=True), name="volumes_crop_discarded"),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(

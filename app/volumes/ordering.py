@@ -8,9 +8,10 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from . import handover, progress
+from . import handover, progress, quota
 from .box import BadBox, Box, parse_box
 from .models import Crop, Volume
+from .quota import OverQuota
 
 
 class TooManyCrops(Exception):
@@ -24,9 +25,11 @@ class TooManyCrops(Exception):
 
 
 def order_crop(owner: Any, volume: Volume, box: Any) -> Crop:
-    """Order the box, as it stands in the request. Raises BadBox or TooManyCrops; nothing is ordered then."""
+    """Order the box, as it stands in the request. Raises BadBox, TooManyCrops or OverQuota; nothing is
+    ordered then."""
     parsed = parse_box(box, volume.whole, settings.CROP_MAX_VOXELS)
     _check_open_crops(owner)
+    quota.check(owner, volume, parsed)
     with transaction.atomic():
         crop = Crop.objects.create(
             owner=owner,
@@ -49,4 +52,4 @@ def _check_open_crops(owner: Any) -> None:
         raise TooManyCrops(limit)
 
 
-__all__ = ["BadBox", "TooManyCrops", "order_crop"]
+__all__ = ["BadBox", "OverQuota", "TooManyCrops", "order_crop"]

@@ -14,6 +14,7 @@ from updates.rights import User, default_may_read
 from .models import Crop
 
 EVENT: Final = "crop-progress"
+DELETED: Final = "crop-deleted"
 
 
 def crops_stream(user_id: Any) -> str:
@@ -30,3 +31,8 @@ def publish_progress(crop: Crop, state: str, percent: int) -> None:
     """Say it when the current transaction commits, which must be the one that changes the row."""
     payload = {"crop_id": crop.pk, "state": str(state), "progress": percent}
     publish(crops_stream(crop.owner_id), EVENT, payload)
+
+
+def publish_deleted(crop: Crop) -> None:
+    """Say that there is no such crop any more, likewise."""
+    publish(crops_stream(crop.owner_id), DELETED, {"crop_id": crop.pk})

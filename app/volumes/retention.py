@@ -1,4 +1,5 @@
-"""What is old leaves the disk: crops after their days, and what dead workers left behind."""
+"""What leaves the disk: crops after their days, or when their owners delete them; and what dead workers left
+behind."""
 
 from __future__ import annotations
 
@@ -26,16 +27,29 @@ def clean_up() -> int:
     oldest = timezone.now() - timedelta(days=settings.CROP_RETENTION_DAYS)
     count = 0
     for crop in Crop.objects.filter(finished__lt=oldest).exclude(state__in=Crop.OPEN).iterator():
-        # First the file: a row without a file can be tried again, a file without a row is only found by the
-        # sweep.
-        crop.path.unlink(missing_ok=True)
-        crop.delete()
+        _remove(crop)
         count += 1
     for path in _orphans():
         path.unlink(missing_ok=True)
     if count:
         logger.info("deleted %d crops that were older than %d days", count, settings.CROP_RETENTION_DAYS)
     return count
+
+
+def remove_discarded() -> int:
+    """Take file and row of each crop that its owner has deleted; return how many."""
+    count = 0
+    for crop in Crop.objects.filter(discarded=True).iterator():
+        _remove(crop)
+        count += 1
+    return count
+
+
+def _remove(crop: Crop) -> None:
+    # First the file: a row without a file can be tried again, a file without a row is only found by the
+    # sweep.
+    crop.path.unlink(missing_ok=True)
+    crop.delete()
 
 
 def _orphans() -> Iterator[Path]:

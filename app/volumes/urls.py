@@ -14,5 +14,6 @@ urlpatterns = [
     path("crops/", views.crops, name="crops"),
     path("crops/<int:crop_id>/", views.crop, name="crop"),
     path("crops/<int:crop_id>/cancel/", views.cancel, name="cancel_crop"),
+    path("crops/<int:crop_id>/delete/", views.delete, name="delete_crop"),
     path("crops/<int:crop_id>/download/", views.download, name="crop_download"),
 ]

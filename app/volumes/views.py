@@ -15,12 +15,13 @@ from mysite.api import ApiError, api, only_fields, only_methods, read_object, wa
 from mysite.pages import button, live
 from mysite.paging import Page, read_page
 
-from . import progress
+from . import progress, quota
 from .box import AXES
 from .cancelling import NotOpen, cancel_crop
+from .deleting import NotEnded, delete_crop
 from .forms import CropForm
 from .models import Crop, Volume
-from .ordering import BadBox, TooManyCrops, order_crop
+from .ordering import BadBox, OverQuota, TooManyCrops, order_crop
 
 
 @require_safe
@@ -41,7 +42,7 @@ def volume(request: HttpRequest, volume_id: int) -> HttpResponse:
             crop = order_crop(request.user, shown, form.box())
         except BadBox as error:
             form.add_error(None, f"{str(error).removeprefix('box.')}.")
-        except TooManyCrops as error:
+        except (TooManyCrops, OverQuota) as error:
             form.add_error(None, f"{error}.")
         else:
             flash.success(request, f"Crop {crop.pk} is queued. A message will tell you when it is ready.")
@@ -49,6 +50,7 @@ def volume(request: HttpRequest, volume_id: int) -> HttpResponse:
     # 422: a form with a mistake is a page to read, not a success.
     status = 422 if form.errors else 200
     context = {"volume": shown, "form": form, "max_voxels": settings.CROP_MAX_VOXELS, **_viewer(shown)}
+    context["most"] = f"{settings.CROP_MAX_VOXELS:,}"  # for people to read
     return render(request, "volumes/volume.html", context, status=status)
 
 
@@ -63,7 +65,7 @@ def _viewer(volume: Volume) -> dict[str, Any]:
     return {
         "slices": slices,
         "views": views,
-        "itemsize": int("".join(filter(str.isdigit, volume.dtype))) // 8,
+        "itemsize": volume.itemsize,
         # Of the contrast's sliders: a value, or a thousandth of them all.
         "step": 1 if "int" in volume.dtype else span / 1000 or 1,
     }
@@ -84,6 +86,8 @@ def order(request: HttpRequest, volume_id: int) -> HttpResponse:
         raise ApiError(400, str(error), error.field, error.limit) from None
     except TooManyCrops as error:
         raise ApiError(429, str(error), "volume", error.limit) from None
+    except OverQuota as error:
+        raise ApiError(409, str(error), "box", error.limit) from None
     url = reverse("crop", args=[crop.pk])
     return JsonResponse({"crop_id": crop.pk, "url": url}, status=202, headers={"Location": url})
 
@@ -99,7 +103,12 @@ def crops_page(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "volumes/crops.html",
-        {"page": _page(request), "retention_days": settings.CROP_RETENTION_DAYS},
+        {
+            "page": _page(request),
+            "retention_days": settings.CROP_RETENTION_DAYS,
+            "used": quota.used_bytes(request.user),
+            "quota": settings.CROP_QUOTA_BYTES,
+        },
     )
 
 
@@ -126,6 +135,16 @@ def cancel(request: HttpRequest, crop_id: int) -> dict[str, Any]:
     except NotOpen as error:
         raise ApiError(409, str(error), "state") from None
     return as_json(wanted)
+
+
+@button("crops")
+def delete(request: HttpRequest, crop_id: int) -> dict[str, Any]:
+    """POST: delete one's own crop, which has ended, and its file."""
+    try:
+        delete_crop(_own(request.user, crop_id))
+    except NotEnded as error:
+        raise ApiError(409, str(error), "state") from None
+    return {"crop_id": crop_id}
 
 
 @api
@@ -168,15 +187,17 @@ def as_json(crop: Crop) -> dict[str, Any]:
 
 
 def _page(request: HttpRequest) -> Page:
-    return read_page(request, Crop.objects.filter(owner=request.user).select_related("volume"))
+    return read_page(
+        request, Crop.objects.filter(owner=request.user, discarded=False).select_related("volume")
+    )
 
 
 def _own(user: Any, crop_id: int) -> Crop:
     """Raises ApiError: 404 if there is none, 403 if it is somebody else's."""
-    found = Crop.objects.filter(pk=crop_id).first()
+    found = Crop.objects.filter(pk=crop_id, discarded=False).first()
     if found is None:
         days = settings.CROP_RETENTION_DAYS
-        raise ApiError(404, f"there is no such crop; crops are deleted after {days} days", "crop")
+        raise ApiError(404, f"there is no such crop; crops are deleted after {days} days, or by you", "crop")
     if found.owner_id != user.pk:
         raise ApiError(403, "this crop is somebody else's", "crop")
     return found

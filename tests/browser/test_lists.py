@@ -10,6 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from harness.chromium import Windows
 from harness.stack import Stack
 from harness.volume import sample
+from harness.waiting import wait_until
 
 # Of the inbox: the newest is "message 104".
 MANY = 105
@@ -111,3 +112,23 @@ def test_a_crop_that_is_cancelled_keeps_the_focus(site: Stack, windows: Windows,
     expect(crop).to_have_attribute("data-state", "cancelled")
     expect(crop).to_be_focused()
     expect(page.locator("#done")).to_have_text(f"Crop {number} is cancelled.")
+
+
+def test_a_crop_that_is_deleted_is_gone_from_all_tabs(site: Stack, windows: Windows) -> None:
+    kim = site.browser("kim")
+    volume = sample(site)
+    for x in (0, 8):
+        kim.order_crop(volume.id, volume.box(x, 0, 0, 8))
+    page, other = windows.open(kim, "/crops/"), windows.open(kim, "/crops/")
+    for tab in (page, other):
+        expect(tab.locator('.crop[data-state="done"]')).to_have_count(2)
+        expect(tab.locator("#connection")).to_have_text("Live.")
+    deleted, left = (crop.get_attribute("data-crop") for crop in page.locator(".crop").all())
+    page.get_by_role("button", name=f"Delete crop {deleted}").press("Enter")
+    for tab in (page, other):
+        expect(tab.locator(".crop")).to_have_count(1)
+    expect(page.get_by_role("button", name=f"Delete crop {left}")).to_be_focused()
+    expect(page.locator("#done")).to_have_text(f"Crop {deleted} is deleted.")
+    file = f"/var/lib/sluice/media/crops/{deleted}.tiff"
+    celery = site.service("celery")
+    wait_until(lambda: celery.exec("test", "!", "-e", file).code == 0, 30, "the file to go")

@@ -17,6 +17,7 @@ VOLUMES_ROOT = directory(env.volumes_root, "volumes")
 SENDFILE = env.sendfile
 
 CROP_MAX_VOXELS = env.crop_max_voxels
+CROP_QUOTA_BYTES = env.crop_quota_mb * 2**20
 CROP_RETENTION_DAYS = env.crop_retention_days
 # Crops that one person may have waiting or running.
 CROP_MAX_OPEN_PER_USER = 500

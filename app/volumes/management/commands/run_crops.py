@@ -1,5 +1,5 @@
-"""`manage.py run_crops`: cut the crops that wait, here and now. For development, and for a site without
-Celery."""
+"""`manage.py run_crops`: cut the crops that wait, and remove those that were deleted, here and now. For
+development, and for a site without Celery."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from volumes import jobs
+from volumes import jobs, retention
 from volumes.models import Crop
 
 
 class Command(BaseCommand):
-    help = "Cut the crops that wait, without Celery or a broker."
+    help = "Cut the crops that wait, and remove those that were deleted, without Celery or a broker."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--watch", action="store_true", help="go on, and look for new ones every second")
@@ -24,6 +24,7 @@ class Command(BaseCommand):
                 if jobs.run(crop.pk):
                     crop.refresh_from_db()
                     self.stdout.write(f"{crop}: {crop.state}. {crop.error}".rstrip())
+            retention.remove_discarded()
             if not watch:
                 return
             time.sleep(1)

@@ -4,6 +4,7 @@ import "../mysite/buttons.js";
 import { updates } from "../mysite/live.js";
 import { refresh } from "../mysite/refresh.js";
 
+updates.on("crop-deleted", refresh);
 updates.on("crop-progress", ({ crop_id: id, state, progress }) => {
   const row = document.getElementById(`crop-${id}`);
   if (state !== "running" || row?.dataset.state !== "running") {

@@ -1,0 +1,87 @@
+"""What one person's crops may take on the disk."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from volumes import quota
+from volumes.deleting import delete_crop
+from volumes.models import Crop
+
+pytestmark = pytest.mark.django_db(transaction=True)
+HTML = {"Accept": "text/html"}
+BYTES = 64 * 45 * 27 * 4  # of the box, voxels of 32 bits
+
+
+@pytest.fixture(autouse=True)
+def limit(settings: Any) -> None:
+    """Enough for two such boxes."""
+    settings.CROP_QUOTA_BYTES = 2 * BYTES
+
+
+def order(client: Client, volume: Any, box: Any) -> Any:
+    return client.post(
+        f"/volumes/{volume.pk}/crops/", json.dumps({"box": box}), content_type="application/json"
+    )
+
+
+def test_what_is_ordered_counts_and_what_would_be_too_much_is_refused(
+    as_ada: Client, ada: Any, volume: Any, box: Any
+) -> None:
+    assert [order(as_ada, volume, box).status_code for _ in range(2)] == [202, 202]
+    assert quota.used_bytes(ada) == 2 * BYTES
+    answer = order(as_ada, volume, box)
+    assert answer.status_code == 409
+    error = answer.json()["error"]
+    assert (error["field"], error["limit"]) == ("box", 2 * BYTES)
+    assert "delete some that you need no more" in error["detail"]
+    assert Crop.objects.count() == 2
+
+
+def test_one_that_could_never_be_is_told_so(as_ada: Client, volume: Any, settings: Any, box: Any) -> None:
+    settings.CROP_QUOTA_BYTES = BYTES - 1
+    assert "choose a smaller box" in order(as_ada, volume, box).json()["error"]["detail"]
+    assert "delete some" not in order(as_ada, volume, box).json()["error"]["detail"]
+
+
+@pytest.mark.parametrize(("state", "counts"), [("done", True), ("failed", False), ("cancelled", False)])
+def test_what_has_ended_counts_by_its_file(
+    as_ada: Client, ada: Any, volume: Any, box: Any, state: str, counts: bool
+) -> None:
+    order(as_ada, volume, box)
+    Crop.objects.update(state=state, size=BYTES + 1 if state == "done" else 0)
+    assert quota.used_bytes(ada) == (BYTES + 1 if counts else 0)
+
+
+def test_deleting_makes_room(as_ada: Client, ada: Any, volume: Any, box: Any) -> None:
+    order(as_ada, volume, box)
+    Crop.objects.update(state="done", size=2 * BYTES)
+    assert order(as_ada, volume, box).status_code == 409
+    delete_crop(Crop.objects.get())
+    assert quota.used_bytes(ada) == 0
+    assert order(as_ada, volume, box).status_code == 202
+
+
+def test_others_have_their_own(as_ada: Client, bob: Any, volume: Any, box: Any) -> None:
+    for _ in range(2):
+        order(as_ada, volume, box)
+    theirs = Client()
+    theirs.force_login(bob)
+    assert order(theirs, volume, box).status_code == 202
+
+
+def test_the_form_says_it_and_the_page_how_much_is_taken(
+    as_ada: Client, volume: Any, settings: Any, box: Any
+) -> None:
+    settings.CROP_QUOTA_BYTES = 1
+    typed = {f"{axis}{end}": range_[end] for axis, range_ in box.items() for end in (0, 1)}
+    answer = as_ada.post(f"/volumes/{volume.pk}/", typed, headers=HTML)
+    assert answer.status_code == 422 and "choose a smaller box" in answer.content.decode()
+    settings.CROP_QUOTA_BYTES = 10 * 2**30
+    order(as_ada, volume, box)
+    page = as_ada.get("/crops/", headers=HTML).content.decode().replace("\xa0", " ")
+    assert "Yours take 303.8 KB of 10.0 GB." in page
