@@ -12,3 +12,13 @@ def test_systemd_has_nothing_to_say_about_the_units(machine: Machine) -> None:
     )
     said = machine.shell(f"cd /etc/systemd/system; systemd-analyze verify --man=no {units} 2>&1")
     assert [line for line in said.splitlines() if "sluice" in line] == []
+
+
+def test_erlangs_port_mapper_is_opened_on_the_loopback_only(machine: Machine) -> None:
+    """Of the package's socket unit and the guide's addition to it, the last word counts."""
+    machine.shell("apt-get install --yes --no-install-recommends systemd >/dev/null 2>&1")
+    said = machine.shell("systemd-analyze verify --man=no epmd.socket 2>&1")
+    assert "loopback.conf" not in said
+    lines = machine.shell("systemd-analyze cat-config systemd/system/epmd.socket").splitlines()
+    listens = [line.partition("=")[2] for line in lines if line.startswith("ListenStream=")]
+    assert listens == ["4369", "", "127.0.0.1:4369"]
