@@ -16,7 +16,7 @@ _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 # Bytes: buffers up to the one come from memory that is kept, up to the other where it is free.
 _REUSED: Final = 4 * 2**20
-_KEPT: Final = 64 * 2**20
+_KEPT: Final = 16 * 2**20
 
 
 @functools.cache
