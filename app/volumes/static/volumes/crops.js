@@ -7,6 +7,8 @@ import { refresh } from "../mysite/refresh.js";
 updates.on("crop-deleted", refresh);
 updates.on("crop-progress", ({ crop_id: id, state, progress }) => {
   const row = document.getElementById(`crop-${id}`);
+  // One that isn't here by now, though its beginning was told, is on another page of the list.
+  if (!row && state === "running" && progress > 0) return;
   if (state !== "running" || row?.dataset.state !== "running") {
     refresh();
     return;
