@@ -15,7 +15,6 @@ ARGS ?=
 ##@ The stack (settings: .env, or on the command line, as in `make up HTTP_PORT=8081`)
 up: ## Start the site; on a fresh machine, first see to what is missing
 	@images/host/up
-
 down: ## Stop the site; its data stays
 	@images/host/down
 
@@ -27,10 +26,11 @@ roll: ## Take up a new version, or new settings, container by container; with SE
 
 password: ## Print the administrator's password
 	@images/host/password
+certificate: ## Take up a renewed certificate (TLS=own) without a restart; print the one in use
+	@images/host/certificate
 
 base: ## Build or refresh the base image from Debian's packages (where no registry answers)
 	@images/host/base
-
 clean: ## Remove all that was made: containers, data, networks, images, the lines in .env
 	@images/host/clean
 
@@ -76,4 +76,4 @@ help: ## This list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll password base clean dev lint test e2e layer layer-versions faults browser rolling soak bare-metal bench help
+.PHONY: up down logs roll password certificate base clean dev lint test e2e layer layer-versions faults browser rolling soak bare-metal bench help

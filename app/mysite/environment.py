@@ -55,11 +55,17 @@ class Environment:
     # What an operator chooses
     site_url: str = setting("", is_.site_url, OPERATOR, "all", """
         Where people find the site. Gives allowed hosts, trusted origins and links.
-        Empty: `http://localhost:HTTP_PORT`.""")
+        Empty: `http://localhost:HTTP_PORT`, with TLS `https://localhost:HTTPS_PORT`.""")
     http_port: int = setting("8080", is_.whole(1, 65535), OPERATOR, "nginx", """
         The port that nginx is published on.""")
     http_bind: str = setting("127.0.0.1", is_.address, OPERATOR, "nginx", """
-        The address that it is published on. `0.0.0.0`: all of the machine's; then HTTPS belongs in front.""")
+        The address that it is published on. `0.0.0.0`: all of the machine's; then with TLS.""")
+    tls: str = setting("off", is_.choice("off", "self-signed", "own"), OPERATOR, "nginx wsgi", """
+        `self-signed`: nginx makes a certificate and speaks HTTPS; `own`: with yours; `off`: plain HTTP,
+        or TLS in front. See docs/how-to/tls.md.""")
+    https_port: int = setting("", is_.whole(1, 65535), OPERATOR, "nginx", """
+        The port that nginx is published on for HTTPS; `HTTP_PORT` then leads there.
+        `make up TLS=…` writes 8443.""")
     url_prefix: str = setting("", is_.url_prefix, OPERATOR, "all", """
         A path below which the whole site lives, WebSocket included, such as `/catmaid`.""")
     expose_backend: bool = setting("no", is_.yes_no, OPERATOR, "nginx wsgi asgi", """
@@ -108,6 +114,10 @@ class Environment:
         The tag of the images that are built and run.""")
     compose_project_name: str = setting("sluice", is_.matching(*is_.PROJECT_NAME), BUILD, "compose", """
         The name before that of each container, volume and network.""")
+    tls_certificate: str = setting("", is_.text, BUILD, "make", """
+        `TLS=own`: the file of your certificate (PEM), with those between it and its authority behind it.""")
+    tls_key: str = setting("", is_.text, BUILD, "make", """
+        `TLS=own`: the file of its private key (PEM), without a passphrase; readable for root is enough.""")
     install_engine: str = setting("yes", is_.choice("yes", "no"), BUILD, "make", """
         `no` forbids `make up` to install a missing Docker engine. At a terminal it asks first anyway.""")
 
@@ -205,8 +215,16 @@ def parse(environ: Mapping[str, str]) -> Environment:
             problems.append(f"{row.name}={_shown(text)} is malformed: it {error}")
     if problems:
         raise Malformed(problems)
-    values["site_url"] = values["site_url"] or is_.site_url(f"http://localhost:{values['http_port']}")
+    values["site_url"] = values["site_url"] or is_.site_url(_own_address(values))
+    if values["tls"] != "off" and not values["site_url"].startswith("https:"):
+        raise Malformed([f"SITE_URL={values['site_url']} must begin with https:// where TLS={values['tls']}"])
     return Environment(**values)
+
+
+def _own_address(values: Mapping[str, Any]) -> str:
+    if values["https_port"]:
+        return f"https://localhost:{values['https_port']}"
+    return f"http://localhost:{values['http_port']}"
 
 
 def unknown_names(environ: Mapping[str, str], place: str = "this container") -> list[str]:

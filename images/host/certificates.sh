@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# The host's own certificate authorities: behind a proxy that inspects TLS, the stages that fetch packages need them.
+# Certificates of this host: its own authorities, which the stages that fetch packages need behind a proxy that inspects TLS; and the site's,
+# with TLS=own.
 
 readonly host_authorities=/usr/local/share/ca-certificates
 
@@ -13,4 +14,24 @@ pass_certificates() {
     fi
     [[ -z $folder || -d $folder ]] ||
         stop "CA_CERTIFICATES=$folder is not a folder: it must hold the *.crt of your certificate authorities, or not be set."
+}
+
+# certificate_files: the files of TLS=own can be read by whoever runs make; or one sentence.
+certificate_files() {
+    local name file
+    for name in TLS_CERTIFICATE TLS_KEY; do
+        file=$(setting "$name")
+        [[ $file ]] || stop "$name isn't set: with TLS=own it names the file of your $(what_is "$name"), in .env or as in \`make up TLS=own TLS_CERTIFICATE=… TLS_KEY=…\`."
+        [[ -f $file ]] || stop "$name=$file is not a file: it must be your $(what_is "$name"), in PEM."
+        [[ -r $file ]] || stop "$name=$file can't be read by you: run make with sudo."
+    done
+}
+
+what_is() { if [[ $1 == TLS_KEY ]]; then say "certificate's private key"; else say certificate; fi; }
+
+# given_certificate: both files, as take-certificate of images/nginx wants them.
+given_certificate() {
+    cat "$(setting TLS_CERTIFICATE)"
+    echo
+    cat "$(setting TLS_KEY)"
 }

@@ -11,14 +11,15 @@ check_disk() {
         stop "The disk of $root has $free GB free and $1 GB are needed: make room (\`docker system df\` shows what the engine keeps), or move the engine's data-root."
 }
 
-# check_port ADDRESS PORT PROJECT: nobody but PROJECT itself holds it.
+# check_port SETTING PORT PROJECT: nobody but PROJECT itself holds it.
 check_port() {
-    local address=$1 port=$2 owner container
+    local address port=$2 owner container
+    address=$(setting HTTP_BIND 127.0.0.1)
     owner=$(listener "$address" "$port")
     container=$(docker ps --filter "publish=$port" --format '{{.Names}} {{.Label "com.docker.compose.project"}}' | head -n 1)
     [[ -n $owner && ${container#* } != "$3" ]] || return 0
     [[ $owner != docker-proxy* || -z $container ]] || owner="the container ${container% *}"
-    stop "Port $port on $address is taken by $owner: stop that, or choose another port with \`make up HTTP_PORT=$((port < 65535 ? port + 1 : 8080))\` (for good: a line HTTP_PORT=… in .env)."
+    stop "Port $port on $address is taken by $owner: stop that, or choose another port with \`make up $1=$((port < 65535 ? port + 1 : 8080))\` (for good: a line $1=… in .env)."
 }
 
 # listener ADDRESS PORT: who listens there, or nothing. From /proc, since a small system has neither ss nor lsof.

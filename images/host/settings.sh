@@ -48,3 +48,12 @@ forget() {
 
 # give_to_owner FILE...: what root makes in somebody's folder is theirs.
 give_to_owner() { ! is_root || chown -R --reference=. "$@"; }
+
+# compose_files: those that compose takes by itself, as it wants to be told if there is to be one more.
+compose_files() {
+    if [[ -e compose.override.yaml ]]; then
+        setting COMPOSE_FILE compose.yaml:compose.override.yaml
+    else
+        setting COMPOSE_FILE compose.yaml
+    fi
+}

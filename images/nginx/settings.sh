@@ -34,8 +34,18 @@ setting MAX_BODY_SIZE 1m '[1-9][0-9]{0,5}[km]?' 'it must be a size such as 512k 
 setting MAX_CLIENTS 5000 "$clients" 'it must be a whole number from 1 to 32000'
 setting CHANNELS_PER_ADDRESS 5000 "$clients" 'it must be a whole number from 1 to 32000'
 setting CHANNELS_PER_ADDRESS_SECOND 200 '[1-9][0-9]{0,3}' 'it must be a whole number from 1 to 9999'
+setting TLS off 'off|self-signed|own' 'it must be off, self-signed or own'
+setting HTTPS_PORT '' "($port)?" 'it must be a port, from 1 to 65535'
 
 refuse_unknown "${names[@]}"
+[[ $TLS == off || $HTTPS_PORT ]] || refuse "TLS=$TLS needs HTTPS_PORT, the port that HTTPS is published on: write both to .env, or run make up TLS=$TLS"
+[[ $TLS != off || ! $HTTPS_PORT ]] || refuse "HTTPS_PORT=$HTTPS_PORT needs TLS=self-signed or TLS=own: write both to .env, or neither"
+[[ $TLS == off || $SITE_URL == https:* ]] || refuse "SITE_URL=$SITE_URL must begin with https:// where TLS=$TLS"
+
+# The name of the site, without scheme and port.
+site_name=${SITE_URL#*://}
+site_name=${site_name%%/*}
+[[ $site_name =~ ^(.*):[0-9]+$ ]] && site_name=${BASH_REMATCH[1]}
 
 # A client takes two connections, its own and the one to Daphne; the rest is for files, logs and pages.
 connections=$((2 * MAX_CLIENTS + 512))
@@ -57,15 +67,14 @@ main_settings() {
 # place: the template on standard input, filled in: @NAME@ by the setting of that name, or by what is made of several.
 place() {
     local text name network
-    local -A values=([SCHEME]=\$scheme [RESOLVERS]=$(resolvers) [NAMES]=$SITE_URL [ALLOWED]='')
+    local -A values=([SCHEME]=\$scheme [RESOLVERS]=$(resolvers) [NAMES]=$site_name [ALLOWED]='' [SITE]=$SITE_URL [LISTEN_TLS]='')
     for name in "${names[@]}"; do
         values[$name]=${!name}
     done
     # People come by https: if not to this nginx, then to a proxy in front of it.
     [[ $SITE_URL == https:* ]] && values[SCHEME]=https
-    values[NAMES]=${values[NAMES]#*://}
-    values[NAMES]=${values[NAMES]%%/*}
-    [[ ${values[NAMES]} =~ ^(.*):[0-9]+$ ]] && values[NAMES]=${BASH_REMATCH[1]}
+    [[ $TLS == off ]] || values[LISTEN_TLS]='include places/container-tls.conf;'
+    while [[ ${values[SITE]} == */ ]]; do values[SITE]=${values[SITE]%/}; done
     for network in ${HEALTH_ALLOW//,/ }; do
         values[ALLOWED]+="$network yes; "
     done

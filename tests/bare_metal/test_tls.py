@@ -11,6 +11,7 @@ import pytest
 
 from bare_metal.machine import Machine
 from harness import raw
+from harness.tls import connect, of_version, trusting
 from harness.waiting import wait_until
 
 PLACE = "/etc/nginx/conf.d/sluice-place.conf"
@@ -36,8 +37,7 @@ def encrypted(followed: tuple[Machine, object]) -> Iterator[Machine]:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
 def test_it_speaks_this_version_and_resumes(encrypted: Machine, version: ssl.TLSVersion) -> None:
-    context = _context()
-    context.minimum_version = context.maximum_version = version
+    context = of_version(trusting(), version)
     session = None
     for resumed in (False, True):
         with _connect(encrypted, context, session) as wire:
@@ -48,16 +48,18 @@ def test_it_speaks_this_version_and_resumes(encrypted: Machine, version: ssl.TLS
 
 
 def test_older_versions_are_refused(encrypted: Machine) -> None:
-    context = _context()
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    context.minimum_version = ssl.TLSVersion.TLSv1
-    context.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises(ssl.SSLError):
-        _connect(encrypted, context)
+        _connect(encrypted, of_version(trusting(), ssl.TLSVersion.TLSv1_1))
+
+
+def test_who_comes_without_tls_is_led_to_it(encrypted: Machine) -> None:
+    answer = raw.get(encrypted.port, f"{encrypted.prefix}/messages/?page=2")
+    assert answer.status == 308
+    assert answer.headers["location"] == f"https://localhost{encrypted.prefix}/messages/?page=2"
 
 
 def test_browsers_get_http_2(encrypted: Machine) -> None:
-    context = _context()
+    context = trusting()
     context.set_alpn_protocols(["h2", "http/1.1"])
     with _connect(encrypted, context) as wire:
         assert wire.selected_alpn_protocol() == "h2"
@@ -68,25 +70,16 @@ def test_a_websocket_opens_over_tls(encrypted: Machine) -> None:
     sent = raw.UPGRADE | {"Host": host, "Origin": f"https://{host}"}
     head = f"GET {encrypted.prefix}/channels/updates/ HTTP/1.1\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-    with _connect(encrypted, _context()) as wire:
+    with _connect(encrypted, trusting()) as wire:
         wire.sendall(head.encode() + b"\r\n")
         answer = raw.read_answer(wire)
     assert (answer.status, answer.backend) == (101, "asgi")
 
 
-def _context() -> ssl.SSLContext:
-    """The certificate is its own."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 def _connect(
     machine: Machine, context: ssl.SSLContext, session: ssl.SSLSession | None = None
 ) -> ssl.SSLSocket:
-    wire = socket.create_connection((machine.address, 443), timeout=10)
-    return context.wrap_socket(wire, server_hostname="localhost", session=session)
+    return connect(443, context, session, address=machine.address)
 
 
 def _is_open(machine: Machine) -> bool:

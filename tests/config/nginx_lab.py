@@ -271,7 +271,7 @@ class Nginx:
     resolver_port: int = 53
 
     def __enter__(self) -> Nginx:
-        self.port, self.health_port = free_port(), free_port()
+        self.port, self.tls_port, self.health_port = free_port(), free_port(), free_port()
         self.lay_out()
         self._log = (self.folder / "log").open("ab")
         command = [*self.command, "-g", "user root;"] if os.geteuid() == 0 else self.command
@@ -319,11 +319,14 @@ class Nginx:
             )
         )
         place = run / "place.conf"
+        tls = etc / "places/container-tls.conf"
+        tls.write_text(_replaced(tls.read_text(), {"listen 18080 ": f"listen 127.0.0.1:{self.tls_port} "}))
         place.write_text(
             _replaced(
                 place.read_text(),
                 {
                     "listen 8080 ": f"listen 127.0.0.1:{self.port} ",
+                    "/var/lib/sluice/tls": str(self.folder / "tls"),
                     "/var/lib/sluice": str(self.folder / "files"),
                     "resolver 127.0.0.1 ": f"resolver 127.0.0.1:{self.resolver_port} ",
                 },
@@ -370,16 +373,25 @@ class Nginx:
 
 
 def run_entry_point(
-    folder: Path, settings: Mapping[str, str], *command: str
+    folder: Path, settings: Mapping[str, str], *command: str, program: str = "entrypoint", given: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """The image's entry point, its paths below `folder`, in an environment of `settings` and nothing else."""
+    """The image's entry point (or another program of it, `given` as its standard input), its paths below
+    `folder`, in an environment of `settings` and nothing else.
+    """
     paths = {
         "/usr/local/lib/sluice/nginx-settings.sh": str(folder / "settings.sh"),
         "/usr/local/lib/sluice/environment.sh": str(SOURCE / "images/lib/environment.sh"),
         "/etc/nginx": str(SOURCE / "nginx"),
         "/tmp/nginx": str(folder / "run"),
+        "/usr/local/lib/sluice/certificate.sh": str(folder / "certificate.sh"),
     }
-    (folder / "entrypoint").write_text(_replaced((SOURCE / "images/nginx/entrypoint").read_text(), paths))
+    (folder / "tls").mkdir(exist_ok=True)
+    (folder / "certificate.sh").write_text(
+        _replaced(
+            (SOURCE / "images/nginx/certificate.sh").read_text(), {"/var/lib/sluice/tls": str(folder / "tls")}
+        )
+    )
+    (folder / program).write_text(_present((SOURCE / "images/nginx" / program).read_text(), paths))
     (folder / "settings.sh").write_text(
         _replaced(
             (SOURCE / "images/nginx/settings.sh").read_text(),
@@ -388,8 +400,9 @@ def run_entry_point(
     )
     environment = {"PATH": os.environ["PATH"], **settings}
     return subprocess.run(
-        ["bash", str(folder / "entrypoint"), *command],
+        ["bash", str(folder / program), *command],
         env=environment,
+        input=given,
         capture_output=True,
         text=True,
         timeout=30,
@@ -414,6 +427,10 @@ def version() -> tuple[int, ...]:
     found = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", output)
     assert found, output
     return tuple(int(part) for part in found.groups())
+
+
+def _present(text: str, replacements: Mapping[str, str]) -> str:
+    return _replaced(text, {old: new for old, new in replacements.items() if old in text})
 
 
 def _replaced(text: str, replacements: Mapping[str, str]) -> str:

@@ -118,14 +118,22 @@ def test_every_variable_is_a_setting_with_the_same_default() -> None:
     for variable, default in used:
         assert TABLE[variable].who in (OPERATOR, BUILD), variable
         if variable == "SITE_URL":
-            assert default == "http://localhost:${HTTP_PORT:-8080}"
-        else:
+            assert default == "http${HTTPS_PORT:+s}://localhost:${HTTPS_PORT:-${HTTP_PORT:-8080}}"
+        elif (variable, default) != ("HTTPS_PORT", "${HTTP_PORT:-8080}"):  # of the second port
             assert default == TABLE[variable].default, variable
-    assert text.count("${") == len(re.findall(r"\$\{[A-Z_]+:-", text)), "a variable without a default"
+    assert text.count("${") == len(re.findall(r"\$\{[A-Z_]+:[-+]", text)), "a variable without a default"
 
 
 def test_nothing_has_to_be_filled_in_and_the_port_follows() -> None:
     assert config(HTTP_PORT="9000")["services"]["wsgi"]["environment"]["SITE_URL"] == "http://localhost:9000"
+
+
+def test_with_tls_there_is_a_second_port_and_the_address_is_its_own() -> None:
+    services = config(HTTP_PORT="9000", HTTPS_PORT="9443", TLS="self-signed")["services"]
+    ports = [(port["published"], port["target"]) for port in services["nginx"]["ports"]]
+    assert ports == [("9000", 8080), ("9443", 18080)]
+    assert {services[name]["environment"]["SITE_URL"] for name in APPLICATION} == {"https://localhost:9443"}
+    assert {services[name]["environment"]["TLS"] for name in ("nginx", "wsgi")} == {"self-signed"}
 
 
 def test_the_version_is_that_of_the_repository(stack: dict[str, Any]) -> None:
@@ -221,6 +229,7 @@ def test_one_service_writes_each_volume_but_the_downloads(stack: dict[str, Any])
         "volumes": {"migrate"},
         "static": {"migrate"},
         "media": {"celery", "beat"},
+        "tls": {"nginx"},
         "postgres": {"postgres"},
         "rabbitmq": {"rabbitmq"},
     }

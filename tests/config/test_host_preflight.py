@@ -36,7 +36,7 @@ def test_without_an_engine_and_without_root() -> None:
     assert said.endswith("and installing needs root: run `sudo make up`.")
 
 
-@pytest.mark.parametrize("script", ["down", "logs", "password", "clean"])
+@pytest.mark.parametrize("script", ["down", "logs", "password", "certificate", "clean"])
 def test_what_needs_an_engine_says_who_installs_it(script: str) -> None:
     said = sentence(elsewhere(BASE, f"images/host/{script}"))
     assert said == "There is no docker on this machine: `make up` installs it."
@@ -115,7 +115,7 @@ def test_a_port_on_every_address_of_ipv6_is_taken_for_ipv4() -> None:
 
 
 def test_a_taken_port_is_said_with_the_way_out(taken_port: int) -> None:
-    said = sentence(sh(f"check_port 127.0.0.1 {taken_port} no-such-project"))
+    said = sentence(sh(f"check_port HTTP_PORT {taken_port} no-such-project"))
     assert said.startswith(f"Port {taken_port} on 127.0.0.1 is taken by ")
     assert f"`make up HTTP_PORT={taken_port + 1}`" in said
 
@@ -124,6 +124,26 @@ def test_a_taken_port_is_said_with_the_way_out(taken_port: int) -> None:
 def test_a_port_that_is_none(port: str) -> None:
     said = sentence(elsewhere(BASE, "images/host/up", options=("--env", f"HTTP_PORT={port}")))
     assert said == f"HTTP_PORT={port} is not a port: it must be a number from 1 to 65535."
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["TLS=on"], "TLS=on is malformed: it must be off, self-signed or own."),
+        (["TLS=own"], "TLS_CERTIFICATE isn't set: with TLS=own it names the file of your certificate"),
+        (["TLS=own", "TLS_CERTIFICATE=/none.pem"], "TLS_CERTIFICATE=/none.pem is not a file"),
+        (
+            ["TLS=own", "TLS_CERTIFICATE=/etc/os-release"],
+            "TLS_KEY isn't set: with TLS=own it names the file of",
+        ),
+        (["TLS=self-signed", "SITE_URL=http://a"], "SITE_URL=http://a must begin with https:// where TLS="),
+        (["HTTPS_PORT=8443"], "HTTPS_PORT=8443 needs TLS=self-signed or TLS=own"),
+        (["TLS=self-signed", "HTTPS_PORT=https"], "HTTPS_PORT=https is not a port"),
+    ],
+)
+def test_tls_that_can_not_be_had(given: list[str], words: str) -> None:
+    options = [word for pair in given for word in ("--env", pair)]
+    assert words in sentence(elsewhere(BASE, "images/host/up", options=tuple(options)))
 
 
 def test_a_full_disk() -> None:

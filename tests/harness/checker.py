@@ -145,7 +145,7 @@ class Checker:
         """Add a client of that user without waiting for anything; `through` something in front, if given."""
         page = Page(
             f"client {next(self._numbers)} ({user}, {transport})",
-            replace(Place.of(self.stack.url), through=through),
+            replace(Place.of(self.stack.url, self.stack.certificate), through=through),
             self.browser(user).cookies,
             transport=transport,
             streams=streams,
@@ -188,14 +188,20 @@ class Checker:
 
     def anonymous(self) -> Page:
         """Add a client that is not signed in, without waiting for anything."""
-        return self._run(Page(f"client {next(self._numbers)} (anonymous)", Place.of(self.stack.url), ""))
+        return self._run(
+            Page(
+                f"client {next(self._numbers)} (anonymous)",
+                Place.of(self.stack.url, self.stack.certificate),
+                "",
+            )
+        )
 
     def bare_frames(self, user: str) -> list[Any]:
         """A client that offers no subprotocol, connected: the list fills with the frames that it gets.
         Not judged.
         """
         frames: list[Any] = []
-        place, cookies = Place.of(self.stack.url), self.browser(user).cookies
+        place, cookies = Place.of(self.stack.url, self.stack.certificate), self.browser(user).cookies
         connecting = WebSocket.connect(place, "/channels/updates/", cookies=cookies, subprotocols="")
         socket = asyncio.run_coroutine_threadsafe(connecting, self._loop).result(10)
 
@@ -212,7 +218,9 @@ class Checker:
 
     def writer(self, user: str, *, to: str | Iterable[str], rate: float = 10) -> Writer:
         """Start a writer."""
-        writer = Writer(Browser(self.stack.url), [to] if isinstance(to, str) else to, rate)
+        writer = Writer(
+            Browser(self.stack.url, self.stack.certificate), [to] if isinstance(to, str) else to, rate
+        )
         writer.browser.sign_in(user, self.stack.person(user))
         self.writers.append(writer)
         writer.start()

@@ -39,12 +39,14 @@ class Compose:
         (self.folder / ".env").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
 
     def run(
-        self, *arguments: str, deadline: float = 120, check: bool = True
+        self, *arguments: str, deadline: float = 120, check: bool = True, given: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end, standard error after standard output in `.stdout`."""
-        process = self.start(*arguments)
+        """Run one command to its end, `given` as its standard input, standard error after standard output in
+        `.stdout`.
+        """
+        process = self.start(*arguments, stdin=subprocess.PIPE if given else subprocess.DEVNULL)
         try:
-            output, _ = process.communicate(timeout=deadline)
+            output, _ = process.communicate(given or None, timeout=deadline)
         except subprocess.TimeoutExpired:
             process.kill()
             output, _ = process.communicate()
@@ -57,7 +59,7 @@ class Compose:
             )
         return subprocess.CompletedProcess(arguments, process.returncode, output)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
         """Start one command and return at once."""
         command = [
             "docker",
@@ -75,7 +77,7 @@ class Compose:
             command,
             cwd=self.folder,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

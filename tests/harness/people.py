@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+from pathlib import Path
 
 from .site import Browser
 
@@ -15,6 +16,11 @@ class People:
 
     def __init__(self) -> None:
         self._sessions: dict[str, Browser] = {}
+
+    @property
+    def certificate(self) -> Path | None:
+        """What has to be trusted, with TLS."""
+        return None
 
     def manage(self, code: str, service: str = "wsgi") -> str:
         """Run Python inside the project, as the service would."""
@@ -34,7 +40,7 @@ class People:
         """A browser; with a name, signed in. All of one name share a session, as windows do: signing in
         is slow by design.
         """
-        browser = Browser(self.url)
+        browser = Browser(self.url, self.certificate)
         if name is None:
             return browser
         if name not in self._sessions:

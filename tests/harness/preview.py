@@ -52,7 +52,9 @@ def previewing(
     target = f"/channels/volumes/{volume or sample(stack).id}/preview/"
 
     async def play() -> T:
-        socket = await WebSocket.connect(Place.of(stack.url), target, cookies=cookies, subprotocols="")
+        socket = await WebSocket.connect(
+            Place.of(stack.url, stack.certificate), target, cookies=cookies, subprotocols=""
+        )
         try:
             return await scenario(Preview(socket))
         finally:

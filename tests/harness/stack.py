@@ -50,9 +50,11 @@ class Stack(People):
         self.name = f"{PREFIX}-{run_id()}-{next(_numbers)}"
         self.image_tag = image_tag
         self.given = dict(settings or {})
+        self.authority: Path | None = None
         self.folder = Path(tempfile.gettempdir()) / self.name
         self.started = datetime.datetime.now(datetime.UTC)
         self.port = free_port()
+        self.tls_port = free_port()
         self.compose = Compose.create(self.name, self.folder, self.settings)
         LIVE.append(self)
 
@@ -61,11 +63,29 @@ class Stack(People):
     @property
     def settings(self) -> dict[str, str]:
         """The whole `.env`."""
-        return {
+        usual = {
             "IMAGE_TAG": self.image_tag,
             "HTTP_PORT": str(self.port),
             "EXPOSE_BACKEND": "yes",
-        } | self.given
+        }
+        if self.tls:
+            usual["HTTPS_PORT"] = str(self.tls_port)
+        return usual | self.given
+
+    @property
+    def tls(self) -> str:
+        """self-signed, own, or nothing."""
+        return self.given.get("TLS", "")
+
+    @property
+    def certificate(self) -> Path | None:
+        """What has to be trusted, with TLS: the certificate itself, read anew; `authority` if that is set."""
+        if not self.tls or self.authority:
+            return self.authority
+        served = self.service("nginx").exec("openssl", "x509", "-in", "/var/lib/sluice/tls/self-signed.pem")
+        path = self.folder / "served.pem"
+        path.write_text(served.output)
+        return path
 
     @property
     def prefix(self) -> str:
@@ -75,6 +95,8 @@ class Stack(People):
     @property
     def origin(self) -> str:
         """Scheme, host and port as a browser's Origin header has them."""
+        if self.tls:
+            return f"https://localhost:{self.tls_port}"
         return f"http://localhost:{self.port}"
 
     @property
@@ -138,7 +160,7 @@ class Stack(People):
             except ComposeFailed as error:
                 if not _PORT_TAKEN.search(str(error)):
                     raise
-            self.port = free_port()
+            self.port, self.tls_port = free_port(), free_port()
             self.compose.write_env(self.settings)
         raise ComposeFailed(f"no free port in five tries; the last was {self.port}")
 

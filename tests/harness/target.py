@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from .site import Browser
@@ -29,6 +30,10 @@ class Target(Protocol):
     @property
     def url(self) -> str:
         """Where the site begins, without a slash at the end."""
+
+    @property
+    def certificate(self) -> Path | None:
+        """What has to be trusted, with TLS."""
 
     @property
     def nginx_version(self) -> tuple[int, ...]: ...

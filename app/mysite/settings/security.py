@@ -29,7 +29,8 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 SESSION_COOKIE_SECURE = _https
 CSRF_COOKIE_SECURE = _https
-SECURE_HSTS_SECONDS = 365 * 24 * 3600 if _https else 0
+# Browsers allow no exception for a certificate that they don't trust where they were asked for this.
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if _https and env.tls != "self-signed" else 0
 # Browsers complain of it on http.
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin" if _https else None
 SECURE_REFERRER_POLICY = "same-origin"

@@ -5,9 +5,13 @@ is read as it comes.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from harness.tls import trusting
 
 
 class BadAnswer(Exception):
@@ -17,19 +21,23 @@ class BadAnswer(Exception):
 @dataclass(frozen=True)
 class Place:
     """Where a site begins: `http://localhost:8080/prefix`. `through`: host and port of something in front
-    of it that is connected to instead, under the site's own name.
+    of it that is connected to instead, under the site's own name. `tls`: of a site at https.
     """
 
     host: str
     port: int
     prefix: str = ""
     through: tuple[str, int] | None = None
+    tls: ssl.SSLContext | None = None
 
     @classmethod
-    def of(cls, url: str) -> Place:
+    def of(cls, url: str, certificate: Path | None = None) -> Place:
+        """`certificate`: the one to trust, with https."""
         parts = urlsplit(url)
-        assert parts.scheme == "http" and parts.hostname, url
-        return cls(parts.hostname, parts.port or 80, parts.path.rstrip("/"))
+        assert parts.scheme in ("http", "https") and parts.hostname, url
+        tls = trusting(certificate) if parts.scheme == "https" else None
+        default = 443 if tls else 80
+        return cls(parts.hostname, parts.port or default, parts.path.rstrip("/"), tls=tls)
 
     @property
     def authority(self) -> str:
@@ -39,7 +47,7 @@ class Place:
     @property
     def origin(self) -> str:
         """The Origin header of the site's own pages."""
-        return f"http://{self.authority}"
+        return f"{'https' if self.tls else 'http'}://{self.authority}"
 
 
 @dataclass
@@ -83,7 +91,12 @@ async def send(
     """Send one request on a connection of its own and read the response's head. Raises OSError,
     BadAnswer, IncompleteReadError.
     """
-    reader, writer = await asyncio.open_connection(*(place.through or (place.host, place.port)), limit=2**21)
+    reader, writer = await asyncio.open_connection(
+        *(place.through or (place.host, place.port)),
+        limit=2**21,
+        ssl=place.tls,
+        server_hostname=place.host if place.tls else None,
+    )
     try:
         lines = [f"{method} {target} HTTP/1.1", f"Host: {place.authority}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]

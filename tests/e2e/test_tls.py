@@ -1,0 +1,174 @@
+"""TLS on the real stack: push over it on all transports, what pages and cookies say, and a renewal."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from harness import raw
+from harness.checker import Checker
+from harness.client.ledger import Ended
+from harness.client.page import TRANSPORTS
+from harness.compose import SOURCE
+from harness.stack import Stack
+from harness.tls import Authority, Pair, connect, of_version, trusting
+from harness.waiting import wait_until
+
+REHEARSAL = ("--file", "compose.yaml", "--file", str(SOURCE / "images/host/rehearsal.yaml"))
+
+
+@pytest.fixture(scope="module")
+def encrypted(image_tag: str) -> Iterator[Stack]:
+    """A stack with the certificate that it made, below a prefix."""
+    with Stack(image_tag, {"TLS": "self-signed", "URL_PREFIX": "/catmaid"}) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def certified(encrypted: Stack, authority: Authority) -> Stack:
+    """The same stack, changed over to a certificate of an authority, as `make up TLS=own` does it."""
+    encrypted.given["TLS"] = "own"
+    encrypted.authority = authority.certificate
+    encrypted.compose.write_env(encrypted.settings)
+    hand_over = ("run", "--rm", "--no-deps", "--no-TTY", "--entrypoint", "take-certificate", "nginx")
+    encrypted.compose.run(*REHEARSAL, *hand_over, given=authority.issue("localhost").pem)
+    encrypted.up()
+    return encrypted
+
+
+# --- a certificate of its own making ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_push_goes_over_tls(encrypted: Stack, transport: str) -> None:
+    """The clients trust the certificate that was made, and nothing else."""
+    with Checker(encrypted) as checker:
+        bob = checker.client("bob", transport)
+        encrypted.browser("alice").send_message("bob", "in secret")
+        wait_until(lambda: bob.ledger.arrived, 5, "the message")
+        assert bob.ledger.arrived[0].payload["message_title"] == "in secret"
+    checker.close()
+    assert encrypted.origin.startswith("https:")
+
+
+def test_only_the_sites_own_pages_may_open_a_websocket(encrypted: Stack) -> None:
+    for origin, status in ((encrypted.origin, 101), (encrypted.origin.replace("https", "http"), 403)):
+        assert _upgrade(encrypted, origin).status == status
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_a_websocket_that_comes_back_resumes(encrypted: Stack, version: ssl.TLSVersion) -> None:
+    context = of_version(trusting(encrypted.certificate), version)
+    session = None
+    for resumed in (False, True):
+        with connect(encrypted.tls_port, context, session) as wire:
+            assert _exchange(wire, encrypted, raw.UPGRADE | {"Origin": encrypted.origin}).status == 101
+            assert wire.session_reused is resumed
+            session = wire.session
+
+
+def test_browsers_get_http_2_and_old_versions_nothing(encrypted: Stack) -> None:
+    context = trusting(encrypted.certificate)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with connect(encrypted.tls_port, context) as wire:
+        assert wire.selected_alpn_protocol() == "h2"
+    with pytest.raises(ssl.SSLError):
+        connect(encrypted.tls_port, of_version(trusting(), ssl.TLSVersion.TLSv1_1))
+
+
+def test_cookies_go_over_tls_only_and_nobody_is_bound_to_a_certificate_that_is_not_trusted(
+    encrypted: Stack,
+) -> None:
+    alice = encrypted.browser("alice")
+    assert {cookie.secure for cookie in alice.http.cookies} == {True}
+    answer = alice.get("/messages/")
+    assert answer.status_code == 200 and "Strict-Transport-Security" not in answer.headers
+
+
+def test_a_post_from_a_page_without_tls_is_refused(encrypted: Stack) -> None:
+    alice = encrypted.browser("alice")
+    headers = {"X-CSRFToken": alice.csrf_token, "Origin": f"http://localhost:{encrypted.tls_port}"}
+    body = {"to": "alice", "title": "t", "text": "x"}
+    answer = alice.http.post(f"{encrypted.url}/messages/", json=body, headers=headers, timeout=15)
+    assert answer.status_code == 403
+
+
+def test_who_comes_without_tls_is_led_to_it(encrypted: Stack) -> None:
+    for target in ("/catmaid/messages/?page=2", "/catmaid/channels/updates/"):
+        answer = raw.get(encrypted.port, target)
+        assert (answer.status, answer.backend) == (308, "nginx")
+        assert answer.headers["location"] == encrypted.origin + target
+
+
+def test_the_certificate_is_kept_when_nginx_is_made_anew(encrypted: Stack) -> None:
+    assert encrypted.certificate
+    before = encrypted.certificate.read_text()
+    encrypted.up("nginx", options=("--force-recreate", "--no-deps"))
+    assert encrypted.certificate.read_text() == before
+    said = encrypted.service("nginx").logs()
+    assert "HTTPS for localhost, certificate until" in said and "made a certificate" not in said
+
+
+# --- one of an authority ------------------------------------------------------------------------------------
+
+
+def test_whoever_trusts_the_authority_gets_the_site_and_is_bound_to_tls(certified: Stack) -> None:
+    answer = certified.browser().get("/accounts/login/")
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+    with Checker(certified) as checker:
+        checker.clients("bob")
+        checker.writer("alice", to="bob", rate=10)
+        wait_until(lambda: checker.arrived() >= 60, 30, "60 arrivals")
+    checker.verdict().check()
+
+
+def test_a_renewed_certificate_cuts_no_socket_and_loses_no_update(
+    certified: Stack, authority: Authority
+) -> None:
+    renewed = authority.issue("localhost")
+    with Checker(certified) as checker:
+        pages = checker.clients("bob", "carol", transports=["websocket", "sse"])
+        checker.writer("alice", to=["bob", "carol"], rate=10)
+        _take(certified, renewed)
+        with connect(certified.tls_port, trusting(authority.certificate)) as wire:
+            assert wire.getpeercert(binary_form=True) == renewed.der
+        came = checker.arrived()
+        wait_until(lambda: checker.arrived() >= came + 40, 30, "updates after the renewal")
+        assert not [entry for page in pages for entry in page.ledger.entries if isinstance(entry, Ended)]
+    checker.verdict().check()
+
+
+def test_one_that_can_not_be_right_changes_nothing(certified: Stack, authority: Authority) -> None:
+    with connect(certified.tls_port, trusting(authority.certificate)) as wire:
+        before = wire.getpeercert(binary_form=True)
+    wrong = Pair(authority.issue("localhost").certificate, authority.issue("localhost").key)
+    assert "the key isn't that of the certificate" in _take(certified, wrong)
+    with connect(certified.tls_port, trusting(authority.certificate)) as wire:
+        assert wire.getpeercert(binary_form=True) == before
+
+
+def _take(stack: Stack, pair: Pair) -> str:
+    """What `make certificate` does."""
+    return stack.compose.run(
+        "exec", "--no-TTY", "nginx", "take-certificate", given=pair.pem, check=False
+    ).stdout
+
+
+def _upgrade(stack: Stack, origin: str) -> raw.Answer:
+    with connect(stack.tls_port, trusting(stack.certificate)) as wire:
+        return _exchange(wire, stack, raw.UPGRADE | {"Origin": origin})
+
+
+def _exchange(wire: ssl.SSLSocket, stack: Stack, headers: dict[str, str]) -> raw.Answer:
+    lines = [f"GET {stack.prefix}/channels/updates/ HTTP/1.1", f"Host: {urlsplit(stack.origin).netloc}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    wire.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
+    return raw.read_answer(wire)
