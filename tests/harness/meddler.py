@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
-from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
 
-T = TypeVar("T")
+from .background import Background
 
 
 @dataclass
@@ -51,59 +48,69 @@ class Meddler:
         self.down = False
         self._target = port
         self._pairs: set[_Pair] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="meddler", daemon=True)
+        self._background = Background("meddler")
 
     def __enter__(self) -> Meddler:
-        self._thread.start()
-        self._server = self._run(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20))
+        self._server = self._background.run(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20))
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._do(self._server.close)
+        self._background.do(self._server.close)
         self.cut()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._background.close()
 
     def cut(self) -> None:
         """Break off all connections."""
-        for pair in self._do(lambda: list(self._pairs)):
-            self._loop.call_soon_threadsafe(pair.browser.transport.abort)
-            self._loop.call_soon_threadsafe(pair.site.transport.abort)
+
+        def abort() -> None:
+            for pair in self._pairs:
+                pair.browser.transport.abort()
+                pair.site.transport.abort()
+
+        self._background.do(abort)
 
     def go_silent(self) -> None:
         """Pass nothing more on, either way, on the connections that there are; neither side is told."""
-        for pair in self._do(lambda: list(self._pairs)):
-            pair.silent = True
+
+        def silence() -> None:
+            for pair in self._pairs:
+                pair.silent = True
+
+        self._background.do(silence)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        pair: _Pair | None = None
-        with suppress(OSError, asyncio.IncompleteReadError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            if self.down:
-                writer.transport.abort()
-                return
-            path = head.split()[1]
-            if self.rules.block and path.startswith(self.rules.block):
-                body = "<h1>Not Found</h1>"
-                writer.write(
-                    f"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n"
-                    f"Connection: close\r\n\r\n{body}".encode()
-                )
-            else:
-                site_reader, site_writer = await asyncio.open_connection("127.0.0.1", self._target)
-                pair = _Pair(writer, site_writer)
-                self._pairs.add(pair)
-                site_writer.write(self._rewritten(head).encode("latin-1"))
-                await self._relay(pair, reader, site_reader)
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                await self._answer(reader, writer)
+        finally:
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        if self.down:
+            writer.transport.abort()
+            return
+        if self.rules.block and head.split()[1].startswith(self.rules.block):
+            body = "<h1>Not Found</h1>"
+            writer.write(
+                f"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n"
+                f"Connection: close\r\n\r\n{body}".encode()
+            )
             await writer.drain()
-        if pair is not None:
+            return
+        site_reader, site_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        pair = _Pair(writer, site_writer)
+        self._pairs.add(pair)
+        try:
+            site_writer.write(self._rewritten(head).encode("latin-1"))
+            await self._relay(pair, reader, site_reader)
+            await writer.drain()
+        finally:
             self._pairs.discard(pair)
-            pair.site.close()
-        writer.close()
+            site_writer.close()
 
     def _rewritten(self, head: str) -> str:
         """The request as it goes on. Only an upgrade keeps its connection: others end with their response."""
@@ -125,9 +132,12 @@ class Meddler:
             asyncio.ensure_future(self._pass_on(pair, browser, pair.site, held_back)),
             asyncio.ensure_future(self._pass_on(pair, site, pair.browser, held_back)),
         ]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
 
     @staticmethod
     async def _pass_on(
@@ -140,12 +150,3 @@ class Meddler:
                     await target.drain()
             if pair.silent:  # that the other side has gone is no longer told, either
                 await asyncio.Event().wait()
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
-
-    def _do(self, action: Callable[[], T]) -> T:
-        async def run() -> T:
-            return action()
-
-        return self._run(run())

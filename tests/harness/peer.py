@@ -12,17 +12,16 @@ import base64
 import hashlib
 import json
 import struct
-import threading
 import time
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from .background import Background
 from .compose import SOURCE
 
 STREAM = "user:7"
@@ -32,7 +31,6 @@ _FILES = SOURCE / "app/updates/static/updates"
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:"
 _BLANK = '<!doctype html><title>peer</title><link rel="icon" href="data:,">'
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -110,24 +108,20 @@ class Peer:
         self.denied: set[str] = set()
         self._log = _Log()
         self._lines: set[_Line] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="peer", daemon=True)
+        self._background = Background("peer")
 
     def __enter__(self) -> Peer:
-        self._thread.start()
-        self._server = self._call(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self._server = self._background.run(asyncio.start_server(self._serve, "127.0.0.1", 0))
         self.port: int = self._server.sockets[0].getsockname()[1]
-        self._pinging: Future[None] = asyncio.run_coroutine_threadsafe(self._ping_all(), self._loop)
+        self._background.begin(self._ping_all())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pinging.cancel()
-        self._do(self._server.close)
+        self._background.do(self._server.close)
         self.cut()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._background.close()
 
     @property
     def url(self) -> str:
@@ -142,7 +136,7 @@ class Peer:
 
     def publish(self, count: int = 1, *, event: str = "numbered", leave_out: bool = False) -> None:
         """Commit updates, numbered from 1 by their offsets; `leave_out`: nobody is sent them."""
-        self._do(lambda: self._publish(count, event, leave_out))
+        self._background.do(lambda: self._publish(count, event, leave_out))
 
     def repeat(self) -> None:
         """Send the last update again to everybody, position and all."""
@@ -150,11 +144,11 @@ class Peer:
 
     def trim(self) -> None:
         """Forget all updates but the head's position."""
-        self._do(lambda: setattr(self._log, "floor", len(self._log.frames)))
+        self._background.do(lambda: setattr(self._log, "floor", len(self._log.frames)))
 
     def rewrite(self) -> None:
         """The past changes: the same offsets, other tags."""
-        self._do(self._rewrite)
+        self._background.do(self._rewrite)
 
     def close(self, code: int) -> None:
         """Close every connection with this code."""
@@ -174,11 +168,13 @@ class Peer:
 
     def connections(self, transport: str = "") -> int:
         """Connections that have been said hello to, by one transport or any."""
-        return self._do(lambda: sum(line.transport == transport or not transport for line in self._greeted()))
+        return self._background.do(
+            lambda: sum(line.transport == transport or not transport for line in self._greeted())
+        )
 
     @property
     def head(self) -> str:
-        return self._do(lambda: self._log.head)
+        return self._background.do(lambda: self._log.head)
 
     def attempts(self, transport: str, since: float = 0) -> list[Asked]:
         """Requests by this transport since then (time.monotonic)."""
@@ -222,35 +218,40 @@ class Peer:
     # ---- connections
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line: _Line | None = None
-        with suppress(OSError, asyncio.IncompleteReadError, struct.error):
-            request, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-            headers = {n.lower(): v.strip() for n, _, v in (text.partition(":") for text in lines)}
-            target = urlsplit(request.split()[1])
-            since = parse_qs(target.query).get("since", [""])[0]
-            kind = self._kind(target.path, headers)
-            if kind in ("websocket", "sse", "polling"):
-                self.asked.append(Asked(kind, since, time.monotonic()))
-            rule = self.rules.get(kind, SERVE)
-            if rule == STALL:
-                await reader.read()
-            elif isinstance(rule, Answer):
-                self._answer(writer, rule)
-            elif rule == CUT and kind not in ("websocket", "sse"):
-                writer.transport.abort()
-            elif kind in ("websocket", "sse"):
-                line = _Line(kind, writer, 0)
-                self._lines.add(line)
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError, struct.error):
+                await self._obey(reader, writer)
+        finally:
+            writer.close()
+
+    async def _obey(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {n.lower(): v.strip() for n, _, v in (text.partition(":") for text in lines)}
+        target = urlsplit(request.split()[1])
+        since = parse_qs(target.query).get("since", [""])[0]
+        kind = self._kind(target.path, headers)
+        if kind in ("websocket", "sse", "polling"):
+            self.asked.append(Asked(kind, since, time.monotonic()))
+        rule = self.rules.get(kind, SERVE)
+        if rule == STALL:
+            await reader.read()
+        elif isinstance(rule, Answer):
+            self._answer(writer, rule)
+        elif rule == CUT and kind not in ("websocket", "sse"):
+            writer.transport.abort()
+        elif kind in ("websocket", "sse"):
+            line = _Line(kind, writer, 0)
+            self._lines.add(line)
+            try:
                 self._accept(line, headers)
                 self._begin(line, rule, since)
                 await writer.drain()
                 await self._listen(line, reader)
-            else:
-                self._answer(writer, self._plain_answer(kind, target.path, since))
-            await writer.drain()
-        if line is not None:
-            self._lines.discard(line)
-        writer.close()
+            finally:
+                self._lines.discard(line)
+        else:
+            self._answer(writer, self._plain_answer(kind, target.path, since))
+        await writer.drain()
 
     @staticmethod
     def _kind(path: str, headers: dict[str, str]) -> str:
@@ -369,20 +370,9 @@ class Peer:
         else:
             line.writer.write(struct.pack("!BBH", 0x88, 2, code))
 
-    # ---- threads
-
-    def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
-
     def _each(self, action: Callable[[_Line], None]) -> None:
-        async def run() -> None:
+        def run() -> None:
             for line in set(self._lines):
                 action(line)
 
-        self._call(run())
-
-    def _do(self, action: Callable[[], T]) -> T:
-        async def run() -> T:
-            return action()
-
-        return self._call(run())
+        self._background.do(run)
