@@ -8,10 +8,18 @@ from typing import Any
 import pytest
 
 from harness.chromium import Windows
+from harness.meddler import Meddler
 from harness.peer import MODULES, PAGE, STREAM, Peer
+from harness.stack import Stack
 from harness.updates_page import UpdatesPage
+from harness.waiting import wait_until
+
+from .desk import Desk
 
 Open = Callable[..., UpdatesPage]
+
+POLL_SECONDS = 2
+MAX_CONNECTIONS = 8  # of a user's
 
 
 @pytest.fixture
@@ -24,12 +32,43 @@ def peer() -> Iterator[Peer]:
 
 @pytest.fixture
 def open_page(peer: Peer, windows: Windows) -> Open:
-    """Opens a page of the peer's that runs updates.js, from the first update on."""
+    """Opens a page of the peer's that runs updates.js, from the first update on.
 
-    def open_page(**options: Any) -> UpdatesPage:
+    `own_time`: its clock goes on by itself, and may be put forward (UpdatesPage.pass_time).
+    """
+
+    def open_page(*, own_time: bool = False, **options: Any) -> UpdatesPage:
         page = windows.window().new_page()
+        if own_time:
+            page.clock.install()
         page.goto(peer.url + PAGE)
         given = {"positions": {STREAM: "0-0"}, "pollSeconds": 2} | options
         return UpdatesPage(page, peer.url + MODULES + "updates.js", **given)
 
     return open_page
+
+
+@pytest.fixture(scope="session")
+def breakable(image_tag: str) -> Iterator[Stack]:
+    """A stack for tests that break things and mend them. Its pages poll often, and a user may open few."""
+    settings = {"POLL_SECONDS": POLL_SECONDS, "UPDATES_MAX_CONNECTIONS_PER_USER": MAX_CONNECTIONS}
+    with Stack(image_tag, {name: str(value) for name, value in settings.items()}) as stack:
+        yield stack
+
+
+@pytest.fixture
+def desk(breakable: Stack, windows: Windows) -> Iterator[Desk]:
+    """At the breakable stack, whole again whatever the test before did to it."""
+    breakable.mend()
+    with Meddler(breakable.port) as meddler:
+        yield Desk(breakable, windows, meddler)
+
+
+def lose_patience(page: UpdatesPage, peer: Peer, *transports: str, since: float = 0) -> None:
+    """The page, in its own time, waits for a hello that doesn't come: by each transport, one after the other.
+
+    `since`: of the attempts from then on (time.monotonic).
+    """
+    for transport in transports:
+        wait_until(lambda: peer.attempts(transport, since), 10, f"an attempt by {transport}")  # noqa: B023
+        page.pass_time(5)

@@ -25,7 +25,7 @@ def page(request: pytest.FixtureRequest, peer: Peer, open_page: Open, windows: W
     windows.expect_complaints()
     if request.param == "sse":
         peer.rules["websocket"] = Answer(426)
-    page = open_page().wait_for("live", transport=request.param)
+    page = open_page(own_time=True).wait_for("live", transport=request.param)
     page.wait_for_numbers(3)
     return page
 
@@ -51,10 +51,10 @@ def test_it_comes_back_after_a_back_off_from_where_it_was(peer: Peer, page: Upda
 def test_it_stays_away_where_it_is_told_to(peer: Peer, page: UpdatesPage, code: int) -> None:
     peer.close(code)
     page.wait_for(FINAL[code])
-    asked = len(peer.asked)
+    told, asked = page.log("connection"), len(peer.asked)
     page.page.evaluate("dispatchEvent(new Event('online'))")
-    began = time.monotonic()
-    wait_until(lambda: time.monotonic() - began > 5 or len(peer.asked) > asked, 10, "five seconds")
+    page.page.clock.run_for(600_000)  # ten minutes, timer by timer
+    assert page.log("connection") == told and page.state == FINAL[code]
     assert len(peer.asked) == asked and not peer.connections()
     peer.publish()
     page.page.evaluate("updates.reconnect()")
@@ -98,32 +98,29 @@ def test_after_4010_it_comes_back_at_once_and_says_what_is_lost(peer: Peer, page
 
 
 def test_of_what_is_lost_it_tells_at_most_once_a_minute(peer: Peer, open_page: Open) -> None:
-    page = open_page()
-    page.page.clock.install()  # of the page: a minute passes in no time
-    page.page.evaluate("updates.close()")
-    page = UpdatesPage(page.page, f"{peer.url}/static/updates/updates.js", positions={STREAM: "0-0"})
-    page.wait_for("live")
+    page = open_page(own_time=True).wait_for("live")
     for closes in range(1, 4):
         peer.rewrite()
         peer.close(4010)
         wait_until(lambda: len(page.ended) == closes, 10, "the close")  # noqa: B023
         page.wait_for("live")
     assert len(page.log("lost")) == 1
-    page.page.clock.fast_forward(61_000)
+    page.pass_time(61)
     wait_until(lambda: len(page.log("lost")) == 2, 5, "the rest, at the end of the minute")
 
 
 def test_after_4013_it_polls_and_stays_away_for_half_a_minute(peer: Peer, open_page: Open) -> None:
     peer.rules["websocket"] = Close(4013)
-    began = time.monotonic()
-    page = open_page().wait_for("polling")
+    page = open_page(own_time=True).wait_for("polling")
     assert page.diagnosis and page.diagnosis["code"] == "too-many-connections"
     peer.rules["websocket"] = "serve"
     peer.publish()
     page.wait_for_numbers(4)
-    page.wait_for("live", 45, transport="websocket")
-    first, second = peer.attempts("websocket", began)
-    assert second.at - first.at >= 30 and not peer.attempts("sse")
+
+    wait_until(lambda: page.passing("opening"), 30, "a second attempt")
+    page.wait_for("live", transport="websocket")
+    ((ended, again),) = zip(page.connection("ended"), page.connection("opening"), strict=True)
+    assert 30_000 <= again["at"] - ended["at"] <= 33_000 and not peer.attempts("sse")
 
 
 # ---- statuses

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -14,7 +13,8 @@ from harness.faults import TERM
 from harness.stack import Stack
 from harness.volume import sample
 
-POLL_SECONDS = 2
+from .conftest import POLL_SECONDS
+
 SOON = 30_000  # milliseconds
 POLLING = f"Not connected; asking every {POLL_SECONDS} s."
 
@@ -24,13 +24,6 @@ _LISTEN = """async () => {
     window.came = [];
     updates.on("new-message", ({ message_title }) => window.came.push(message_title));
 }"""
-
-
-@pytest.fixture(scope="module")
-def breakable(image_tag: str) -> Iterator[Stack]:
-    """A stack whose pages poll often."""
-    with Stack(image_tag, {"POLL_SECONDS": str(POLL_SECONDS)}) as stack:
-        yield stack
 
 
 @pytest.fixture

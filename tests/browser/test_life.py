@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,29 +14,9 @@ from harness.tabs import Tab, Tabs
 from harness.updates_page import START, UpdatesPage
 from harness.waiting import wait_until
 
-from .conftest import Open
+from .conftest import Open, lose_patience
 
 OPTIONS = {"positions": {STREAM: "0-0"}, "pollSeconds": 2}
-
-
-# ---- asleep: the machine's own processes are stopped, the page is told nothing
-
-
-@contextmanager
-def asleep(chromium: Chromium) -> Iterator[None]:
-    """No page of the browser gets a turn while the block runs."""
-    session = chromium.browser.new_browser_cdp_session()
-    processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
-    session.detach()
-    pages = [int(process["id"]) for process in processes if process["type"] == "renderer"]
-    assert pages
-    for pid in pages:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pages:
-            os.kill(pid, signal.SIGCONT)
 
 
 def seconds_pass(seconds: float) -> None:
@@ -50,7 +27,7 @@ def seconds_pass(seconds: float) -> None:
 
 def test_what_came_during_a_sleep_is_there_on_waking(peer: Peer, open_page: Open, chromium: Chromium) -> None:
     page = open_page().wait_for("live")
-    with asleep(chromium):
+    with chromium.asleep():
         peer.publish(50)
         seconds_pass(5)
     page.wait_for_numbers(53)
@@ -67,7 +44,7 @@ def test_a_connection_that_died_during_a_sleep_is_noticed_on_waking(
         peer.rules["websocket"] = Answer(426)
     peer.ping = 2
     page = open_page().wait_for("live", transport=transport)
-    with asleep(chromium):
+    with chromium.asleep():
         peer.mute()
         peer.publish(5)
         seconds_pass(14)  # longer than the silence that is allowed, 2 s + 10 s
@@ -220,10 +197,12 @@ def test_event_streams_leave_room_for_pages_to_load(peer: Peer, windows: Windows
 
 def test_a_server_that_does_not_answer_is_given_up(peer: Peer, open_page: Open, windows: Windows) -> None:
     windows.expect_complaints()
-    page = open_page().wait_for("live")
+    page = open_page(own_time=True).wait_for("live")
     peer.all_rules(STALL, "websocket", "sse")
+    began = time.monotonic()
     peer.cut()
-    page.wait_for("polling", 20)
+    lose_patience(page, peer, "websocket", "sse", since=began)
+    page.wait_for("polling")
     peer.all_rules("serve", "websocket", "sse")
     peer.publish()
     page.wait_for("live", 25)

@@ -10,7 +10,9 @@ can't do, since it keeps all its pages in view and awake, is in harness.tabs.
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -62,6 +64,22 @@ class Chromium:
     ) -> None:
         self.browser.close()
         self._playwright.stop()
+
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """While the block runs no page of the browser gets a turn, and none is told: they are stopped."""
+        session = self.browser.new_browser_cdp_session()
+        processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+        session.detach()
+        pages = [int(process["id"]) for process in processes if process["type"] == "renderer"]
+        assert pages
+        for pid in pages:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pages:
+                os.kill(pid, signal.SIGCONT)
 
 
 class Windows:

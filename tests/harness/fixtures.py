@@ -93,7 +93,7 @@ def windows(chromium: Chromium) -> Iterator[Windows]:
 @pytest.fixture
 def healed(fresh: Stack) -> Stack:
     """The module's own stack, every service in place and healthy, whatever the test before did to it."""
-    fresh.up(options=("--no-recreate",))
+    fresh.mend()
     return fresh
 
 

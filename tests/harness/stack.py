@@ -202,6 +202,16 @@ class Stack(People):
                 message += f"\n{evidence.as_text(self, self.started)}"
             raise ComposeFailed(message)
 
+    def mend(self) -> None:
+        """Every service in place and healthy again, whatever was done to them; at once if they are."""
+
+        def is_whole(name: str) -> bool:
+            replicas = self.service(name).replicas
+            return bool(replicas) and all(replica.healthy for replica in replicas)
+
+        if not all(is_whole(name) for name in SERVICES):
+            self.up(options=("--no-recreate",))
+
     def casualty(self, since: datetime.datetime) -> str | None:
         """One sentence on the first container that died by itself after `since`, or None."""
         for container in self.containers():

@@ -58,18 +58,29 @@ class UpdatesPage:
 
     def log(self, kind: str) -> list[dict[str, Any]]:
         """What was written down of one kind: update, state, lost, diagnosis, connection. `at` is in ms."""
-        return [entry for entry in self.page.evaluate("log") if entry["kind"] == kind]
+        found: list[dict[str, Any]] = self.page.evaluate(
+            "(wanted) => log.filter(({ kind }) => kind === wanted)", kind
+        )
+        return found
+
+    @property
+    def arrived(self) -> int:
+        """How many updates it was handed."""
+        return int(self.page.evaluate("log.filter(({ kind }) => kind === 'update').length"))
 
     @property
     def states(self) -> list[str]:
         """All states that it was in after the first, in order."""
         return [entry["state"] for entry in self.log("state")]
 
+    def connection(self, what: str) -> list[dict[str, Any]]:
+        """What happened to its connections, of one kind: opening (but for the very first), hello, ended."""
+        return [entry for entry in self.log("connection") if entry["what"] == what]
+
     @property
     def ended(self) -> list[tuple[str, int]]:
         """How its connections ended: transport and code."""
-        ends = [entry for entry in self.log("connection") if entry["what"] == "ended"]
-        return [(entry["transport"], entry["code"]) for entry in ends]
+        return [(entry["transport"], entry["code"]) for entry in self.connection("ended")]
 
     @property
     def numbers(self) -> list[int]:
@@ -84,6 +95,18 @@ class UpdatesPage:
             f"{state} by {transport or 'any transport'}; it is {self.state} by {self.transport}",
         )
         return self
+
+    def pass_time(self, seconds: float) -> None:
+        """Put the page's clock forward, if it has one of its own: what was to happen until then happens now.
+
+        While a server is to answer, the page's patience passes as well.
+        """
+        self.page.clock.fast_forward(round(seconds * 1000))
+
+    def passing(self, what: str) -> list[dict[str, Any]]:
+        """A second of the page's own time passes; what has happened to connections by then, of one kind."""
+        self.pass_time(1)
+        return self.connection(what)
 
     def wait_for_numbers(self, last: int, deadline: float = 10) -> None:
         """Until it has been told of update `last`; then of each up to it, once and in order."""
