@@ -38,7 +38,7 @@ dev: ## The site on SQLite without Docker, push included, for development
 	@images/host/dev $(ARGS)
 
 ##@ Checks (each in the image sluice-tests; results in results/)
-lint: ## Ruff, mypy, ShellCheck, Dockerfiles, JavaScript's syntax
+lint: ## Ruff, mypy, ShellCheck, Dockerfiles, JavaScript's syntax and types
 	@images/host/in-tests images/host/lint
 
 test: ## Unit and configuration tests

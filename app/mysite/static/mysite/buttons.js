@@ -1,11 +1,12 @@
 // Buttons that change something (forms in #live): sent without leaving the page, and what was done is said to who can't see it.
 // Without this script they are plain forms.
 
+import { find } from "./find.js";
 import { refresh } from "./refresh.js";
 
 document.addEventListener("submit", async (event) => {
   const form = event.target;
-  if (!form.closest("#live")) return;
+  if (!(form instanceof HTMLFormElement) || !form.closest("#live")) return;
   event.preventDefault();
   const button = event.submitter;
   if (button?.ariaDisabled) return; // being sent, or there is nothing to do
@@ -18,10 +19,15 @@ document.addEventListener("submit", async (event) => {
   await refresh();
 });
 
-/** Returns what is wrong, or nothing. */
+/**
+ * Returns what is wrong, or nothing.
+ *
+ * @param {HTMLFormElement} form without files
+ */
 async function send(form) {
   try {
-    const response = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+    const fields = /** @type {[string, string][]} */ ([...new FormData(form)]);
+    const response = await fetch(form.action, { method: "POST", body: new URLSearchParams(fields) });
     if (response.ok) return "";
     const { error } = await response.json();
     return `${error.detail.charAt(0).toUpperCase()}${error.detail.slice(1)}.`;
@@ -30,10 +36,15 @@ async function send(form) {
   }
 }
 
-/** What went wrong, for all to see; what was done everybody sees, so that is for screen readers only. */
-function say(wrong, done) {
-  document.getElementById("done").textContent = done;
-  const notes = document.getElementById("notes");
+/**
+ * What went wrong, for all to see; what was done everybody sees, so that is for screen readers only.
+ *
+ * @param {string} wrong
+ * @param {string} [done]
+ */
+function say(wrong, done = "") {
+  find("#done", HTMLElement).textContent = done;
+  const notes = find("#notes", HTMLElement);
   if (!wrong) {
     notes.replaceChildren();
     return;

@@ -1,10 +1,15 @@
 // The page that says in words how updates reach this browser, and what is wrong where they don't as they should: what
 // updates.js has found out from here, and what the server says of its parts.
 
+import { find } from "./find.js";
 import { root, updates } from "./live.js";
 
-const $ = (id) => document.getElementById(id);
+/** @typedef {[name: string, words: string, status?: string]} Fact */
 
+/** @param {string} id */
+const $ = (id) => find(`#${id}`, HTMLElement);
+
+/** @type {Record<import("../updates/updates.js").State, [mood: string, words: string]>} */
 const VERDICTS = {
   "catching-up": ["waiting", "Connecting: news will come in a moment."],
   live: ["good", "News comes at once."],
@@ -15,7 +20,10 @@ const VERDICTS = {
 };
 const TRANSPORTS = { websocket: "WebSocket", sse: "server-sent events", polling: "asking for it (polling)" };
 
-// What is said of a part of the server, by its state.
+/**
+ * What is said of a part of the server, by its state.
+ * @type {Record<string, [title: string, words: Record<string, string>]>}
+ */
 const PARTS = {
   database: ["Database", { up: "answers", down: "can't be reached: pages can't be made. Look at: the service postgres, DATABASE_URL" }],
   publisher: ["Broker for wake-ups", {
@@ -29,12 +37,16 @@ const PARTS = {
     off: "is not configured: crops wait for manage.py run_crops. To change that: TASKS_URL",
   }],
 };
+/** @type {Record<string, string>} */
 const DAPHNE = {
   ok: "delivers at once",
   degraded: "delivers from the database, up to a second later. Look at: the service rabbitmq, LAYER_URL",
   deaf: "can deliver nothing. Look at: the services asgi, postgres and rabbitmq",
   stopping: "is being stopped, or restarts",
 };
+
+/** @type {Record<string, string>} */
+const MOODS = { ok: "good", degraded: "fair", unavailable: "bad" };
 
 // ---- this browser
 
@@ -46,14 +58,14 @@ function showBrowser() {
   $("advice").hidden = !diagnosis;
   $("advice-text").textContent = diagnosis ? `There is no WebSocket. ${diagnosis.text}` : "";
   $("advice-setting").hidden = !diagnosis?.setting;
-  $("advice-setting").querySelector("code").textContent = diagnosis?.setting ?? "";
+  find("#advice-setting code", HTMLElement).textContent = diagnosis?.setting ?? "";
   facts($("browser-facts"), [
-    ["Way", TRANSPORTS[updates.transport] ?? "none just now"],
+    ["Way", updates.transport ? TRANSPORTS[updates.transport] : "none just now"],
     ["Diagnosis", diagnosis?.code ?? "nothing is wrong"],
-    ...Object.entries(updates.positions).map(([stream, position]) => [
+    ...Object.entries(updates.positions).map(([stream, position]) => /** @type {Fact} */ ([
       `Stream ${stream}`,
       position === "0-0" ? "no update yet" : `up to update ${position.split("-")[0]}`,
-    ]),
+    ])),
   ]);
 }
 
@@ -66,6 +78,7 @@ async function askServer() {
     facts($("server-facts"), []);
     return;
   }
+  /** @type {Required<Fact>[]} */
   const parts = Object.entries(PARTS).map(([name, [title, words]]) => {
     const { status, milliseconds } = ready[name] ?? {};
     const time = status === "up" ? ` in ${milliseconds} ms` : "";
@@ -75,7 +88,7 @@ async function askServer() {
   parts.push(["Daphne", DAPHNE[state] ?? "does not answer: news comes by polling. Look at: the service asgi, ASGI_ADDRESS", state]);
   facts($("server-facts"), parts);
   const wrong = parts.filter(([, , status]) => !["up", "ok", "off"].includes(status));
-  const mood = { ok: "good", degraded: "fair", unavailable: "bad" }[ready.status] ?? "bad";
+  const mood = MOODS[ready.status] ?? "bad";
   if (wrong.length) {
     const names = wrong.map(([title]) => title).join(", ");
     verdict($("server-verdict"), mood === "bad" ? "bad" : "fair", `Not as it should be: ${names}.`);
@@ -84,7 +97,11 @@ async function askServer() {
   }
 }
 
-/** The answer's JSON, or null if there is none. */
+/**
+ * The answer's JSON, or null if there is none.
+ *
+ * @param {string} path
+ */
 async function ask(path) {
   try {
     const response = await fetch(new URL(path, root), { cache: "no-store", signal: AbortSignal.timeout(8000) });
@@ -96,11 +113,20 @@ async function ask(path) {
 
 // ---- the page
 
+/**
+ * @param {HTMLElement} element
+ * @param {string} mood
+ * @param {string} words
+ */
 function verdict(element, mood, words) {
   element.dataset.state = mood;
   element.textContent = words;
 }
 
+/**
+ * @param {HTMLElement} list
+ * @param {Fact[]} rows
+ */
 function facts(list, rows) {
   list.replaceChildren(
     ...rows.map(([name, words, status]) => {

@@ -4,14 +4,16 @@
 // The streams' positions are from before the page's data was read (data-positions); see "Pages" in the protocol.
 
 import { connect } from "../updates/updates.js";
+import { find } from "./find.js";
 import { toHeading } from "./focus.js";
 import { isFinal, once } from "./once.js";
 import { refresh } from "./refresh.js";
 
 const page = document.body.dataset;
-export const root = new URL(page.root, location.href);
-export const updates = connect({ root, positions: JSON.parse(page.positions), pollSeconds: Number(page.pollSeconds) });
+export const root = new URL(page.root ?? "/", location.href);
+export const updates = connect({ root, positions: JSON.parse(page.positions ?? "{}"), pollSeconds: Number(page.pollSeconds) });
 
+/** @type {Record<import("../updates/updates.js").State, string>} */
 const words = {
   "catching-up": "Connecting …",
   live: "Live.",
@@ -22,7 +24,7 @@ const words = {
 };
 
 function sayState() {
-  const connection = document.getElementById("connection");
+  const connection = find("#connection", HTMLElement);
   connection.dataset.state = updates.state;
   connection.textContent = words[updates.state];
 }
@@ -32,9 +34,8 @@ const recount = once(async () => {
   const response = await fetch(new URL("messages/unread/", root)).catch(() => null);
   if (!response?.ok) return isFinal(response);
   const { unread } = await response.json();
-  const badge = document.getElementById("unread");
-  badge.hidden = unread === 0;
-  badge.querySelector(".number").textContent = unread;
+  find("#unread", HTMLElement).hidden = unread === 0;
+  find("#unread .number", HTMLElement).textContent = unread;
   document.title = (unread ? `(${unread}) ` : "") + document.title.replace(/^\(\d+\) /, "");
   return true;
 });
@@ -42,13 +43,14 @@ const recount = once(async () => {
 // ---- announcements, at the page's foot
 
 const SHOWN = 3;
-const news = document.getElementById("news");
+const news = find("#news", HTMLUListElement);
 
+/** @param {{message_id: number, message_title: string}} payload */
 function announce({ message_id: id, message_title: title }) {
   const item = document.createElement("li");
-  item.dataset.message = id;
+  item.dataset.message = String(id);
   const link = document.createElement("a");
-  link.href = new URL(`messages/#message-${id}`, root);
+  link.href = String(new URL(`messages/#message-${id}`, root));
   link.textContent = `New message: ${title}`; // text, never markup
   const close = document.createElement("button");
   close.type = "button";
@@ -57,7 +59,7 @@ function announce({ message_id: id, message_title: title }) {
   close.addEventListener("click", () => {
     const other = item.nextElementSibling ?? item.previousElementSibling;
     item.remove();
-    other?.querySelector(".close").focus();
+    if (other) find(".close", HTMLElement, other).focus();
     toHeading();
   });
   item.append(link, close);
@@ -65,9 +67,13 @@ function announce({ message_id: id, message_title: title }) {
   for (const old of [...news.children].slice(SHOWN)) old.remove();
 }
 
-/** Messages that have been read or deleted, here or in another tab, need no announcement any more. */
+/**
+ * Messages that have been read or deleted, here or in another tab, need no announcement any more.
+ *
+ * @param {(id: number) => boolean} isMeant
+ */
 function putAway(isMeant) {
-  for (const item of [...news.children]) if (isMeant(Number(item.dataset.message))) item.remove();
+  for (const item of news.querySelectorAll("li")) if (isMeant(Number(item.dataset.message))) item.remove();
 }
 
 updates.on("new-message", announce);

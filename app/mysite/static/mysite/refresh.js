@@ -3,7 +3,9 @@
 import { keepFocus } from "./focus.js";
 import { isFinal, once } from "./once.js";
 
-const TOKEN = 'input[name="csrfmiddlewaretoken"]';
+/** @param {ParentNode} within */
+const tokens = (within) =>
+  /** @type {NodeListOf<HTMLInputElement>} */ (within.querySelectorAll('input[name="csrfmiddlewaretoken"]'));
 
 /**
  * What is in #live as of a moment after the call, of the page that is looked at: one of older ones stays that. Elements with an id
@@ -16,15 +18,20 @@ export const refresh = once(async () => {
   if (!response?.ok || response.redirected) return isFinal(response); // signed out: the connection says so
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("live");
   if (!fresh) return true;
-  const token = document.querySelector(TOKEN)?.value; // each page has another one; all are good
-  for (const input of fresh.querySelectorAll(TOKEN)) input.setAttribute("value", token ?? input.value);
+  const token = tokens(document)[0]?.value; // each page has another one; all are good
+  for (const input of tokens(fresh)) input.setAttribute("value", token ?? input.value);
   const giveFocus = keepFocus(part);
   renew(part, document.adoptNode(fresh));
   giveFocus();
   return true;
 });
 
-/** Make `old` what `fresh` is, and leave alone what is equal. */
+/**
+ * Make `old` what `fresh` is, and leave alone what is equal.
+ *
+ * @param {Element} old
+ * @param {Element} fresh
+ */
 function renew(old, fresh) {
   if (old.isEqualNode(fresh)) return;
   const keyed = [...old.children, ...fresh.children].every(({ id }) => id);

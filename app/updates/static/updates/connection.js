@@ -29,11 +29,17 @@ const GRACE = 10_000; // on top of the server's own interval of pings
  */
 
 export class Connection {
-  /** Since hello; null before it. @type {Stopwatch | null} */
+  /**
+   * Since hello; null before it.
+   * @type {Stopwatch | null}
+   */
   greeted = null;
   /** Hello's window for coming back after a restart, in milliseconds. */
   retry = 2_000;
-  /** Heads that the replay has yet to reach: offsets by stream. @type {Map<string, number>} */
+  /**
+   * Heads that the replay has yet to reach: offsets by stream.
+   * @type {Map<string, number>}
+   */
   behind = new Map();
   /** How often the server had asked to judge our rights anew when this was opened. */
   recalls = 0;

@@ -16,7 +16,11 @@ const PATIENCE = 5_000; // milliseconds, for each question
  * @typedef {{websocket?: End, sse?: End, polling?: End}} Round
  */
 
-/** An answer to a question. `json`: null if it isn't. @typedef {{status: number, type: string, text: string, json: any}} Answer */
+/**
+ * An answer to a question. `json`: null if it isn't.
+ *
+ * @typedef {{status: number, type: string, text: string, json: any}} Answer
+ */
 
 /** @type {Record<string, [text: string, setting: string]>} */
 export const KNOWN = {

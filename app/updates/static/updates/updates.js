@@ -41,7 +41,10 @@ const WATCH = 5_000; // between two looks at whether anything still comes
 const LOST = 60_000; // a page is told at most so often that it has to load its state anew
 const DIAGNOSE = 60_000; // between two diagnoses of the same failure
 
-/** What a close code says for good, until the page is loaded again, or `reconnect` called. @type {Map<number, State>} */
+/**
+ * What a close code says for good, until the page is loaded again, or `reconnect` called.
+ * @type {Map<number, State>}
+ */
 const FINAL = new Map([[4000, "stopped"], [4001, "signed-out"], [4003, "stopped"], [4009, "signed-out"]]);
 
 /** Codes before a hello that are no doing of a proxy's, so that another transport would fare no better. */
@@ -68,9 +71,15 @@ export class Updates extends EventTarget {
   /** @type {Map<string, Set<Handler>>} */
   #handlers = new Map();
 
-  /** The connection in use. @type {Connection | null} */
+  /**
+   * The connection in use.
+   * @type {Connection | null}
+   */
   #current = null;
-  /** The one that is to take its place, before its hello. @type {Connection | null} */
+  /**
+   * The one that is to take its place, before its hello.
+   * @type {Connection | null}
+   */
   #next = null;
   /** Whether the last WebSocket couldn't be had, and server-sent events could. */
   #fellBack = false;
@@ -88,11 +97,17 @@ export class Updates extends EventTarget {
   #pollTimer;
   /** @type {AbortController | null} */
   #polling = null;
-  /** Whether the last poll was answered; null before there was one. @type {boolean | null} */
+  /**
+   * Whether the last poll was answered; null before there was one.
+   * @type {boolean | null}
+   */
   #polled = null;
   #pollBackoff = new Backoff();
 
-  /** Why nothing is tried any more. @type {State | null} */
+  /**
+   * Why nothing is tried any more.
+   * @type {State | null}
+   */
   #over = null;
   /** Whether the page is put away, or gone. */
   #away = false;
@@ -110,7 +125,7 @@ export class Updates extends EventTarget {
   #denied = [];
   #listening = new AbortController();
 
-  /** @param {Options} [options] */
+  /** @param {Options} options */
   constructor({ root = "/", positions = {}, streams, pollSeconds = 60 } = {}) {
     super();
     this.#root = new URL(root, location.href);
@@ -135,12 +150,18 @@ export class Updates extends EventTarget {
     return () => void handlers.delete(handler);
   }
 
-  /** How current the page is. @returns {State} */
+  /**
+   * How current the page is.
+   * @returns {State}
+   */
   get state() {
     return this.#state;
   }
 
-  /** The transport in use. @returns {"websocket" | "sse" | "polling" | null} */
+  /**
+   * The transport in use.
+   * @returns {"websocket" | "sse" | "polling" | null}
+   */
   get transport() {
     return this.#current?.name ?? (this.#failing && !this.#over ? "polling" : null);
   }

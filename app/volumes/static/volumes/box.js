@@ -1,8 +1,26 @@
 // The box that a crop is cut out of. The form's six fields are the truth; pictures of it are drawn from them and change them.
 
+import { find } from "../mysite/find.js";
+
+/**
+ * @typedef {"x" | "y" | "z"} Axis
+ * @typedef {[start: number, stop: number]} Range half-open, in voxels
+ * @typedef {Record<Axis, Range>} Ranges
+ */
+
+/** @type {Axis[]} */
 export const AXES = ["x", "y", "z"];
 
-/** @typedef {Record<"x" | "y" | "z", [start: number, stop: number]>} Ranges half-open, in voxels */
+/**
+ * An object with a value for each axis.
+ *
+ * @template T
+ * @param {(axis: Axis) => T} value
+ * @returns {Record<Axis, T>}
+ */
+export function byAxis(value) {
+  return { x: value("x"), y: value("y"), z: value("z") };
+}
 
 /** The fields of a form, read and written as a box. Event "change": somebody typed, or `set` was called. */
 export class Box extends EventTarget {
@@ -11,19 +29,24 @@ export class Box extends EventTarget {
 
   /**
    * @param {HTMLFormElement} form with the fields x0, x1, y0 … z1
-   * @param {Record<string, number>} size of the volume
+   * @param {Record<Axis, number>} size of the volume
    */
   constructor(form, size) {
     super();
     this.#size = size;
-    this.#fields = AXES.flatMap((axis) => [0, 1].map((end) => form.elements.namedItem(`${axis}${end}`)));
+    this.#fields = byAxis((axis) => [0, 1].map((end) => find(`[name="${axis}${end}"]`, HTMLInputElement, form)));
     form.addEventListener("input", () => this.dispatchEvent(new Event("change")));
   }
 
-  /** What the fields say; null if that is no box in this volume. @returns {Ranges | null} */
+  /**
+   * What the fields say; null if that is no box in this volume.
+   * @returns {Ranges | null}
+   */
   get ranges() {
-    const [x0, x1, y0, y1, z0, z1] = this.#fields.map(({ value }) => (/^\d+$/.test(value.trim()) ? Number(value) : NaN));
-    const ranges = { x: [x0, x1], y: [y0, y1], z: [z0, z1] };
+    const ranges = byAxis((axis) => {
+      const [start, stop] = this.#fields[axis].map(({ value }) => (/^\d+$/.test(value.trim()) ? Number(value) : NaN));
+      return /** @type {Range} */ ([start, stop]);
+    });
     return AXES.every((axis) => 0 <= ranges[axis][0] && ranges[axis][0] < ranges[axis][1] && ranges[axis][1] <= this.#size[axis])
       ? ranges
       : null;
@@ -31,9 +54,10 @@ export class Box extends EventTarget {
 
   /** @param {Partial<Ranges>} ranges the others stay */
   set(ranges) {
-    for (const [axis, range] of Object.entries(ranges)) {
-      const first = 2 * AXES.indexOf(axis);
-      for (const end of [0, 1]) this.#fields[first + end].value = range[end];
+    for (const axis of AXES) {
+      ranges[axis]?.forEach((edge, end) => {
+        this.#fields[axis][end].value = String(edge);
+      });
     }
     this.dispatchEvent(new Event("change"));
   }

@@ -1,6 +1,7 @@
 // The list of crops: bars that move while a crop is cut; all else is the server's page again.
 
 import "../mysite/buttons.js";
+import { find } from "../mysite/find.js";
 import { updates } from "../mysite/live.js";
 import { refresh } from "../mysite/refresh.js";
 
@@ -13,6 +14,6 @@ updates.on("crop-progress", ({ crop_id: id, state, progress }) => {
     refresh();
     return;
   }
-  row.querySelector("progress").value = progress;
-  row.querySelector(".percent").textContent = `${progress} %`;
+  find("progress", HTMLProgressElement, row).value = progress;
+  find(".percent", HTMLElement, row).textContent = `${progress} %`;
 });

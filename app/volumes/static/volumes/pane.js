@@ -2,7 +2,35 @@
 
 import { Plane } from "./plane.js";
 
-/** The axes across and down a slice along the axis. */
+/**
+ * @typedef {import("./box.js").Axis} Axis
+ * @typedef {import("./box.js").Range} Range
+ * @typedef {import("./box.js").Ranges} Ranges
+ * @typedef {import("./plane.js").Point} Point
+ */
+
+/**
+ * What a volume is to its views. `voxel`: its size, in whatever unit. `upright`: y grows upwards.
+ *
+ * @typedef {{size: Record<Axis, number>, voxel: Record<Axis, number>, upright: boolean}} Volume
+ */
+
+/**
+ * What is shown: a slice, the place of the crosshair, the box, and the picture if it is there.
+ *
+ * @typedef {{index: number, at: Record<Axis, number>, box: Ranges | null, picture: ImageBitmap | null}} Shown
+ */
+
+/**
+ * What is done while a button is down: `kind` is "pan", or what #grip says.
+ *
+ * @typedef {{kind: string, from: Point, last: Point, before: Ranges | null, moved: boolean}} Drag
+ */
+
+/**
+ * The axes across and down a slice along the axis.
+ * @type {Record<Axis, [across: Axis, down: Axis]>}
+ */
 export const ACROSS = { z: ["x", "y"], y: ["x", "z"], x: ["y", "z"] };
 
 const NEAR = 7; // pixels from an edge of the box, to take hold of it
@@ -18,14 +46,18 @@ export class Pane extends EventTarget {
   #axes;
   #canvas = document.createElement("canvas");
   #plane;
+  /** @type {Shown} */
   #what = { index: 0, at: { x: 0, y: 0, z: 0 }, box: null, picture: null };
+  /** @type {Map<number, Point>} */
   #pointers = new Map();
+  #pinching = false;
+  /** @type {Drag | null} */
   #drag = null;
 
   /**
    * @param {HTMLElement} place that the canvas fills
-   * @param {string} axis
-   * @param {{size: object, voxel: object, upright: boolean}} volume
+   * @param {Axis} axis
+   * @param {Volume} volume
    */
   constructor(place, axis, { size, voxel, upright }) {
     super();
@@ -41,7 +73,11 @@ export class Pane extends EventTarget {
     new ResizeObserver(() => this.#resize()).observe(place);
   }
 
-  /** Draw this. A picture that isn't there yet leaves the one before in its place. */
+  /**
+   * Draw this. A picture that isn't there yet leaves the one before in its place.
+   *
+   * @param {Shown} what
+   */
   show({ index, at, box, picture }) {
     this.#what = { index, at, box, picture: picture ?? this.#what.picture };
     this.#canvas.setAttribute("aria-label", this.#words());
@@ -63,7 +99,7 @@ export class Pane extends EventTarget {
   #draw() {
     const { picture, box, at } = this.#what;
     const plane = this.#plane;
-    const context = this.#canvas.getContext("2d");
+    const context = /** @type {CanvasRenderingContext2D} */ (this.#canvas.getContext("2d"));
     context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
     context.clearRect(0, 0, plane.width, plane.height);
     const [left, first] = plane.toScreen([0, 0]);
@@ -77,7 +113,8 @@ export class Pane extends EventTarget {
       context.drawImage(picture, 0, 0, right - left, Math.abs(last - first));
       context.restore();
     }
-    const [x, y] = plane.toScreen(this.#axes.map((axis) => at[axis] + 0.5));
+    const [across, down] = this.#axes;
+    const [x, y] = plane.toScreen([at[across] + 0.5, at[down] + 0.5]);
     context.lineWidth = 1;
     context.strokeStyle = CROSS;
     context.beginPath();
@@ -89,6 +126,10 @@ export class Pane extends EventTarget {
     if (box) this.#drawBox(context, box);
   }
 
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {Ranges} box
+   */
   #drawBox(context, box) {
     const [x, y, width, height] = this.#onScreen(box);
     const [start, stop] = box[this.axis];
@@ -103,7 +144,11 @@ export class Pane extends EventTarget {
     context.fillRect(x, y, width, height);
   }
 
-  /** Left, top, width and height, in pixels. */
+  /**
+   * Left, top, width and height, in pixels.
+   *
+   * @param {Ranges} box
+   */
   #onScreen(box) {
     const [across, down] = this.#axes.map((axis) => box[axis]);
     const [ax, ay] = this.#plane.toScreen([across[0], down[0]]);
@@ -133,28 +178,31 @@ export class Pane extends EventTarget {
     canvas.addEventListener("auxclick", (event) => event.preventDefault());
   }
 
+  /** @param {PointerEvent} event */
   #down(event) {
     if (event.button > 1) return;
     this.#canvas.setPointerCapture(event.pointerId);
-    const point = [event.offsetX, event.offsetY];
+    const point = place(event);
     this.#pointers.set(event.pointerId, point);
     if (this.#pointers.size === 2) {
       if (this.#drag?.moved && this.#drag.before) this.#tellBox(this.#drag.before); // two fingers draw nothing
-      this.#drag = { kind: "pinch" };
-    } else {
+      this.#drag = null;
+      this.#pinching = true;
+    } else if (!this.#pinching) {
       const kind = event.button === 1 || event.shiftKey ? "pan" : this.#grip(point);
       this.#drag = { kind, from: point, last: point, before: this.#what.box, moved: false };
     }
   }
 
+  /** @param {PointerEvent} event */
   #move(event) {
-    const point = [event.offsetX, event.offsetY];
-    if (!this.#drag) {
-      this.#canvas.dataset.grip = event.shiftKey ? "pan" : this.#grip(point);
+    const point = place(event);
+    if (this.#pinching) {
+      this.#pinch(event.pointerId, point);
       return;
     }
-    if (this.#drag.kind === "pinch") {
-      this.#pinch(event.pointerId, point);
+    if (!this.#drag) {
+      this.#canvas.dataset.grip = event.shiftKey ? "pan" : this.#grip(point);
       return;
     }
     const { from, last, kind } = this.#drag;
@@ -165,25 +213,34 @@ export class Pane extends EventTarget {
       this.#plane.pan([point[0] - last[0], point[1] - last[1]]);
       this.#draw();
     } else {
-      this.#pull(point);
+      this.#pull(this.#drag, point);
     }
   }
 
+  /**
+   * @param {PointerEvent} event
+   * @param {boolean} [meant] false: the browser took the pointer away
+   */
   #up(event, meant = true) {
     const drag = this.#drag;
     this.#pointers.delete(event.pointerId);
-    if (drag?.kind === "pinch" && this.#pointers.size) return;
+    if (!this.#pointers.size) this.#pinching = false;
     this.#drag = null;
-    if (!drag || drag.kind === "pinch" || drag.moved || !meant || event.button !== 0) return;
-    const [column, row] = this.#plane.toVoxel([event.offsetX, event.offsetY]);
+    if (!drag || drag.moved || !meant || event.button !== 0) return;
+    const [column, row] = this.#plane.toVoxel(place(event));
     this.#tellLook({ [this.#axes[0]]: Math.floor(column), [this.#axes[1]]: Math.floor(row) });
   }
 
+  /**
+   * @param {number} id of the pointer that moved
+   * @param {Point} point where it is now
+   */
   #pinch(id, point) {
-    if (!this.#pointers.has(id)) return;
+    if (!this.#pointers.has(id) || this.#pointers.size < 2) return;
     const apart = () => {
       const [a, b] = [...this.#pointers.values()];
-      return { distance: Math.hypot(a[0] - b[0], a[1] - b[1]) || 1, middle: [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2] };
+      const middle = /** @type {Point} */ ([(a[0] + b[0]) / 2, (a[1] + b[1]) / 2]);
+      return { distance: Math.hypot(a[0] - b[0], a[1] - b[1]) || 1, middle };
     };
     const before = apart();
     this.#pointers.set(id, point);
@@ -193,10 +250,15 @@ export class Pane extends EventTarget {
     this.#draw();
   }
 
-  /** What taking hold at this point would do: "n", "se" … pull an edge, "move" the box, or draw a "new" one. */
+  /**
+   * What taking hold at this point would do: "n", "se" … pull an edge, "move" the box, or draw a "new" one.
+   *
+   * @param {Point} point
+   */
   #grip([x, y]) {
     if (!this.#what.box) return "new";
     const [left, top, width, height] = this.#onScreen(this.#what.box);
+    /** @type {(value: number, edge: number) => boolean} */
     const near = (value, edge) => Math.abs(value - edge) <= NEAR;
     if (x < left - NEAR || x > left + width + NEAR || y < top - NEAR || y > top + height + NEAR) return "new";
     const vertical = near(y, top) ? "n" : near(y, top + height) ? "s" : "";
@@ -204,16 +266,21 @@ export class Pane extends EventTarget {
     return vertical + horizontal || "move";
   }
 
-  #pull(point) {
-    const { kind, from, before } = this.#drag;
+  /**
+   * @param {Drag} drag
+   * @param {Point} point to which the pointer has come
+   */
+  #pull({ kind, from, before }, point) {
     const start = this.#plane.toVoxel(from);
     const now = this.#plane.toVoxel(point);
     const sizes = [this.#plane.columns, this.#plane.rows];
+    /** @type {Partial<Ranges>} */
     const ranges = {};
     this.#axes.forEach((axis, n) => {
-      if (kind === "new") ranges[axis] = between(start[n], now[n], sizes[n]);
+      if (kind === "new" || !before) ranges[axis] = between(start[n], now[n], sizes[n]);
       else if (kind === "move") ranges[axis] = moved(before[axis], Math.round(now[n] - start[n]), sizes[n]);
       else {
+        /** @type {Record<string, 0 | 1>} */
         const edges = n === 0 ? { w: 0, e: 1 } : this.#plane.upright ? { n: 1, s: 0 } : { n: 0, s: 1 };
         const pulled = [...kind].find((letter) => letter in edges);
         if (pulled) ranges[axis] = between(before[axis][1 - edges[pulled]], now[n], sizes[n], edges[pulled]);
@@ -222,11 +289,12 @@ export class Pane extends EventTarget {
     this.#tellBox(ranges);
   }
 
+  /** @param {WheelEvent} event */
   #wheel(event) {
     event.preventDefault();
     const turned = Math.sign(event.deltaY);
     if (event.ctrlKey || event.metaKey) {
-      this.#plane.magnify(1.2 ** -turned, [event.offsetX, event.offsetY]);
+      this.#plane.magnify(1.2 ** -turned, place(event));
       this.#draw();
     } else if (turned) {
       this.#step(turned);
@@ -235,10 +303,13 @@ export class Pane extends EventTarget {
 
   // ---- keys
 
+  /** @param {KeyboardEvent} event */
   #key(event) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     const far = event.shiftKey ? 10 : 1;
+    /** @type {Point} */
     const middle = [this.#plane.width / 2, this.#plane.height / 2];
+    /** @type {Record<string, () => void>} */
     const actions = {
       ArrowUp: () => this.#step(far),
       ArrowRight: () => this.#step(far),
@@ -260,22 +331,41 @@ export class Pane extends EventTarget {
     this.#draw();
   }
 
+  /** @param {number} by so many slices */
   #step(by) {
     this.#tellLook({ [this.axis]: this.#what.index + by });
   }
 
+  /** @param {Partial<Record<Axis, number>>} detail */
   #tellLook(detail) {
     this.dispatchEvent(new CustomEvent("look", { detail }));
   }
 
+  /** @param {Partial<Ranges>} detail */
   #tellBox(detail) {
     this.dispatchEvent(new CustomEvent("box", { detail }));
   }
 }
 
 /**
+ * Where on the canvas it happened.
+ *
+ * @param {MouseEvent} event
+ * @returns {Point}
+ */
+function place(event) {
+  return [event.offsetX, event.offsetY];
+}
+
+/**
  * The whole voxels from one point to another, within the volume, one at least. With `end`, only that end moves: 0 the start, 1
  * the stop.
+ *
+ * @param {number} from
+ * @param {number} to
+ * @param {number} size of the volume along this axis
+ * @param {0 | 1} [end]
+ * @returns {Range}
  */
 function between(from, to, size, end) {
   const low = Math.min(from, to);
@@ -286,7 +376,14 @@ function between(from, to, size, end) {
   return [start, stop];
 }
 
-/** The range, moved as far as the volume goes. */
+/**
+ * The range, moved as far as the volume goes.
+ *
+ * @param {Range} range
+ * @param {number} by
+ * @param {number} size of the volume along this axis
+ * @returns {Range}
+ */
 function moved([start, stop], by, size) {
   const way = Math.min(size - stop, Math.max(-start, by));
   return [start + way, stop + way];

@@ -1,5 +1,11 @@
 // Where a slice's voxels are on the screen. Pure: numbers in, numbers out.
 
+/**
+ * A place: across and down, in voxels or in pixels.
+ *
+ * @typedef {[number, number]} Point
+ */
+
 const MOST = 40; // times as large as when all of it is seen
 
 /**
@@ -11,39 +17,67 @@ export class Plane {
   width = 1;
   height = 1;
 
+  /** @param {{columns: number, rows: number, voxel: Point, upright: boolean}} slice */
   constructor({ columns, rows, voxel, upright }) {
-    Object.assign(this, { columns, rows, voxel, upright });
-    this.fit();
+    this.columns = columns;
+    this.rows = rows;
+    this.voxel = voxel;
+    this.upright = upright;
+    /** @type {Point} */
+    this.centre = this.#middle; // the voxel in the middle of the picture
   }
 
   /** See all of it. */
   fit() {
     this.zoom = 1;
-    this.centre = [this.columns / 2, this.rows / 2]; // the voxel in the middle of the picture
+    this.centre = this.#middle;
   }
 
-  /** Pixels to a voxel: across, and down. */
+  /** @returns {Point} */
+  get #middle() {
+    return [this.columns / 2, this.rows / 2];
+  }
+
+  /**
+   * Pixels to a voxel.
+   * @returns {Point}
+   */
   get scale() {
     const [wide, high] = this.voxel;
     const whole = Math.min(this.width / (this.columns * wide), this.height / (this.rows * high));
     return [whole * this.zoom * wide, whole * this.zoom * high];
   }
 
-  /** Voxels, with fractions, to pixels. */
+  /**
+   * Voxels, with fractions, to pixels.
+   *
+   * @param {Point} voxel
+   * @returns {Point}
+   */
   toScreen([column, row]) {
     const [across, down] = this.scale;
     const below = (row - this.centre[1]) * down;
     return [this.width / 2 + (column - this.centre[0]) * across, this.height / 2 + (this.upright ? -below : below)];
   }
 
-  /** Pixels to voxels, with fractions; outside the slice too. */
+  /**
+   * Pixels to voxels, with fractions; outside the slice too.
+   *
+   * @param {Point} pixel
+   * @returns {Point}
+   */
   toVoxel([x, y]) {
     const [across, down] = this.scale;
     const below = (y - this.height / 2) / down;
     return [this.centre[0] + (x - this.width / 2) / across, this.centre[1] + (this.upright ? -below : below)];
   }
 
-  /** Magnify by `factor`; what is at `point`, in pixels, stays there. */
+  /**
+   * Magnify; what is at `point` stays there.
+   *
+   * @param {number} factor
+   * @param {Point} point in pixels
+   */
   magnify(factor, point) {
     const before = this.toVoxel(point);
     this.zoom = Math.min(MOST, Math.max(1, this.zoom * factor));
@@ -51,15 +85,24 @@ export class Plane {
     this.#look([this.centre[0] + before[0] - after[0], this.centre[1] + before[1] - after[1]]);
   }
 
-  /** Move what is seen by so many pixels. */
+  /**
+   * Move what is seen by so many pixels.
+   *
+   * @param {Point} way
+   */
   pan([x, y]) {
     const [across, down] = this.scale;
     this.#look([this.centre[0] - x / across, this.centre[1] - (this.upright ? -y : y) / down]);
   }
 
-  /** Never past the edge by more than half the picture. */
+  /**
+   * Never past the edge by more than half the picture.
+   *
+   * @param {Point} voxel
+   */
   #look([column, row]) {
+    /** @type {(value: number, size: number) => number} */
     const within = (value, size) => Math.min(size, Math.max(0, value));
-    this.centre = this.zoom === 1 ? [this.columns / 2, this.rows / 2] : [within(column, this.columns), within(row, this.rows)];
+    this.centre = this.zoom === 1 ? this.#middle : [within(column, this.columns), within(row, this.rows)];
   }
 }

@@ -12,7 +12,7 @@ export class Preview extends EventTarget {
   #socket = null;
   #notBefore = 0;
   #request = 0;
-  #latest = null; // what was last asked for, as JSON
+  #latest = ""; // what was last asked for, as JSON
   #asked = 0;
 
   /**
@@ -25,7 +25,11 @@ export class Preview extends EventTarget {
     this.#allowed = allowed;
   }
 
-  /** Ask for a picture. Only the latest one is waited for. @param {import("./box.js").Ranges} box */
+  /**
+   * Ask for a picture. Only the latest one is waited for.
+   *
+   * @param {import("./box.js").Ranges} box
+   */
   ask(box) {
     this.#request += 1;
     this.#latest = JSON.stringify({ request: this.#request, box });
@@ -47,6 +51,7 @@ export class Preview extends EventTarget {
     };
   }
 
+  /** @param {{event: string, payload: any}} frame */
   #read({ event, payload }) {
     if (payload.request !== this.#request) return; // of a box that isn't any more
     if (event !== "preview") {

@@ -27,12 +27,20 @@ export class Slices extends EventTarget {
     this.#last = count - 1;
   }
 
-  /** The picture of the slice, if it is there. @param {number} index */
+  /**
+   * The picture of the slice, if it is there.
+   *
+   * @param {number} index
+   */
   get(index) {
     return this.#kept.get(this.#url(index)) ?? null;
   }
 
-  /** From now on this one is wanted. @param {number} index */
+  /**
+   * From now on this one is wanted.
+   *
+   * @param {number} index
+   */
   want(index) {
     if (index !== this.#wanted) this.#direction = Math.sign(index - this.#wanted);
     this.#wanted = index;
@@ -48,8 +56,9 @@ export class Slices extends EventTarget {
         this.#backoff.reset();
       } catch (error) {
         if (this.get(this.#wanted)) break; // a neighbour: there is time until somebody goes there
-        this.dispatchEvent(new CustomEvent("failed", { detail: error.message }));
-        if (error.cause?.final) break;
+        const { message, cause } = /** @type {{message: string, cause?: {final: boolean}}} */ (error);
+        this.dispatchEvent(new CustomEvent("failed", { detail: message }));
+        if (cause?.final) break;
         await new Promise((resolve) => setTimeout(resolve, this.#backoff.next()));
       }
     }
@@ -64,6 +73,7 @@ export class Slices extends EventTarget {
     return order.find((index) => 0 <= index && index <= this.#last && !this.get(index)) ?? null;
   }
 
+  /** @param {number} index */
   async #load(index) {
     const url = this.#url(index);
     const response = await fetch(url).catch(() => null);
@@ -77,6 +87,10 @@ export class Slices extends EventTarget {
     if (url === this.#url(this.#wanted)) this.dispatchEvent(new Event("picture"));
   }
 
+  /**
+   * @param {string} url
+   * @param {ImageBitmap} picture
+   */
   #keep(url, picture) {
     this.#kept.set(url, picture);
     let pixels = 0;

@@ -1,48 +1,58 @@
 // A volume's page: three views of it that move together, contrast, the box of the crop's form drawn and typed, and a preview
 // of it. Without this script the page is three pictures and the form.
 
+import { find } from "../mysite/find.js";
 import { root, updates } from "../mysite/live.js";
-import { AXES, Box } from "./box.js";
+import { AXES, Box, byAxis } from "./box.js";
 import { Pane } from "./pane.js";
 import { Preview } from "./preview.js";
 import { Slices } from "./slices.js";
 
-const $ = (id) => document.getElementById(id);
+/** @typedef {import("./box.js").Axis} Axis */
+
+/** @param {string} id */
+const $ = (id) => find(`#${id}`, HTMLElement);
 const numbers = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
 
 const data = $("viewer").dataset;
-const byAxis = (text) => Object.fromEntries(text.split(" ").map((number, n) => [AXES[n], Number(number)]));
-const volume = { size: byAxis(data.size), voxel: byAxis(data.voxel), upright: data.upright === "yes" };
+/** @param {string} [text] three numbers */
+const numbersOf = (text = "") => byAxis((axis) => Number(text.split(" ")[AXES.indexOf(axis)]));
+const volume = { size: numbersOf(data.size), voxel: numbersOf(data.voxel), upright: data.upright === "yes" };
 
-const box = new Box($("crop-form"), volume.size);
-const at = Object.fromEntries(AXES.map((axis) => [axis, Math.floor(volume.size[axis] / 2)]));
-const low = $("low"); // null where the volume's values aren't known
-const high = $("high");
-const asImported = low && query();
-const views = [...document.querySelectorAll(".pane")].map(view);
+const box = new Box(find("#crop-form", HTMLFormElement), volume.size);
+const at = byAxis((axis) => Math.floor(volume.size[axis] / 2));
+const contrastForm = document.getElementById("contrast"); // null where the volume's values aren't known
+const sliders = contrastForm && { low: find("#low", HTMLInputElement), high: find("#high", HTMLInputElement) };
+const asImported = query();
+const figures = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".pane"));
+const views = [...figures].map(view);
 
 // ---- looking
 
+/**
+ * The view along an axis. Returns what shows it as things are.
+ *
+ * @param {HTMLElement} figure
+ */
 function view(figure) {
-  const { axis } = figure.dataset;
-  const pane = new Pane(figure.querySelector(".picture"), axis, volume);
+  const axis = /** @type {Axis} */ (figure.dataset.axis);
+  const pane = new Pane(find(".picture", HTMLElement, figure), axis, volume);
   const slices = new Slices((index) => `${data.slices}${axis}/${index}.png${contrast()}`, volume.size[axis]);
-  const slider = figure.querySelector("input");
-  const number = figure.querySelector("output");
-  figure.querySelector(".steer").hidden = false;
+  const slider = find("input", HTMLInputElement, figure);
+  const number = find("output", HTMLOutputElement, figure);
+  find(".steer", HTMLElement, figure).hidden = false;
   slider.addEventListener("input", () => look({ [axis]: Number(slider.value) }));
-  pane.addEventListener("look", ({ detail }) => look(detail));
-  pane.addEventListener("box", ({ detail }) => draw(axis, detail));
+  pane.addEventListener("look", (event) => look(detailOf(event)));
+  pane.addEventListener("box", (event) => draw(axis, detailOf(event)));
   slices.addEventListener("picture", () => show());
-  slices.addEventListener("failed", ({ detail }) => {
-    $("viewer-trouble").textContent = detail;
+  slices.addEventListener("failed", (event) => {
+    $("viewer-trouble").textContent = detailOf(event);
   });
 
   function show() {
     const picture = slices.get(at[axis]);
     if (picture) $("viewer-trouble").textContent = "";
-    slider.value = at[axis];
-    number.value = at[axis];
+    slider.value = number.value = String(at[axis]);
     pane.show({ index: at[axis], at, box: box.ranges, picture });
     slices.want(at[axis]);
   }
@@ -53,47 +63,63 @@ function showAll() {
   for (const show of views) show();
 }
 
-/** Go there, as far as the volume reaches. */
+/**
+ * Go there, as far as the volume reaches.
+ *
+ * @param {Partial<Record<Axis, number>>} where axes that aren't named stay
+ */
 function look(where) {
-  for (const [axis, index] of Object.entries(where)) at[axis] = Math.min(volume.size[axis] - 1, Math.max(0, index));
+  for (const axis of AXES) at[axis] = Math.min(volume.size[axis] - 1, Math.max(0, where[axis] ?? at[axis]));
   showAll();
+}
+
+/** @param {Event} event of a view, or what it is made of */
+function detailOf(event) {
+  return /** @type {CustomEvent} */ (event).detail;
 }
 
 // ---- contrast
 
 function query() {
-  return `?${new URLSearchParams({ low: low.value, high: high.value })}`; // "1e+30" has a plus
+  return sliders ? `?${new URLSearchParams({ low: sliders.low.value, high: sliders.high.value })}` : ""; // "1e+30" has a plus
 }
 
 /** What is as imported needs no query: those pictures the browser may have from another page. */
 function contrast() {
-  return low && query() !== asImported ? query() : "";
+  return query() !== asImported ? query() : "";
 }
 
-/** Black stays below white, by a step at least: the other slider gives way, as far as it can. */
-function keepApart(moved) {
-  const [other, way] = moved === low ? [high, 1] : [low, -1];
+/**
+ * Black stays below white, by a step at least: the other slider gives way, as far as it can.
+ *
+ * @param {HTMLInputElement} moved
+ * @param {HTMLInputElement} other
+ * @param {1 | -1} way 1 where the other one is white
+ */
+function keepApart(moved, other, way) {
   const step = Number(moved.step);
-  const areTooNear = () => Number(high.value) - Number(low.value) < step;
-  if (areTooNear()) other.value = Number(moved.value) + way * step;
-  if (areTooNear()) moved.value = Number(other.value) - way * step;
+  const areTooNear = () => way * (Number(other.value) - Number(moved.value)) < step;
+  if (areTooNear()) other.value = String(Number(moved.value) + way * step);
+  if (areTooNear()) moved.value = String(Number(other.value) - way * step);
 }
 
-function showContrast() {
-  $("low-value").value = numbers.format(low.value);
-  $("high-value").value = numbers.format(high.value);
-  showAll();
-}
-
-if (low) {
-  for (const slider of [low, high]) {
-    slider.addEventListener("input", () => {
-      keepApart(slider);
-      showContrast();
-    });
-  }
-  $("contrast").addEventListener("reset", () => setTimeout(showContrast)); // when the sliders are back
-  $("contrast").hidden = false;
+if (contrastForm && sliders) {
+  const { low, high } = sliders;
+  const showContrast = () => {
+    $("low-value").textContent = numbers.format(Number(low.value));
+    $("high-value").textContent = numbers.format(Number(high.value));
+    showAll();
+  };
+  low.addEventListener("input", () => {
+    keepApart(low, high, 1);
+    showContrast();
+  });
+  high.addEventListener("input", () => {
+    keepApart(high, low, -1);
+    showContrast();
+  });
+  contrastForm.addEventListener("reset", () => setTimeout(showContrast)); // when the sliders are back
+  contrastForm.hidden = false;
   showContrast();
 }
 
@@ -107,7 +133,12 @@ function socketUrl() {
   return url;
 }
 
-/** Somebody drew in the view along `axis`: the box is around that slice, or is brought there. */
+/**
+ * Somebody drew in the view along `axis`: the box is around that slice, or is brought there.
+ *
+ * @param {Axis} axis
+ * @param {Partial<import("./box.js").Ranges>} ranges
+ */
 function draw(axis, ranges) {
   const known = box.ranges?.[axis];
   if (!known || at[axis] < known[0] || at[axis] >= known[1]) {
@@ -115,7 +146,7 @@ function draw(axis, ranges) {
     const start = Math.min(volume.size[axis] - length, Math.max(0, at[axis] - Math.floor(length / 2)));
     ranges = { ...ranges, [axis]: [start, start + length] };
   }
-  const whole = Object.fromEntries(AXES.map((name) => [name, [0, volume.size[name]]]));
+  const whole = byAxis((name) => /** @type {import("./box.js").Range} */ ([0, volume.size[name]]));
   box.set(box.ranges ? ranges : { ...whole, ...ranges });
 }
 
@@ -138,8 +169,8 @@ function changed() {
 }
 
 box.addEventListener("change", changed);
-preview.addEventListener("picture", ({ detail }) => {
-  const { png, width, height, index, milliseconds } = detail;
+preview.addEventListener("picture", (event) => {
+  const { png, width, height, index, milliseconds } = detailOf(event);
   const image = $("preview-picture");
   Object.assign(image, { src: png, width, height });
   image.classList.toggle("upright", volume.upright);
