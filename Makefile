@@ -9,7 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 # make roll SERVICE=asgi (without it, the whole application); make soak SOAK_MINUTES=5
 SERVICE ?=
 SOAK_MINUTES ?= 30
-# Given to pytest as it is: make test ARGS="-k nginx -x"; to `make dev` a port: make dev ARGS=8001
+# Given to pytest as it is: make test ARGS="-k nginx -x"; to the doctor; to `make dev` a port: make dev ARGS=8001
 ARGS ?=
 
 ##@ The stack (settings: .env, or on the command line, as in `make up HTTP_PORT=8081`)
@@ -17,12 +17,12 @@ up: ## Start the site; on a fresh machine, first see to what is missing
 	@images/host/up
 down: ## Stop the site; its data stays
 	@images/host/down
-
 logs: ## Follow what the services write, from the last 100 lines on
 	@images/host/logs
-
 roll: ## Take up a new version, or new settings, container by container; with SERVICE=asgi of one service
 	@images/host/roll $(SERVICE)
+doctor: ## Say what is wrong with the site that runs here, and what to change; ARGS=--quiet leaves out what is right
+	@images/host/doctor $(ARGS)
 
 password: ## Print the administrator's password
 	@images/host/password
@@ -76,4 +76,4 @@ help: ## This list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll password certificate base clean dev lint test e2e layer layer-versions faults browser rolling soak bare-metal bench help
+.PHONY: up down logs roll doctor password certificate base clean dev lint test e2e layer layer-versions faults browser rolling soak bare-metal bench help

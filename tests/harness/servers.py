@@ -142,6 +142,7 @@ class Postgres(_Server):
     """A PostgreSQL whose superuser is `owner`, with an empty database `sluice`, anybody trusted."""
 
     user = "postgres"
+    fsync = "off"  # tests don't lose power
 
     @property
     def url(self) -> str:
@@ -170,7 +171,7 @@ class Postgres(_Server):
             "port": self.port,
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": self.folder,
-            "fsync": "off",
+            "fsync": self.fsync,
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._launch(str(binaries / "postgres"), "-D", str(data), *options)

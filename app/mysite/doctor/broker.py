@@ -1,0 +1,312 @@
+"""RabbitMQ, as each program comes to it: version, account, vhost, permissions, alarms."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+from mysite import environment
+
+from .finding import Check, Finding, LeftOut, failure, ok, one_line, warning
+
+if TYPE_CHECKING:
+    from .deployment import Deployment, Program
+
+OLDEST: Final = (3, 8)  # docs/reference/layer-versions.md
+SECONDS: Final = 3.0
+_PERMISSIONS: Final = "rabbitmqctl set_permissions, as in docs/reference/services.md (RabbitMQ)"
+
+
+@dataclass(frozen=True)
+class Account:
+    """What one program has for one use of the broker. `setting` is LAYER, PUBLISHER or TASKS."""
+
+    program: Program
+    setting: str
+    url: str
+    password_file: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.program.name}, {self.setting}_URL"
+
+    @property
+    def user(self) -> str:
+        return unquote(urlsplit(self.url).username or "guest")
+
+    @property
+    def vhost(self) -> str:
+        return unquote(urlsplit(self.url).path[1:]) or "/"
+
+    @property
+    def place(self) -> str:
+        parts = urlsplit(self.url)
+        return f"{parts.hostname}:{parts.port or 5672}"
+
+    def password(self) -> str:
+        """Raises Malformed."""
+        if not self.password_file:
+            return unquote(urlsplit(self.url).password or "guest")
+        return environment.secret(self.password_file, f"{self.setting}_PASSWORD_FILE")
+
+
+@dataclass
+class Visit:
+    """What was seen with one account, by name of the check."""
+
+    seen: dict[str, Finding] = field(default_factory=dict)
+
+
+def accounts_of(deployment: Deployment) -> list[Account]:
+    """Raises LeftOut if there is none."""
+    if not deployment.push:
+        raise LeftOut("push is off: see push-installed")
+    accounts = [
+        Account(
+            program,
+            setting,
+            getattr(program.env, f"{setting.lower()}_url"),
+            getattr(program.env, f"{setting.lower()}_password_file"),
+        )
+        for program in deployment.programs
+        for setting in ("LAYER", "PUBLISHER", "TASKS")
+        # A program has more in the common file than it uses.
+        if getattr(program.env, f"{setting.lower()}_url") and program.service in _USED_BY[setting]
+    ]
+    if not accounts:
+        raise LeftOut("no broker is configured")
+    return accounts
+
+
+_USED_BY: Final = {
+    setting: environment.TABLE[f"{setting}_URL"].services.split()
+    for setting in ("LAYER", "PUBLISHER", "TASKS")
+}
+
+
+def _look(name: str) -> Callable[[Deployment], Iterator[Finding]]:
+    """The check of that name: what each account's visit has seen of it."""
+
+    def look(deployment: Deployment) -> Iterator[Finding]:
+        for account in accounts_of(deployment):
+            if account.where not in deployment.visits:
+                deployment.visits[account.where] = _visit(account)
+            if finding := deployment.visits[account.where].seen.get(name):
+                yield finding
+
+    return look
+
+
+def _visit(account: Account) -> Visit:
+    """Connect, and use the account as the program does, as far as it goes."""
+    import amqp
+
+    visit, where = Visit(), account.where
+    try:
+        password = account.password()
+    except environment.Malformed as error:
+        visit.seen["broker-login"] = failure(one_line(error), "the file's name, owner and group", where)
+        return visit
+    blocked: list[str] = []
+    connection = amqp.Connection(
+        account.place,
+        userid=account.user,
+        password=password,
+        virtual_host=account.vhost,
+        connect_timeout=SECONDS,
+        read_timeout=SECONDS,
+        write_timeout=SECONDS,
+        on_blocked=blocked.append,
+    )
+    channel = None
+    try:
+        connection.connect()
+        connection.sock.settimeout(SECONDS)
+        visit.seen["broker-login"] = ok(f"user {account.user} is let in", where)
+        visit.seen["broker-vhost"] = ok(f"vhost {account.vhost} is there", where)
+        channel = connection.channel()
+        _USES[account.setting](channel, account)
+        visit.seen["broker-permissions"] = ok(f"user {account.user} may do what it has to", where)
+        visit.seen["broker-alarm"] = ok("it takes messages", where)
+    except (OSError, amqp.AMQPError) as error:
+        found = _explained(error, account, is_open=channel is not None, is_blocked=bool(blocked))
+        visit.seen |= found
+    finally:
+        version = str((connection.server_properties or {}).get("version", ""))
+        connection.collect()
+    if version:
+        visit.seen.setdefault("broker-reachable", ok(f"RabbitMQ answers at {account.place}", where))
+        visit.seen["broker-version"] = _of_version(version, where)
+    return visit
+
+
+def _of_version(version: str, where: str) -> Finding:
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) >= OLDEST:
+        return ok(f"RabbitMQ {version}", where)
+    oldest = ".".join(map(str, OLDEST))
+    return failure(f"RabbitMQ {version} is too old", f"upgrade it to {oldest} or newer", where)
+
+
+def _explained(error: Exception, account: Account, *, is_open: bool, is_blocked: bool) -> dict[str, Finding]:
+    """What an error means, under the name of the check that it belongs to."""
+    import amqp
+
+    where, user, vhost = account.where, account.user, account.vhost
+    if isinstance(error, amqp.AccessRefused) and not is_open:
+        return {
+            "broker-login": failure(
+                f"it refuses user {user} with the password in {account.password_file or 'the URL'}",
+                f"rabbitmqctl change_password {user} <{account.password_file or '…'} (rabbitmqctl"
+                " add_user, if list_users"
+                " has none); in containers: docker compose restart rabbitmq sets all anew",
+                where,
+            )
+        }
+    if isinstance(error, amqp.NotAllowed):
+        is_gone = "not found" in str(error)
+        return {
+            "broker-login": ok(f"user {user} is let in", where),
+            "broker-vhost": failure(
+                f"there is no vhost {vhost}" if is_gone else f"user {user} may not enter vhost {vhost}",
+                f"rabbitmqctl add_vhost {vhost}, then set_permissions" if is_gone else _PERMISSIONS,
+                where,
+            ),
+        }
+    if isinstance(error, amqp.AccessRefused):
+        return {
+            "broker-permissions": failure(
+                f"user {user} lacks a permission in vhost {vhost}: {one_line(error)}", _PERMISSIONS, where
+            )
+        }
+    if isinstance(error, amqp.NotFound):
+        return {"broker-permissions": _nobody_there(account)}
+    if is_blocked:
+        return {
+            "broker-alarm": failure(
+                "it is in alarm and takes no message: updates come by the database, crops wait",
+                "free memory or disk: rabbitmq-diagnostics alarms says which; vm_memory_high_watermark and"
+                " disk_free_limit in rabbitmq.conf",
+                where,
+            )
+        }
+    if isinstance(error, TimeoutError):
+        says = f"{account.place} accepts and does not answer"
+        cure = "rabbitmqctl status; if it stands still, restart RabbitMQ"
+    else:
+        is_refused = isinstance(error, ConnectionRefusedError)
+        says = f"nothing listens at {account.place}" if is_refused else f"{account.place}: {one_line(error)}"
+        cure = f"start RabbitMQ, or mend {account.setting}_URL"
+    return {"broker-reachable": failure(says, cure, where)}
+
+
+def _nobody_there(account: Account) -> Finding:
+    if account.setting == "PUBLISHER":
+        return warning(
+            f"nobody has listened in vhost {account.vhost} yet: there is no exchange groups",
+            "start Daphne; if it runs, its LAYER_URL names another vhost",
+            account.where,
+        )
+    return warning(
+        f"vhost {account.vhost} has no queue celery yet: crops wait",
+        "start the Celery worker, which makes it",
+        account.where,
+    )
+
+
+def _use_layer(channel: Any, account: Account) -> None:
+    """A queue of one's own, written to and read; it goes with the connection."""
+    import amqp
+
+    name = f"channels_doctor_{secrets.token_hex(4)}"
+    channel.queue_declare(name, exclusive=True, auto_delete=True)
+    channel.basic_publish_confirm(amqp.Message(b""), "", name, confirm_timeout=SECONDS)
+    channel.basic_get(name, no_ack=True)
+
+
+def _use_publisher(channel: Any, account: Account) -> None:
+    """Wakes nobody: no queue is bound by this key."""
+    import amqp
+
+    channel.basic_publish_confirm(amqp.Message(b""), "groups", "doctor", confirm_timeout=SECONDS)
+
+
+def _use_tasks(channel: Any, account: Account) -> None:
+    """The queue is there, and what is published is taken (and, for nobody, forgotten)."""
+    import amqp
+
+    channel.queue_declare("celery", passive=True)
+    exchange = "celery" if account.program.service == "celery" else ""
+    channel.basic_publish_confirm(amqp.Message(b""), exchange, "celery.doctor", confirm_timeout=SECONDS)
+
+
+_USES: Final[dict[str, Callable[[Any, Account], None]]] = {
+    "LAYER": _use_layer,
+    "PUBLISHER": _use_publisher,
+    "TASKS": _use_tasks,
+}
+
+
+def _one_vhost(deployment: Deployment) -> Iterator[Finding]:
+    """A publisher in another vhost than the layer's speaks to nobody, without an error."""
+    accounts = accounts_of(deployment)
+    places = {
+        setting: {f"{account.place}/{account.vhost}" for account in accounts if account.setting == setting}
+        for setting in ("LAYER", "PUBLISHER")
+    }
+    if not all(places.values()):
+        raise LeftOut("only one of LAYER_URL and PUBLISHER_URL is known here")
+    if astray := places["PUBLISHER"] - places["LAYER"]:
+        yield failure(
+            f"PUBLISHER_URL leads to {', '.join(sorted(astray))}, LAYER_URL to"
+            f" {', '.join(sorted(places['LAYER']))}:"
+            " no wake-up reaches Daphne",
+            "both must have the channel layer's vhost (PUBLISHER_URL in /etc/sluice/sluice.env)",
+        )
+    else:
+        yield ok("wake-ups go where Daphne listens")
+
+
+def _consumers(deployment: Deployment) -> Iterator[Finding]:
+    """Somebody takes crops; how many wait."""
+    accounts = [account for account in accounts_of(deployment) if account.setting == "TASKS"]
+    if not accounts:
+        raise LeftOut("this program hands over no crops")
+    import amqp
+
+    account = accounts[0]
+    try:
+        with amqp.Connection(
+            account.place,
+            userid=account.user,
+            password=account.password(),
+            virtual_host=account.vhost,
+            connect_timeout=SECONDS,
+            read_timeout=SECONDS,
+            write_timeout=SECONDS,
+        ) as connection:
+            _, waiting, consumers = connection.channel().queue_declare("celery", passive=True)
+    except (OSError, amqp.AMQPError, environment.Malformed):
+        raise LeftOut("see broker-login and broker-permissions") from None
+    if consumers == 0:
+        yield warning(
+            f"nobody takes crops from the queue; {waiting} wait",
+            "start the Celery worker; its log says why it ended",
+        )
+    else:
+        yield ok(f"{consumers} Celery worker{'s' if consumers > 1 else ''}; {waiting} crops wait")
+
+
+CHECKS: Final = [
+    Check("broker-reachable", "RabbitMQ answers", _look("broker-reachable")),
+    Check("broker-version", f"it is {OLDEST[0]}.{OLDEST[1]} or newer", _look("broker-version")),
+    Check("broker-login", "it knows each account by its password", _look("broker-login")),
+    Check("broker-vhost", "each account may enter its vhost", _look("broker-vhost")),
+    Check("broker-permissions", "each account may do what it has to", _look("broker-permissions")),
+    Check("broker-alarm", "it takes messages", _look("broker-alarm")),
+    Check("broker-one-vhost", "wake-ups go where Daphne listens", _one_vhost),
+    Check("broker-consumers", "somebody takes the crops", _consumers),
+]

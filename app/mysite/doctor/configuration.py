@@ -1,0 +1,85 @@
+"""Settings: that each program can use its own, and that they fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from django.core import checks
+
+from mysite import environment
+
+from .deployment import Deployment
+from .finding import Check, Finding, failure, ok, one_line, warning
+
+
+def _settings(deployment: Deployment) -> Iterator[Finding]:
+    for name, problems in deployment.refused.items():
+        for problem in problems:
+            yield failure(one_line(problem), f"/etc/sluice/{name}.env or sluice.env", name)
+    for program in deployment.programs:
+        problems = environment.missing(program.env)
+        for problem in problems:
+            yield failure(one_line(problem), program.place, program.name)
+        if not problems:
+            yield ok("its settings and secrets can be read", program.name)
+
+
+def _debug(deployment: Deployment) -> Iterator[Finding]:
+    found = [program for program in deployment.programs if program.env.debug]
+    for program in found:
+        yield failure(
+            "DEBUG is on: whoever causes an error sees code and settings",
+            f"DEBUG in {program.place}",
+            program.name,
+        )
+    if not found:
+        yield ok("DEBUG is off")
+
+
+def _address(deployment: Deployment) -> Iterator[Finding]:
+    front = deployment.front
+    for program in deployment.programs:
+        env = program.env
+        own = f"{env.site_url}{env.url_prefix}"
+        if front is not None and own != front.url:
+            yield failure(
+                f"it takes {own} for the site's address, not {front.url}",
+                f"SITE_URL, URL_PREFIX in {program.place}",
+                program.name,
+            )
+        elif env.site_url != deployment.env.site_url or env.url_prefix != deployment.env.url_prefix:
+            yield failure(
+                f"it takes {own} for the site's address, others another",
+                f"SITE_URL, URL_PREFIX in {program.place}",
+                program.name,
+            )
+        else:
+            yield ok(own, program.name)
+
+
+def _system_checks(deployment: Deployment) -> Iterator[Finding]:
+    """Django's, of the app updates: docs/reference/system-checks.md. (Of this command's own settings.)"""
+    # That the broker's packages aren't there is push-installed's to say.
+    found = [
+        message
+        for message in checks.run_checks(tags=["updates"])
+        if deployment.push or message.id != "updates.W002"
+    ]
+    for message in found:
+        say = failure if message.level >= checks.ERROR else warning
+        yield say(
+            one_line(message.msg),
+            one_line(message.hint or "docs/reference/system-checks.md"),
+            message.id or "",
+        )
+    if not found:
+        yield ok("manage.py check --tag updates has nothing to say")
+
+
+CHECKS: Final = [
+    Check("settings", "each program's settings and secrets can be used", _settings),
+    Check("settings-debug", "DEBUG is off", _debug),
+    Check("settings-address", "all take the same address for the site's", _address),
+    Check("settings-checks", "they fit each other", _system_checks),
+]

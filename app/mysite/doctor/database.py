@@ -1,0 +1,333 @@
+"""PostgreSQL, as each program comes to it: that it is let in, the tables are there, and what it may do."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+
+from mysite import environment, grants
+from mysite.postgresql.base import Connection
+
+from .deployment import Deployment, Program
+from .finding import Check, Finding, LeftOut, failure, ok, one_line, warning
+
+OLDEST: Final = 14  # https://docs.djangoproject.com/en/5.2/ref/databases/#postgresql-notes
+MIGRATE: Final = "run python -m mysite.migrate (docker compose up -d migrate)"
+_SECONDS: Final = 5.0
+_FULL: Final = 0.8  # of the connections that there are
+_PRIVILEGE: Final = re.compile(r"([A-Z]+)(?: \(([^)]*)\))?")
+
+
+def _connect(program: Program) -> Connection:
+    """A connection as the program makes it, each of its waits bounded. Raises psycopg.Error, Malformed."""
+    env = program.env
+    parts = urlsplit(env.database_url)
+    connection = Connection.connect(
+        host=parts.hostname,
+        port=parts.port or 5432,
+        user=unquote(parts.username or ""),
+        password=environment.secret(env.database_password_file, "DATABASE_PASSWORD_FILE")
+        if env.database_password_file
+        else None,
+        dbname=unquote(parts.path[1:]),
+        connect_timeout=3,
+        application_name="doctor",
+        autocommit=True,
+    )
+    connection.patience = _SECONDS
+    return connection
+
+
+@contextlib.contextmanager
+def _reached(program: Program) -> Iterator[Connection]:
+    """The same, for a check; one that can't be made is database-reachable's to tell."""
+    try:
+        connection = _connect(program)
+    except (psycopg.Error, environment.Malformed):
+        raise LeftOut("it can't be reached: see database-reachable") from None
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _on_postgresql(deployment: Deployment) -> list[Program]:
+    programs = [
+        program for program in deployment.programs if program.env.database_url.startswith("postgresql:")
+    ]
+    if not programs:
+        raise LeftOut("no program uses PostgreSQL")
+    return programs
+
+
+def _reachable(deployment: Deployment) -> Iterator[Finding]:
+    for program in deployment.programs:
+        if not program.env.database_url.startswith("postgresql:"):
+            yield warning(
+                "it uses SQLite, which is for development",
+                f"DATABASE_URL in {program.place}",
+                program.name,
+            )
+            continue
+        try:
+            connection = _connect(program)
+        except (psycopg.Error, environment.Malformed) as error:
+            yield _explained(error, program)
+            continue
+        version = connection.info.server_version // 10000
+        connection.close()
+        if version < OLDEST:
+            yield failure(
+                f"PostgreSQL {version} is too old", f"upgrade it to {OLDEST} or newer", program.name
+            )
+        else:
+            yield ok(f"PostgreSQL {version} lets it in", program.name)
+
+
+def _explained(error: Exception, program: Program) -> Finding:
+    text = one_line(error)
+    env = program.env
+    role, place = unquote(urlsplit(env.database_url).username or ""), _place(env.database_url)
+    words = {
+        "password authentication failed": (
+            f"the password in {env.database_password_file} is not that of role {role}",
+            f"ALTER ROLE {role} PASSWORD '…' (in containers: docker compose restart postgres sets it anew)",
+        ),
+        "no password supplied": (
+            f"role {role} needs a password",
+            f"DATABASE_PASSWORD_FILE in {program.place}",
+        ),
+        f'role "{role}" does not exist': (
+            f"there is no role {role}",
+            "make it: docs/how-to/bare-metal.md, The database (in containers: docker compose restart"
+            " postgres)",
+        ),
+        "does not exist": (
+            f"there is no such database: {place}",
+            f"createdb, owned by the role that migrates; or DATABASE_URL in {program.place}",
+        ),
+        "permission denied for database": (
+            f"role {role} may not enter the database",
+            f"GRANT CONNECT ON DATABASE … TO {role}",
+        ),
+        "no pg_hba.conf entry": (
+            f"PostgreSQL lets nobody in from here as {role}",
+            "a line in pg_hba.conf, scram-sha-256; then reload it",
+        ),
+        "too many connections for role": (
+            f"role {role} has no connection left",
+            "database-connections says how many it has; ALTER ROLE … CONNECTION LIMIT, or fewer WSGI_WORKERS,"
+            " WSGI_THREADS",
+        ),
+        "remaining connection slots": (
+            "PostgreSQL has no connection left",
+            "max_connections in postgresql.conf",
+        ),
+        "too many clients": ("PostgreSQL has no connection left", "max_connections in postgresql.conf"),
+        "Connection refused": (f"nothing listens at {place}", "start PostgreSQL"),
+        "could not translate host name": (f"the host of {place} is not known here", "start PostgreSQL"),
+        "failed to resolve host": (f"the host of {place} is not known here", "start PostgreSQL"),
+        "timeout": (
+            f"{place} does not answer",
+            "is PostgreSQL stalled, its disk full or slow? Its log says so",
+        ),
+        "starting up": ("PostgreSQL is just starting", "wait; its log says what it recovers"),
+        "is not there": (text, "the file that DATABASE_PASSWORD_FILE names"),
+    }
+    for found, (says, cure) in words.items():
+        if found in text:
+            return failure(says, cure, program.name)
+    return failure(text, f"DATABASE_URL in {program.place}, and PostgreSQL's log", program.name)
+
+
+def _place(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or 5432}{parts.path}"
+
+
+def _tables(deployment: Deployment) -> Iterator[Finding]:
+    """Compared by columns, which every role may see; the table of migrations is the owner's only."""
+    from django.apps import apps
+
+    program, *_ = _on_postgresql(deployment)
+    with _reached(program) as connection:
+        rows = _all(
+            connection,
+            "SELECT c.relname, a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " JOIN pg_attribute a ON a.attrelid = c.oid"
+            " WHERE n.nspname = 'public' AND a.attnum > 0 AND NOT a.attisdropped",
+        )
+        triggers = _all(connection, "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgdeferrable")
+    found: dict[str, set[str]] = {}
+    for table, column in rows:
+        found.setdefault(table, set()).add(column)
+    lacking = []
+    for model in apps.get_models(include_auto_created=True):
+        if not model._meta.managed or model._meta.proxy:
+            continue
+        table = model._meta.db_table
+        columns = {field.column for field in model._meta.local_concrete_fields} - found.get(table, set())
+        if columns:
+            lacking.append(f"{table} ({', '.join(sorted(columns))})" if table in found else table)
+    if lacking:
+        yield failure(f"tables or columns are missing: {', '.join(lacking[:5])}", MIGRATE)
+    elif ("updates_update",) not in triggers:
+        yield failure("updates_update has lost its trigger, which allots the offsets", MIGRATE)
+    else:
+        yield ok(f"all {len(found)} tables are as this version needs them")
+
+
+def _rights(deployment: Deployment) -> Iterator[Finding]:
+    for program in _on_postgresql(deployment):
+        wanted = grants.GRANTS.get(program.service)
+        if wanted is None:
+            continue
+        try:
+            with _reached(program) as connection:
+                yield _of_role(connection, program, _questions(wanted))
+        except LeftOut:
+            continue
+
+
+def _of_role(
+    connection: Connection, program: Program, questions: list[tuple[str, str, str | None]]
+) -> Finding:
+    role, is_superuser = _all(
+        connection, "SELECT current_user::text, rolsuper FROM pg_roles WHERE rolname = current_user"
+    )[0]
+    # A table that isn't there is database-tables' to tell.
+    lacking = _all(
+        connection,
+        "SELECT privilege, name, col FROM unnest(%s::text[], %s::text[], %s::text[]) AS q (name,"
+        " privilege, col)"
+        " WHERE to_regclass(format('public.%%I', name)) IS NOT NULL AND NOT CASE WHEN col IS NULL"
+        " THEN has_table_privilege(format('public.%%I', name), privilege)"
+        " ELSE has_column_privilege(format('public.%%I', name), col, privilege) END",
+        ([q[0] for q in questions], [q[1] for q in questions], [q[2] for q in questions]),
+    )
+    if lacking:
+        first = ", ".join(f"{row[0]} {row[1]}" for row in lacking[:3])
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        return failure(f"role {role} may not {first}{more}", f"{MIGRATE}: it grants them", program.name)
+    if is_superuser:
+        return warning(
+            f"role {role} is a superuser and may do anything",
+            f"ALTER ROLE {role} NOSUPERUSER, or DATABASE_URL in {program.place}",
+            program.name,
+        )
+    return ok(f"role {role} has what it needs", program.name)
+
+
+def _questions(wanted: Any) -> list[tuple[str, str, str | None]]:
+    """Table, privilege and column, or None for all, of a row of mysite.grants."""
+    found: list[tuple[str, str, str | None]] = []
+    for table, text in wanted.items():
+        for privilege, columns in _PRIVILEGE.findall(text):
+            found += (
+                [(table, privilege, column.strip()) for column in columns.split(",")]
+                if columns
+                else [(table, privilege, None)]
+            )
+    return found
+
+
+def _connections(deployment: Deployment) -> Iterator[Finding]:
+    for program in _on_postgresql(deployment):
+        with contextlib.suppress(LeftOut), _reached(program) as connection:
+            limit, used, most, all_used = _all(
+                connection,
+                "SELECT (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),"
+                " (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND pid <>"
+                " pg_backend_pid()),"
+                " current_setting('max_connections')::int, (SELECT count(*) FROM pg_stat_activity"
+                " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())",
+            )[0]
+            yield _of_connections(program, limit if limit >= 0 else most, used, most, all_used)
+
+
+def _of_connections(program: Program, limit: int, used: int, most: int, all_used: int) -> Finding:
+    env = program.env
+    needed = env.wsgi_workers * (env.wsgi_threads + 1) if program.service == "wsgi" else 0
+    if needed > limit:
+        return failure(
+            f"Gunicorn may take {needed} connections, its role has {limit}",
+            "fewer WSGI_WORKERS or WSGI_THREADS, or ALTER ROLE … CONNECTION LIMIT"
+            " (images/postgres/roles.sql)",
+            program.name,
+        )
+    if used >= _FULL * limit:
+        return warning(
+            f"{used} of the role's {limit} connections are taken",
+            "ALTER ROLE … CONNECTION LIMIT (images/postgres/roles.sql), or find who keeps them:"
+            " pg_stat_activity",
+            program.name,
+        )
+    if all_used >= _FULL * most:
+        return warning(
+            f"{all_used} of all {most} connections are taken",
+            "max_connections in postgresql.conf",
+            program.name,
+        )
+    return ok(f"{used} of {limit} connections are taken", program.name)
+
+
+def _limits(deployment: Deployment) -> Iterator[Finding]:
+    for program in _on_postgresql(deployment):
+        with contextlib.suppress(LeftOut), _reached(program) as connection:
+            (seconds,) = _all(
+                connection, "SELECT setting::int / 1000 FROM pg_settings WHERE name = 'statement_timeout'"
+            )[0]
+            if seconds == 0:
+                yield warning(
+                    "a statement may take for ever, and hold its locks",
+                    "run the lines `ALTER ROLE … SET` of images/postgres/roles.sql",
+                    program.name,
+                )
+            else:
+                yield ok(f"a statement may take {seconds} s", program.name)
+
+
+def _durable(deployment: Deployment) -> Iterator[Finding]:
+    program, *_ = _on_postgresql(deployment)
+    with _reached(program) as connection:
+        settings = dict(
+            _all(
+                connection,
+                "SELECT name, setting FROM pg_settings WHERE name IN"
+                " ('fsync', 'full_page_writes', 'default_transaction_read_only')",
+            )
+        )
+        ((is_standby,),) = _all(connection, "SELECT pg_is_in_recovery()")
+    if is_standby or settings["default_transaction_read_only"] == "on":
+        yield failure(
+            "it takes no writes: it is a standby" if is_standby else "it takes no writes",
+            "DATABASE_URL must lead to the primary; default_transaction_read_only must be off",
+        )
+    elif off := [name for name in ("fsync", "full_page_writes") if settings[name] == "off"]:
+        yield warning(
+            f"{' and '.join(off)} off: a crash of the machine can damage it", "on, in postgresql.conf"
+        )
+    else:
+        yield ok("it takes writes and keeps them")
+
+
+def _all(connection: Connection, query: str, parameters: Any = None) -> list[Any]:
+    try:
+        return connection.execute(query, parameters).fetchall()
+    except psycopg.Error as error:
+        raise LeftOut(f"it could not be asked: {one_line(error)}") from None
+
+
+CHECKS: Final = [
+    Check("database-reachable", "PostgreSQL lets each program in", _reachable),
+    Check("database-tables", "the tables are those of this version", _tables),
+    Check("database-rights", "each program's role has its rights, and no superuser's", _rights),
+    Check("database-connections", "there are connections for all", _connections),
+    Check("database-time-outs", "no statement holds its locks for ever", _limits),
+    Check("database-durable", "it takes writes and keeps them", _durable),
+]

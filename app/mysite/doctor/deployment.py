@@ -1,0 +1,108 @@
+"""What is examined: the programs that run here with their settings, and nginx in front of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+from mysite import environment
+from mysite.environment import Environment
+from mysite.settings.source import installed
+
+from .broker import Visit
+from .front import Front
+from .visitor import Visitor
+
+HOST_PROGRAMS: Final[Mapping[str, str]] = {
+    "wsgi": "gunicorn",
+    "asgi": "daphne",
+    "worker": "channels-worker",
+    "celery": "celery",
+    "beat": "beat",
+}
+"""Who does a service's work on a host, and what its file in /etc/sluice is called."""
+
+# nginx's network in the containers is that of the two backends.
+_SEE_NGINX: Final = ("wsgi", "asgi")
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that runs here. `service` is its name in compose.yaml, and that of its database role."""
+
+    service: str
+    name: str
+    env: Environment
+
+    @property
+    def place(self) -> str:
+        """Where its settings are written down."""
+        return "compose.yaml" if self.env.sluice_service else f"/etc/sluice/{self.name}.env or sluice.env"
+
+
+@dataclass
+class Deployment:
+    """All that the checks ask for."""
+
+    env: Environment
+    programs: list[Program]
+    refused: dict[str, list[str]]  # programs whose settings can't be used, and why
+    front: Front | None  # None: not to be asked from here
+    clients: int
+    push: bool  # whether what push needs is installed
+    visitor: Visitor
+    patient: bool = False
+    visits: dict[str, Visit] = field(default_factory=dict)  # to the broker, by account
+
+    @property
+    def in_container(self) -> bool:
+        return bool(self.env.sluice_service)
+
+
+def here(url: str = "", at: str = "", *, inside: bool = False, clients: int = 0) -> Deployment:
+    """The deployment that this process belongs to.
+
+    `url`: where people find the site (default: SITE_URL, with the prefix). `at`: HOST:PORT of nginx, seen
+    from here (default: what `url` names; in a container nginx:8080). `inside`: don't ask nginx.
+    """
+    env = environment.load()
+    programs, refused = _programs(env)
+    reachable = not env.sluice_service or env.sluice_service in _SEE_NGINX
+    front = None
+    if reachable and not inside:
+        address = url or f"{env.site_url}{env.url_prefix}"
+        front = Front.of(address, at or ("http://nginx:8080" if env.sluice_service else ""))
+    return Deployment(
+        env=env,
+        programs=programs,
+        refused=refused,
+        front=front,
+        clients=clients or env.max_clients,
+        push=installed("amqp", "channels", "channels_rabbitmq", "daphne"),
+        visitor=Visitor(),
+    )
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port, as a browser's Origin has them."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _programs(env: Environment) -> tuple[list[Program], dict[str, list[str]]]:
+    """In a container the one that runs there; on a host all of them, each with its own file."""
+    if env.sluice_service:
+        return [Program(env.sluice_service, env.sluice_service, env)], {}
+    programs: list[Program] = []
+    refused: dict[str, list[str]] = {}
+    for service, name in HOST_PROGRAMS.items():
+        try:
+            own = environment.parse(environment.with_file({**os.environ, "SLUICE_PROGRAM": name}))
+        except environment.Malformed as error:
+            refused[name] = error.problems
+            continue
+        programs.append(Program(service, name, own))
+    return programs, refused

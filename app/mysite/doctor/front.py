@@ -1,0 +1,119 @@
+"""nginx as it is asked: where it listens, and the origin and prefix under which people find the site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from .finding import LeftOut
+from .wire import Address, Answer, NoAnswer, WebSocket, request
+
+PROTOCOL = "sluice.v1"
+WEBSOCKET = "/channels/updates/"
+_SILENCES = 2
+
+
+class NotAnAddress(ValueError):
+    """What was given is not an address of a site."""
+
+
+@dataclass
+class Front:
+    """A site, asked for at `address` as a browser would ask for it at `origin`, below `prefix`."""
+
+    address: Address
+    origin: str
+    prefix: str
+    silent: bool = False  # it gave no answer at all, so the other questions are spared
+    silences: int = 0  # questions that got none in time: whoever stands still is not asked for ever
+    held: WebSocket | None = None  # a socket that stays open while the other checks are made
+
+    @classmethod
+    def of(cls, url: str, at: str = "") -> Front:
+        """`url` is the site's, `at` where nginx listens, if the URL doesn't say: `http://HOST:PORT`, or
+        HOST:PORT, spoken to as the URL says. Raises NotAnAddress.
+        """
+        scheme, host, port = _parts(url)
+        site = urlsplit(url)
+        if at:
+            at_scheme, at_host, at_port = _parts(at if "://" in at else f"{scheme}://{at}")
+        else:
+            at_scheme, at_host, at_port = scheme, host, port
+        name = host if at_scheme == "https" else ""
+        prefix = site.path.rstrip("/")
+        return cls(Address(at_host, at_port, name), f"{scheme}://{site.netloc}", prefix)
+
+    @property
+    def host(self) -> str:
+        """The Host header."""
+        return urlsplit(self.origin).netloc
+
+    @property
+    def url(self) -> str:
+        return f"{self.origin}{self.prefix}"
+
+    def ask(
+        self,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: bytes = b"",
+    ) -> Answer:
+        """One request for `path`, as it stands, below the prefix. Raises NoAnswer, LeftOut."""
+        self._spare()
+        sent = {"Host": self.host, "Accept": "text/html", "Connection": "close"} | dict(headers or {})
+        if body:
+            sent["Content-Length"] = str(len(body))
+        try:
+            return request(self.address, method, self.prefix + path, sent, body)
+        except NoAnswer:
+            self.silences += 1
+            raise
+
+    def upgrade(self, path: str = WEBSOCKET, headers: Mapping[str, str] | None = None) -> WebSocket:
+        """A WebSocket handshake from a page of the site. A header given as an empty text is left out.
+
+        Raises NoAnswer, LeftOut.
+        """
+        self._spare()
+        sent = {"Host": self.host, "Origin": self.origin, "Sec-WebSocket-Protocol": PROTOCOL}
+        sent |= dict(headers or {})
+        given = {name: value for name, value in sent.items() if value}
+        try:
+            return WebSocket(self.address, self.prefix + path, given)
+        except NoAnswer:
+            self.silences += 1
+            raise
+
+    def status_of_upgrade(self, path: str = WEBSOCKET, headers: Mapping[str, str] | None = None) -> int:
+        """The same, given up at once; 0 if no answer came."""
+        try:
+            socket = self.upgrade(path, headers)
+        except NoAnswer:
+            return 0
+        socket.close()
+        return socket.answer.status
+
+    def close(self) -> None:
+        if self.held is not None:
+            self.held.close()
+            self.held = None
+
+    def _spare(self) -> None:
+        if self.silent:
+            raise LeftOut("nothing answers: see front-answers")
+        if self.silences >= _SILENCES:
+            raise LeftOut("too much was asked in vain already: see above")
+
+
+def _parts(url: str) -> tuple[str, str, int]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise NotAnAddress(f"{url} is not an address such as https://sluice.example.org/") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise NotAnAddress(f"{url} is not an address such as https://sluice.example.org/")
+    return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)

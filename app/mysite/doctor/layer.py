@@ -1,0 +1,66 @@
+"""The channel layer: whether a message goes round, by the account of each program that has one."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from .broker import Account, accounts_of
+from .finding import Check, Finding, LeftOut, failure, ok, one_line, warning
+
+if TYPE_CHECKING:
+    from .deployment import Deployment
+
+ROUND_TRIP_SECONDS: Final = 6.0
+SLOW_SECONDS: Final = 0.5
+
+
+def _round_trip(deployment: Deployment) -> Iterator[Finding]:
+    accounts = [account for account in accounts_of(deployment) if account.setting == "LAYER"]
+    if not accounts:
+        raise LeftOut("this program has no channel layer; Daphne's own round trip is push-health's")
+    for account in accounts:
+        try:
+            seconds = asyncio.run(asyncio.wait_for(_go_round(account), ROUND_TRIP_SECONDS))
+        except Exception as error:  # whatever the layer makes of it
+            says = one_line(error) if str(error) else f"no message came round within {ROUND_TRIP_SECONDS:g} s"
+            yield failure(
+                says,
+                "see broker-reachable, broker-login, broker-vhost, broker-permissions, broker-alarm",
+                account.where,
+            )
+            continue
+        milliseconds = f"{1000 * seconds:.0f} ms"
+        if seconds > SLOW_SECONDS:
+            yield warning(
+                f"a message took {milliseconds} to go round",
+                "is RabbitMQ, or this machine, overloaded?",
+                account.where,
+            )
+        else:
+            yield ok(f"a message goes round in {milliseconds}", account.where)
+
+
+async def _go_round(account: Account) -> float:
+    """Seconds that a message to a group takes to its member, on connections of its own."""
+    from sluice_layer import RabbitmqChannelLayer
+
+    group = f"doctor-{secrets.token_hex(8)}"
+    layer = RabbitmqChannelLayer(host=account.url, password_file=account.password_file or None)
+    try:
+        channel = await layer.new_channel()
+        await layer.group_add(group, channel)
+        began = time.perf_counter()
+        await layer.group_send(group, {"type": "doctor"})
+        await layer.receive(channel)
+        return time.perf_counter() - began
+    finally:
+        await layer.close()
+
+
+CHECKS: Final = [
+    Check("layer-round-trip", "a message goes round through the channel layer", _round_trip),
+]

@@ -1,0 +1,228 @@
+"""Limits: the kernel's, nginx's own, and those that running programs have been given. Only read.
+
+A program is seen where it runs: in a container its own, on a host all of them (as root).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .deployment import Deployment
+from .finding import Check, Finding, LeftOut, failure, ok, warning
+
+PROC: Final = Path("/proc")
+BACKLOG: Final = 4096  # what Daphne, Gunicorn and nginx ask for
+# Files that are open in all programs together, without the clients'.
+_FILES_ANYWAY: Final = 20_000
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A program: how its command line looks, how many files it needs, and where that is set."""
+
+    name: str
+    pattern: re.Pattern[str]
+    per_client: int
+    anyway: int
+    cure: str
+
+
+KINDS: Final = [
+    Kind(
+        "Daphne",
+        re.compile(r"python\S* .*(updates\.server|bin/daphne|-m daphne)"),
+        1,
+        50,
+        "minfds in supervisor's place file (systemd: LimitNOFILE), then a new start of supervisord;"
+        " in containers the"
+        " engine's own LimitNOFILE",
+    ),
+    Kind(
+        "nginx",
+        re.compile(r"^nginx: worker process"),
+        2,
+        100,
+        "worker_rlimit_nofile in /etc/nginx/nginx.conf; in containers the engine's own LimitNOFILE",
+    ),
+    Kind(
+        "Gunicorn",
+        re.compile(r"gunicorn|sluice-wsgi"),
+        0,
+        512,
+        "minfds in supervisor's place file (systemd: LimitNOFILE)",
+    ),
+    Kind(
+        "RabbitMQ",
+        re.compile(r"beam\.smp .*rabbit"),
+        0,
+        4096,
+        "LimitNOFILE of rabbitmq-server.service (systemctl edit rabbitmq-server), 65536",
+    ),
+]
+
+
+def _file_max(deployment: Deployment) -> Iterator[Finding]:
+    value = _number("sys/fs/file-max")
+    needed = 3 * deployment.clients + _FILES_ANYWAY
+    if value < needed:
+        yield failure(
+            f"fs.file-max is {value}; {needed} are needed for {deployment.clients} clients",
+            "somebody lowered it: take `fs.file-max` out of /etc/sysctl.conf and /etc/sysctl.d, and"
+            " start the machine"
+            " anew; the kernel's own value is far higher",
+        )
+    else:
+        yield ok(f"{value} files may be open")
+
+
+def _somaxconn(deployment: Deployment) -> Iterator[Finding]:
+    value = _number("sys/net/core/somaxconn")
+    if value < BACKLOG:
+        yield warning(
+            f"net.core.somaxconn is {value}: when all clients come back at once, those beyond it are"
+            " turned away",
+            f"net.core.somaxconn = {BACKLOG} in /etc/sysctl.d/, sysctl --system, then restart nginx"
+            " and Daphne",
+        )
+    else:
+        yield ok(f"{value} connections may wait to be accepted")
+
+
+def _ports(deployment: Deployment) -> Iterator[Finding]:
+    try:
+        low, high = map(int, (PROC / "sys/net/ipv4/ip_local_port_range").read_text().split())
+    except (OSError, ValueError):
+        raise LeftOut("the kernel doesn't say") from None
+    room = high - low + 1
+    if room < deployment.clients:
+        yield failure(
+            f"net.ipv4.ip_local_port_range has {room} ports, and each of {deployment.clients} clients"
+            " takes one between"
+            " nginx and Daphne",
+            "widen it in /etc/sysctl.d/ (net.ipv4.ip_local_port_range = 10240 65535), or let Daphne"
+            " listen on a unix"
+            " socket ($sluice_asgi)",
+        )
+    else:
+        yield ok(f"{room} ports between nginx and Daphne")
+
+
+def _vanished(deployment: Deployment) -> Iterator[Finding]:
+    value = _number("sys/net/ipv4/tcp_retries2")
+    long = (
+        ", so a client that vanished keeps its files for up to a quarter of an hour (7 makes it two minutes)"
+    )
+    yield ok(f"net.ipv4.tcp_retries2 is {value}{long if value > 8 else ''}")
+
+
+def _open_files(deployment: Deployment) -> Iterator[Finding]:
+    found = False
+    for kind, pid in _running():
+        found = True
+        limit = _limit(pid)
+        needed = kind.per_client * deployment.clients + kind.anyway
+        where = f"{kind.name}, process {pid}"
+        if limit is None:
+            continue
+        if limit < needed:
+            for_whom = f" for {deployment.clients} clients" if kind.per_client else ""
+            yield failure(f"{limit} files may be open, {needed} are needed{for_whom}", kind.cure, where)
+        else:
+            yield ok(f"{limit} files may be open, {needed} are needed", where)
+    if deployment.in_container:
+        yield _of_engine(deployment.clients)
+    elif not found:
+        raise LeftOut("no program of the site runs here")
+
+
+def _of_engine(clients: int) -> Finding:
+    """nginx's container has the same hard limit as this one, and no more can be given to its workers."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 2 * clients + 512
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        return failure(
+            f"the engine gives a container {hard} files, nginx needs {needed} for {clients} clients",
+            "LimitNOFILE of docker.service (systemctl edit docker), or fewer MAX_CLIENTS in .env",
+            "the engine",
+        )
+    return ok(
+        f"containers get {'any number of' if hard == resource.RLIM_INFINITY else hard} files", "the engine"
+    )
+
+
+def _nginx(deployment: Deployment) -> Iterator[Finding]:
+    """What the installed nginx is configured for, which /proc does not show."""
+    if deployment.in_container:
+        raise LeftOut("nginx's container sees to it: MAX_CLIENTS")
+    binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if binary is None or os.geteuid() != 0:
+        raise LeftOut("no nginx is installed here, or this isn't root")
+    done = subprocess.run([binary, "-T"], capture_output=True, text=True, timeout=15, check=False)
+    if done.returncode != 0:
+        said = next((line for line in done.stderr.splitlines() if "[emerg]" in line), "nginx -t says why")
+        yield failure(
+            f"nginx could not start with its configuration: {said.partition('[emerg] ')[2] or said}",
+            "mend that line",
+        )
+        return
+    yield _of_configuration(done.stdout, deployment.clients)
+
+
+def _of_configuration(text: str, clients: int) -> Finding:
+    """`text` as nginx -T writes it."""
+    values = [int(value) for value in re.findall(r"^\s*worker_connections\s+(\d+)\s*;", text, re.MULTILINE)]
+    connections, needed = max(values, default=512), 2 * clients + 512
+    if connections < needed:
+        return failure(
+            f"a worker of nginx holds {connections} connections, {needed} are needed for {clients} clients",
+            f"worker_connections {needed}; in events {{ }} of /etc/nginx/nginx.conf",
+        )
+    return ok(f"a worker of nginx holds {connections} connections")
+
+
+def _running() -> Iterator[tuple[Kind, int]]:
+    for folder in sorted(PROC.glob("[0-9]*"), key=lambda path: int(path.name)):
+        try:
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            continue  # it has just ended
+        for kind in KINDS:
+            if kind.pattern.search(command):
+                yield kind, int(folder.name)
+                break
+
+
+def _limit(pid: int) -> int | None:
+    """Files that the process may open; None if it is gone."""
+    try:
+        found = re.search(r"^Max open files\s+(\S+)", (PROC / f"{pid}/limits").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    if found is None:
+        return None
+    return int(found[1]) if found[1].isdigit() else 2**63 - 1
+
+
+def _number(name: str) -> int:
+    try:
+        return int((PROC / name).read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        raise LeftOut("the kernel doesn't say") from None
+
+
+CHECKS: Final = [
+    Check("kernel-file-max", "the kernel lets enough files be open", _file_max),
+    Check("kernel-somaxconn", "all clients may come back at once", _somaxconn),
+    Check("kernel-ports", "nginx has a port for each client's way to Daphne", _ports),
+    Check("kernel-tcp-retries2", "how soon a vanished client is given up", _vanished),
+    Check("open-files", "each program may open as many files as its clients need", _open_files),
+    Check("nginx-connections", "nginx holds as many connections, and its configuration is valid", _nginx),
+]

@@ -1,0 +1,274 @@
+"""The WebSocket, as a browser opens it: the upgrade, what it says, who is refused, and how long it lasts."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from .deployment import Deployment
+from .finding import Check, Finding, LeftOut, failure, left_out, ok, warning
+from .front import Front
+from .site import front_of, is_daphne, is_django, missing
+from .wire import CLOSE, PING, TEXT, Answer, Cut, NoAnswer, WebSocket
+
+HEALTH: Final = "/channels/healthz"
+HELLO_SECONDS: Final = 4.0  # docs/reference/protocol.md allows 3
+# Daphne pings a silent client after 20 s, the hub after 25.
+PING_SECONDS: Final = 30.0
+PATIENT_SECONDS: Final = 70.0  # longer than the 60 s at which most proxies cut what is silent
+_FOREIGN: Final = "https://doctor.invalid"
+_RESTARTED: Final = "restart Daphne if SITE_URL was changed since it started"
+
+
+def _front(deployment: Deployment) -> Front:
+    if not deployment.push:
+        raise LeftOut("push is off: see push-installed")
+    return front_of(deployment)
+
+
+def _upgrade(deployment: Deployment) -> Iterator[Finding]:
+    front = _front(deployment)
+    try:
+        socket = front.upgrade()
+    except NoAnswer as error:
+        yield failure(
+            f"the handshake gets no answer: {error}",
+            "see Daphne's log; if it has no more open files it just closes: open-files",
+        )
+        return
+    socket.close()
+    answer = socket.answer
+    if answer.status == 101 and socket.is_genuine:
+        yield ok("101 Switching Protocols")
+    elif answer.status == 101:
+        yield failure("101, with a key that isn't the handshake's", "something in front answers by itself")
+    else:
+        yield _refused(front, answer)
+
+
+def _refused(front: Front, answer: Answer) -> Finding:
+    gone = missing(answer, "asgi")
+    if gone is not None:
+        return gone
+    if answer.status in (400, 421) and not is_django(answer) and not is_daphne(answer):
+        raise LeftOut("see front-name")
+    if answer.status == 403:
+        return failure(
+            f"Daphne does not take the page's Origin, {front.origin}, for the site's own",
+            f"SITE_URL must be the address in the browser, with its port; {_RESTARTED}",
+        )
+    if answer.status == 426:
+        return failure(
+            "the upgrade does not arrive as one",
+            "a proxy in front drops Connection and Upgrade, or speaks HTTP/1.0: it needs"
+            " proxy_http_version 1.1,"
+            ' proxy_set_header Upgrade $http_upgrade and Connection "upgrade"',
+        )
+    if answer.status == 429:
+        return failure(
+            "this address has too many connections, says nginx",
+            "CHANNELS_PER_ADDRESS in .env; on a host limit_conn and limit_req in the place file; or"
+            " tell nginx"
+            " the clients' own addresses (set_real_ip_from)",
+        )
+    if is_django(answer):
+        return failure("the upgrade reaches Gunicorn, as a plain request", "see split-channels")
+    if is_daphne(answer) or answer.status == 404:
+        return failure(
+            f"the upgrade reaches something that is no WebSocket: {answer.status}",
+            'nginx must pass Upgrade and Connection "upgrade" on, over HTTP/1.1'
+            " (snippets/sluice/channels.conf);"
+            " $sluice_prefix must be URL_PREFIX",
+        )
+    return failure(f"the upgrade is answered {answer.status}: {answer.sentence}", "see Daphne's log")
+
+
+def _hello(deployment: Deployment) -> Iterator[Finding]:
+    front = _front(deployment)
+    _accepts(front)
+    socket = front.upgrade(headers={"Cookie": deployment.visitor.cookie()})
+    began = time.monotonic()
+    front.held = socket  # for push-idle
+    try:
+        frame = socket.frame(HELLO_SECONDS)
+    except Cut:
+        yield failure("the socket is cut before it says anything", "see Daphne's log")
+        front.close()
+        return
+    if frame is not None and frame[0] == TEXT and json.loads(frame[1]).get("event") == "hello":
+        yield ok(f"hello after {1000 * (time.monotonic() - began):.0f} ms")
+        return
+    front.close()
+    code = struct.unpack("!H", frame[1][:2])[0] if frame is not None and frame[0] == CLOSE else 0
+    words = {
+        1012: ("Daphne is about to stop", "wait until it is back; see its log"),
+        1013: ("Daphne can't reach its database", "see database-reachable for asgi"),
+        4001: (
+            "Daphne does not know a session that has just been made",
+            "Gunicorn and Daphne must have one DATABASE_URL, SECRET_KEY_FILE and URL_PREFIX; nginx"
+            " must pass Cookie on",
+        ),
+    }
+    yield failure(
+        *words.get(code, (f"no hello within {HELLO_SECONDS:g} s (close code {code})", "see Daphne's log"))
+    )
+
+
+def _accepts(front: Front) -> None:
+    """Raises LeftOut if not even the handshake works: one failure is one line."""
+    if front.status_of_upgrade() != 101:
+        raise LeftOut("there is no WebSocket: see push-upgrade")
+
+
+def _origin(deployment: Deployment) -> Iterator[Finding]:
+    front = _front(deployment)
+    _accepts(front)
+    strangers = {"a foreign page": _FOREIGN, "a page without an origin": "null", "whoever names none": ""}
+    for who, origin in strangers.items():
+        if front.status_of_upgrade(headers={"Origin": origin}) == 101:
+            yield failure(
+                f"{who} may open a WebSocket, with your users' cookies",
+                "ALLOWED_HOSTS must not have *, nor CSRF_TRUSTED_ORIGINS foreign sites; a consumer"
+                " of your own"
+                " must be behind updates.asgi.application",
+            )
+            return
+    yield ok("the site's own pages only")
+
+
+def _headers(deployment: Deployment) -> Iterator[Finding]:
+    front = _front(deployment)
+    _accepts(front)
+    cure = "nginx must overwrite or remove it: include snippets/sluice/request-headers.conf in that location"
+    status = front.ask(HEALTH, {"Daphne-Root-Path": "/doctor"}).status
+    if status != front.ask(HEALTH).status:
+        yield failure(f"a stranger's Daphne-Root-Path reaches Daphne: {status} for each such request", cure)
+        return
+    scheme = {"http": "https", "https": "http"}[urlsplit(front.origin).scheme]
+    asked = f"{HEALTH}?origin={quote(f'{scheme}://{front.host}', safe='')}"
+    if (
+        _origin_is(front.ask(asked)) == "refused"
+        and _origin_is(front.ask(asked, {"X-Forwarded-Proto": scheme})) == "known"
+    ):
+        yield failure("a stranger's X-Forwarded-Proto is believed: he says how he came", cure)
+        return
+    if "layer" not in _report(front.ask(HEALTH)) and "layer" in _report(
+        front.ask(HEALTH, {"X-Health-Details": "yes"})
+    ):
+        yield failure("a stranger's X-Health-Details is believed: he sees the health's details", cure)
+        return
+    yield ok("what strangers say of themselves doesn't reach Daphne")
+
+
+def _report(answer: Answer) -> dict[str, Any]:
+    try:
+        report = json.loads(answer.body)
+    except ValueError:
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def _origin_is(answer: Answer) -> str:
+    return str(_report(answer).get("origin", ""))
+
+
+def _health(deployment: Deployment) -> Iterator[Finding]:
+    front = _front(deployment)
+    answer = front.ask(HEALTH)
+    report = _report(answer)
+    status = report.get("status")
+    if status is None:
+        yield missing(answer, "asgi") or failure(
+            f"{HEALTH} is answered {answer.status}: {answer.sentence}",
+            "see split-channels; both of its spellings are in conf.d/sluice-split.conf",
+        )
+    elif status == "ok":
+        configured = report.get("layer", {}).get("configured", True)
+        yield ok("updates go by the layer" if configured else "updates go by the database: no LAYER_URL")
+    elif status == "degraded":
+        works = {part: report.get(part, {}).get("works") for part in ("layer", "database")}
+        broken = [f"the {part}" for part, does in works.items() if does is False]
+        yield warning(
+            f"Daphne is degraded: {' and '.join(broken) or 'the layer or the database'} carries none of its"
+            " messages; updates still arrive, within a second or so",
+            "see broker-reachable, layer-round-trip, database-reachable; if those are content, Daphne's log",
+        )
+    else:
+        yield failure(
+            f"Daphne is {status}: it can deliver neither by the layer nor from the database",
+            "see broker-reachable and database-reachable, then Daphne's log",
+        )
+
+
+def _idle(deployment: Deployment) -> Iterator[Finding]:
+    front = _front(deployment)
+    socket = front.held
+    if socket is None:
+        raise LeftOut("there is no socket to wait with: see push-hello")
+    wanted = PATIENT_SECONDS if deployment.patient else PING_SECONDS
+    cure = (
+        "proxy_read_timeout must be longer than 25 s where /channels/ is passed on"
+        " (snippets/sluice/channels.conf"
+        " has 90s), and so must the idle time-out of each proxy and balancer in front of nginx"
+    )
+    try:
+        pinged = _wait(socket, wanted, patient=deployment.patient)
+    except Cut:
+        age = time.monotonic() - socket.opened_at
+        yield failure(f"a socket on which nothing is said is cut within {age:.0f} s", cure)
+        return
+    if pinged is None:
+        yield failure(
+            f"Daphne does not ping: {wanted:.0f} s went by without a frame",
+            "run it as `python -m updates.server` (supervisor/conf.d/daphne.conf); a proxy in front may hold"
+            " frames back: proxy_buffering off",
+        )
+    elif deployment.patient:
+        yield ok(
+            f"a silent socket lives for {wanted:.0f} s; Daphne's pings come, the first after {pinged:.0f} s"
+        )
+    else:
+        yield ok(f"Daphne's ping came after {pinged:.0f} s (--patient: watch it for {PATIENT_SECONDS:.0f} s)")
+
+
+def _wait(socket: WebSocket, seconds: float, *, patient: bool) -> float | None:
+    """How old the socket was at its first ping; returns then, if patient at that age. Raises Cut."""
+    first: float | None = None
+    until = socket.opened_at + seconds
+    # What has come while other checks were made is read in any case.
+    while (frame := socket.frame(max(until - time.monotonic(), 0.1))) is not None:
+        kind, content = frame
+        if kind == CLOSE:
+            raise Cut
+        if kind == PING:
+            socket.pong(content)
+        if kind == PING or (kind == TEXT and json.loads(content).get("event") == "ping"):
+            first = first or time.monotonic() - socket.opened_at
+            if not patient:
+                break
+    return first
+
+
+def _installed(deployment: Deployment) -> Iterator[Finding]:
+    if deployment.push:
+        yield ok("what push needs is there")
+    else:
+        yield left_out(
+            "push is off: the asynchronous requirements (app/requirements-async.txt) aren't"
+            " installed; pages poll"
+        )
+
+
+CHECKS: Final = [
+    Check("push-installed", "whether push is on", _installed),
+    Check("push-upgrade", "a page of the site gets its WebSocket", _upgrade),
+    Check("push-hello", "who is signed in is greeted on it", _hello),
+    Check("push-origin", "no other site's pages get one", _origin),
+    Check("push-headers", "what strangers say of themselves isn't believed", _headers),
+    Check("push-health", "Daphne can deliver, by the layer", _health),
+]
+LAST: Final = [Check("push-idle", "a socket on which nothing is said isn't cut", _idle)]

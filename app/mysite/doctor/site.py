@@ -1,0 +1,218 @@
+"""Pages, as a browser gets them: that nginx answers, for this name only, with the site behind it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import ssl
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from .deployment import Deployment
+from .finding import Check, Finding, LeftOut, failure, ok, one_line, warning
+from .front import WEBSOCKET, Front
+from .wire import Answer, NoAnswer
+
+LOGIN: Final = "/accounts/login/"
+_PLACE: Final = "nginx's place file (on a host /etc/nginx/conf.d/sluice-place.conf)"
+_STRANGER: Final = "doctor.invalid"  # RFC 2606: nobody's name
+_DAYS_LEFT: Final = 14
+
+
+def front_of(deployment: Deployment) -> Front:
+    """nginx. Raises LeftOut if it isn't to be asked."""
+    if deployment.front is None:
+        raise LeftOut("nginx is not asked from here")
+    return deployment.front
+
+
+def is_django(answer: Answer) -> bool:
+    """Whether Gunicorn's side made it: all its responses have a policy, and nobody else's."""
+    return answer.headers.get("x-backend") == "wsgi" or "content-security-policy" in answer.headers
+
+
+def is_daphne(answer: Answer) -> bool:
+    """Whether Daphne did: it says so, or it says what updates.asgi says of a path that it doesn't know."""
+    return answer.headers.get("x-backend") == "asgi" or answer.body == "Not found.\n"
+
+
+def missing(answer: Answer, service: str) -> Finding | None:
+    """What nginx's own words about a backend mean; None if it said something else."""
+    program = {"wsgi": "Gunicorn", "asgi": "Daphne"}[service]
+    look = f"start {service} ({program}), or see in its log why it ended"
+    words = {
+        502: (f"{program} accepts and breaks off", f"see {program}'s log; open-files, if it has no more"),
+        503: (f"{program} isn't there", f"{look}; nginx looks for it at $sluice_{service} of {_PLACE}"),
+        504: (f"{program} accepts and doesn't answer", f"see {program}'s log; restart it"),
+    }
+    return failure(*words[answer.status]) if answer.status in words else None
+
+
+def _answers(deployment: Deployment) -> Iterator[Finding]:
+    front = front_of(deployment)
+    try:
+        answer = front.ask(WEBSOCKET)  # to which nginx itself has the answer, whatever stands still behind it
+    except NoAnswer as error:
+        front.silent = True
+        yield failure(
+            f"{front.address} gives no answer: {error}",
+            "start nginx (nginx -t says what it dislikes), or say where it listens with --at HOST:PORT",
+        )
+        return
+    if answer.headers.get("location", "").startswith(("http://", "https://")) and answer.status < 400:
+        front.silent = True
+        place = answer.headers["location"].removesuffix(WEBSOCKET)
+        yield failure(f"{front.url} leads on to {place}", f"ask there: doctor {place}/; SITE_URL must be it")
+        return
+    yield ok(f"{front.address} answers")
+
+
+def _name(deployment: Deployment) -> Iterator[Finding]:
+    front = front_of(deployment)
+    try:
+        answer = front.ask(LOGIN)
+    except NoAnswer:
+        raise LeftOut("there is no page to look at: see front-pages") from None
+    if answer.status == 421:
+        yield failure(
+            f"nginx goes by another name than {front.host}: {answer.sentence}",
+            f"SITE_URL in .env; on a host $sluice_names in {_PLACE}",
+        )
+        return
+    if answer.status == 400:
+        yield failure(
+            f"Django does not know the name {front.host}, or is asked by another",
+            "SITE_URL must have it, and Gunicorn be restarted after a change; nginx must pass it on"
+            " (proxy_set_header Host $http_host, snippets/sluice/request-headers.conf)",
+        )
+        return
+    other = front.ask(LOGIN, {"Host": _STRANGER})
+    if other.status == 200 and is_django(other):
+        yield failure(
+            "the site is served under any name",
+            "ALLOWED_HOSTS must not have *, and nginx's server must refuse other names"
+            " (conf.d/sluice-split.conf)",
+        )
+    else:
+        yield ok(f"known by its name {front.host}; another gets {other.status}")
+
+
+def _pages(deployment: Deployment) -> Iterator[Finding]:
+    front = front_of(deployment)
+    try:
+        answer = front.ask(LOGIN)
+    except NoAnswer as error:
+        yield failure(f"a page gets no answer: {error}", "see Gunicorn's log; restart it")
+        return
+    found = missing(answer, "wsgi")
+    if found is not None:
+        yield found
+    elif is_daphne(answer):
+        yield failure(
+            "Daphne is asked for pages, which are Gunicorn's",
+            f"$sluice_wsgi of {_PLACE} must lead to Gunicorn, $sluice_asgi to Daphne",
+        )
+    elif answer.status == 404 and not is_django(answer):
+        yield failure(
+            f"{front.url}{LOGIN} is not found: {answer.sentence or 'another server answers'}",
+            "URL_PREFIX and $sluice_prefix of nginx's place file must be the same; nginx must have no other"
+            " default server (rm /etc/nginx/sites-enabled/default)",
+        )
+    elif answer.status in (400, 421):
+        raise LeftOut("see front-name")
+    elif not is_django(answer):
+        yield failure(
+            f"something else answers for the site, with {answer.status}",
+            "nginx must have no other default server for this address (rm /etc/nginx/sites-enabled/default)",
+        )
+    elif answer.status != 200:
+        yield failure(f"the page for signing in is answered {answer.status}", "see Gunicorn's log")
+    elif front.origin.startswith("https:") and "strict-transport-security" not in answer.headers:
+        yield failure(
+            "Gunicorn isn't told that people come by https",
+            f"$sluice_scheme of {_PLACE} must be https where a proxy in front does the TLS; SITE_URL"
+            " must be https",
+        )
+    else:
+        yield ok("Gunicorn serves them")
+
+
+def _static(deployment: Deployment) -> Iterator[Finding]:
+    front = front_of(deployment)
+    page = front.ask(LOGIN)
+    found = re.search(r'"([^"]*/static/[^"]+\.css)"', page.body)
+    if page.status != 200 or found is None:
+        raise LeftOut("there is no page to look at: see front-pages")
+    answer = front.ask(found[1].removeprefix(front.prefix))
+    if answer.status != 200 or "css" not in answer.headers.get("content-type", ""):
+        yield failure(
+            f"{found[1]} is answered {answer.status}",
+            "run manage.py collectstatic and python -m mysite.migrate; nginx reads $sluice_static of"
+            f" {_PLACE}",
+        )
+    else:
+        yield ok("nginx has them")
+
+
+def _ready(deployment: Deployment) -> Iterator[Finding]:
+    front = front_of(deployment)
+    answer = front.ask("/readyz")
+    try:
+        report: dict[str, Any] = json.loads(answer.body)
+        parts = {name: report[name]["status"] for name in ("database", "publisher", "tasks")}
+    except (ValueError, KeyError, TypeError):
+        raise LeftOut("/readyz gives no report: see front-pages") from None
+    down = [name for name, status in parts.items() if status == "down"]
+    if "database" in down:
+        yield failure("Gunicorn can't reach its database", "see database-reachable, and Gunicorn's log")
+    elif down:
+        yield warning(
+            f"Gunicorn can't reach the broker for {' and '.join(down)}", "see broker-reachable, broker-login"
+        )
+    else:
+        said = ", ".join(f"{name} {status}" for name, status in parts.items())
+        yield ok(f"Gunicorn says: {said}")
+
+
+def _certificate(deployment: Deployment) -> Iterator[Finding]:
+    front = front_of(deployment)
+    if not front.address.name:
+        raise LeftOut(
+            "plain http here" if front.origin.startswith("http:") else "a proxy in front does the TLS"
+        )
+    if front.silent:
+        raise LeftOut("nothing answers: see front-answers")
+    try:
+        with front.address.connect(verify=True) as wire:
+            ends = ssl.cert_time_to_seconds(str(wire.getpeercert()["notAfter"]))  # type: ignore[attr-defined]
+    except ssl.SSLCertVerificationError as error:
+        why = one_line(error.verify_message)
+        if "expired" in why or "not yet valid" in why or "match" in why:
+            yield failure(f"browsers refuse it: {why}", "renew ssl_certificate, for the name of SITE_URL")
+        else:
+            yield warning(
+                f"this machine does not trust it: {why}",
+                "a browser that doesn't either opens no WebSocket, without a word: use a certificate that"
+                " people's browsers trust (ssl_certificate, with the intermediate ones)",
+            )
+        return
+    except OSError as error:
+        yield failure(f"no TLS: {one_line(error)}", "see nginx's error log; snippets/sluice/tls.conf")
+        return
+    until = datetime.datetime.fromtimestamp(ends, datetime.UTC)
+    if ends - time.time() < _DAYS_LEFT * 24 * 3600:
+        yield warning(f"it ends on {until:%Y-%m-%d}", "renew ssl_certificate")
+    else:
+        yield ok(f"trusted, until {until:%Y-%m-%d}")
+
+
+CHECKS: Final = [
+    Check("front-answers", "nginx answers where the site is", _answers),
+    Check("front-certificate", "its certificate is trusted and lasts", _certificate),
+    Check("front-name", "the site goes by its own name, and by no other", _name),
+    Check("front-pages", "Gunicorn serves the pages, below the right prefix, knowing the scheme", _pages),
+    Check("front-static", "nginx has the static files", _static),
+    Check("front-ready", "Gunicorn reaches what it needs", _ready),
+]

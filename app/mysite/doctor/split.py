@@ -1,0 +1,100 @@
+"""The split, from outside: what is below /channels/ is Daphne's, nothing else is"
+" (docs/reference/the-split.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from .deployment import Deployment
+from .finding import Check, Finding, LeftOut, failure, ok
+from .front import WEBSOCKET
+from .site import LOGIN, front_of, is_daphne, is_django
+
+_INCLUDE: Final = "let nginx's server { } have `include snippets/sluice/channels.conf;` instead of a location"
+_NOT_CHANNELS: Final = (LOGIN, "/channels", "/channelsx/", "/CHANNELS/", "/channels/../accounts/login/")
+_IMITATIONS: Final = ("//channels/updates/", "/%63hannels/updates/", "/x/../channels/updates/")
+
+
+def _channels(deployment: Deployment) -> Iterator[Finding]:
+    answer = front_of(deployment).ask(WEBSOCKET)
+    if answer.status in (400, 421):
+        raise LeftOut("see front-name")
+    if is_django(answer):
+        yield failure(
+            "requests below /channels/ reach Gunicorn",
+            "nginx's server { } needs the line `include snippets/sluice/channels.conf;` (site.conf"
+            " has it), and"
+            " $sluice_prefix of its place file must be URL_PREFIX",
+        )
+    elif is_daphne(answer):
+        yield failure("plain requests below /channels/ reach Daphne, not upgrades only", _INCLUDE)
+    elif answer.status != 426:
+        said = answer.sentence or "by something else"
+        yield failure(
+            f"a plain request below /channels/ is answered {answer.status}, not 426: {said}", _INCLUDE
+        )
+    else:
+        yield ok("nginx asks for an upgrade there")
+
+
+def _site(deployment: Deployment) -> Iterator[Finding]:
+    front = front_of(deployment)
+    for path in _NOT_CHANNELS:
+        answer = front.ask(path)
+        if answer.status in (400, 421):
+            raise LeftOut("see front-name")
+        if is_daphne(answer):
+            yield failure(
+                f"{path} reaches Daphne",
+                f"{_INCLUDE}; a location must say /channels/, with both slashes, and nothing more general",
+            )
+        elif answer.status == 426:
+            yield failure(f"{path} is taken for something below /channels/", _INCLUDE)
+        elif answer.status in (301, 308) and answer.headers.get("location", "").endswith("/channels/"):
+            yield failure(
+                f"nginx itself redirects {path}, so that the site can't serve it",
+                f"`location /channels/` with a proxy_pass does that; {_INCLUDE}",
+            )
+        else:
+            continue
+        return
+    yield ok("all else is not Daphne's, whatever looks like /channels/")
+
+
+def _imitations(deployment: Deployment) -> Iterator[Finding]:
+    front = front_of(deployment)
+    for path in _IMITATIONS:
+        socket = front.upgrade(path)
+        socket.close()
+        if socket.answer.status == 101 or is_daphne(socket.answer):
+            yield failure(f"{path} reaches Daphne, though it only looks like /channels/", _INCLUDE)
+            return
+    yield ok("other spellings of /channels/ lead nowhere")
+
+
+def _bodies(deployment: Deployment) -> Iterator[Finding]:
+    front = front_of(deployment)
+    asked = {
+        "a POST": (front.ask(WEBSOCKET, method="POST"), 405),
+        "a body": (front.ask(WEBSOCKET, body=b"{}"), 413),
+    }
+    for what, (answer, expected) in asked.items():
+        if answer.status in (400, 421) or is_django(answer):
+            raise LeftOut("see split-channels")
+        if answer.status != expected:
+            yield failure(
+                f"{what} below /channels/ is answered {answer.status}, not {expected}: Daphne reads"
+                " it to its end",
+                _INCLUDE,
+            )
+            return
+    yield ok("nginx lets no body through to Daphne")
+
+
+CHECKS: Final = [
+    Check("split-channels", "only upgrades are let through below /channels/", _channels),
+    Check("split-site", "nothing else reaches Daphne", _site),
+    Check("split-imitations", "no other spelling of /channels/ reaches it", _imitations),
+    Check("split-bodies", "no body and no other method reaches it", _bodies),
+]

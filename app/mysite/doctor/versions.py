@@ -1,0 +1,99 @@
+"""Versions of what is installed here; PostgreSQL's and RabbitMQ's are said by those who connect to them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from .deployment import Deployment
+from .finding import Check, Finding, LeftOut, failure, ok, warning
+
+OLDEST_PYTHON: Final = (3, 11)  # Debian 12's
+OLDEST_NGINX: Final = (1, 22)  # Debian 12's
+APP: Final = Path(__file__).resolve().parents[2]
+_LOCKED: Final = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)([^\\\n]*)", re.MULTILINE)
+_SHOWN: Final = 4
+
+
+def _python(deployment: Deployment) -> Iterator[Finding]:
+    version = platform.python_version()
+    if sys.version_info < OLDEST_PYTHON:
+        yield failure(f"Python {version} is too old", "Python 3.11 or newer, and a new virtual environment")
+    else:
+        yield ok(f"Python {version}")
+
+
+def _packages(deployment: Deployment) -> Iterator[Finding]:
+    files = ["requirements.txt", *(["requirements-async.txt"] if _has_some_of_async() else [])]
+    for name in files:
+        file = APP / name
+        if not file.exists():
+            continue
+        gone, other = _compared(file)
+        cure = f"venv/bin/pip install --require-hashes --requirement app/{name}, then restart the programs"
+        if gone:
+            yield failure(f"not installed: {_some(gone)}", cure, name)
+        elif other:
+            yield warning(f"not the tested versions: {_some(other)}", cure, name)
+        else:
+            yield ok("all as they were tested", name)
+
+
+def _has_some_of_async() -> bool:
+    return any(_installed(name) for name in ("channels", "daphne", "channels-rabbitmq", "celery"))
+
+
+def _compared(file: Path) -> tuple[list[str], list[str]]:
+    """Packages of a lock file that aren't installed, and those that are in another version."""
+    gone: list[str] = []
+    other: list[str] = []
+    for name, wanted, marker in _LOCKED.findall(file.read_text(encoding="utf-8")):
+        version = _installed(name)
+        if version is None and ";" not in marker:  # else it is for other systems, or other Pythons
+            gone.append(name)
+        elif version is not None and version != wanted.rstrip(";") and ";" not in marker:
+            other.append(f"{name} {version} ({wanted})")
+    return gone, other
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _nginx(deployment: Deployment) -> Iterator[Finding]:
+    if deployment.in_container:
+        raise LeftOut("nginx is in a container of its own, of a version that is tested")
+    binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if binary is None:
+        raise LeftOut("no nginx is installed here")
+    said = subprocess.run([binary, "-v"], capture_output=True, text=True, timeout=15, check=False).stderr
+    found = re.search(r"nginx/(\d+)\.(\d+)\S*", said)
+    if found is None:
+        raise LeftOut("nginx doesn't say")
+    if (int(found[1]), int(found[2])) < OLDEST_NGINX:
+        yield failure(f"{found[0]} is too old", "nginx 1.22 or newer, as Debian 12 has it")
+    else:
+        yield ok(found[0])
+
+
+CHECKS: Final = [
+    Check("version-python", "Python is 3.11 or newer", _python),
+    Check("version-packages", "the packages are those that were tested", _packages),
+    Check("version-nginx", "nginx is 1.22 or newer", _nginx),
+]

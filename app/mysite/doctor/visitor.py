@@ -1,0 +1,84 @@
+"""Somebody who is signed in for the time of the examination: a user without rights, removed at its end.
+
+Only who is signed in is let in to the updates. Nobody's account is used for it; this one has no password.
+"""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from typing import Final
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from .finding import LeftOut, one_line
+
+_NAME: Final = "doctor-"  # and some random letters
+# What a doctor that was killed has left, the next one removes. No examination takes so long.
+_LEFT_BEHIND: Final = datetime.timedelta(minutes=10)
+_SESSION_SECONDS: Final = 300
+
+
+class Visitor:
+    """Made when it is first needed."""
+
+    def __init__(self, *, allowed: bool = True) -> None:
+        """`allowed`: whether anything may be written to the database."""
+        self._allowed = allowed
+        self._user_id: int | None = None
+        self._session = ""
+
+    def cookie(self) -> str:
+        """The Cookie header of somebody signed in. Raises LeftOut if nobody may be made here."""
+        if not self._allowed:
+            raise LeftOut("it needs a user of its own, and --read-only makes none")
+        if not self._session:
+            try:
+                self._sign_in()
+            except DatabaseError as error:
+                raise LeftOut(_explained(error)) from None
+        return f"{settings.SESSION_COOKIE_NAME}={self._session}"
+
+    def close(self) -> None:
+        """Remove what was made. A database that is gone keeps it for the next examination."""
+        if self._user_id is None:
+            return
+        from django.contrib.auth import get_user_model
+
+        try:
+            _store(self._session).delete()
+            get_user_model().objects.filter(pk=self._user_id).delete()
+        except DatabaseError:
+            return
+        finally:
+            self._user_id = None
+            connection.close()
+
+    def _sign_in(self) -> None:
+        from django.contrib import auth
+        from django.utils import timezone
+
+        users = auth.get_user_model().objects
+        users.filter(username__startswith=_NAME, date_joined__lt=timezone.now() - _LEFT_BEHIND).delete()
+        user = users.create_user(_NAME + secrets.token_hex(8))  # without a password: nobody can sign in by it
+        self._user_id = user.pk
+        store = _store(None)
+        store[auth.SESSION_KEY] = str(user.pk)
+        store[auth.BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+        store[auth.HASH_SESSION_KEY] = user.get_session_auth_hash()
+        store.set_expiry(_SESSION_SECONDS)
+        store.create()
+        self._session = store.session_key
+
+
+def _store(key: str | None):  # type: ignore[no-untyped-def]  # of the site's own engine
+    from importlib import import_module
+
+    return import_module(settings.SESSION_ENGINE).SessionStore(key)
+
+
+def _explained(error: DatabaseError) -> str:
+    if "permission denied" in str(error):
+        return "this program's role may make no user; ask from wsgi (on a host: as root)"
+    return f"no user could be made for it: {one_line(error)}"

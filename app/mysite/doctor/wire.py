@@ -1,0 +1,211 @@
+"""HTTP and WebSocket by hand: requests go out as they are written, whatever a library would make of them.
+
+Every wait is bounded. Pure standard library, as the rest of what asks from outside.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import os
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+SECONDS: Final = 8.0
+_LARGEST: Final = 64 * 1024  # bytes of an answer that are looked at
+_GUID: Final = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+
+TEXT: Final = 1
+CLOSE: Final = 8
+PING: Final = 9
+PONG: Final = 10
+
+
+class NoAnswer(Exception):
+    """Nothing that could be understood came back; the text says what happened."""
+
+
+class Cut(Exception):
+    """The connection ended without a close frame."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response; names of headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+    @property
+    def sentence(self) -> str:
+        """The first line of its text, unless it is a page."""
+        first = self.body.strip().split("\n")[0][:200]
+        return "" if first.startswith(("<", "{")) else first
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to connect; `name` is whom the certificate has to be for, empty without TLS."""
+
+    host: str
+    port: int
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def connect(self, *, verify: bool = False) -> socket.socket:
+        """A connection, its waits bounded. Raises OSError."""
+        wire = socket.create_connection((self.host, self.port), timeout=SECONDS)
+        if not self.name:
+            return wire
+        context = ssl.create_default_context()
+        if not verify:  # whose certificate it is, one check of its own looks at
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        try:
+            return context.wrap_socket(wire, server_hostname=self.name)
+        except BaseException:
+            wire.close()
+            raise
+
+
+def request(address: Address, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    """One request on a connection of its own. Raises NoAnswer."""
+    try:
+        wire = address.connect()
+        try:
+            wire.sendall(_head(method, target, headers) + body)
+            response = http.client.HTTPResponse(wire, method=method)
+            response.begin()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, found, response.read(_LARGEST).decode(errors="replace"))
+        finally:
+            wire.close()
+    except (OSError, http.client.HTTPException) as error:
+        raise NoAnswer(_explained(error)) from None
+
+
+class WebSocket:
+    """An upgrade, and the frames that come if it was accepted (`answer.status` is then 101)."""
+
+    def __init__(self, address: Address, target: str, headers: Mapping[str, str]) -> None:
+        """Raises NoAnswer."""
+        key = base64.b64encode(os.urandom(16)).decode()
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        sent = {**headers, **upgrade, "Sec-WebSocket-Key": key}
+        self._data = b""
+        try:
+            self._wire = address.connect()
+            try:
+                self._wire.sendall(_head("GET", target, sent))
+                self.answer = self._read_answer()
+            except BaseException:
+                self._wire.close()
+                raise
+        except (OSError, Cut, ValueError) as error:
+            raise NoAnswer(_explained(error)) from None
+        self.opened_at = time.monotonic()
+        expected = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
+        self.is_genuine = self.answer.headers.get("sec-websocket-accept") == expected
+        if self.answer.status != 101:
+            self.close()
+
+    def frame(self, within: float) -> tuple[int, bytes] | None:
+        """The next frame's kind and content; None if none has come in so many seconds. Raises Cut."""
+        until = time.monotonic() + within
+        while (found := self._parsed()) is None:
+            left = until - time.monotonic()
+            if left <= 0:
+                return None
+            self._wire.settimeout(left)
+            try:
+                self._receive()
+            except TimeoutError:
+                return None
+            except OSError as error:
+                raise Cut(_explained(error)) from None
+        return found
+
+    def pong(self, content: bytes) -> None:
+        """Answer a ping. Raises Cut."""
+        mask = os.urandom(4)
+        masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(content))
+        try:
+            self._wire.sendall(bytes([0x80 | PONG, 0x80 | len(content)]) + mask + masked)
+        except OSError as error:
+            raise Cut(_explained(error)) from None
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._wire.close()
+
+    def _read_answer(self) -> Answer:
+        while b"\r\n\r\n" not in self._data:
+            self._receive()
+        head, _, self._data = self._data.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        fields = (line.partition(":") for line in lines)
+        headers = {name.strip().lower(): value.strip() for name, _, value in fields}
+        status = int(first.split()[1])
+        if status == 101:
+            return Answer(status, headers, "")
+        length = int(headers.get("content-length", _LARGEST))
+        try:
+            while len(self._data) < min(length, _LARGEST):
+                self._receive()
+        except Cut:
+            pass  # its end
+        return Answer(status, headers, self._data.decode(errors="replace"))
+
+    def _receive(self) -> None:
+        chunk = self._wire.recv(65536)
+        if not chunk:
+            raise Cut("the connection was closed")
+        self._data += chunk
+
+    def _parsed(self) -> tuple[int, bytes] | None:
+        """A frame out of what has come. (A server doesn't mask; Daphne doesn't fragment what is so short.)"""
+        data = self._data
+        if len(data) < 2:
+            return None
+        length, start = data[1] & 0x7F, 2
+        if length >= 126:
+            size, layout = (2, "!H") if length == 126 else (8, "!Q")
+            if len(data) < 2 + size:
+                return None
+            (length,) = struct.unpack(layout, data[2 : 2 + size])
+            start += size
+        if len(data) < start + length:
+            return None
+        self._data = data[start + length :]
+        return data[0] & 0x0F, data[start : start + length]
+
+
+def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _explained(error: Exception) -> str:
+    """In words, without the number of the error."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {SECONDS:g} s"
+    if isinstance(error, socket.gaierror):
+        return "its name does not resolve"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason or error}"
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection is refused"
+    if isinstance(error, http.client.RemoteDisconnected | Cut | ConnectionResetError):
+        return "the connection is closed without an answer"
+    if isinstance(error, http.client.HTTPException | ValueError):
+        return "the answer is not HTTP"
+    return str(error.strerror or error) if isinstance(error, OSError) else str(error)

@@ -1,0 +1,74 @@
+"""`manage.py doctor [URL]`: what is wrong with this deployment, and what to change.
+
+Exit status 0 if nothing has to be changed (there may be warnings), 1 if something has, 2 for wrong
+arguments, 78 if not even the common settings can be used. docs/reference/doctor.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from mysite.doctor import checks, report
+from mysite.doctor.deployment import here
+from mysite.doctor.finding import FAILURE
+from mysite.doctor.front import NotAnAddress
+from mysite.doctor.visitor import Visitor
+
+
+class Command(BaseCommand):
+    help = "Say what is wrong with this deployment, and what to change."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("url", nargs="?", default="", help="the site's address (default: SITE_URL)")
+        parser.add_argument(
+            "--at", default="", metavar="HOST:PORT", help="where nginx listens, if not where the address says"
+        )
+        parser.add_argument("--inside", action="store_true", help="don't ask nginx")
+        parser.add_argument(
+            "--clients", type=int, default=0, help="how many there are to be (default: MAX_CLIENTS)"
+        )
+        parser.add_argument("--patient", action="store_true", help="watch a silent socket for 70 s")
+        parser.add_argument(
+            "--read-only", action="store_true", help="make no user for the time of the checks"
+        )
+        parser.add_argument("--only", nargs="+", default=[], metavar="CHECK", help="make these checks only")
+        parser.add_argument("--quiet", action="store_true", help="leave out what is ok")
+        parser.add_argument("--json", action="store_true", help="a line of JSON for each finding")
+        parser.add_argument("--list", action="store_true", help="list the checks, and make none")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["list"]:
+            for check in checks.ALL:
+                self.stdout.write(f"{check.name:<24}{check.tests}")
+            return
+        if unknown := sorted(set(options["only"]) - set(checks.NAMES)):
+            raise CommandError(f"no such check: {', '.join(unknown)} (--list has them all)", returncode=2)
+        logging.disable(logging.CRITICAL)  # the layer's and the drivers' own: what matters is in the findings
+        try:
+            deployment = here(
+                options["url"], options["at"], inside=options["inside"], clients=options["clients"]
+            )
+        except NotAnAddress as error:
+            raise CommandError(str(error), returncode=2) from None
+        deployment.patient = options["patient"]
+        deployment.visitor = Visitor(allowed=not options["read_only"])
+        verdicts = []
+        for check, findings in checks.examine(deployment, options["only"]):
+            verdicts += [finding.verdict for finding in findings]
+            if options["json"]:
+                lines = [report.as_json(check, finding) for finding in findings]
+            else:
+                colour = self.stdout.isatty()
+                lines = list(report.as_text(check, findings, colour=colour, quiet=options["quiet"]))
+            for line in lines:
+                self.stdout.write(line)
+            self.stdout.flush()
+        if not options["json"]:
+            self.stdout.write(report.summary(verdicts))
+        if FAILURE in verdicts:
+            raise SystemExit(1)

@@ -1,0 +1,103 @@
+"""Where nothing is wrong, the doctor says so, and leaves nothing behind; and what its command is like."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from unit.doctor.house import House
+
+from config.nginx_lab import SOURCE
+from mysite.doctor import checks
+
+PLAIN = Path("/opt/sluice/plain/bin/python")
+
+
+def test_it_is_content_with_a_host_as_the_guide_makes_it(house: House, front: str) -> None:
+    said = house.doctor("--at", front, "--clients", "100")
+    assert (said.bad, said.code) == ([], 0)
+    assert [one["check"] for one in said.findings if one["verdict"] == "left out"] == ["front-certificate"]
+    assert set(checks.NAMES) == {one["check"] for one in said.findings}
+    assert house.sql("SELECT count(*) FROM auth_user WHERE username LIKE 'doctor-%'") == [(0,)]
+    assert house.sql("SELECT count(*) FROM updates_session") == [(0,)]
+
+
+def test_no_secret_is_written(house: House, front: str) -> None:
+    secrets = [path.read_text() for path in (house.etc / "secrets").iterdir()]
+    with (
+        house.edited("daphne.env", "//layer@", "//nobody@"),
+        house.edited("beat.env", "//beat@", "//nobody@"),
+    ):
+        quick = [name for name in checks.NAMES if name != "push-idle"]
+        for as_json in (True, False):
+            said = house.doctor("--at", front, "--only", *quick, as_json=as_json)
+            assert said.code == 1
+            assert not [one for one in secrets if one in said.output + said.errors]
+
+
+def test_the_document_has_every_check_in_their_order() -> None:
+    page = (SOURCE / "docs/reference/doctor.md").read_text()
+    table = page[page.index("## The checks") :]
+    assert re.findall(r"^\| `([a-z0-9-]+)` \|", table, re.MULTILINE) == checks.NAMES
+    assert all(re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", name) for name in checks.NAMES)
+
+
+def test_the_document_has_every_option(house: House) -> None:
+    page = (SOURCE / "docs/reference/doctor.md").read_text()
+    own = house.python("manage.py", "doctor", "--help").split("options:")[1].split("--version")[0]
+    assert set(re.findall(r"--[a-z-]+", own)) - {"--help"} == set(
+        re.findall(r"^\| `(--[a-z-]+)", page, re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--only", "nothing"], "no such check: nothing"),
+        (["ftp://x/"], "is not an address such as"),
+        (["--at", "::"], "is not an address such as"),
+        (["--clients", "many"], "invalid int value"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_a_sentence(house: House, arguments: list[str], words: str) -> None:
+    said = house.doctor(*arguments)
+    assert (said.code, said.output) == (2, "") and words in said.errors
+
+
+def test_for_people_it_is_a_line_each_with_the_cure_below(house: House) -> None:
+    said = house.doctor("--only", "front-answers", "database-reachable", "--at", "127.0.0.1:1", as_json=False)
+    first, cure, *others = said.output.splitlines()
+    assert first == "failure   front-answers: 127.0.0.1:1 gives no answer: the connection is refused"
+    assert cure.startswith("          → start nginx")
+    assert any(line.startswith("ok        database-reachable [5 places]: PostgreSQL") for line in others)
+    assert others[-1] == "sluice doctor: 1 failure, 5 ok"
+    quiet = house.doctor("--only", "database-reachable", "--quiet", as_json=False)
+    assert (quiet.output, quiet.code) == ("sluice doctor: 5 ok\n", 0)
+
+
+def test_without_what_push_needs_it_says_so_and_checks_the_rest(house: House, front: str) -> None:
+    assert PLAIN.exists(), "use `make test`, which runs in an image that has it"
+    with house.without("daphne"):
+        said = house.doctor("--at", front, "--clients", "100", python=str(PLAIN))
+    assert (said.bad, said.code) == ([], 0)
+    out = {one["check"] for one in said.findings if one["verdict"] == "left out"}
+    assert {"push-installed", "push-upgrade", "push-idle", "broker-login", "layer-round-trip"} <= out
+    assert "pages poll" in said.of("push-installed")["says"]
+    assert {said.of(check)["verdict"] for check in ("front-pages", "split-site", "database-rights")} == {"ok"}
+
+
+def test_one_program_sees_its_own_settings_as_in_a_container(house: House, front: str) -> None:
+    """SLUICE_SERVICE is what makes a container of it: the role asgi can't make a user."""
+    own = dict(
+        line.split("=", 1)
+        for name in ("sluice", "daphne")
+        for line in (house.etc / f"{name}.env").read_text().splitlines()
+        if re.match("[A-Z]", line)
+    )
+    said = house.doctor(
+        "--at", front, "--only", "push-hello", "database-rights",
+        environment={**own, "SLUICE_SERVICE": "asgi"},
+    )  # fmt: skip
+    assert said.of("push-hello")["says"].startswith("this program's role may make no user")
+    assert {one["where"] for one in said.findings if one["check"] == "database-rights"} == {"asgi"}
