@@ -94,18 +94,24 @@ def _look(name: str) -> Callable[[Deployment], Iterator[Finding]]:
     def look(deployment: Deployment) -> Iterator[Finding]:
         for account in accounts_of(deployment):
             if account.where not in deployment.visits:
-                deployment.visits[account.where] = _visit(account)
+                deployment.visits[account.where] = _visit(account, deployment.stalled)
             if finding := deployment.visits[account.where].seen.get(name):
                 yield finding
 
     return look
 
 
-def _visit(account: Account) -> Visit:
-    """Connect, and use the account as the program does, as far as it goes."""
+def _visit(account: Account, stalled: set[str]) -> Visit:
+    """Connect, and use the account as the program does, as far as it goes.
+
+    A broker that stands still is waited for once; it is then among the `stalled`.
+    """
     import amqp
 
     visit, where = Visit(), account.where
+    if account.place in stalled:
+        visit.seen |= _explained(TimeoutError(), account, is_open=False, is_blocked=False)
+        return visit
     try:
         password = account.password()
     except environment.Malformed as error:
@@ -135,6 +141,8 @@ def _visit(account: Account) -> Visit:
     except (OSError, amqp.AMQPError) as error:
         found = _explained(error, account, is_open=channel is not None, is_blocked=bool(blocked))
         visit.seen |= found
+        if isinstance(error, TimeoutError) and not connection.server_properties:
+            stalled.add(account.place)
     finally:
         version = str((connection.server_properties or {}).get("version", ""))
         connection.collect()
@@ -219,28 +227,30 @@ def _nobody_there(account: Account) -> Finding:
 
 def _use_layer(channel: Any, account: Account) -> None:
     """A queue of one's own, written to and read; it goes with the connection."""
-    import amqp
-
     name = f"channels_doctor_{secrets.token_hex(4)}"
     channel.queue_declare(name, exclusive=True, auto_delete=True)
-    channel.basic_publish_confirm(amqp.Message(b""), "", name, confirm_timeout=SECONDS)
+    _publish(channel, "", name)
     channel.basic_get(name, no_ack=True)
 
 
 def _use_publisher(channel: Any, account: Account) -> None:
     """Wakes nobody: no queue is bound by this key."""
-    import amqp
-
-    channel.basic_publish_confirm(amqp.Message(b""), "groups", "doctor", confirm_timeout=SECONDS)
+    _publish(channel, "groups", "doctor")
 
 
 def _use_tasks(channel: Any, account: Account) -> None:
     """The queue is there, and what is published is taken (and, for nobody, forgotten)."""
-    import amqp
-
     channel.queue_declare("celery", passive=True)
     exchange = "celery" if account.program.service == "celery" else ""
-    channel.basic_publish_confirm(amqp.Message(b""), exchange, "celery.doctor", confirm_timeout=SECONDS)
+    _publish(channel, exchange, "celery.doctor")
+
+
+def _publish(channel: Any, exchange: str, key: str) -> None:
+    """Twice: a broker in alarm takes the first of a connection, and then no more."""
+    import amqp
+
+    for _ in range(2):
+        channel.basic_publish_confirm(amqp.Message(b""), exchange, key, confirm_timeout=SECONDS)
 
 
 _USES: Final[dict[str, Callable[[Any, Account], None]]] = {

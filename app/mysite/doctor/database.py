@@ -23,8 +23,19 @@ _FULL: Final = 0.8  # of the connections that there are
 _PRIVILEGE: Final = re.compile(r"([A-Z]+)(?: \(([^)]*)\))?")
 
 
-def _connect(program: Program) -> Connection:
+def _connect(deployment: Deployment, program: Program) -> Connection:
     """A connection as the program makes it, each of its waits bounded. Raises psycopg.Error, Malformed."""
+    server = urlsplit(program.env.database_url).netloc.rpartition("@")[2]
+    if server in deployment.stalled:
+        raise psycopg.errors.ConnectionTimeout("timeout, as before")
+    try:
+        return _connected(program)
+    except psycopg.errors.ConnectionTimeout:
+        deployment.stalled.add(server)
+        raise
+
+
+def _connected(program: Program) -> Connection:
     env = program.env
     parts = urlsplit(env.database_url)
     connection = Connection.connect(
@@ -44,10 +55,10 @@ def _connect(program: Program) -> Connection:
 
 
 @contextlib.contextmanager
-def _reached(program: Program) -> Iterator[Connection]:
+def _reached(deployment: Deployment, program: Program) -> Iterator[Connection]:
     """The same, for a check; one that can't be made is database-reachable's to tell."""
     try:
-        connection = _connect(program)
+        connection = _connect(deployment, program)
     except (psycopg.Error, environment.Malformed):
         raise LeftOut("it can't be reached: see database-reachable") from None
     try:
@@ -75,7 +86,7 @@ def _reachable(deployment: Deployment) -> Iterator[Finding]:
             )
             continue
         try:
-            connection = _connect(program)
+            connection = _connect(deployment, program)
         except (psycopg.Error, environment.Malformed) as error:
             yield _explained(error, program)
             continue
@@ -155,7 +166,7 @@ def _tables(deployment: Deployment) -> Iterator[Finding]:
     from django.apps import apps
 
     program, *_ = _on_postgresql(deployment)
-    with _reached(program) as connection:
+    with _reached(deployment, program) as connection:
         rows = _all(
             connection,
             "SELECT c.relname, a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -188,7 +199,7 @@ def _rights(deployment: Deployment) -> Iterator[Finding]:
         if wanted is None:
             continue
         try:
-            with _reached(program) as connection:
+            with _reached(deployment, program) as connection:
                 yield _of_role(connection, program, _questions(wanted))
         except LeftOut:
             continue
@@ -238,7 +249,7 @@ def _questions(wanted: Any) -> list[tuple[str, str, str | None]]:
 
 def _connections(deployment: Deployment) -> Iterator[Finding]:
     for program in _on_postgresql(deployment):
-        with contextlib.suppress(LeftOut), _reached(program) as connection:
+        with contextlib.suppress(LeftOut), _reached(deployment, program) as connection:
             limit, used, most, all_used = _all(
                 connection,
                 "SELECT (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),"
@@ -278,7 +289,7 @@ def _of_connections(program: Program, limit: int, used: int, most: int, all_used
 
 def _limits(deployment: Deployment) -> Iterator[Finding]:
     for program in _on_postgresql(deployment):
-        with contextlib.suppress(LeftOut), _reached(program) as connection:
+        with contextlib.suppress(LeftOut), _reached(deployment, program) as connection:
             (seconds,) = _all(
                 connection, "SELECT setting::int / 1000 FROM pg_settings WHERE name = 'statement_timeout'"
             )[0]
@@ -294,7 +305,7 @@ def _limits(deployment: Deployment) -> Iterator[Finding]:
 
 def _durable(deployment: Deployment) -> Iterator[Finding]:
     program, *_ = _on_postgresql(deployment)
-    with _reached(program) as connection:
+    with _reached(deployment, program) as connection:
         settings = dict(
             _all(
                 connection,

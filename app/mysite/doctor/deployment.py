@@ -56,6 +56,8 @@ class Deployment:
     visitor: Visitor
     patient: bool = False
     visits: dict[str, Visit] = field(default_factory=dict)  # to the broker, by account
+    # Servers that stand still, by HOST:PORT: each is waited for once.
+    stalled: set[str] = field(default_factory=set)
 
     @property
     def in_container(self) -> bool:

@@ -23,6 +23,9 @@ def _round_trip(deployment: Deployment) -> Iterator[Finding]:
     if not accounts:
         raise LeftOut("this program has no channel layer; Daphne's own round trip is push-health's")
     for account in accounts:
+        if account.place in deployment.stalled:
+            yield failure(f"{account.place} does not answer", "see broker-reachable", account.where)
+            continue
         try:
             seconds = asyncio.run(asyncio.wait_for(_go_round(account), ROUND_TRIP_SECONDS))
         except Exception as error:  # whatever the layer makes of it

@@ -1,0 +1,80 @@
+"""`make doctor` in the containers: content with a stack that is well; and what only a container can be given."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from harness.engine import OWNER_LABEL, PREFIX, engine, run_id
+from harness.stack import Stack
+
+PYTHON = "/opt/sluice/venv/bin/python"
+DOCTOR = (PYTHON, "/opt/sluice/app/manage.py", "doctor", "--json")
+LEFT_OUT = {"front-certificate", "version-nginx", "nginx-connections"}
+
+
+def findings(output: str) -> list[dict[str, str]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def bad(found: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [one for one in found if one["verdict"] in ("failure", "warning")]
+
+
+def test_it_is_content_from_outside_and_inside(site: Stack) -> None:
+    done = site.service("wsgi")[0].exec(*DOCTOR)
+    found = findings(done.output)
+    assert (bad(found), done.code) == ([], 0)
+    assert {one["check"] for one in found if one["verdict"] == "left out"} == {
+        *LEFT_OUT,
+        "layer-round-trip",  # the layer is asgi's and worker's
+        "broker-one-vhost",
+    }
+
+
+@pytest.mark.parametrize("service", ["asgi", "worker", "celery", "beat"])
+def test_each_service_is_content_with_what_it_has(stack: Stack, service: str) -> None:
+    done = stack.service(service)[0].exec(*DOCTOR, "--inside")
+    found = findings(done.output)
+    assert (bad(found), done.code) == ([], 0)
+    assert {one["where"] for one in found if one["check"] == "database-rights"} == {service}
+
+
+@pytest.mark.parametrize(
+    ("sysctl", "value", "check"),
+    [
+        ("net.core.somaxconn", "128", "kernel-somaxconn"),
+        ("net.ipv4.ip_local_port_range", "40000 42000", "kernel-ports"),
+    ],
+)
+def test_a_kernel_that_is_set_too_low(image_tag: str, sysctl: str, value: str, check: str) -> None:
+    found = alone(image_tag, check, sysctls={sysctl: value})
+    assert found["verdict"] in ("warning", "failure") and sysctl in found["says"] and sysctl in found["cure"]
+
+
+def test_an_engine_that_gives_too_few_files(image_tag: str) -> None:
+    from docker.types import Ulimit
+
+    found = alone(image_tag, "open-files", ulimits=[Ulimit(name="nofile", soft=2048, hard=2048)])
+    assert found["says"].startswith("the engine gives a container 2048 files, nginx needs 10512")
+    assert "LimitNOFILE" in found["cure"]
+
+
+def alone(image_tag: str, check: str, **options: Any) -> dict[str, str]:
+    """What the doctor says of that check in a container by itself, without a stack."""
+    container = engine().containers.create(
+        f"sluice-wsgi:{image_tag}",
+        [*DOCTOR, "--inside", "--only", check],
+        environment={"SLUICE_SERVICE": "wsgi", "DEBUG": "yes"},
+        labels={OWNER_LABEL: f"{PREFIX}-{run_id()}-doctor"},
+        **options,
+    )
+    try:
+        container.start()
+        container.wait(timeout=60)
+        (found,) = findings(container.logs(stderr=False).decode())
+        return found
+    finally:
+        container.remove(force=True)
