@@ -1,4 +1,4 @@
-"""The doctor on a host that the guide made: content, also if it watches a silent socket for 70 s."""
+"""The doctor on a host that the guide made is content, also if it watches a silent socket for 70 s."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from harness.waiting import wait_until
 def test_it_is_content_after_the_guide(machine: Machine) -> None:
     wait_until(machine.healthy, 60, "Daphne healthy")
     done = machine.exec(
-        "venv/bin/python", "app/manage.py", "doctor", machine.url + "/", "--at", "127.0.0.1:80", "--patient", "--json"
+        "venv/bin/python", "app/manage.py", "doctor", machine.url + "/",
+        "--at", "127.0.0.1:80", "--patient", "--json",
     )  # fmt: skip
     found = [json.loads(line) for line in done.output.splitlines()]
     assert [one for one in found if one["verdict"] in ("failure", "warning")] == []

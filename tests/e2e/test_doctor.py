@@ -1,4 +1,4 @@
-"""`make doctor` in the containers: content with a stack that is well; and what only a container can be given."""
+"""The doctor in the containers: content with a stack that is well; and what only a container can be given."""
 
 from __future__ import annotations
 
