@@ -67,7 +67,7 @@ def alone(image_tag: str, check: str, **options: Any) -> dict[str, str]:
     container = engine().containers.create(
         f"sluice-wsgi:{image_tag}",
         [*DOCTOR, "--inside", "--only", check],
-        environment={"SLUICE_SERVICE": "wsgi", "DEBUG": "yes"},
+        environment={"SLUICE_SERVICE": "wsgi", "SECRET_KEY_FILE": "/etc/hostname"},
         labels={OWNER_LABEL: f"{PREFIX}-{run_id()}-doctor"},
         **options,
     )

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urlsplit
 
 from mysite import environment
 from mysite.environment import Environment
@@ -24,9 +23,6 @@ HOST_PROGRAMS: Final[Mapping[str, str]] = {
     "beat": "beat",
 }
 """Who does a service's work on a host, and what its file in /etc/sluice is called."""
-
-# nginx's network in the containers is that of the two backends.
-_SEE_NGINX: Final = ("wsgi", "asgi")
 
 
 @dataclass(frozen=True)
@@ -68,15 +64,14 @@ def here(url: str = "", at: str = "", *, inside: bool = False, clients: int = 0)
     """The deployment that this process belongs to.
 
     `url`: where people find the site (default: SITE_URL, with the prefix). `at`: HOST:PORT of nginx, seen
-    from here (default: what `url` names; in a container nginx:8080). `inside`: don't ask nginx.
+    from here (default: what `url` names; in a container the service nginx). `inside`: don't ask nginx, as
+    in all containers but wsgi's: most don't reach it, and no other knows how it speaks.
     """
     env = environment.load()
     programs, refused = _programs(env)
-    reachable = not env.sluice_service or env.sluice_service in _SEE_NGINX
     front = None
-    if reachable and not inside:
-        address = url or f"{env.site_url}{env.url_prefix}"
-        front = Front.of(address, at or ("http://nginx:8080" if env.sluice_service else ""))
+    if not inside and (at or env.sluice_service in ("", "wsgi")):
+        front = Front.of(url or f"{env.site_url}{env.url_prefix}", at or _nginx(env))
     return Deployment(
         env=env,
         programs=programs,
@@ -88,10 +83,11 @@ def here(url: str = "", at: str = "", *, inside: bool = False, clients: int = 0)
     )
 
 
-def origin_of(url: str) -> str:
-    """Scheme, host and port, as a browser's Origin has them."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+def _nginx(env: Environment) -> str:
+    """Where it listens, seen from wsgi's container; empty on a host."""
+    if not env.sluice_service:
+        return ""
+    return "http://nginx:8080" if env.tls == "off" else "https://nginx:18080"
 
 
 def _programs(env: Environment) -> tuple[list[Program], dict[str, list[str]]]:

@@ -133,8 +133,7 @@ def _origin(deployment: Deployment) -> Iterator[Finding]:
             yield failure(
                 f"{who} may open a WebSocket, with your users' cookies",
                 "ALLOWED_HOSTS must not have *, nor CSRF_TRUSTED_ORIGINS foreign sites; a consumer"
-                " of your own"
-                " must be behind updates.asgi.application",
+                " of your own must be behind updates.asgi.application",
             )
             return
     yield ok("the site's own pages only")
@@ -144,10 +143,6 @@ def _headers(deployment: Deployment) -> Iterator[Finding]:
     front = _front(deployment)
     _accepts(front)
     cure = "nginx must overwrite or remove it: include snippets/sluice/request-headers.conf in that location"
-    status = front.ask(HEALTH, {"Daphne-Root-Path": "/doctor"}).status
-    if status != front.ask(HEALTH).status:
-        yield failure(f"a stranger's Daphne-Root-Path reaches Daphne: {status} for each such request", cure)
-        return
     scheme = {"http": "https", "https": "http"}[urlsplit(front.origin).scheme]
     asked = f"{HEALTH}?origin={quote(f'{scheme}://{front.host}', safe='')}"
     if (

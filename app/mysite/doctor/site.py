@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
+from django.conf import settings
+
 from .deployment import Deployment
 from .finding import Check, Finding, LeftOut, failure, ok, one_line, warning
 from .front import WEBSOCKET, Front
@@ -129,7 +131,11 @@ def _pages(deployment: Deployment) -> Iterator[Finding]:
         )
     elif answer.status != 200:
         yield failure(f"the page for signing in is answered {answer.status}", "see Gunicorn's log")
-    elif front.origin.startswith("https:") and "strict-transport-security" not in answer.headers:
+    elif (
+        front.origin.startswith("https:")
+        and settings.SECURE_HSTS_SECONDS  # which Django asks for only if it knows of https
+        and "strict-transport-security" not in answer.headers
+    ):
         yield failure(
             "Gunicorn isn't told that people come by https",
             f"$sluice_scheme of {_PLACE} must be https where a proxy in front does the TLS; SITE_URL"
@@ -189,7 +195,7 @@ def _certificate(deployment: Deployment) -> Iterator[Finding]:
             ends = ssl.cert_time_to_seconds(str(wire.getpeercert()["notAfter"]))  # type: ignore[attr-defined]
     except ssl.SSLCertVerificationError as error:
         why = one_line(error.verify_message)
-        if "expired" in why or "not yet valid" in why or "match" in why:
+        if "expired" in why or "not yet valid" in why or "mismatch" in why:
             yield failure(f"browsers refuse it: {why}", "renew ssl_certificate, for the name of SITE_URL")
         else:
             yield warning(
