@@ -31,7 +31,7 @@ UPGRADE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
     "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "c2x1aWNlLWNvbmZpZy10ZXN0cw==",
+    "Sec-WebSocket-Key": "c2x1aWNlLXRoZS1ndWlkZQ==",
 }
 
 

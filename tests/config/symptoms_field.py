@@ -1,0 +1,74 @@
+"""Applications with the mistakes of the field, for a stock Daphne: `daphne config.symptoms_field:NAME`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django
+from django.conf import settings
+
+settings.configure(
+    SECRET_KEY="of a site of its own",
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+)
+django.setup()
+
+from channels.consumer import AsyncConsumer  # noqa: E402
+from channels.generic.websocket import AsyncWebsocketConsumer  # noqa: E402
+from channels.routing import URLRouter  # noqa: E402
+from channels.security.websocket import OriginValidator  # noqa: E402
+from channels_rabbitmq.core import RabbitmqChannelLayer  # noqa: E402
+from django.contrib.auth import get_user_model  # noqa: E402
+from django.urls import re_path  # noqa: E402
+
+
+class Good(AsyncWebsocketConsumer):
+    """Accepts, and says so."""
+
+    async def connect(self) -> None:
+        await self.accept()
+        await self.send(text_data="hello")
+
+
+class WithoutLayer(AsyncWebsocketConsumer):
+    """As CATMAID's does where no CHANNEL_LAYERS are set: it returns, and answers nothing."""
+
+    async def connect(self) -> None:
+        return
+
+
+class WithoutBroker(AsyncWebsocketConsumer):
+    """Joins a group of the stock layer, whose broker isn't there."""
+
+    async def connect(self) -> None:
+        layer = RabbitmqChannelLayer(host="amqp://guest:guest@127.0.0.1:1/asgi")
+        await layer.group_add("updates", await layer.new_channel())
+        await self.accept()
+
+
+class AsksTheDatabase(AsyncWebsocketConsumer):
+    """Of Django's ORM, on the event loop."""
+
+    async def connect(self) -> None:
+        get_user_model().objects.count()
+        await self.accept()
+
+
+class Stays(AsyncConsumer):
+    """Never raises StopConsumer, so that it goes on after its socket is gone."""
+
+    async def websocket_connect(self, _: Any) -> None:
+        await self.send({"type": "websocket.accept"})
+
+    async def websocket_disconnect(self, _: Any) -> None:
+        return
+
+
+good = Good.as_asgi()
+without_layer = WithoutLayer.as_asgi()
+without_broker = WithoutBroker.as_asgi()
+asks_the_database = AsksTheDatabase.as_asgi()
+stays = Stays.as_asgi()
+routed = URLRouter([re_path(r"^channels/updates/$", good)])
+own_pages_only = OriginValidator(good, ["sluice.example.org"])
