@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from typing import Any
 
 import pytest
 
+from config.nginx_lab import SOURCE
 from harness.engine import OWNER_LABEL, PREFIX, engine, run_id
-from harness.stack import Stack
+from harness.stack import SERVICES, Stack
+from mysite.doctor import checks
 
 PYTHON = "/opt/sluice/venv/bin/python"
 DOCTOR = (PYTHON, "/opt/sluice/app/manage.py", "doctor", "--json")
@@ -24,7 +28,8 @@ def bad(found: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def test_it_is_content_from_outside_and_inside(site: Stack) -> None:
-    done = site.service("wsgi")[0].exec(*DOCTOR)
+    quick = [name for name in checks.NAMES if name != "push-idle"]
+    done = site.service("wsgi")[0].exec(*DOCTOR, "--only", *quick)
     found = findings(done.output)
     assert (bad(found), done.code) == ([], 0)
     assert {one["check"] for one in found if one["verdict"] == "left out"} == {
@@ -40,6 +45,32 @@ def test_each_service_is_content_with_what_it_has(stack: Stack, service: str) ->
     found = findings(done.output)
     assert (bad(found), done.code) == ([], 0)
     assert {one["where"] for one in found if one["check"] == "database-rights"} == {service}
+
+
+def make_doctor(project: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What `make doctor` runs, for the stack of that name."""
+    return subprocess.run(
+        [SOURCE / "images/host/doctor", *arguments],
+        env=os.environ | {"COMPOSE_PROJECT_NAME": project},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def test_make_doctor_asks_each_service(stack: Stack) -> None:
+    done = make_doctor(stack.name)
+    assert (done.returncode, done.stdout.count("sluice doctor:")) == (0, 5), done.stdout + done.stderr
+    assert "ok        push-idle: Daphne's ping came after" in done.stdout
+    assert "failure" not in done.stdout
+
+
+def test_make_doctor_names_the_services_that_do_not_run() -> None:
+    done = make_doctor(f"{PREFIX}-nobody")
+    named = {
+        line.split("[")[1].split("]")[0] for line in done.stdout.splitlines() if line.startswith("failure")
+    }
+    assert (done.returncode, named) == (1, set(SERVICES))
 
 
 @pytest.mark.parametrize(
