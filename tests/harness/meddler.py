@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
 from .background import Background
+
+NARROW = 4096  # bytes that the kernel holds for a connection, more or less
 
 
 @dataclass
@@ -29,6 +32,8 @@ class Rules:
     """Answer requests below this path itself: 404, a page."""
     host: str = ""
     """Replace the Host header."""
+    narrow: bool = False
+    """Hold next to nothing itself of what the browser doesn't take."""
 
 
 @dataclass(eq=False)
@@ -41,12 +46,12 @@ class _Pair:
 
 
 class Meddler:
-    """The proxy, on a loopback port, before the site at `port`; one request a connection."""
+    """The proxy, on a loopback port, before the site at `port` of `host`; one request a connection."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self.rules = Rules()
         self.down = False
-        self._target = port
+        self._target = (host, port)
         self._pairs: set[_Pair] = set()
         self._background = Background("meddler")
 
@@ -101,7 +106,13 @@ class Meddler:
             )
             await writer.drain()
             return
-        site_reader, site_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        wire = socket.socket()
+        wire.setblocking(False)
+        if self.rules.narrow:
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW)
+        await asyncio.get_running_loop().sock_connect(wire, self._target)
+        site_reader, site_writer = await asyncio.open_connection(sock=wire)
         pair = _Pair(writer, site_writer)
         self._pairs.add(pair)
         try:
