@@ -111,7 +111,11 @@ class Meddler:
         if self.rules.narrow:
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW)
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW)
-        await asyncio.get_running_loop().sock_connect(wire, self._target)
+        try:
+            await asyncio.get_running_loop().sock_connect(wire, self._target)
+        except BaseException:
+            wire.close()
+            raise
         site_reader, site_writer = await asyncio.open_connection(sock=wire)
         pair = _Pair(writer, site_writer)
         self._pairs.add(pair)
