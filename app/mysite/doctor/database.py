@@ -171,7 +171,7 @@ def _tables(deployment: Deployment) -> Iterator[Finding]:
             connection,
             "SELECT c.relname, a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
             " JOIN pg_attribute a ON a.attrelid = c.oid"
-            " WHERE n.nspname = 'public' AND a.attnum > 0 AND NOT a.attisdropped",
+            " WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped",
         )
         triggers = _all(connection, "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgdeferrable")
     found: dict[str, set[str]] = {}
