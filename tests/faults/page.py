@@ -55,14 +55,14 @@ def page(known: Mapping[str, Mapping[str, Any]]) -> str:
         raise ValueError(f"no section for {', '.join(sorted(strangers))}")
     parts = [_HEAD]
     for file, title in SECTIONS.items():
-        rows = [_row(test, found) for test, found in known.items() if test.startswith(f"{file}::")]
+        rows = sorted(_row(test, found) for test, found in known.items() if test.startswith(f"{file}::"))
         if rows:
             parts.append("\n".join((f"## {title}\n", f"`tests/faults/{file}`\n", *_TABLE, *rows)) + "\n")
     return "\n".join(parts)
 
 
 def _row(test: str, found: Mapping[str, Any]) -> str:
-    seconds = "; ".join(f"{what}: {value:.3g}" for what, value in found["seconds"].items())
+    seconds = "; ".join(f"{what}: {value:.2g}" for what, value in found["seconds"].items())
     return f"| {found['fault']} | {found['notice']} | {seconds} | `{test.partition('::')[2]}` |"
 
 
