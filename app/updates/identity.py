@@ -99,6 +99,18 @@ def identify(key: str) -> tuple[Person, Any] | None:
     return _signed_in(key, data, user)
 
 
+def backend_of(user: Any) -> str:
+    """Dotted path of the first backend that finds the user by its key: what a session of theirs needs.
+
+    Not every backend does: some only refuse logins. Raises LookupError if none does.
+    """
+    for path in settings.AUTHENTICATION_BACKENDS:
+        find = getattr(auth.load_backend(path), "get_user", None)
+        if find is not None and find(user.pk) == user:
+            return str(path)
+    raise LookupError(f"no backend of AUTHENTICATION_BACKENDS has a get_user() that finds {user}")
+
+
 def ended(people: Iterable[Person]) -> tuple[set[Person], dict[Any, Any]]:
     """Those whose session is over, by whatever of the ways there are, and the users of the others."""
     people = list(people)

@@ -18,8 +18,10 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.db import Error
 
 from . import conf
+from .identity import backend_of
 from .models import Update
 from .publishing import publish
 from .streams import user_stream
@@ -53,17 +55,20 @@ class Trial:
     """A session of that user's on the site at `url`, for as long as the block lasts."""
 
     def __init__(self, url: str, user: Any) -> None:
+        """Raises ValueError if the URL is none of a site's, LookupError if the user can't be signed in."""
         parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ValueError(f"{url!r} is no address of a site; write it as people do: https://example.org")
         self._secure = parts.scheme == "https"
         self._host, self._prefix = parts.netloc, parts.path.rstrip("/")
         self._origin = f"{parts.scheme}://{parts.netloc}"
-        self._user = user
+        self._user, self._backend = user, backend_of(user)
         self._stream = user_stream(user.pk)
         self._session = import_module(settings.SESSION_ENGINE).SessionStore()
 
     def __enter__(self) -> Trial:
         self._session[SESSION_KEY] = self._user._meta.pk.value_to_string(self._user)
-        self._session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+        self._session[BACKEND_SESSION_KEY] = self._backend
         self._session[HASH_SESSION_KEY] = self._user.get_session_auth_hash()
         self._session.set_expiry(60)
         self._session.create()
@@ -72,7 +77,8 @@ class Trial:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._session.delete()
+        with contextlib.suppress(Error):  # a database that is gone has said so; the session ends by itself
+            self._session.delete()
 
     def outcomes(self, *, page: str | None = None) -> Iterator[Outcome]:
         """One way after the other, as it is tried."""
@@ -91,6 +97,10 @@ class Trial:
                 yield Outcome(what, False, str(failed))
             except (OSError, http.client.HTTPException) as error:
                 yield Outcome(what, False, f"{self._host} doesn't answer: {error or type(error).__name__}")
+            except Error as error:
+                yield Outcome(what, False, database_error(error))
+            except ValueError as error:
+                yield Outcome(what, False, f"what {self._host} answers can't be read: {error}")
 
     # ---- the ways; each returns a sentence, or raises
 
@@ -108,10 +118,10 @@ class Trial:
         with self._get(path) as answer:
             _expect(answer, 200, {404: "urls.py has no path updates/ to updates.urls", 401: _OTHER_SITE})
             try:
-                came = json.load(answer)["updates"]
+                came = {update["event"] for update in json.load(answer)["updates"]}
             except (ValueError, TypeError, KeyError):
                 raise _Failed("what answers at updates/ is no view of updates.urls") from None
-        if not any(update["event"] == EVENT for update in came):
+        if EVENT not in came:
             raise _Failed(f"the update that was just published didn't come; {_OTHER_SITE}")
         return "the update came"
 
@@ -198,7 +208,16 @@ def _frames(answer: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
         if not line:
             return
         if line.startswith(b"data: "):
-            yield json.loads(line.removeprefix(b"data: "))
+            frame = json.loads(line.removeprefix(b"data: "))
+            if not isinstance(frame, dict):
+                raise ValueError(f"{frame!r} is no frame")
+            yield frame
+
+
+def database_error(error: Error) -> str:
+    """What a database's error says, in one line."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"the database doesn't answer: {first} (does it run, and was manage.py migrate run?)"
 
 
 def _way(seconds: float) -> str:

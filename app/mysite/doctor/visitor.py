@@ -38,6 +38,9 @@ class Visitor:
                 self._sign_in()
             except DatabaseError as error:
                 raise LeftOut(_explained(error)) from None
+            except LookupError as error:
+                self.close()
+                raise LeftOut(one_line(error)) from None
         return f"{settings.SESSION_COOKIE_NAME}={self._session}"
 
     def close(self) -> None:
@@ -59,13 +62,15 @@ class Visitor:
         from django.contrib import auth
         from django.utils import timezone
 
+        from updates.identity import backend_of
+
         users = auth.get_user_model().objects
         users.filter(username__startswith=_NAME, date_joined__lt=timezone.now() - _LEFT_BEHIND).delete()
         user = users.create_user(_NAME + secrets.token_hex(8))  # without a password: nobody can sign in by it
         self._user_id = user.pk
         store = _store(None)
         store[auth.SESSION_KEY] = str(user.pk)
-        store[auth.BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+        store[auth.BACKEND_SESSION_KEY] = backend_of(user)
         store[auth.HASH_SESSION_KEY] = user.get_session_auth_hash()
         store.set_expiry(_SESSION_SECONDS)
         store.create()

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import http.server
+import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from .lab import Person, Served, Site, environment
 
 
-def lines(site: Site, url: str, *arguments: str) -> tuple[int, dict[str, str]]:
+def lines(
+    site: Site, url: str, *arguments: str, database: str = "", **variables: str
+) -> tuple[int, dict[str, str]]:
     """Its exit status, and its sentences by what they are about."""
     done = subprocess.run(
         [sys.executable, "-m", "django", "try_updates", url, *arguments],
-        env=environment(DATABASE_URL=site.database_url, HUBSITE_LAYER="none"),
+        env=environment(DATABASE_URL=database or site.database_url, HUBSITE_LAYER="none", **variables),
         capture_output=True,
         text=True,
         timeout=60,
@@ -73,13 +78,105 @@ def test_there_is_no_such_user(site: Site) -> None:
     assert said == {"CommandError": "there is no such user, and nobody who isn't signed in receives updates"}
 
 
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:1", "example.org", "ftp://127.0.0.1:1", "http:///notes", "http://["]
+)
+def test_no_address(site: Site, person: Person, url: str) -> None:
+    status, said = lines(site, url)
+    assert status == 1
+    assert list(said) == ["CommandError"]
+
+
+def test_without_migrate(site: Site, tmp_path: Path) -> None:
+    status, said = lines(site, "http://127.0.0.1:1", database=f"sqlite://{tmp_path}/new.sqlite3")
+    assert status == 1
+    assert said["CommandError"].startswith("the database doesn't answer: no such table: auth_user")
+
+
+@pytest.mark.skipif(not find_spec("psycopg"), reason="psycopg isn't installed")
+def test_without_a_database(site: Site) -> None:
+    status, said = lines(site, "http://127.0.0.1:1", database="postgresql://x:x@127.0.0.1:1/x")
+    assert status == 1
+    assert said["CommandError"].startswith("the database doesn't answer: connection failed")
+
+
+def test_the_database_goes_away_meanwhile(site: Site, person: Person, tmp_path: Path) -> None:
+    """Between one way and the next; also when the session is to be removed."""
+    copy = tmp_path / "copy.sqlite3"
+    original = site.database_url.removeprefix("sqlite://")
+    with closing(sqlite3.connect(original)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+
+    def drop() -> None:
+        with closing(sqlite3.connect(copy)) as database, database:
+            for table in ("updates_update", "updates_stream", "updates_session"):
+                database.execute(f"DROP TABLE IF EXISTS {table}")
+
+    hello = 'data: {"event": "hello"}\n\n'
+    with _answering(200, hello, "text/event-stream", before=drop) as url:
+        status, said = lines(site, url, database=f"sqlite://{copy}")
+    assert status == 1
+    assert said["event stream"].startswith("the database doesn't answer: no such table: updates_")
+
+
+@pytest.mark.parametrize("frame", ["no json", "[1]"])
+def test_what_answers_is_foreign(site: Site, person: Person, frame: str) -> None:
+    with _answering(200, f"data: {frame}\n\n", "text/event-stream") as url:
+        said = lines(site, url)[1]
+    assert said["event stream"].startswith("what 127.0.0.1:")
+    assert "can't be read: " in said["event stream"]
+    assert said["polling"] == "what answers at updates/ is no view of updates.urls"
+
+
+def test_the_session_is_by_a_backend_that_knows_the_user(site: Site, served: Served, person: Person) -> None:
+    """Some backends, put first, only refuse logins: a session by them signs nobody in."""
+    backends = "hubsite.backends.OnlyRefuses django.contrib.auth.backends.ModelBackend"
+    said = lines(site, served.origin, HUBSITE_BACKENDS=backends)[1]
+    assert said["event stream"].startswith("3 updates came")
+
+
+def test_no_backend_knows_the_user(site: Site, person: Person) -> None:
+    status, said = lines(site, "http://127.0.0.1:1", HUBSITE_BACKENDS="hubsite.backends.OnlyRefuses")
+    assert status == 1
+    assert said["CommandError"].startswith("no backend of AUTHENTICATION_BACKENDS has a get_user()")
+
+
+def test_it_is_no_superuser_if_there_is_another(site: Site, tmp_path: Path) -> None:
+    """Whose session it was says the stream that it asked for."""
+    asked: list[str] = []
+    own = Site(f"sqlite://{tmp_path}/own.sqlite3")
+    try:
+        own.migrate()
+        root, somebody = own.person(), own.person()
+        with closing(sqlite3.connect(tmp_path / "own.sqlite3")) as database, database:
+            database.execute("UPDATE auth_user SET is_superuser = 1 WHERE id = ?", [root.id])
+        with _answering(404, "", asked=asked) as url:
+            lines(own, url)
+            lines(own, url, "--user", root.name)
+    finally:
+        own.close()
+    streams = [line.split("streams=")[1].split("&")[0] for line in asked if "sse" in line]
+    assert streams == [somebody.stream, root.stream]
+
+
 @contextmanager
-def _answering(status: int, text: str) -> Iterator[str]:
+def _answering(
+    status: int,
+    text: str,
+    kind: str = "text/plain",
+    *,
+    asked: list[str] | None = None,
+    before: Callable[[], None] = lambda: None,
+) -> Iterator[str]:
     """The URL of a server that answers everything so."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            before()
+            if asked is not None:
+                asked.append(self.path)
             self.send_response(status)
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text.encode())

@@ -18,6 +18,8 @@ INSTALLED_APPS = [
     "updates.sessions",
 ]
 SESSION_ENGINE = os.environ.get("HUBSITE_SESSION_ENGINE", "updates.sessions")
+if "HUBSITE_BACKENDS" in os.environ:
+    AUTHENTICATION_BACKENDS = os.environ["HUBSITE_BACKENDS"].split()
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
