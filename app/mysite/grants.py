@@ -52,7 +52,8 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         **PUBLISH,
         "auth_user": READ,
         "inbox_message": "SELECT, INSERT",
-        "volumes_crop": "SELECT, UPDATE",
+        # `manage.py run_crops`, which does without beat, removes what was deleted.
+        "volumes_crop": "SELECT, UPDATE, DELETE",
         "volumes_volume": READ,
     },
     "beat": {

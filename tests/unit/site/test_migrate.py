@@ -190,6 +190,22 @@ def test_the_worker_s_and_beat_s_jobs_need_no_more_than_they_may(
             assert denied("UPDATE volumes_crop SET state = 'done'")
 
 
+def test_run_crops_needs_no_more_than_the_worker_may(acting_as: As, ada: Any, volume: Any) -> None:
+    from django.core.management import call_command
+
+    from volumes.models import Crop
+
+    box = {"x0": 0, "x1": 5, "y0": 0, "y1": 5, "z0": 0, "z1": 5}
+    waiting = Crop.objects.create(owner=ada, volume=volume, **box)
+    deleted = Crop.objects.create(owner=ada, volume=volume, **box, state="done", discarded=True)
+    deleted.path.parent.mkdir(parents=True, exist_ok=True)
+    deleted.path.write_bytes(b"TIFF")
+    with acting_as("celery"):
+        call_command("run_crops")
+    assert list(Crop.objects.values_list("pk", "state")) == [(waiting.pk, "done")]
+    assert not deleted.path.exists()
+
+
 def test_the_pages_need_no_more_than_they_may(acting_as: As, ada: Any, volume: Any, box: Any) -> None:
     import json
 
