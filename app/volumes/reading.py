@@ -14,9 +14,13 @@ from typing import Any, Final
 # glibc's numbers for them, https://man7.org/linux/man-pages/man3/mallopt.3.html
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
-# Bytes: buffers up to the one come from memory that is kept, up to the other where it is free.
+_M_ARENA_MAX: Final = -8
+# Bytes: buffers up to the one come from memory that is kept, up to the other at the top of each arena.
 _REUSED: Final = 4 * 2**20
 _KEPT: Final = 16 * 2**20
+# Threads share them. By default there may be eight for each core, and each would keep as much; those that
+# there are when the limit is set stay.
+_ARENAS: Final = 2
 
 
 @functools.cache
@@ -42,5 +46,6 @@ def _keep_freed_memory() -> None:
     """
     with suppress(OSError, AttributeError):  # another C library has no mallopt, or none of that name
         mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, _ARENAS)
         mallopt(_M_MMAP_THRESHOLD, _REUSED)
         mallopt(_M_TRIM_THRESHOLD, _KEPT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,29 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for index in (2, 3, 4):
     slices.whole_slice(array, sys.argv[2], index, (0, 4096))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 3)
+"""
+
+# Sixteen threads that all hold memory at once; then the arenas that the C library has made.
+_ARENAS = """
+import ctypes, re, sys, threading
+from volumes import reading
+if sys.argv[1] == "limited":
+    reading.zarr()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
+barrier = threading.Barrier(16)
+def hold():
+    libc.malloc(ctypes.c_size_t(1000))
+    barrier.wait()
+threads = [threading.Thread(target=hold) for _ in range(16)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+out = ctypes.c_void_p(libc.fopen(sys.argv[2].encode(), b"w"))
+libc.malloc_info(0, out)
+libc.fclose(out)
+print(len(re.findall("<heap nr=", open(sys.argv[2]).read())))
 """
 
 
@@ -51,6 +75,20 @@ def test_memory_is_reused_from_slice_to_slice(store: Path, axis: str) -> None:
     app = Path(mysite.__file__).parent.parent
     done = subprocess.run(command, cwd=app, check=True, capture_output=True, text=True)
     assert int(done.stdout) < FAULTS
+
+
+def arenas(limited: str, path: Path) -> int:
+    environ = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    command = [sys.executable, "-c", _ARENAS, limited, str(path)]
+    app = Path(mysite.__file__).parent.parent
+    done = subprocess.run(command, cwd=app, env=environ, check=True, capture_output=True, text=True)
+    return int(done.stdout)
+
+
+def test_memory_is_kept_in_two_arenas_however_many_threads_there_are(tmp_path: Path) -> None:
+    """On a host nothing sets MALLOC_ARENA_MAX, as the image does."""
+    assert arenas("limited", tmp_path / "arenas.xml") == 2
+    assert arenas("as it comes", tmp_path / "arenas.xml") > 2
 
 
 def test_chunks_are_read_in_the_thread_that_asks(store: Path) -> None:
