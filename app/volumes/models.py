@@ -110,7 +110,8 @@ class Crop(models.Model):
     created = models.DateTimeField(auto_now_add=True)
     started = models.DateTimeField(null=True)
     finished = models.DateTimeField(null=True)
-    # Its owner has deleted it: nobody is shown it any more, and its file and this row go in a moment.
+    # Its owner has deleted it: nobody is shown it any more, and its file and this row go in a moment;
+    # until then they count towards its owner's quota.
     discarded = models.BooleanField(default=False, db_default=False, editable=False)
 
     class Meta:

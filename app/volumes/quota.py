@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.db.models import Sum
@@ -10,6 +10,10 @@ from django.template.defaultfilters import filesizeformat
 
 from .box import Box
 from .models import Crop, Volume
+
+# How long after its deletion a crop's file is gone, and counts no more: so often beat removes what was
+# deleted.
+ROOM_SECONDS: Final = 10
 
 
 class OverQuota(Exception):
@@ -21,7 +25,8 @@ class OverQuota(Exception):
             why = f"{takes}, and all of yours together may take {filesizeformat(limit)}; choose a smaller box"
         else:
             theirs = f"yours take {filesizeformat(used)} of the {filesizeformat(limit)} that they may take"
-            why = f"{takes}, and {theirs}; delete some that you need no more, or choose a smaller box"
+            room = f"delete some that you need no more (it makes room within {ROOM_SECONDS} s)"
+            why = f"{takes}, and {theirs}; {room}, or choose a smaller box"
         super().__init__(why)
         self.limit = limit
 
@@ -29,9 +34,10 @@ class OverQuota(Exception):
 def used_bytes(owner: Any) -> int:
     """What the person's files take, and will take when all that is ordered is there.
 
-    What is deleted counts no more, though its file goes a moment later.
+    What is deleted counts until its file is gone: else, while beat stands still, to order and to delete in
+    turn would fill the disk.
     """
-    crops = Crop.objects.filter(owner=owner, discarded=False)
+    crops = Crop.objects.filter(owner=owner)
     there = crops.filter(state=Crop.State.DONE).aggregate(bytes=Sum("size"))["bytes"] or 0
     ordered = crops.filter(state__in=Crop.OPEN).select_related("volume")
     return int(there) + sum(_bytes(crop.volume, crop.box) for crop in ordered)

@@ -108,6 +108,7 @@ def crops_page(request: HttpRequest) -> HttpResponse:
             "retention_days": settings.CROP_RETENTION_DAYS,
             "used": quota.used_bytes(request.user),
             "quota": settings.CROP_QUOTA_BYTES,
+            "room_seconds": quota.ROOM_SECONDS,
         },
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from volumes import quota
+from volumes import quota, retention
 from volumes.deleting import delete_crop
 from volumes.models import Crop
 
@@ -57,13 +57,24 @@ def test_what_has_ended_counts_by_its_file(
     assert quota.used_bytes(ada) == (BYTES + 1 if counts else 0)
 
 
-def test_deleting_makes_room(as_ada: Client, ada: Any, volume: Any, box: Any) -> None:
+def test_deleting_makes_room_once_the_file_is_gone(as_ada: Client, ada: Any, volume: Any, box: Any) -> None:
     order(as_ada, volume, box)
     Crop.objects.update(state="done", size=2 * BYTES)
     assert order(as_ada, volume, box).status_code == 409
     delete_crop(Crop.objects.get())
+    assert quota.used_bytes(ada) == 2 * BYTES
+    assert "(it makes room within 10 s)" in order(as_ada, volume, box).json()["error"]["detail"]
+    retention.remove_discarded()
     assert quota.used_bytes(ada) == 0
     assert order(as_ada, volume, box).status_code == 202
+
+
+def test_room_is_made_as_soon_as_is_said() -> None:
+    from mysite.celery import app
+
+    entry = app.conf.beat_schedule["remove discarded crops"]
+    assert entry["task"] == "volumes.retention.remove_discarded"
+    assert entry["schedule"] == quota.ROOM_SECONDS
 
 
 def test_others_have_their_own(as_ada: Client, bob: Any, volume: Any, box: Any) -> None:
@@ -84,4 +95,4 @@ def test_the_form_says_it_and_the_page_how_much_is_taken(
     settings.CROP_QUOTA_BYTES = 10 * 2**30
     order(as_ada, volume, box)
     page = as_ada.get("/crops/", headers=HTML).content.decode().replace("\xa0", " ")
-    assert "Yours take 303.8 KB of 10.0 GB." in page
+    assert "Yours take 303.8 KB of 10.0 GB; deleting makes room within 10 s." in page
