@@ -46,7 +46,10 @@ def missing(answer: Answer, service: str) -> Finding | None:
     look = f"start {service} ({program}), or see in its log why it ended"
     words = {
         502: (f"{program} accepts and breaks off", f"see {program}'s log; open-files, if it has no more"),
-        503: (f"{program} isn't there", f"{look}; nginx looks for it at $sluice_{service} of {_PLACE}"),
+        503: (
+            f"{program} isn't there",
+            f"{look} (open-files, if it has no more); nginx looks for it at $sluice_{service} of {_PLACE}",
+        ),
         504: (f"{program} accepts and doesn't answer", f"see {program}'s log; restart it"),
     }
     return failure(*words[answer.status]) if answer.status in words else None

@@ -328,12 +328,12 @@ def test_what_is_refused_is_said(rabbitmq: RabbitMQ) -> None:
 def test_an_account_that_may_only_write_to_the_layers_exchange(
     any_database: str, rabbitmq: RabbitMQ, layer: Layer
 ) -> None:
-    rabbitmq.ctl("add_user", "publisher", "secret")
+    rabbitmq.ctl("add_user", "writer", "secret")
     try:
-        url = rabbitmq.url.replace("guest:guest", "publisher:secret")
+        url = rabbitmq.url.replace("guest:guest", "writer:secret")
         with pytest.raises(BrokerDown, match=r"NOT_ALLOWED|NotAllowed|access"):
             Broker(url).publish("groups", "updates", b"", {})
-        rabbitmq.ctl("set_permissions", "publisher", "^$", "^groups$", "^$")
+        rabbitmq.ctl("set_permissions", "writer", "^$", "^groups$", "^$")
         wakeups = Wakeups(url)
         wakeups.send([commit("all")])
         assert layer.wait()["updates"][0][:2] == ["all", 1]
@@ -341,7 +341,7 @@ def test_an_account_that_may_only_write_to_the_layers_exchange(
             Broker(url).publish("amq.direct", "updates", b"", {})
         wakeups.close()
     finally:
-        rabbitmq.ctl("delete_user", "publisher")
+        rabbitmq.ctl("delete_user", "writer")
 
 
 def test_idle_connections_are_kept_by_heartbeats(rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch) -> None:
