@@ -13,7 +13,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -34,9 +34,13 @@ class BrokerDown(Exception):
 
 
 class Broker:
-    """A lazy connection to `amqp://user:password@host:port/vhost`. Not for use by two threads."""
+    """A lazy connection to `amqp://user:password@host:port/vhost`. Not for use by two threads.
 
-    def __init__(self, url: str) -> None:
+    `password` is asked at each connect; what it answers goes before the URL's; None doesn't. If it raises,
+    the broker is down.
+    """
+
+    def __init__(self, url: str, password: Callable[[], str | None] = lambda: None) -> None:
         parts = urlsplit(url)
         if parts.scheme != "amqp" or not parts.hostname:
             raise ValueError("UPDATES_PUBLISHER_URL must be amqp://user:password@host:port/vhost")
@@ -47,6 +51,7 @@ class Broker:
             "password": unquote(parts.password or "guest"),
             "virtual_host": unquote(parts.path[1:]) or "/",
         }
+        self._password = password
         self._resolver = _Resolver()
         self._connection: Any = None
         self._channel: Any = None
@@ -118,13 +123,15 @@ class Broker:
 
     def _connect(self) -> Any:
         deadline = time.monotonic() + CONNECT_SECONDS
+        password = self._password()
+        login = self._login if password is None else {**self._login, "password": password}
         failure: Exception = TimeoutError("no address answered")
         for address in self._resolver.resolve(self.host, self.port, STEP_SECONDS):
             if time.monotonic() > deadline:
                 break
             connection = amqp.Connection(
                 f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}",
-                **self._login,
+                **login,
                 heartbeat=HEARTBEAT_SECONDS,
                 connect_timeout=STEP_SECONDS,
                 read_timeout=STEP_SECONDS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,7 +59,20 @@ def check_publisher(**kwargs: Any) -> list[CheckMessage]:
                 id="updates.W002",
             )
         ]
+    try:
+        conf.publisher_password()
+    except (OSError, ValueError) as error:
+        return [unreadable("UPDATES_PUBLISHER_PASSWORD_FILE", error)]
     return []
+
+
+def unreadable(setting: str, error: Exception) -> CheckMessage:
+    """That a password's file can't be read, by the user who runs the check."""
+    return Warning(
+        f"{setting} can't be read by user {os.getuid()}: {error}. The broker isn't used without it.",
+        hint="Until it can, updates come up to a second later: the file's name, owner and group.",
+        id="updates.W012",
+    )
 
 
 @register("updates")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
 from . import conf
+from .checks import unreadable
 from .checks_site import layer_url, vhost
 
 _SECONDS: Final = 3.0  # for each step of connecting
@@ -22,19 +23,30 @@ def check_broker(**kwargs: Any) -> list[CheckMessage]:
     """Each account can enter its vhost, now. A broker may be away for a while: these are warnings."""
     if importlib.util.find_spec("amqp") is None:
         return []
-    return [found for setting, url, password in _accounts() for found in _enter(setting, url, password)]
+    return list(_found())
 
 
-def _accounts() -> Iterator[tuple[str, str, str | None]]:
-    """Settings' names, URLs, and passwords that don't stand in the URL."""
+def _found() -> Iterator[CheckMessage]:
+    for setting, url, read in _accounts():
+        try:
+            password = read()
+        except (OSError, ValueError) as error:
+            if setting != "UPDATES_PUBLISHER_URL":  # of which check_publisher says it
+                yield unreadable(f"{setting}: password_file", error)
+            continue
+        yield from _enter(setting, url, password)
+
+
+def _accounts() -> Iterator[tuple[str, str, Callable[[], str | None]]]:
+    """Settings' names, URLs, and what reads a password that doesn't stand in the URL."""
     if url := layer_url():
         config = settings.CHANNEL_LAYERS["default"]["CONFIG"]
         file = config.get("password_file")
-        yield "CHANNEL_LAYERS", url, Path(file).read_text(encoding="utf-8").strip() if file else None
+        yield "CHANNEL_LAYERS", url, lambda: Path(file).read_text(encoding="utf-8").strip() if file else None
     if url := conf.publisher_url():
-        yield "UPDATES_PUBLISHER_URL", url, None
+        yield "UPDATES_PUBLISHER_URL", url, conf.publisher_password
     if url := str(getattr(settings, "CELERY_BROKER_URL", "") or ""):
-        yield "CELERY_BROKER_URL", url, None
+        yield "CELERY_BROKER_URL", url, lambda: None
 
 
 def _enter(setting: str, url: str, password: str | None) -> Iterator[CheckMessage]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from django.conf import settings
@@ -29,3 +30,12 @@ def may_read() -> str:
 def publisher_url() -> str:
     """UPDATES_PUBLISHER_URL: amqp://user:password@host:port/vhost of the wake-ups; empty: none are sent."""
     return str(getattr(settings, "UPDATES_PUBLISHER_URL", "") or "")
+
+
+def publisher_password() -> str | None:
+    """What the file UPDATES_PUBLISHER_PASSWORD_FILE holds now; None: the password stands in the URL.
+
+    Raises OSError or ValueError if it can't be read: a reason to send no wake-ups, not to stop the site.
+    """
+    path = getattr(settings, "UPDATES_PUBLISHER_PASSWORD_FILE", "") or ""
+    return Path(path).read_text(encoding="utf-8").rstrip("\r\n") if path else None

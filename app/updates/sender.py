@@ -157,7 +157,7 @@ class Wakeups:
         from .broker import Broker
 
         if self._broker is None:
-            self._broker = Broker(self.url)
+            self._broker = Broker(self.url, conf.publisher_password)
         body = msgpack.packb(
             {
                 "type": MESSAGE_TYPE,

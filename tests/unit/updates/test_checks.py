@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,20 @@ def test_nothing_to_say(database: str) -> None:
 def test_the_publishers_url(settings: Any, url: str, expected: list[str]) -> None:
     settings.UPDATES_PUBLISHER_URL = url
     assert ids(checks.check_publisher()) == expected
+
+
+def test_the_publishers_password(settings: Any, tmp_path: Path) -> None:
+    """One that can't be read is a warning: nothing depends on wake-ups."""
+    settings.UPDATES_PUBLISHER_URL = "amqp://publisher@rabbitmq:5672/asgi"
+    file = tmp_path / "password"
+    settings.UPDATES_PUBLISHER_PASSWORD_FILE = str(file)
+    (found,) = checks.check_publisher()
+    assert (found.id, found.is_serious()) == ("updates.W012", False)
+    assert f"No such file or directory: '{file}'" in found.msg
+    file.write_bytes(b"\xff")
+    assert ids(checks.check_publisher()) == ["updates.W012"]
+    file.write_text("x\n")
+    assert checks.check_publisher() == []
 
 
 @pytest.mark.parametrize("path", ["updates.rights.nothing", "nowhere.at_all", "updates.streams.ALL", ""])

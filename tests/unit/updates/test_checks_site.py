@@ -149,6 +149,24 @@ def test_it_is_asked_only_by_a_check_before_deploying(settings: Any, monkeypatch
     assert asked == ["UPDATES_PUBLISHER_URL", "CELERY_BROKER_URL"]
 
 
+def test_passwords_in_files(settings: Any, rabbitmq: RabbitMQ, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    url = rabbitmq.url.replace("guest:guest@", "guest:wrong@")
+    settings.UPDATES_PUBLISHER_URL, settings.UPDATES_PUBLISHER_PASSWORD_FILE = url, str(file)
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "sluice_layer.RabbitmqChannelLayer",
+            "CONFIG": {"host": url, "password_file": str(file)},
+        }
+    }
+    (layer,) = checks_broker.check_broker()  # of the other, a check says it that asks no broker
+    assert layer.id == "updates.W012" and "CHANNEL_LAYERS: password_file can't be read" in layer.msg
+    file.write_text("guest\n")
+    assert checks_broker.check_broker() == []
+    file.write_text("another\n")
+    assert ids(checks_broker.check_broker()) == ["updates.W011"] * 2
+
+
 def test_a_broker_that_is_away(settings: Any) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and doesn't listen

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import amqp
@@ -402,6 +403,22 @@ def test_through_the_thread_to_the_layer(
     assert [update[0] for update in layer.wait()["updates"]] == ["all", "user:7"]
     assert sender.flush(10) and sender.status()["announced"] == 2
     close_connections_of(sender._sender(rabbitmq.url))
+
+
+def test_the_password_is_in_a_file_and_may_come_later(
+    rabbitmq: RabbitMQ, settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, any_database: str
+) -> None:
+    """Without it the site publishes all the same: a line, and no wake-up."""
+    file = tmp_path / "password"
+    settings.UPDATES_PUBLISHER_PASSWORD_FILE = str(file)
+    wakeups = Wakeups(rabbitmq.url.replace(":guest@", ":wrong@"))
+    wakeups.send([commit("all")])
+    assert (wakeups.state, wakeups.skipped) == ("down", 1)
+    assert f"No such file or directory: '{file}'" in caplog.text
+    file.write_text("guest\n")
+    wakeups._retry_at = 0
+    wakeups.send([commit("all")])
+    assert wakeups.state == "up"
 
 
 def test_without_a_broker_there_is_no_thread(any_database: str, settings: Any) -> None:
