@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Final
 
@@ -9,7 +10,8 @@ from django.core import checks
 
 from mysite import environment
 
-from .deployment import Deployment
+from . import rights
+from .deployment import Deployment, Program
 from .finding import Check, Finding, failure, ok, one_line, warning
 
 
@@ -21,8 +23,20 @@ def _settings(deployment: Deployment) -> Iterator[Finding]:
         problems = environment.missing(program.env)
         for problem in problems:
             yield failure(one_line(problem), program.place, program.name)
-        if not problems:
+        refused = list(_unreadable(program)) if os.geteuid() == 0 and not deployment.in_container else []
+        yield from refused
+        if not problems and not refused:
             yield ok("its settings and secrets can be read", program.name)
+
+
+def _unreadable(program: Program) -> Iterator[Finding]:
+    if account := rights.account_of(program.name):
+        for file in account.unreadable(rights.files_of(program)):
+            yield failure(
+                f"{file} can't be read by {account.name}",
+                f"chgrp {account.group_name} {file}; chmod 0640 {file} (and its folder: 0750)",
+                program.name,
+            )
 
 
 def _debug(deployment: Deployment) -> Iterator[Finding]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -578,6 +580,37 @@ def test_it_recognises_in_the_broker(house: House, front: str, mistake: str) -> 
 @pytest.mark.parametrize("mistake", LIMITS)
 def test_it_recognises_among_the_limits(house: House, front: str, mistake: str) -> None:
     recognised(house, front, LIMITS[mistake])
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can ask as another user")
+def test_a_secret_that_only_root_can_read(house: House) -> None:
+    """Of each program that runs, as the user that it runs as."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder, usual = Path(name), pwd.getpwnam("www-data")
+        folder.chmod(0o755)
+        for file in house.etc.rglob("*"):
+            if file.is_file():
+                copy = folder / file.relative_to(house.etc)
+                copy.parent.mkdir(exist_ok=True)
+                copy.write_text(file.read_text().replace(str(house.etc), str(folder)))
+                os.chown(copy, 0, usual.pw_gid)
+                copy.chmod(0o640)
+        own = {"SLUICE_ENV_FILE": str(folder / "sluice.env")}
+        with subprocess.Popen(
+            ["sleep", "120"], env=own | {"SLUICE_PROGRAM": "celery"}, user="www-data", group="www-data"
+        ) as program:
+            try:
+                asked = ("--inside", "--only", "settings")
+                assert house.doctor(*asked, environment=own).bad == []
+                secret = folder / house.secret("db_celery").relative_to(house.etc)
+                secret.chmod(0o600)
+                said = house.doctor(*asked, environment=own)
+            finally:
+                program.terminate()
+    found = said.of("settings", "celery")
+    assert found["says"] == f"{secret} can't be read by www-data"
+    assert found["cure"].startswith(f"chgrp www-data {secret}; chmod 0640 {secret}")
+    assert [where for _, where, _ in said.bad] == ["celery"]
 
 
 def test_a_common_setting_that_is_malformed_ends_it_in_a_sentence(house: House) -> None:

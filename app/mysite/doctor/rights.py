@@ -1,0 +1,106 @@
+"""Whether the programs of a host can read their files. The doctor is root there, who can read all."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mysite import environment
+
+if TYPE_CHECKING:
+    from .deployment import Program
+
+_USUAL: Final = "www-data"  # in supervisor/conf.d and supervisor/systemd
+_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who a program runs as."""
+
+    user: int
+    group: int
+    groups: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        try:
+            return pwd.getpwuid(self.user).pw_name
+        except KeyError:
+            return f"user {self.user}"
+
+    @property
+    def group_name(self) -> str:
+        try:
+            return grp.getgrgid(self.group).gr_name
+        except KeyError:
+            return str(self.group)
+
+    def unreadable(self, files: Sequence[str]) -> list[str]:
+        """Those of the files that are there, but not for this account: asked of the kernel, with its ids."""
+        there = [file for file in files if os.path.exists(file)]
+        done = subprocess.run(
+            ["/bin/sh", "-c", 'for file; do test -r "$file" || printf "%s\\n" "$file"; done', "sh", *there],
+            user=self.user,
+            group=self.group,
+            extra_groups=self.groups,
+            cwd="/",
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        return done.stdout.splitlines()
+
+
+def files_of(program: Program) -> list[str]:
+    """The files with its settings and secrets."""
+    common = Path(os.environ.get("SLUICE_ENV_FILE") or environment.ENV_FILE)
+    secrets = [
+        getattr(program.env, field.name)
+        for field in fields(program.env)
+        if field.name.endswith(("_password_file", "_key_file"))
+    ]
+    return [str(common), str(common.with_name(f"{program.name}.env")), *dict.fromkeys(filter(None, secrets))]
+
+
+def account_of(program: str) -> Account | None:
+    """That of its processes; if it doesn't run, another program's, or the usual one, which may be missing."""
+    running = sorted(_running(), key=lambda one: one[1].user == 0)  # root's last: it may be somebody's shell
+    if found := [account for name, account in running if name == program] or [
+        account for _, account in running
+    ]:
+        return found[0]
+    try:
+        usual = pwd.getpwnam(_USUAL)
+    except KeyError:
+        return None
+    groups = tuple(os.getgrouplist(usual.pw_name, usual.pw_gid))
+    return Account(usual.pw_uid, usual.pw_gid, groups)
+
+
+def _running() -> Iterator[tuple[str, Account]]:
+    """The processes of programs that have this host's settings: the program, and who it runs as."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environ = dict(
+                line.split("=", 1)
+                for line in os.fsdecode((folder / "environ").read_bytes()).split("\0")
+                if "=" in line
+            )
+            status = dict(
+                line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line
+            )
+        except OSError:  # it has ended
+            continue
+        same = environ.get("SLUICE_ENV_FILE", "") == os.environ.get("SLUICE_ENV_FILE", "")
+        is_ours = same and not environ.get("SLUICE_SERVICE") and folder.name != str(os.getpid())
+        if (name := environ.get("SLUICE_PROGRAM")) and is_ours:
+            user, group = (int(status[kind].split()[1]) for kind in ("Uid", "Gid"))
+            yield name, Account(user, group, tuple(map(int, status["Groups"].split())))
