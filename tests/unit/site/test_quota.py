@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from django.core.checks import run_checks
 from django.test import Client
 
 from volumes import quota, retention
@@ -75,6 +76,17 @@ def test_room_is_made_as_soon_as_is_said() -> None:
     entry = app.conf.beat_schedule["remove discarded crops"]
     assert entry["task"] == "volumes.retention.remove_discarded"
     assert entry["schedule"] == quota.ROOM_SECONDS
+
+
+@pytest.mark.parametrize(("too_much", "expected"), [(0, []), (1, ["volumes.W001"])])
+def test_a_largest_crop_that_is_above_the_quota_is_said(
+    settings: Any, too_much: int, expected: list[str]
+) -> None:
+    settings.CROP_QUOTA_BYTES = 3 * 2**20
+    settings.CROP_MAX_VOXELS = 3 * 2**17 + too_much
+    found = run_checks(tags=["volumes"])
+    assert [message.id for message in found] == expected
+    assert all("Set CROP_QUOTA_MB to 4 or more" in str(message.hint) for message in found)
 
 
 def test_others_have_their_own(as_ada: Client, bob: Any, volume: Any, box: Any) -> None:

@@ -126,7 +126,7 @@ def test_the_order_of_apps(settings: Any) -> None:
 def test_the_documents_table_is_complete() -> None:
     page = APP.parent / "docs/reference/system-checks.md"
     documented = set(re.findall(r"^\| `([a-z_]+\.[EW]\d{3})` \|", page.read_text("utf-8"), re.MULTILINE))
-    sources = [*(APP / "updates").glob("checks*.py"), APP / "sluice_layer/apps.py"]
+    sources = [*(APP / "updates").glob("checks*.py"), APP / "volumes/checks.py", APP / "sluice_layer/apps.py"]
     known = {name for source in sources for name in re.findall(r'id="([^"]+)"', source.read_text("utf-8"))}
     assert documented == known
 
