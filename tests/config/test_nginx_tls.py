@@ -100,6 +100,11 @@ WRONG: dict[str, tuple[Callable[[Authority], str], str]] = {
         lambda by: by.issue("example.org").pem,
         "the certificate is for DNS:example.org, not for localhost, which SITE_URL names",
     ),
+    "a common name alone": (
+        lambda by: by.issue("localhost", listed=False).pem,
+        "the certificate lists no names (subjectAltName), and browsers heed no others: it must be issued for "
+        "DNS:localhost",
+    ),
 }
 
 
@@ -125,6 +130,13 @@ def test_one_that_is_signed_by_itself_is_not_ones_own(folder: Path) -> None:
     assert start(folder, SELF_SIGNED)[0] == 0
     status, said = hand_over(folder, made(folder).read_text())
     assert status == 78 and "signed by itself" in said and "use TLS=self-signed" in said
+
+
+def test_a_name_with_not_in_it_is_a_name(folder: Path, authority: Authority) -> None:
+    settings = OWN | {"SITE_URL": "https://NOTES.lab.example:8443"}
+    assert hand_over(folder, authority.issue("notes.lab.example").pem, settings)[0] == 0
+    assert start(folder, settings)[0] == 0
+    assert "not for NOTES.lab.example" in hand_over(folder, authority.issue("lab.example").pem, settings)[1]
 
 
 def test_a_key_with_a_passphrase_is_refused_without_asking_for_it(folder: Path, authority: Authority) -> None:

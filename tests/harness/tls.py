@@ -43,14 +43,22 @@ class Authority:
         self.certificate = self._own.certificate
 
     def issue(
-        self, name: str, begins: datetime.timedelta = -DAY, ends: datetime.timedelta = 60 * DAY
+        self,
+        name: str,
+        begins: datetime.timedelta = -DAY,
+        ends: datetime.timedelta = 60 * DAY,
+        *,
+        listed: bool = True,
     ) -> Pair:
-        """A certificate for the DNS name, valid from and to so long from now."""
+        """A certificate for the DNS name, valid from and to so long from now; the name stands in the subject
+        too, and there alone if it isn't `listed`.
+        """
         self._issued += 1
+        names = [f"subjectAltName=DNS:{name}"] if listed else []
         return _make(
             self._folder / f"{self._issued}-{name}",
             name,
-            [f"subjectAltName=DNS:{name}", "basicConstraints=critical,CA:FALSE"],
+            [*names, "basicConstraints=critical,CA:FALSE"],
             "-CA",
             str(self._own.certificate),
             "-CAkey",
