@@ -29,8 +29,12 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 SESSION_COOKIE_SECURE = _https
 CSRF_COOKIE_SECURE = _https
-# Browsers allow no exception for a certificate that they don't trust where they were asked for this.
-SECURE_HSTS_SECONDS = 365 * 24 * 3600 if _https and env.tls != "self-signed" else 0
+# Browsers allow no exception for a certificate that they don't trust where they were asked for this. And
+# they take it for the host with all its ports, so that http://host:8080 would become https://host:8080: only
+# a site on the usual port may ask.
+SECURE_HSTS_SECONDS = (
+    365 * 24 * 3600 if _https and _url.port in (None, 443) and env.tls != "self-signed" else 0
+)
 # Browsers complain of it on http.
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin" if _https else None
 SECURE_REFERRER_POLICY = "same-origin"

@@ -63,6 +63,22 @@ def test_one_variable_gives_hosts_origins_and_cookies(tmp_path: Path) -> None:
     assert values(names, tmp_path) == [["localhost"], ["http://localhost:8080"], False, False]
 
 
+@pytest.mark.parametrize(
+    ("given", "asks"),
+    [
+        ({"SITE_URL": "https://example.org"}, True),
+        ({"SITE_URL": "https://example.org:443", "TLS": "own"}, True),
+        ({"SITE_URL": "https://example.org", "TLS": "self-signed"}, False),
+        ({"SITE_URL": "https://example.org:8443", "TLS": "own"}, False),
+        ({"SITE_URL": "http://example.org"}, False),
+    ],
+)
+def test_browsers_are_asked_for_https_alone_where_it_hurts_nobody_else_on_the_host(
+    tmp_path: Path, given: dict[str, str], asks: bool
+) -> None:
+    assert values("SECURE_HSTS_SECONDS", tmp_path, **given) == [365 * 24 * 3600 if asks else 0]
+
+
 def test_the_prefix_is_in_paths_and_in_the_sessions_name(tmp_path: Path) -> None:
     names = "FORCE_SCRIPT_NAME STATIC_URL SESSION_COOKIE_PATH CSRF_COOKIE_PATH "
     names += "SESSION_COOKIE_NAME CSRF_COOKIE_NAME"
