@@ -29,6 +29,17 @@ certificate_files() {
 
 what_is() { if [[ $1 == TLS_KEY ]]; then say "certificate's private key"; else say certificate; fi; }
 
+# hand_certificate_over: into the volume that nginx reads it from, by a container of nginx's image, which has to be there; nginx needn't run.
+hand_certificate_over() {
+    given_certificate | with_nginx_image take-certificate ||
+        stop "The certificate can't be used: the line above says why; docs/how-to/tls.md says what is wanted."
+}
+
+# with_nginx_image PROGRAM [ARGUMENT...]: runs it in a container of its own, with nginx's settings and volumes.
+with_nginx_image() {
+    COMPOSE_FILE=$(compose_files):images/host/rehearsal.yaml docker compose run --rm --no-deps --no-TTY --entrypoint "$1" nginx "${@:2}"
+}
+
 # given_certificate: both files, as take-certificate of images/nginx wants them.
 given_certificate() {
     cat "$(setting TLS_CERTIFICATE)"

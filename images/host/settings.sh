@@ -11,10 +11,18 @@ setting() {
 }
 
 # file_setting NAME: its value in .env, where the last line wins; quotes and a comment behind it are taken off.
-file_setting() {
-    [[ -r .env ]] || return 0
-    sed -nE "s/^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*(.*)$/\2/p" .env | tail -n 1 |
+file_setting() { [[ ! -r .env ]] || value_in_lines "$1" <.env; }
+
+# value_in_lines NAME: the same, of standard input.
+value_in_lines() {
+    sed -nE "s/^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*(.*)$/\2/p" | tail -n 1 |
         sed -E "s/^'([^']*)'.*/\1/; t; s/^\"([^\"]*)\".*/\1/; t; s/[[:space:]]+#.*//; s/[[:space:]]+$//"
+}
+
+# own_setting NAME: the same of the operator's own lines alone, without those that make wrote.
+own_setting() {
+    [[ -r .env ]] || return 0
+    awk -v mark="$written_mark" '!held && $0 != mark; { held = !held && $0 == mark }' .env | value_in_lines "$1"
 }
 
 # remember NAME VALUE: a line of our own in .env, marked, unless the operator has set NAME there: that line stays as it is.

@@ -63,6 +63,12 @@ def test_the_operators_own_line_stays_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / ".env").read_text() == "BASE_IMAGE=mine\n"
 
 
+def test_the_operators_own_line_is_told_from_ours(tmp_path: Path) -> None:
+    told = "own_setting BASE_IMAGE; echo .; own_setting CA_CERTIFICATES"
+    said = sh(f"echo BASE_IMAGE=mine > .env; remember CA_CERTIFICATES /ca; {told}", tmp_path).stdout
+    assert said.endswith("\nmine\n.\n")
+
+
 def test_lines_written_behind_ours_are_kept(tmp_path: Path) -> None:
     sh(
         "remember BASE_IMAGE sluice-base; echo HTTP_PORT=1 >> .env; remember CA_CERTIFICATES /ca; forget",

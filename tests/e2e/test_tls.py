@@ -13,11 +13,13 @@ from harness.checker import Checker
 from harness.client.ledger import Ended
 from harness.client.page import TRANSPORTS
 from harness.compose import SOURCE
+from harness.rolling import run_script
 from harness.stack import Stack
-from harness.tls import Authority, Pair, connect, of_version, trusting
+from harness.tls import DAY, Authority, Pair, connect, of_version, trusting
 from harness.waiting import wait_until
 
 REHEARSAL = ("--file", "compose.yaml", "--file", str(SOURCE / "images/host/rehearsal.yaml"))
+IN_NGINX = ("run", "--rm", "--no-deps", "--no-TTY", "--entrypoint")
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +40,9 @@ def certified(encrypted: Stack, authority: Authority) -> Stack:
     encrypted.given["TLS"] = "own"
     encrypted.authority = authority.certificate
     encrypted.compose.write_env(encrypted.settings)
-    hand_over = ("run", "--rm", "--no-deps", "--no-TTY", "--entrypoint", "take-certificate", "nginx")
-    encrypted.compose.run(*REHEARSAL, *hand_over, given=authority.issue("localhost").pem)
+    encrypted.compose.run(
+        *REHEARSAL, *IN_NGINX, "take-certificate", "nginx", given=authority.issue("localhost").pem
+    )
     encrypted.up()
     return encrypted
 
@@ -120,9 +123,10 @@ def test_the_certificate_is_kept_when_nginx_is_made_anew(encrypted: Stack) -> No
 # --- one of an authority ------------------------------------------------------------------------------------
 
 
-def test_whoever_trusts_the_authority_gets_the_site_and_is_bound_to_tls(certified: Stack) -> None:
+def test_whoever_trusts_the_authority_gets_the_site_and_is_not_bound_on_other_ports(certified: Stack) -> None:
+    """HSTS would hold for all ports of the host. On 443: tests/unit/site/test_settings.py."""
     answer = certified.browser().get("/accounts/login/")
-    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+    assert answer.status_code == 200 and "Strict-Transport-Security" not in answer.headers
     with Checker(certified) as checker:
         checker.clients("bob")
         checker.writer("alice", to="bob", rate=10)
@@ -153,6 +157,34 @@ def test_one_that_can_not_be_right_changes_nothing(certified: Stack, authority: 
     assert "the key isn't that of the certificate" in _take(certified, wrong)
     with connect(certified.tls_port, trusting(authority.certificate)) as wire:
         assert wire.getpeercert(binary_form=True) == before
+
+
+def test_nginx_that_can_not_start_takes_what_make_certificate_hands_over(
+    certified: Stack, authority: Authority
+) -> None:
+    expired = authority.issue("localhost", begins=-9 * DAY, ends=-DAY)
+    place = ("bash", "nginx", "-c", "cat >/var/lib/sluice/tls/own.pem")
+    certified.compose.run(*REHEARSAL, *IN_NGINX, *place, given=expired.pem)
+    certified.compose.run("restart", "nginx")
+    refused = "renew it, then make certificate TLS_CERTIFICATE=… TLS_KEY=… hands it over"
+    wait_until(lambda: refused in certified.log_of("nginx"), 30, "nginx's refusal")
+
+    renewed = authority.issue("localhost")
+    certified.given |= {"TLS_CERTIFICATE": str(renewed.certificate), "TLS_KEY": str(renewed.key)}
+    certified.compose.write_env(certified.settings)
+    done = run_script(certified, "certificate", deadline=60)
+    assert done.returncode == 0, done.stdout
+    assert renewed.certificate.read_text() in done.stdout
+    assert "nginx starts with it within a minute" in done.stdout
+
+    def served() -> bytes | None:
+        try:
+            with connect(certified.tls_port, trusting(authority.certificate)) as wire:
+                return wire.getpeercert(binary_form=True)
+        except OSError:
+            return None
+
+    wait_until(lambda: served() == renewed.der, 70, "nginx with the renewed certificate")
 
 
 def _take(stack: Stack, pair: Pair) -> str:

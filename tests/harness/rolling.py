@@ -18,7 +18,7 @@ def roll(stack: Stack, service: str = "", *, deadline: float = DEADLINE) -> str:
 
     It returns when the new ones are healthy and the old ones are gone. The images are not built.
     """
-    done = _run(stack, service, deadline)
+    done = run_script(stack, "roll", "--no-build", *([service] if service else []), deadline=deadline)
     if done.returncode:
         raise RollFailed(done.stdout)
     return done.stdout
@@ -28,12 +28,15 @@ class RollFailed(AssertionError):
     """The script ended with a status other than 0; what it wrote is the message."""
 
 
-def _run(stack: Stack, service: str, deadline: float) -> subprocess.CompletedProcess[str]:
+def run_script(
+    stack: Stack, script: str, *arguments: str, deadline: float
+) -> subprocess.CompletedProcess[str]:
+    """One of images/host/, as make runs it; standard error is in `.stdout` too."""
     scripts = stack.folder / "images/host"
     shutil.copytree(SOURCE / "images/host", scripts, dirs_exist_ok=True)
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return subprocess.run(
-        [scripts / "roll", "--no-build", *([service] if service else [])],
+        [scripts / script, *arguments],
         env=environment | {"COMPOSE_PROJECT_NAME": stack.name},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
