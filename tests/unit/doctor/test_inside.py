@@ -620,6 +620,17 @@ def test_a_common_setting_that_is_malformed_ends_it_in_a_sentence(house: House) 
     assert "SITE_URL=htp" in said.errors and "is malformed" in said.errors
 
 
+def test_a_first_login_backend_that_knows_no_users(house: House, front: str) -> None:
+    """The doctor's own session is by the next one."""
+    (house.app / "guarded.py").write_text(
+        "from mysite.settings import *\n\nclass OnlyRefuses:\n    pass\n\n"
+        'AUTHENTICATION_BACKENDS = ["guarded.OnlyRefuses", "django.contrib.auth.backends.ModelBackend"]\n'
+    )
+    asked = ("--at", front, "--only", "push-hello")
+    said = house.doctor(*asked, environment={"DJANGO_SETTINGS_MODULE": "guarded"})
+    assert said.of("push-hello")["verdict"] == "ok", said.output
+
+
 def test_settings_that_are_set_against_each_other(house: House) -> None:
     (house.app / "careless.py").write_text('from mysite.settings import *\n\nALLOWED_HOSTS = ["*"]\n')
     said = house.doctor(
