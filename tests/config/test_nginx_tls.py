@@ -6,6 +6,7 @@ import re
 import ssl
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -268,3 +269,29 @@ def test_a_renewed_certificate_counts_at_once_and_open_sockets_stay(
                 assert wire.getpeercert(binary_form=True) == second.der
         socket.sendall(b"\x81\x85still")
         assert socket.recv(100) == b"\x81\x85still"
+
+
+def memory(nginx: Nginx) -> int:
+    """KiB that nginx's processes take; what they share counts once."""
+    first = nginx.process.pid
+    children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    rollups = [Path(f"/proc/{process}/smaps_rollup").read_text() for process in (first, *children)]
+    return sum(int(kib) for text in rollups for kib in re.findall(r"^Pss:\s+(\d+) kB", text, re.MULTILINE))
+
+
+def test_an_idle_websocket_takes_the_memory_that_the_limit_allows_for(tmp_path: Path) -> None:
+    """5,000 of them, MAX_CLIENTS, fit the container's 512 MiB, the kernel's share included."""
+    client, request = trusting(), head("/channels/updates/", headers=UPGRADE | {"Host": "localhost:8443"})
+    with lab(tmp_path, **SELF_SIGNED) as (nginx, _, _), ExitStack() as sockets:
+
+        def open_sockets(count: int) -> int:
+            for _ in range(count):
+                wire = sockets.enter_context(connect(nginx.tls_port, client))
+                wire.sendall(request)
+                assert read_answer(wire).status == 101
+            return memory(nginx)
+
+        before = open_sockets(100)  # each worker has by now what it needs but once
+        each = (open_sockets(200) - before) / 200
+    print(f"{each:.1f} KiB for each")
+    assert each <= 80
