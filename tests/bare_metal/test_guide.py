@@ -77,6 +77,12 @@ def test_each_program_has_the_open_files_that_the_place_says(machine: Machine) -
         assert int(limits[3]) >= 16384, name
 
 
+def test_the_programs_can_not_put_a_file_where_root_opens_logs(machine: Machine) -> None:
+    machine.shell(
+        "! runuser --user www-data -- test -w /var/log/sluice; test -s /var/log/sluice/gunicorn.log"
+    )
+
+
 def test_the_logs_are_rotated_and_gunicorn_outlives_a_hup(machine: Machine) -> None:
     machine.shell("logrotate --force /etc/logrotate.d/sluice; test -s /var/log/sluice/gunicorn.log.1")
     master = machine.shell("supervisorctl pid gunicorn:gunicorn_00").strip()

@@ -20,7 +20,7 @@ def seed(machine: Machine) -> Iterator[Machine]:
     machine.shell("supervisorctl stop daphne:*")
     try:
         machine.container.exec_run(
-            ["bash", "-c", f"exec {COMMAND} >/var/log/sluice/stock-daphne.log 2>&1"],
+            ["bash", "-c", f"exec {COMMAND} >/tmp/stock-daphne.log 2>&1"],
             user="www-data",
             workdir="/opt/sluice/app",
             environment={"SLUICE_PROGRAM": "daphne"},

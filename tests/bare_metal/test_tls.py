@@ -33,6 +33,7 @@ def encrypted(followed: tuple[Machine, object]) -> Iterator[Machine]:
         yield machine
     finally:
         machine.shell(f"cp /root/place.conf {PLACE}; service nginx reload")
+        wait_until(lambda: not _is_open(machine), 10, "the end of the workers that redirect")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
