@@ -167,10 +167,12 @@ class Machine(People):
         """Run a line of Bash as root, which must succeed; what it wrote."""
         return self.bash(code)
 
-    def bash(self, block: str, deadline: int = 400) -> str:
-        """Run a block of Bash as root; what it wrote. Raises CommandFailed if one of its commands fails."""
-        shell = ("timeout", str(deadline), "bash", "-e", "-u", "-o", "pipefail", "-c", block)
-        done = self.exec(*shell)
+    def bash(self, block: str, deadline: int = 400, *, strict: bool = True) -> str:
+        """Run a block of Bash as root; what it wrote. Raises CommandFailed if one of its commands fails; if
+        it isn't `strict`, which is how a block is pasted into a shell, the last one.
+        """
+        options = ("-e", "-u", "-o", "pipefail") if strict else ()
+        done = self.exec("timeout", str(deadline), "bash", *options, "-c", block)
         if done.code:
             raise CommandFailed(block, done)
         return done.output

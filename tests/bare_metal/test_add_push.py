@@ -31,11 +31,14 @@ CHECKED = {
 """What the check of each step has to say."""
 WHOLE_WAY = "The whole way"
 TAKEN_OUT = "Take push out again"
+LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
+"""127.0.0.1 and ::1, as the kernel's tables of sockets write them."""
 PACKAGES = "ca-certificates curl nginx postgresql procps python3-venv supervisor"
 SITE = """
 mkdir /srv/guestbook
 cp --recursive /opt/sluice/tests/bare_metal/guestbook/* /srv/guestbook/
 cd /srv/guestbook
+echo '# what startproject wrote' >guestbook/asgi.py
 python3 -m venv venv
 locked=/opt/sluice/app/requirements.txt
 venv/bin/pip install --quiet $(grep -oE '^(django|gunicorn|psycopg|psycopg-binary)==[^ ]+' $locked)
@@ -55,7 +58,7 @@ END
 cat >/etc/nginx/sites-available/guestbook <<'END'
 server {
     listen 80 default_server;
-    server_name localhost;
+\tserver_name localhost;
     location /static/ { alias /srv/guestbook/static/; }
     location / { proxy_pass http://127.0.0.1:9000; proxy_set_header Host $http_host; }
 }
@@ -120,6 +123,22 @@ def test_the_whole_way_is_gone(stages: Stages) -> None:
     assert said["event stream"].endswith(" ms, by way of RabbitMQ"), said
     assert said["WebSocket"] == "it opens"
     assert said["page"] == "/ loads /static/updates/updates.js"
+
+
+def test_an_asgi_of_the_sites_own_is_kept(stages: Stages) -> None:
+    kept = stages.machine.shell("cat /srv/guestbook/guestbook/asgi.py.before-push")
+    assert kept == "# what startproject wrote\n"
+
+
+def test_the_new_broker_listens_on_the_loopback_only(stages: Stages) -> None:
+    """Its clients' port, 5672, Erlang's own, 25672, and that of its port mapper, 4369."""
+    found = stages.machine.shell("awk '$4 == \"0A\" { print $2 }' /proc/net/tcp /proc/net/tcp6")
+    listening = {(int(port, 16), address) for address, port in (line.split(":") for line in found.split())}
+    ports = {5672, 25672, 4369}
+    assert {(port, "0100007F") for port in ports} <= listening
+    open_to_all = {one for one in listening if one[0] in ports and one[1] not in LOOPBACK}
+    assert open_to_all == set()
+    assert "guest" not in stages.machine.shell("rabbitmqctl --quiet list_users")
 
 
 def test_what_one_writes_is_pushed_to_the_other(stages: Stages) -> None:

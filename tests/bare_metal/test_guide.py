@@ -78,9 +78,9 @@ def test_each_program_has_the_open_files_that_the_place_says(machine: Machine) -
 
 
 def test_the_programs_can_not_put_a_file_where_root_opens_logs(machine: Machine) -> None:
-    machine.shell(
-        "! runuser --user www-data -- test -w /var/log/sluice; test -s /var/log/sluice/gunicorn.log"
-    )
+    assert machine.shell("stat --format '%U:%G %a' /var/log/sluice") == "root:adm 750\n"
+    assert machine.exec("test", "-w", "/var/log/sluice", user="www-data").code == 1
+    machine.shell("test -s /var/log/sluice/gunicorn.log")
 
 
 def test_the_logs_are_rotated_and_gunicorn_outlives_a_hup(machine: Machine) -> None:
