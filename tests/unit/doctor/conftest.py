@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from unit.doctor.house import House
@@ -27,3 +30,11 @@ def front(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     """Where nginx listens, everything as shipped."""
     with house.front(tmp_path_factory.mktemp("nginx")) as address:
         yield address
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """Not while another process of pytest looks at what the whole machine has, or changes it."""
+    with (Path(tempfile.gettempdir()) / "sluice-doctor.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

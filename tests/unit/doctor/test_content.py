@@ -14,6 +14,7 @@ from mysite.doctor import checks
 PLAIN = Path("/opt/sluice/plain/bin/python")
 
 
+@pytest.mark.usefixtures("alone")
 def test_it_is_content_with_a_host_as_the_guide_makes_it(house: House, front: str) -> None:
     said = house.doctor("--at", front, "--clients", "100")
     assert (said.bad, said.code) == ([], 0)

@@ -1,0 +1,71 @@
+"""Mistakes for the doctor to find: how they are made, on real servers, and undone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from unit.doctor.house import House
+
+Making = Callable[[House], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What is made, and what is then said of it: by which check, of whom, and what to change."""
+
+    make: Making
+    check: str
+    where: str
+    says: str
+    cure: str
+    verdict: str = "failure"
+    arguments: tuple[str, ...] = ()
+
+
+def recognised(house: House, front: str, mistake: Mistake) -> None:
+    with mistake.make(house):
+        said = house.doctor(*mistake.arguments, "--at", front, "--only", mistake.check)
+    found = said.of(mistake.check, mistake.where)
+    assert (found["verdict"], said.code) == (mistake.verdict, int(mistake.verdict == "failure")), said.output
+    assert mistake.says in found["says"] and mistake.cure in found["cure"], found
+
+
+def sql(statement: str, undo: str) -> Making:
+    @contextlib.contextmanager
+    def make(house: House) -> Iterator[None]:
+        house.sql(statement)
+        try:
+            yield
+        finally:
+            house.sql(undo)
+
+    return make
+
+
+def edited(name: str, old: str, new: str) -> Making:
+    return lambda house: house.edited(name, old, new)
+
+
+@contextlib.contextmanager
+def rewritten(file: Path, text: str) -> Iterator[None]:
+    """A file with another text for a while."""
+    before = file.read_text()
+    file.write_text(text)
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+def rotated(house: House, secret: str) -> AbstractContextManager[None]:
+    """A secret of which its server knows nothing."""
+    return rewritten(house.secret(secret), "w" * 64)
+
+
+@contextlib.contextmanager
+def as_it_is(house: House) -> Iterator[None]:
+    yield

@@ -1,0 +1,206 @@
+"""Mistakes of the broker, and a broker that is away, are recognised."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from unit.doctor.house import House
+from unit.doctor.mistakes import Making, Mistake, edited, recognised, rotated
+
+from harness.waiting import wait_until
+from mysite.doctor import broker
+
+NO_RIGHTS = ("^$", "^$", "^$")
+
+
+def ctl(
+    *arguments: str, undo: tuple[str, ...] | None = None, permit: tuple[str, str] | None = None
+) -> Making:
+    """A `rabbitmqctl`, and what puts it right again."""
+
+    @contextlib.contextmanager
+    def make(house: House) -> Iterator[None]:
+        house.rabbitmq.ctl(*arguments)
+        try:
+            yield
+        finally:
+            if undo:
+                house.rabbitmq.ctl(*undo)
+            if permit:
+                house.permit(*permit)
+
+    return make
+
+
+@contextlib.contextmanager
+def without_a_queue(house: House) -> Iterator[None]:
+    with house.without("celery"):
+        house.rabbitmq.ctl("delete_queue", "--vhost", "celery", "celery")
+        yield
+
+
+@contextlib.contextmanager
+def nobody_listened(house: House) -> Iterator[None]:
+    """The exchange is made by the first layer that connects."""
+    house.rabbitmq.ctl("add_vhost", "untouched")
+    try:
+        house.rabbitmq.ctl("set_permissions", "--vhost", "untouched", "publisher", "^$", "^groups$", "^$")
+        with house.edited("sluice.env", f":{house.rabbitmq.port}/asgi", f":{house.rabbitmq.port}/untouched"):
+            yield
+    finally:
+        house.rabbitmq.ctl("delete_vhost", "untouched")
+
+
+BROKER = {
+    "an account's password": Mistake(
+        lambda house: rotated(house, "mq_layer"),
+        "broker-login",
+        "daphne, LAYER",
+        "refuses user layer",
+        "rabbitmqctl change_password layer",
+    ),
+    "an account that is missing": Mistake(
+        edited("beat.env", "//tasks@", "//nobody@"),
+        "broker-login",
+        "beat, TASKS",
+        "refuses user nobody",
+        "add_user",
+    ),
+    "a vhost that is missing": Mistake(
+        edited("celery.env", "/celery\n", "/elsewhere\n"),
+        "broker-vhost",
+        "celery, TASKS",
+        "no vhost elsewhere",
+        "add_vhost elsewhere",
+    ),
+    "no permissions in the vhost": Mistake(
+        ctl("clear_permissions", "--vhost", "celery", "tasks", permit=("tasks", "celery")),
+        "broker-vhost",
+        "gunicorn, TASKS",
+        "tasks may not enter vhost celery",
+        "set_permissions",
+    ),
+    "the publisher may not write": Mistake(
+        ctl("set_permissions", "--vhost", "asgi", "publisher", *NO_RIGHTS, permit=("publisher", "asgi")),
+        "broker-permissions",
+        "gunicorn, PUBLISHER",
+        "lacks a permission in vhost asgi",
+        "set_permissions",
+    ),
+    "the layer may not make queues": Mistake(
+        ctl("set_permissions", "--vhost", "asgi", "layer", "^$", ".*", ".*", permit=("layer", "asgi")),
+        "broker-permissions",
+        "daphne, LAYER",
+        "lacks a permission",
+        "set_permissions",
+    ),
+    "the layer may not read": Mistake(
+        ctl("set_permissions", "--vhost", "asgi", "layer", ".*", ".*", "^$", permit=("layer", "asgi")),
+        "layer-round-trip",
+        "daphne, LAYER",
+        "lacks a permission",
+        "see broker-",
+    ),
+    "who orders crops may not write": Mistake(
+        ctl("set_permissions", "--vhost", "celery", "tasks", *NO_RIGHTS, permit=("tasks", "celery")),
+        "broker-permissions",
+        "beat, TASKS",
+        "lacks a permission in vhost celery",
+        "set_permissions",
+    ),
+    "wake-ups go to Celery's vhost": Mistake(
+        edited("sluice.env", "/asgi\n", "/celery\n"),
+        "broker-one-vhost",
+        "",
+        "no wake-up reaches Daphne",
+        "PUBLISHER_URL",
+    ),
+    "nobody ever listened": Mistake(
+        nobody_listened,
+        "broker-permissions",
+        "gunicorn, PUBLISHER",
+        "nobody has listened",
+        "start Daphne",
+        "warning",
+    ),
+    "no queue for crops": Mistake(
+        without_a_queue,
+        "broker-permissions",
+        "gunicorn, TASKS",
+        "no queue celery",
+        "Celery worker",
+        "warning",
+    ),
+    "nobody takes crops": Mistake(
+        lambda house: house.without("celery"),
+        "broker-consumers",
+        "",
+        "nobody takes crops",
+        "Celery worker",
+        "warning",
+    ),
+    "nobody listens at the port": Mistake(
+        lambda house: edited("daphne.env", f":{house.rabbitmq.port}/", ":1/")(house),
+        "broker-reachable",
+        "daphne, LAYER",
+        "nothing listens at 127.0.0.1:1",
+        "start RabbitMQ, or mend LAYER_URL",
+    ),
+    "somebody else listens": Mistake(
+        lambda house: edited("daphne.env", f":{house.rabbitmq.port}/", f":{house.ports['gunicorn']}/")(house),
+        "broker-reachable",
+        "daphne, LAYER",
+        "127.0.0.1:",
+        "RabbitMQ",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", BROKER)
+def test_it_recognises_in_the_broker(house: House, front: str, mistake: str) -> None:
+    recognised(house, front, BROKER[mistake])
+
+
+def test_rabbitmq_is_down_stands_still_or_is_in_alarm(house: House, front: str) -> None:
+    every = ["--only", *broker_checks(), "layer-round-trip", "front-ready"]
+    house.rabbitmq.pause()
+    try:
+        said = house.doctor("--inside", *every)
+    finally:
+        house.rabbitmq.resume()
+    assert "accepts and does not answer" in said.of("broker-reachable", "daphne")["says"]
+    assert said.of("layer-round-trip", "daphne")["verdict"] == "failure"
+    house.rabbitmq.ctl("set_vm_memory_high_watermark", "0.000001")
+    try:
+        wait_until(
+            lambda: "memory" in house.rabbitmq.ctl("eval", "rabbit_alarm:get_alarms()."),
+            20,
+            "the alarm",
+            every=0.5,
+        )
+        said = house.doctor("--inside", *every)
+    finally:
+        house.rabbitmq.ctl("set_vm_memory_high_watermark", "0.4")
+    assert "in alarm" in said.of("broker-alarm", "gunicorn")["says"]
+    assert "vm_memory_high_watermark" in said.of("broker-alarm", "gunicorn")["cure"]
+    assert "in alarm" in said.of("layer-round-trip", "daphne")["says"]
+    house.rabbitmq.stop()
+    try:
+        said = house.doctor("--at", front, *every)
+    finally:
+        house.rabbitmq.start()
+    assert "nothing listens at" in said.of("broker-reachable", "daphne")["says"]
+    assert said.of("front-ready")["verdict"] == "warning"
+    assert said.of("broker-login")["verdict"] == "left out"
+
+
+def broker_checks() -> list[str]:
+    return [check.name for check in broker.CHECKS]
+
+
+@pytest.mark.parametrize(("version", "verdict"), [("3.7.28", "failure"), ("3.8.9", "ok"), ("4.3.6", "ok")])
+def test_a_rabbitmq_that_is_too_old(version: str, verdict: str) -> None:
+    """No Debian has one any more that is; the table of the layer's versions has the others."""
+    assert broker._of_version(version, "").verdict == verdict

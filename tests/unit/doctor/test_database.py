@@ -1,0 +1,240 @@
+"""Mistakes of the database, and a database that is away, are recognised."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from unit.doctor.house import House
+from unit.doctor.mistakes import Mistake, edited, recognised, rewritten, rotated, sql
+
+
+@contextlib.contextmanager
+def crowded(house: House) -> Iterator[None]:
+    """Somebody keeps 16 of Daphne's 20 connections."""
+    url = f"postgresql://asgi@127.0.0.1:{house.postgres.port}/sluice"
+    password = house.secret("db_asgi").read_text()
+    with (
+        sql("ALTER ROLE asgi CONNECTION LIMIT 20", "ALTER ROLE asgi CONNECTION LIMIT -1")(house),
+        contextlib.ExitStack() as held,
+    ):
+        for _ in range(16):
+            held.enter_context(psycopg.connect(url, password=password))
+        yield
+
+
+@contextlib.contextmanager
+def trigger_gone(house: House) -> Iterator[None]:
+    ((name, definition),) = house.sql(
+        "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger"
+        " WHERE tgrelid = 'updates_update'::regclass AND tgdeferrable AND NOT tgisinternal"
+    )
+    with sql(f'DROP TRIGGER "{name}" ON updates_update', definition)(house):
+        yield
+
+
+@contextlib.contextmanager
+def hba_refuses(house: House) -> Iterator[None]:
+    file = house.postgres.folder / "data/pg_hba.conf"
+    with contextlib.ExitStack() as undo:
+        undo.callback(house.sql, "SELECT pg_reload_conf()")
+        undo.enter_context(rewritten(file, file.read_text().replace("all all", "all beat")))
+        house.sql("SELECT pg_reload_conf()")
+        yield
+
+
+DATABASE = {
+    "a role's password": Mistake(
+        lambda house: rotated(house, "db_beat"),
+        "database-reachable",
+        "beat",
+        "is not that of role beat",
+        "ALTER ROLE beat PASSWORD",
+    ),
+    "a role that is missing": Mistake(
+        edited("beat.env", "//beat@", "//nobody@"),
+        "database-reachable",
+        "beat",
+        "role nobody",
+        "ALTER ROLE nobody",
+    ),
+    "a database that is missing": Mistake(
+        edited("celery.env", "/sluice\n", "/elsewhere\n"),
+        "database-reachable",
+        "celery",
+        "no such database",
+        "createdb",
+    ),
+    "nobody listens": Mistake(
+        lambda house: edited("celery.env", f":{house.postgres.port}/", ":1/")(house),
+        "database-reachable",
+        "celery",
+        "nothing listens at 127.0.0.1:1",
+        "start PostgreSQL",
+    ),
+    "a name that doesn't resolve": Mistake(
+        lambda house: edited("celery.env", f"@127.0.0.1:{house.postgres.port}", "@nowhere.invalid:1")(house),
+        "database-reachable",
+        "celery",
+        "is not known here",
+        "start PostgreSQL",
+    ),
+    "pg_hba.conf": Mistake(
+        hba_refuses, "database-reachable", "daphne", "lets nobody in from here as asgi", "pg_hba.conf"
+    ),
+    "no right to enter": Mistake(
+        sql("REVOKE CONNECT ON DATABASE sluice FROM public", "GRANT CONNECT ON DATABASE sluice TO public"),
+        "database-reachable",
+        "daphne",
+        "may not enter",
+        "GRANT CONNECT",
+    ),
+    "no connection left for a role": Mistake(
+        sql("ALTER ROLE worker CONNECTION LIMIT 0", "ALTER ROLE worker CONNECTION LIMIT -1"),
+        "database-reachable",
+        "channels-worker",
+        "has no connection left",
+        "CONNECTION LIMIT",
+    ),
+    "a table that is missing": Mistake(
+        sql("ALTER TABLE inbox_message RENAME TO gone", "ALTER TABLE gone RENAME TO inbox_message"),
+        "database-tables",
+        "",
+        "inbox_message",
+        "mysite.migrate",
+    ),
+    "a column that is missing": Mistake(
+        sql(
+            "ALTER TABLE inbox_message RENAME title TO gone", "ALTER TABLE inbox_message RENAME gone TO title"
+        ),
+        "database-tables",
+        "",
+        "inbox_message (title)",
+        "mysite.migrate",
+    ),
+    "the trigger is missing": Mistake(
+        trigger_gone, "database-tables", "", "lost its trigger", "mysite.migrate"
+    ),
+    "a right is missing": Mistake(
+        sql("REVOKE SELECT ON updates_update FROM asgi", "GRANT SELECT ON updates_update TO asgi"),
+        "database-rights",
+        "daphne",
+        "role asgi may not SELECT updates_update",
+        "mysite.migrate",
+    ),
+    "a right to a column is missing": Mistake(
+        sql(
+            "REVOKE INSERT (payload) ON updates_update FROM celery",
+            "GRANT INSERT (payload) ON updates_update TO celery",
+        ),
+        "database-rights",
+        "celery",
+        "role celery may not INSERT updates_update",
+        "mysite.migrate",
+    ),
+    "a superuser": Mistake(
+        sql("ALTER ROLE beat SUPERUSER", "ALTER ROLE beat NOSUPERUSER"),
+        "database-rights",
+        "beat",
+        "is a superuser",
+        "NOSUPERUSER",
+        "warning",
+    ),
+    "too few connections for Gunicorn": Mistake(
+        edited("gunicorn.env", "WSGI_WORKERS=1", "WSGI_WORKERS=64"),
+        "database-connections",
+        "gunicorn",
+        "Gunicorn may take 320 connections, its role has 100",
+        "WSGI_WORKERS",
+    ),
+    "connections nearly used up": Mistake(
+        crowded,
+        "database-connections",
+        "daphne",
+        "of the role's 20 connections are taken",
+        "CONNECTION LIMIT",
+        "warning",
+    ),
+    "no time-out": Mistake(
+        sql("ALTER ROLE wsgi RESET statement_timeout", "ALTER ROLE wsgi SET statement_timeout = '8s'"),
+        "database-time-outs",
+        "gunicorn",
+        "for ever",
+        "ALTER ROLE",
+        "warning",
+    ),
+    "it takes no writes": Mistake(
+        sql(
+            "ALTER DATABASE sluice SET default_transaction_read_only = on",
+            "ALTER DATABASE sluice RESET default_transaction_read_only",
+        ),
+        "database-durable",
+        "",
+        "takes no writes",
+        "default_transaction_read_only",
+    ),
+    "SQLite": Mistake(
+        lambda house: edited(
+            "celery.env", f"postgresql://celery@127.0.0.1:{house.postgres.port}/sluice", "sqlite:///x"
+        )(house),
+        "database-reachable",
+        "celery",
+        "SQLite",
+        "DATABASE_URL",
+        "warning",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", DATABASE)
+def test_it_recognises_in_the_database(house: House, front: str, mistake: str) -> None:
+    recognised(house, front, DATABASE[mistake])
+
+
+def test_postgresql_is_down_or_stands_still(house: House, front: str) -> None:
+    every = ["--only", *(f"database-{name}" for name in ("reachable", "tables", "rights", "durable"))]
+    house.postgres.stop()
+    try:
+        said = house.doctor("--at", front, *every, "push-hello", "front-ready")
+    finally:
+        house.postgres.start()
+    assert "nothing listens at" in said.of("database-reachable", "daphne")["says"]
+    assert said.of("front-ready")["says"] == "Gunicorn can't reach its database"
+    assert said.of("database-tables")["verdict"] == said.of("push-hello")["verdict"] == "left out"
+    house.postgres.pause()
+    try:
+        said = house.doctor("--inside", *every)
+    finally:
+        house.postgres.resume()
+    assert "does not answer" in said.of("database-reachable", "daphne")["says"]
+
+
+def test_postgresql_loses_what_it_took_when_the_machine_does(house: House) -> None:
+    house.postgres.stop()
+    house.postgres.fsync = "off"
+    house.postgres.start()
+    try:
+        found = house.doctor("--inside", "--only", "database-durable").of("database-durable")
+    finally:
+        house.postgres.stop()
+        house.postgres.fsync = "on"
+        house.postgres.start()
+    assert (found["verdict"], found["says"]) == ("warning", "fsync off: a crash of the machine can damage it")
+
+
+def test_postgresql_is_a_standby(house: House) -> None:
+    house.postgres.stop()
+    signal_file = house.postgres.folder / "data/standby.signal"
+    signal_file.touch()
+    os.chmod(signal_file, 0o666)
+    house.postgres.start()
+    try:
+        found = house.doctor("--inside", "--only", "database-durable").of("database-durable")
+    finally:
+        house.postgres.stop()
+        signal_file.unlink()
+        house.postgres.start()
+    assert "it is a standby" in found["says"] and "primary" in found["cure"]
