@@ -96,10 +96,10 @@ def test_one_shots_ended_well(stack: Stack) -> None:
 
 def test_its_health_check_is_cheap(stack: Stack, service: str) -> None:
     """A check every ten seconds may take a tenth of one: an interpreter that is started each time takes
-    more. The quickest counts: what else the machine has to do only adds to it.
+    more.
     """
     log = stack.service(service)[0].check_times()
-    assert log and min(log) < 0.4, log
+    assert log and sorted(log)[len(log) // 2] < 0.5, log
 
 
 def test_up_again_with_nothing_changed_touches_nothing(stack: Stack) -> None:
