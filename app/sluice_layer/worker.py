@@ -188,4 +188,4 @@ def _die(beating: asyncio.Task[str]) -> None:
 
 
 async def _send_nothing(message: Any) -> None:
-    raise NotImplementedError("a worker has nobody to send to; use the channel layer")
+    raise RuntimeError("a worker has nobody to send to; use the channel layer")

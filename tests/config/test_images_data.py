@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,7 +33,7 @@ def _built() -> bool:
         return False
 
 
-class Kept:
+class Kept(ABC):
     """A container of one of the images, hardened as compose.yaml has it, and its volumes."""
 
     def __init__(self, image: str, groups: list[int], data: str, tmpfs: dict[str, str], **more: Any) -> None:
@@ -88,8 +89,9 @@ class Kept:
         self.container.start()
         wait_until(self.is_well, 30, f"{self.container.image} to be well", fatal=self.death, every=0.05)
 
+    @abstractmethod
     def is_well(self) -> bool:
-        raise NotImplementedError
+        """Whether it does its work."""
 
     def death(self) -> str | None:
         self.container.reload()

@@ -12,7 +12,7 @@ from harness.stack import Stack
 from harness.waiting import wait_until
 
 _CONNECT = """
-import socket, sys, time
+import signal, socket, sys
 wires = []
 for request in sys.argv[1:]:
     wire = socket.create_connection(("nginx", 8080), timeout=10)
@@ -24,7 +24,7 @@ for request in sys.argv[1:]:
         seen += piece
     print("hello", flush=True)
     wires.append(wire)
-time.sleep(600)
+signal.pause()
 """
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import secrets
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from .site import Browser
 
 
-class People:
+class People(ABC):
     """What a stack of containers and a host have in common: ordinary users, and browsers of theirs."""
 
     url: str
@@ -22,9 +23,9 @@ class People:
         """What has to be trusted, with TLS."""
         return None
 
+    @abstractmethod
     def manage(self, code: str, service: str = "wsgi") -> str:
         """Run Python inside the project, as the service would."""
-        raise NotImplementedError
 
     @functools.cache  # noqa: B019  (a site lives as long as the test run)
     def person(self, name: str) -> str:
