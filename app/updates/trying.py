@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import Error
 
 from . import conf
@@ -64,20 +65,33 @@ class Trial:
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._user, self._backend = user, backend_of(user)
         self._stream = user_stream(user.pk)
-        self._session = import_module(settings.SESSION_ENGINE).SessionStore()
 
     def __enter__(self) -> Trial:
-        self._session[SESSION_KEY] = self._user._meta.pk.value_to_string(self._user)
-        self._session[BACKEND_SESSION_KEY] = self._backend
-        self._session[HASH_SESSION_KEY] = self._user.get_session_auth_hash()
-        self._session.set_expiry(60)
-        self._session.create()
+        """Raises LookupError if no session can be kept."""
+        try:
+            self._session = self._signed_in()
+        except Error:
+            raise
+        except (
+            Exception
+        ) as error:  # whatever the store's own are: a cache that is away, a folder that isn't there
+            raise LookupError(f"{settings.SESSION_ENGINE} keeps no session: {error}") from error
         return self
+
+    def _signed_in(self) -> SessionBase:
+        session: SessionBase = import_module(settings.SESSION_ENGINE).SessionStore()
+        session[SESSION_KEY] = self._user._meta.pk.value_to_string(self._user)
+        session[BACKEND_SESSION_KEY] = self._backend
+        session[HASH_SESSION_KEY] = self._user.get_session_auth_hash()
+        session.set_expiry(60)
+        session.create()
+        session.save()  # before which signed cookies have no key
+        return session
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(Error):  # a database that is gone has said so; the session ends by itself
+        with contextlib.suppress(Exception):  # a store that is gone has said so; the session ends by itself
             self._session.delete()
 
     def outcomes(self, *, page: str | None = None) -> Iterator[Outcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from argparse import ArgumentParser
 from typing import Any
@@ -47,12 +48,12 @@ class Command(BaseCommand):
         user = users.order_by(*_last_the_superusers(), "pk").first()
         if user is None:
             raise CommandError("there is no such user, and nobody who isn't signed in receives updates")
-        try:
-            trial = Trial(options["url"], user)
-        except (LookupError, ValueError) as error:
-            raise CommandError(str(error)) from error
         good = True
-        with trial:
+        with contextlib.ExitStack() as stack:
+            try:
+                trial = stack.enter_context(Trial(options["url"], user))
+            except (LookupError, ValueError) as error:
+                raise CommandError(str(error)) from error
             for outcome in trial.outcomes(page=options["page"]):
                 good = good and outcome.good
                 self.stdout.write(f"{outcome.what}: {outcome.words}")

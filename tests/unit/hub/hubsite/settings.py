@@ -18,6 +18,7 @@ INSTALLED_APPS = [
     "updates.sessions",
 ]
 SESSION_ENGINE = os.environ.get("HUBSITE_SESSION_ENGINE", "updates.sessions")
+SESSION_FILE_PATH = os.environ.get("HUBSITE_SESSION_FILE_PATH")
 if "HUBSITE_BACKENDS" in os.environ:
     AUTHENTICATION_BACKENDS = os.environ["HUBSITE_BACKENDS"].split()
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast
