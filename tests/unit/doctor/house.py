@@ -209,6 +209,10 @@ class House:
             for pid in everybody:
                 os.kill(pid, signal.SIGCONT)
 
+    def recover(self) -> None:
+        """Wait until what uses RabbitMQ has found it again."""
+        wait_until(lambda: self._answers("daphne", True), 30, "daphne", fatal=lambda: self._death("daphne"))
+
     @contextlib.contextmanager
     def without(self, name: str) -> Iterator[None]:
         self.stop(name)

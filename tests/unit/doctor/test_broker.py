@@ -191,6 +191,7 @@ def test_rabbitmq_is_down_stands_still_or_is_in_alarm(house: House, front: str) 
         said = house.doctor("--at", front, *every)
     finally:
         house.rabbitmq.start()
+        house.recover()
     assert "nothing listens at" in said.of("broker-reachable", "daphne")["says"]
     assert said.of("front-ready")["verdict"] == "warning"
     assert said.of("broker-login")["verdict"] == "left out"
