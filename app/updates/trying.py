@@ -8,6 +8,7 @@ import http.client
 import json
 import re
 import secrets
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ _NOT_DAPHNE: Final = (
     "what answers there is the site, not Daphne:"
     ' nginx\'s server lacks "include snippets/sluice/channels.conf;", or another server answers for this name'
 )
+_TRUST: Final = "if it is the right one, SSL_CERT_FILE=FILE, before the command, has it trusted"
 _OTHER_SITE: Final = "is this the site of these settings, with the same database?"
 
 
@@ -109,6 +111,8 @@ class Trial:
                 yield Outcome(what, True, way())
             except _Failed as failed:
                 yield Outcome(what, False, str(failed))
+            except ssl.SSLCertVerificationError as error:
+                yield Outcome(what, False, f"{self._host}'s certificate: {error.verify_message}; {_TRUST}")
             except (OSError, http.client.HTTPException) as error:
                 yield Outcome(what, False, f"{self._host} doesn't answer: {error or type(error).__name__}")
             except Error as error:

@@ -49,14 +49,16 @@ class CommandFailed(AssertionError):
 
 class Machine(People):
     """One host with a site on it. `suite` is Debian's: bookworm (12) or trixie (13). `image`: a picture of
-    another machine; then it needs power_on() instead of boot().
+    another machine; then it needs power_on() instead of boot(). `secure`: what is published is port 443, by
+    https.
     """
 
-    def __init__(self, suite: str, prefix: str = "", *, image: str = "") -> None:
+    def __init__(self, suite: str, prefix: str = "", *, image: str = "", secure: bool = False) -> None:
         super().__init__()
         self.image = image or f"sluice-plain:{suite}"
         self.suite = suite
         self.prefix = prefix
+        self.secure = secure
         self.port = free_port()
         self.name = f"{PREFIX}-{run_id()}-{suite}-{next(_numbers)}"
         self.guide = Guide.read("bare-metal.md")
@@ -70,7 +72,7 @@ class Machine(People):
             hostname=self.suite,
             init=True,
             detach=True,
-            ports={"80/tcp": ("127.0.0.1", self.port)},
+            ports={"443/tcp" if self.secure else "80/tcp": ("127.0.0.1", self.port)},
             environment={
                 "DEBIAN_FRONTEND": "noninteractive",
                 "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt",
@@ -137,8 +139,12 @@ class Machine(People):
     # ---- what it is
 
     @property
+    def scheme(self) -> str:
+        return "https" if self.secure else "http"
+
+    @property
     def origin(self) -> str:
-        return f"http://localhost:{self.port}"
+        return f"{self.scheme}://localhost:{self.port}"
 
     @property
     def url(self) -> str:  # type: ignore[override]

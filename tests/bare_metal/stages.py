@@ -59,11 +59,13 @@ class Stages:
                 self._pictures[step] = self.machine.picture(pictures + re.sub("[^a-z]", "", step.lower()))
             if step in anew:
                 self.machine.close()
-                self.machine = self._before(step)
+                self.machine = self.before(step)
             self.said[step] = self._follow(self.machine, step)
 
-    def _before(self, step: str) -> Machine:
-        machine = Machine(self.machine.suite, self.machine.prefix, image=self._pictures[step])
+    def before(self, step: str) -> Machine:
+        """Another machine, as this one was before a step that a picture was taken of."""
+        picture, made = self._pictures[step], self.machine
+        machine = Machine(made.suite, made.prefix, image=picture, secure=made.secure)
         self._await_ready(machine.power_on())
         return machine
 
@@ -71,7 +73,7 @@ class Stages:
         """Leave a step out and go on with those others: the step at which a command fails, or that one of
         them which is the last to be taken, and what it wrote up to then.
         """
-        machine = self._before(step)
+        machine = self.before(step)
         following = said = ""
         try:
             for following in then:

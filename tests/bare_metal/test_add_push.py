@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import closing
 
 import pytest
-import requests
 from playwright.sync_api import expect
 
-from bare_metal.guide import Guide
+from bare_metal.existing import (
+    GUIDE,
+    PROJECT,
+    assert_works,
+    check,
+    existing_site,
+    follow,
+    move_to_sqlite,
+    sign_in,
+)
 from bare_metal.machine import Machine
 from bare_metal.stages import Stages
 from harness.chromium import Windows
-from harness.waiting import wait_until
 
-GUIDE = Guide.read("add-push.md")
 CHECKED = {
     "1. The app": "no issues",
     "2. Polling": "\n401\n",
@@ -33,74 +37,13 @@ WHOLE_WAY = "The whole way"
 TAKEN_OUT = "Take push out again"
 LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
 """127.0.0.1 and ::1, as the kernel's tables of sockets write them."""
-PACKAGES = "ca-certificates curl nginx postgresql procps python3-venv supervisor"
-SITE = """
-mkdir /srv/guestbook
-cp --recursive /opt/sluice/tests/bare_metal/guestbook/* /srv/guestbook/
-cd /srv/guestbook
-echo '# what startproject wrote' >guestbook/asgi.py
-python3 -m venv venv
-locked=/opt/sluice/app/requirements.txt
-venv/bin/pip install --quiet $(grep -oE '^(django|gunicorn|psycopg|psycopg-binary)==[^ ]+' $locked)
-service postgresql start
-runuser --user postgres -- psql --quiet --command "CREATE ROLE guestbook LOGIN PASSWORD 'guestbook'"
-runuser --user postgres -- createdb --owner guestbook guestbook
-venv/bin/python manage.py migrate --verbosity 0
-venv/bin/python manage.py collectstatic --no-input --verbosity 0
-venv/bin/python manage.py shell --verbosity 0 -c 'from django.contrib.auth.models import User
-for name in "alice", "bob": User.objects.create_user(name, password=name)'
-cat >/etc/supervisor/conf.d/guestbook.conf <<'END'
-[program:guestbook]
-command = /srv/guestbook/venv/bin/gunicorn --bind 127.0.0.1:9000 guestbook.wsgi
-directory = /srv/guestbook
-user = www-data
-END
-cat >/etc/nginx/sites-available/guestbook <<'END'
-server {
-    listen 80 default_server;
-\tserver_name localhost;
-    location /static/ { alias /srv/guestbook/static/; }
-    location / { proxy_pass http://127.0.0.1:9000; proxy_set_header Host $http_host; }
-}
-END
-rm /etc/nginx/sites-enabled/default
-ln --symbolic ../sites-available/guestbook /etc/nginx/sites-enabled/guestbook
-service nginx restart
-service supervisor restart
-service supervisor start
-"""
-
-
 OPTIONAL = ("7. RabbitMQ", "8. The channel layer")
-
-
-@contextmanager
-def existing_site(suite: str) -> Iterator[Stages]:
-    """A host with the guestbook, before the first step."""
-    with Stages(Machine(suite), follow, sign_in) as stages:
-        stages.machine.boot()
-        stages.machine.shell(f"apt-get update; apt-get install --yes --no-install-recommends {PACKAGES}")
-        stages.machine.shell(SITE)
-        assert_works(stages.machine)
-        yield stages
-
-
-def follow(machine: Machine, step: str) -> str:
-    """The step's commands, after the edits of the guestbook's own files that it shows."""
-    (_, begin), *_ = GUIDE.blocks
-    edit(machine, step)
-    said = ""
-    for block in GUIDE.of(step):
-        said += machine.bash(begin + block)
-        if step == "3. Publish":  # "write something on your site"
-            sign_in(machine).write("by hand")
-    return said
 
 
 @pytest.fixture(scope="module")
 def stages() -> Iterator[Stages]:
     """Debian 13, where the guide was followed to its end."""
-    with existing_site("trixie") as stages:
+    with existing_site(Machine("trixie")) as stages:
         for step in CHECKED:
             stages.walk([step], pictures="addpush", anew=("1. The app",))
             assert_works(stages.machine)
@@ -159,10 +102,46 @@ def test_a_real_browser_shows_it_at_once(stages: Stages, windows: Windows) -> No
 
 
 @pytest.mark.timeout(900, func_only=True)
-def test_the_same_on_debian_12() -> None:
-    with existing_site("bookworm") as stages:
+def test_the_same_on_debian_12_by_https_below_a_path(windows: Windows) -> None:
+    with existing_site(Machine("bookworm", "/notes", secure=True)) as stages:
         stages.walk([*CHECKED, WHOLE_WAY])
-        assert "ms, by way of RabbitMQ" in stages.said[WHOLE_WAY]
+        for step, expected in CHECKED.items():
+            assert expected in stages.said[step]
+        said = stages.said[WHOLE_WAY]
+        assert "ms, by way of RabbitMQ" in said
+        assert "/ loads /notes/static/updates/updates.js" in said
+
+        page = windows.open(sign_in(stages.machine, "bob"), "/")
+        sign_in(stages.machine, "alice").write("seen in Chromium")
+        expect(page.locator("#notes li").first).to_have_text("seen in Chromium", timeout=10_000)
+        page.close()
+
+        # What leads to https leads on all the same, push included.
+        target = "/notes/channels/updates/"
+        told = stages.machine.shell(
+            f"curl --silent --head --header 'Host: localhost' http://127.0.0.1{target}"
+        )
+        assert f"location: https://localhost{target}\r\n" in told.lower()
+        stages.walk([TAKEN_OUT])
+        assert_works(stages.machine)
+
+
+@pytest.mark.timeout(300, func_only=True)
+def test_the_same_on_sqlite(stages: Stages) -> None:
+    """To where updates come by way of the database."""
+    steps = [step for step in CHECKED if step not in OPTIONAL]
+    with closing(stages.before(steps[0])) as machine:
+        move_to_sqlite(machine)
+        first, *others = steps
+        assert "updates.W001" in follow(machine, first)
+        options = GUIDE.snippet(first, "python")
+        machine.write(f"{PROJECT}/guestbook/settings.py", "\n" + options, append=True)
+        assert CHECKED[first] in check(machine, first)
+        for step in others:
+            assert CHECKED[step] in follow(machine, step)
+            assert_works(machine)
+        said = follow(machine, WHOLE_WAY)
+        assert "by way of the database, without CHANNEL_LAYERS and UPDATES_PUBLISHER_URL" in said
 
 
 @pytest.mark.timeout(300, func_only=True)
@@ -187,70 +166,3 @@ def test_it_is_taken_out_again(stages: Stages) -> None:
     browser = sign_in(machine)
     assert browser.get("/updates/").status_code == 200
     assert browser.get("/channels/updates/sse").status_code == 404
-
-
-# ---- the guestbook
-
-
-def edit(machine: Machine, step: str) -> None:
-    """Put what the step shows of the guestbook's view and template into them."""
-    if step not in ("3. Publish", "4. The page"):
-        return
-    folder = "/srv/guestbook/guestbook"
-    # A function that is defined again takes the first one's place.
-    machine.write(f"{folder}/views.py", "\n\n" + GUIDE.snippet(step, "python"), append=True)
-    if step == "4. The page":
-        template = f"{folder}/templates/guestbook/index.html"
-        page = machine.shell(f"cat {template}")
-        machine.write(template, page.replace("</body>", GUIDE.snippet(step, "html") + "</body>"))
-
-
-class Reader:
-    """Somebody who is signed in to the guestbook."""
-
-    def __init__(self, machine: Machine, name: str) -> None:
-        self.url = machine.origin
-        self.http = requests.Session()
-        wait_until(lambda: self._status("/login") == 200, 20, "the guestbook's own page")
-        self.post("/login", username=name, password=name)
-
-    def get(self, path: str, **options: Any) -> requests.Response:
-        return self.http.get(self.url + path, timeout=15, **options)
-
-    def post(self, path: str, **fields: str) -> None:
-        fields["csrfmiddlewaretoken"] = self.http.cookies["csrftoken"]
-        answer = self.http.post(self.url + path, fields, timeout=15, allow_redirects=False)
-        assert answer.status_code == 302, (answer.status_code, answer.text[:2000])
-
-    def page(self) -> str:
-        answer = self.get("/", allow_redirects=False)
-        assert answer.status_code == 200, (answer.status_code, answer.text[:2000])
-        return answer.text
-
-    def write(self, text: str) -> None:
-        self.page()
-        self.post("/write", text=text)
-
-    @contextmanager
-    def events(self) -> Iterator[Iterator[dict[str, Any]]]:
-        """Frames of an event stream, as they come."""
-        with self.get("/channels/updates/sse?streams=all", stream=True) as answer:
-            lines = answer.iter_lines(chunk_size=1, decode_unicode=True)
-            yield (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))
-
-    def _status(self, path: str) -> int:
-        try:
-            return self.get(path).status_code
-        except requests.ConnectionError:
-            return 0
-
-
-def sign_in(machine: Machine, name: str = "alice") -> Reader:
-    return Reader(machine, name)
-
-
-def assert_works(machine: Machine) -> None:
-    """Somebody signs in, writes, and reads it."""
-    alice = sign_in(machine)
-    alice.write("still here")
-    assert "<li>still here</li>" in alice.page()

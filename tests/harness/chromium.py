@@ -93,8 +93,9 @@ class Windows:
         self._expected: list[str] = []
 
     def window(self, visitor: Visitor | None = None) -> BrowserContext:
-        """A window, signed in as the visitor is."""
-        context = self._chromium.browser.new_context()
+        """A window, signed in as the visitor is; one who trusts a certificate of the site's own takes it."""
+        accepts = visitor is not None and isinstance(visitor.http.verify, str)
+        context = self._chromium.browser.new_context(ignore_https_errors=accepts)
         self._contexts.append(context)
         context.on("console", self._console)
         context.on("weberror", lambda error: self.complaints.append(f"uncaught: {error.error}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -13,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from harness.tls import Authority
 
 from .lab import Person, Served, Site, environment
 
@@ -67,6 +70,17 @@ def test_nobody_answers(site: Site, person: Person) -> None:
     status, said = lines(site, "http://127.0.0.1:1")
     assert status == 1
     assert "127.0.0.1:1 doesn't answer: " in said["polling"]
+
+
+def test_a_certificate_that_nobody_here_knows(site: Site, person: Person, tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue("localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    with _answering(404, "", tls=context) as url:
+        said = lines(site, url)[1]
+        assert "'s certificate: unable to get local issuer certificate; if it is" in said["polling"]
+        trusted = lines(site, url, SSL_CERT_FILE=str(tmp_path / "authority.pem"))[1]
+        assert trusted["polling"] == "404: urls.py has no path updates/ to updates.urls"
 
 
 def test_there_is_no_such_user(site: Site) -> None:
@@ -186,8 +200,9 @@ def _answering(
     *,
     asked: list[str] | None = None,
     before: Callable[[], None] = lambda: None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[str]:
-    """The URL of a server that answers everything so."""
+    """The URL of a server that answers everything so; with `tls`, by https at localhost."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -204,8 +219,10 @@ def _answering(
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever).start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
+            yield f"{'https://localhost' if tls else 'http://127.0.0.1'}:{server.server_address[1]}"
         finally:
             server.shutdown()

@@ -1,0 +1,208 @@
+"""The guestbook (the folder guestbook/), which knows nothing but WSGI, on a host as docs/how-to/add-push.md
+finds it; and the people who use it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+
+from bare_metal.guide import Guide, with_values
+from bare_metal.machine import Machine
+from bare_metal.stages import Stages
+from harness.waiting import wait_until
+
+GUIDE = Guide.read("add-push.md")
+PROJECT = "/srv/guestbook"
+PACKAGES = "ca-certificates curl nginx openssl postgresql procps python3-venv supervisor"
+SITE = """
+mkdir /srv/guestbook
+cp --recursive /opt/sluice/tests/bare_metal/guestbook/* /srv/guestbook/
+cd /srv/guestbook
+echo '# what startproject wrote' >guestbook/asgi.py
+python3 -m venv venv
+locked=/opt/sluice/app/requirements.txt
+venv/bin/pip install --quiet $(grep -oE '^(django|gunicorn|psycopg|psycopg-binary)==[^ ]+' $locked)
+service postgresql start
+runuser --user postgres -- psql --quiet --command "CREATE ROLE guestbook LOGIN PASSWORD 'guestbook'"
+runuser --user postgres -- createdb --owner guestbook guestbook
+cat >/etc/supervisor/conf.d/guestbook.conf <<'END'
+[program:guestbook]
+command = /srv/guestbook/venv/bin/gunicorn --bind 127.0.0.1:9000 guestbook.wsgi
+directory = /srv/guestbook
+user = www-data
+environment = SCRIPT_NAME="@BELOW@"
+END
+cat >/etc/nginx/sites-available/guestbook <<'END'
+server {
+    listen @LISTEN@ default_server;
+\tserver_name localhost;
+    location @BELOW@/static/ { alias /srv/guestbook/static/; }
+    location @BELOW@/ {
+        proxy_pass http://127.0.0.1:9000;
+        proxy_set_header Host $http_host;
+        proxy_set_header X-Forwarded-Proto $scheme;
+    }
+}
+END
+rm /etc/nginx/sites-enabled/default
+ln --symbolic ../sites-available/guestbook /etc/nginx/sites-enabled/guestbook
+"""
+SECURE = """
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 9 -subj /CN=guestbook \
+    -addext subjectAltName=DNS:localhost -keyout /etc/ssl/private/guestbook.key -out @CERTIFICATE@ 2>/dev/null
+cat >>/etc/nginx/sites-available/guestbook <<'END'
+server {
+    listen 80 default_server;
+    server_name localhost;
+    return 301 https://$host$request_uri;
+}
+END
+sed --in-place '0,/server_name/s|^.*server_name|    ssl_certificate @CERTIFICATE@;\\n'\
+'    ssl_certificate_key /etc/ssl/private/guestbook.key;\\n&|' /etc/nginx/sites-available/guestbook
+cat >>guestbook/settings.py <<'END'
+
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+END
+update-ca-certificates >/dev/null 2>&1
+"""
+TABLES = """
+venv/bin/python manage.py migrate --verbosity 0
+venv/bin/python manage.py shell --verbosity 0 -c 'from django.contrib.auth.models import User
+for name in "alice", "bob": User.objects.create_user(name, password=name)'
+"""
+START = """
+venv/bin/python manage.py collectstatic --no-input --verbosity 0
+service nginx restart
+service supervisor restart
+service supervisor start
+"""
+SQLITE = """
+cat >>guestbook/settings.py <<'END'
+
+DATABASES["default"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "data/db.sqlite3"}
+END
+install --directory --owner=www-data data
+"""
+CERTIFICATE = "/usr/local/share/ca-certificates/guestbook.crt"
+
+
+@contextmanager
+def existing_site(machine: Machine) -> Iterator[Stages]:
+    """A host with the guestbook, before the first step; by https and below a path as the machine says."""
+    with Stages(machine, follow, sign_in) as stages:
+        machine.boot()
+        machine.shell(f"apt-get update; apt-get install --yes --no-install-recommends {PACKAGES}")
+        site = SITE + (SECURE if machine.secure else "") + TABLES + START
+        values = {
+            "BELOW": machine.prefix,
+            "LISTEN": "443 ssl" if machine.secure else "80",
+            "CERTIFICATE": CERTIFICATE,
+        }
+        for name, value in values.items():
+            site = site.replace(f"@{name}@", value)
+        machine.shell(site)
+        assert_works(machine)
+        yield stages
+
+
+def move_to_sqlite(machine: Machine) -> None:
+    """Give the guestbook another database, with people and without notes."""
+    machine.shell(f"cd {PROJECT}{SQLITE}{TABLES}chown www-data data/*; supervisorctl restart guestbook")
+
+
+def follow(machine: Machine, step: str) -> str:
+    """The step's commands, after the edits of the guestbook's own files that it shows."""
+    _edit(machine, step)
+    said = ""
+    for block in GUIDE.of(step):
+        said += machine.bash(_begin(machine) + block)
+        if step == "3. Publish":  # "write something on your site"
+            sign_in(machine).write("by hand")
+    return said
+
+
+def check(machine: Machine, step: str) -> str:
+    """What the step's check says, without the step."""
+    return machine.bash(_begin(machine) + GUIDE.of(step)[-1])
+
+
+def _begin(machine: Machine) -> str:
+    return with_values(GUIDE.blocks[0][1], site=f"{machine.scheme}://localhost{machine.prefix}")
+
+
+def _edit(machine: Machine, step: str) -> None:
+    """Put what the step shows of the guestbook's view and template into them."""
+    if step not in ("3. Publish", "4. The page"):
+        return
+    # A function that is defined again takes the first one's place.
+    snippet = "\n\n" + GUIDE.snippet(step, "python")
+    machine.write(f"{PROJECT}/guestbook/views.py", snippet, append=True)
+    if step == "4. The page":
+        template = f"{PROJECT}/guestbook/templates/guestbook/index.html"
+        page = machine.shell(f"cat {template}")
+        machine.write(template, page.replace("</body>", GUIDE.snippet(step, "html") + "</body>"))
+
+
+class Reader:
+    """Somebody who is signed in to the guestbook."""
+
+    def __init__(self, machine: Machine, name: str) -> None:
+        self.url = machine.url
+        self.http = requests.Session()
+        if machine.secure:
+            self._trusted = tempfile.NamedTemporaryFile(suffix=".pem")  # noqa: SIM115  (for as long as they are)
+            self._trusted.write(machine.shell(f"cat {CERTIFICATE}").encode())
+            self._trusted.flush()
+            self.http.verify = self._trusted.name
+            # Django wants one of a form that comes by https.
+            self.http.headers["Referer"] = self.url + "/"
+        wait_until(lambda: self._status("/login") == 200, 20, "the guestbook's own page")
+        self.post("/login", username=name, password=name)
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.http.get(self.url + path, timeout=15, **options)
+
+    def post(self, path: str, **fields: str) -> None:
+        fields["csrfmiddlewaretoken"] = self.http.cookies["csrftoken"]
+        answer = self.http.post(self.url + path, fields, timeout=15, allow_redirects=False)
+        assert answer.status_code == 302, (answer.status_code, answer.text[:2000])
+
+    def page(self) -> str:
+        answer = self.get("/", allow_redirects=False)
+        assert answer.status_code == 200, (answer.status_code, answer.text[:2000])
+        return answer.text
+
+    def write(self, text: str) -> None:
+        self.page()
+        self.post("/write", text=text)
+
+    @contextmanager
+    def events(self) -> Iterator[Iterator[dict[str, Any]]]:
+        """Frames of an event stream, as they come."""
+        with self.get("/channels/updates/sse?streams=all", stream=True) as answer:
+            lines = answer.iter_lines(chunk_size=1, decode_unicode=True)
+            yield (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))
+
+    def _status(self, path: str) -> int:
+        try:
+            return self.get(path).status_code
+        except requests.ConnectionError:
+            return 0
+
+
+def sign_in(machine: Machine, name: str = "alice") -> Reader:
+    return Reader(machine, name)
+
+
+def assert_works(machine: Machine) -> None:
+    """Somebody signs in, writes, and reads it."""
+    alice = sign_in(machine)
+    alice.write("still here")
+    assert "<li>still here</li>" in alice.page()
