@@ -28,6 +28,7 @@ own_setting() {
 # remember NAME VALUE: a line of our own in .env, marked, unless the operator has set NAME there: that line stays as it is.
 remember() {
     local newline=''
+    [[ -n $(own_setting "$1") || $(file_setting "$1") != "$2" ]] || return 0
     forget "$1"
     [[ -z $(file_setting "$1") ]] || return 0
     # A last line without its newline would swallow ours.

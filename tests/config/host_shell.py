@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.engine import run_id
 
+BASE = os.environ.get("BASE_IMAGE") or "debian:trixie-slim"
 SOURCE = Path(os.environ.get("SLUICE_SOURCE", Path(__file__).parents[2]))
 
 
@@ -25,6 +26,15 @@ def elsewhere(image: str, *command: str, options: tuple[str, ...] = ()) -> subpr
     clone = 'mkdir /tmp/it; cp -r /src/{compose.yaml,.env.example,images} /tmp/it; cd /tmp/it; "$@"'
     run = ["docker", "run", "--rm", "--network", "none", "--volumes-from", run_id(), *options, image]
     return _run([*run, "bash", "-c", clone, "clone", *command], dict(os.environ))
+
+
+def sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that says why it ended; nothing else may have been said."""
+    assert done.returncode == 1, done.stdout
+    lines = [line for line in done.stdout.splitlines() if line]
+    assert len(lines) == 1, done.stdout
+    assert lines[0].startswith("sluice: ")
+    return lines[0].removeprefix("sluice: ")
 
 
 def _run(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -9,20 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from config.host_shell import SOURCE, elsewhere, sh
+from config.host_shell import BASE, SOURCE, elsewhere, sentence, sh
 from harness.engine import own_image
-
-BASE = os.environ.get("BASE_IMAGE") or "debian:trixie-slim"
-NO_ENGINE = ("--env", "INSTALL_ENGINE=no")  # where `make up` ends, once the settings are right
-
-
-def sentence(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that says it; nothing else may have been said."""
-    assert done.returncode == 1, done.stdout
-    lines = [line for line in done.stdout.splitlines() if line]
-    assert len(lines) == 1, done.stdout
-    assert lines[0].startswith("sluice: ")
-    return lines[0].removeprefix("sluice: ")
 
 
 def test_without_an_engine_and_without_leave_to_install_one() -> None:
@@ -125,60 +113,6 @@ def test_a_taken_port_is_said_with_the_way_out(taken_port: int) -> None:
 def test_a_port_that_is_none(port: str) -> None:
     said = sentence(elsewhere(BASE, "images/host/up", options=("--env", f"HTTP_PORT={port}")))
     assert said == f"HTTP_PORT={port} is not a port: it must be a number from 1 to 65535."
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (["TLS=on"], "TLS=on is malformed: it must be off, self-signed or own."),
-        (["TLS=own"], "TLS_CERTIFICATE isn't set: with TLS=own it names the file of your certificate"),
-        (["TLS=own", "TLS_CERTIFICATE=/none.pem"], "TLS_CERTIFICATE=/none.pem is not a file"),
-        (
-            ["TLS=own", "TLS_CERTIFICATE=/etc/os-release"],
-            "TLS_KEY isn't set: with TLS=own it names the file of",
-        ),
-        (["TLS=self-signed", "SITE_URL=http://a"], "SITE_URL=http://a must begin with https:// where TLS="),
-        (["HTTPS_PORT=8443"], "HTTPS_PORT=8443 needs TLS=self-signed or TLS=own"),
-        (["TLS=self-signed", "HTTPS_PORT=https"], "HTTPS_PORT=https is not a port"),
-        (["TLS=self-signed", "HTTPS_PORT=8080"], "HTTP_PORT and HTTPS_PORT are both 8080: give one of them"),
-        (["TLS=self-signed", "HTTP_PORT=8443"], "HTTP_PORT and HTTPS_PORT are both 8443: give one of them"),
-    ],
-)
-def test_tls_that_can_not_be_had(given: list[str], words: str) -> None:
-    options = [word for pair in given for word in ("--env", pair)]
-    assert words in sentence(elsewhere(BASE, "images/host/up", options=tuple(options)))
-
-
-def test_a_line_of_the_operators_that_says_otherwise_is_not_overruled_for_one_command_only() -> None:
-    """`docker compose up` would read the line, and nginx refuse what is left of the command."""
-    change = "echo TLS=off > .env; cp .env before; images/host/up && exit; cmp .env before && exit 1"
-    done = elsewhere(BASE, "bash", "-c", change, options=("--env", "TLS=self-signed"))
-    assert sentence(done) == ".env says TLS=off, and TLS=self-signed is asked for: change that line."
-
-
-def test_a_line_that_make_wrote_is_replaced() -> None:
-    change = "images/host/up; TLS=off images/host/up; test ! -e .env && echo gone"
-    done = elsewhere(BASE, "bash", "-c", change, options=("--env", "TLS=self-signed", *NO_ENGINE))
-    said = done.stdout.splitlines()  # in no certain order: docker brings stdout and stderr apart
-    assert "Wrote TLS=self-signed to .env." in said and "gone" in said
-
-
-@pytest.mark.parametrize(
-    ("url", "told"),
-    [
-        ("https://sluice.lab.example", True),
-        ("https://sluice.lab.example:443/", True),
-        ("https://sluice.lab.example:8443/", False),
-        ("https://[2001:db8::8443]", True),
-        ("https://[2001:db8::7]:8443", False),
-        ("", False),
-    ],
-)
-def test_an_address_with_another_port_than_the_published_one_is_told(url: str, told: bool) -> None:
-    options = ("--env", "TLS=self-signed", "--env", f"SITE_URL={url}", *NO_ENGINE)
-    said = elsewhere(BASE, "images/host/up", options=options).stdout
-    assert (f"SITE_URL={url} leads people to port 443, and HTTPS_PORT is 8443" in said) is told
-    assert "Wrote HTTPS_PORT=8443 to .env." in said
 
 
 def test_a_full_disk() -> None:

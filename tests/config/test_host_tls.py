@@ -1,0 +1,117 @@
+"""What `make up TLS=…` refuses, and what it keeps of it in .env. It ends where an engine would be needed."""
+
+import subprocess
+
+import pytest
+
+from config.host_shell import BASE, elsewhere, sentence
+
+NO_ENGINE = ("--env", "INSTALL_ENGINE=no")  # where `make up` ends, once the settings are right
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["TLS=on"], "TLS=on is malformed: it must be off, self-signed or own."),
+        (["TLS=own"], "TLS_CERTIFICATE isn't set: with TLS=own it names the file of your certificate"),
+        (["TLS=own", "TLS_CERTIFICATE=/none.pem"], "TLS_CERTIFICATE=/none.pem is not a file"),
+        (
+            ["TLS=own", "TLS_CERTIFICATE=/etc/os-release"],
+            "TLS_KEY isn't set: with TLS=own it names the file of",
+        ),
+        (["TLS=self-signed", "SITE_URL=http://a"], "SITE_URL=http://a must begin with https:// where TLS="),
+        (["HTTPS_PORT=8443"], "HTTPS_PORT=8443 needs TLS=self-signed or TLS=own"),
+        (["TLS=self-signed", "HTTPS_PORT=https"], "HTTPS_PORT=https is not a port"),
+        (["TLS=self-signed", "HTTPS_PORT=8080"], "HTTP_PORT and HTTPS_PORT are both 8080: give one of them"),
+        (["TLS=self-signed", "HTTP_PORT=8443"], "HTTP_PORT and HTTPS_PORT are both 8443: give one of them"),
+    ],
+)
+def test_tls_that_can_not_be_had(given: list[str], words: str) -> None:
+    options = [word for pair in given for word in ("--env", pair)]
+    assert words in sentence(elsewhere(BASE, "images/host/up", options=tuple(options)))
+
+
+@pytest.mark.parametrize(
+    ("line", "given"),
+    [
+        ("TLS=off", "TLS=self-signed"),
+        ("SITE_URL=https://a:8443", "SITE_URL=https://b:8443"),
+        ("HTTPS_PORT=8443", "HTTPS_PORT=8444"),
+        ("HTTP_PORT=8080", "HTTP_PORT=8081"),
+        ("HTTP_BIND=127.0.0.1", "HTTP_BIND=0.0.0.0"),
+    ],
+)
+def test_a_line_of_the_operators_that_says_otherwise_is_not_overruled_for_one_command_only(
+    line: str, given: str
+) -> None:
+    """`docker compose up` would read the line, and nginx refuse what is left of the command."""
+    change = f"echo {line} > .env; cp .env before; images/host/up && exit; cmp .env before && exit 1"
+    options = ("--env", "TLS=self-signed", "--env", given)
+    said = sentence(elsewhere(BASE, "bash", "-c", change, options=options))
+    assert said == f".env says {line}, and {given} is asked for: change that line."
+
+
+def test_the_address_is_kept_with_tls_and_goes_with_it() -> None:
+    """Without it, the next `make up` would make a certificate for localhost."""
+    address = "SITE_URL=https://lab:444/ HTTPS_PORT=444 HTTP_PORT=81 HTTP_BIND=0.0.0.0"
+    done = up(f"TLS=self-signed {address}", "", "TLS=off")
+    first, second, third = done.stdout.split("--\n")[1:]
+    kept = f"TLS=self-signed {address}"
+    for setting in kept.split():
+        assert f"Wrote {setting} to .env." in first
+        assert f"\n{setting}\n" in first and f"\n{setting}\n" in second
+    assert "Wrote" not in second
+    assert ".env: No such file" in third
+
+
+def test_what_is_said_later_replaces_what_was_kept() -> None:
+    done = up("TLS=self-signed SITE_URL=https://a:8443 HTTP_PORT=81", "SITE_URL=https://b:8443 HTTP_PORT=")
+    second = done.stdout.split("--\n")[2]
+    assert "\nSITE_URL=https://b:8443\n" in second
+    assert "SITE_URL=https://a" not in second and "HTTP_PORT=81" not in second
+
+
+@pytest.mark.parametrize("then", ["TLS=self-signed", "TLS=off"])
+def test_the_files_of_a_certificate_go_when_it_is_not_used(then: str) -> None:
+    """Any file does, for `make up` sees only whether it can be read."""
+    files = "TLS_CERTIFICATE=/etc/hostname TLS_KEY=/etc/hosts"
+    first, second = up(f"TLS=own SITE_URL=https://a:8443 {files}", then).stdout.split("--\n")[1:]
+    assert "\nTLS_CERTIFICATE=/etc/hostname\n" in first and "\nTLS_KEY=/etc/hosts\n" in first
+    assert "TLS_CERTIFICATE" not in second and "TLS_KEY" not in second
+
+
+def test_a_line_of_the_operators_goes_before_what_was_kept() -> None:
+    """Wherever it stands, also above: for compose the last line would count."""
+    first, second = "SITE_URL=https://first:8443", "SITE_URL=https://mine:8443"
+    change = (
+        f"exec 2>&1; {first} images/host/up; sed -i '1i {second}' .env; echo --; images/host/up; cat .env"
+    )
+    said = elsewhere(BASE, "bash", "-c", change, options=("--env", "TLS=self-signed", *NO_ENGINE)).stdout
+    before, after = said.split("--\n")
+    assert f"Wrote {first} to .env." in before
+    assert f"\n{second}\n" in after and first not in after
+
+
+def up(*settings: str) -> subprocess.CompletedProcess[str]:
+    """`make up` with each in turn, in a clone without an engine; after each, what .env then holds."""
+    runs = (f"echo --; env {given} images/host/up; ! cat .env" for given in settings)
+    # By one way: docker brings standard error apart, in no certain order.
+    return elsewhere(BASE, "bash", "-c", f"exec 2>&1; {'; '.join(runs)}", options=NO_ENGINE)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://sluice.lab.example", True),
+        ("https://sluice.lab.example:443/", True),
+        ("https://sluice.lab.example:8443/", False),
+        ("https://[2001:db8::8443]", True),
+        ("https://[2001:db8::7]:8443", False),
+        ("", False),
+    ],
+)
+def test_an_address_with_another_port_than_the_published_one_is_told(url: str, told: bool) -> None:
+    options = ("--env", "TLS=self-signed", "--env", f"SITE_URL={url}", *NO_ENGINE)
+    said = elsewhere(BASE, "images/host/up", options=options).stdout
+    assert (f"SITE_URL={url} leads people to port 443, and HTTPS_PORT is 8443" in said) is told
+    assert "Wrote HTTPS_PORT=8443 to .env." in said
