@@ -15,11 +15,13 @@ settings.configure(
 django.setup()
 
 from channels.consumer import AsyncConsumer  # noqa: E402
+from channels.db import database_sync_to_async  # noqa: E402
 from channels.generic.websocket import AsyncWebsocketConsumer  # noqa: E402
 from channels.routing import URLRouter  # noqa: E402
 from channels.security.websocket import OriginValidator  # noqa: E402
 from channels_rabbitmq.core import RabbitmqChannelLayer  # noqa: E402
 from django.contrib.auth import get_user_model  # noqa: E402
+from django.db import connection  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
 
@@ -55,6 +57,14 @@ class AsksTheDatabase(AsyncWebsocketConsumer):
         await self.accept()
 
 
+class LetsAThreadAsk(AsyncWebsocketConsumer):
+    """What cures it."""
+
+    async def connect(self) -> None:
+        await database_sync_to_async(lambda: connection.introspection.table_names())()
+        await self.accept()
+
+
 class Stays(AsyncConsumer):
     """Never raises StopConsumer, so that it goes on after its socket is gone."""
 
@@ -68,7 +78,13 @@ class Stays(AsyncConsumer):
 good = Good.as_asgi()
 without_layer = WithoutLayer.as_asgi()
 without_broker = WithoutBroker.as_asgi()
-asks_the_database = AsksTheDatabase.as_asgi()
+asks_the_database = URLRouter(
+    [
+        re_path(r"^channels/updates/$", AsksTheDatabase.as_asgi()),
+        re_path(r"^channels/cured/$", LetsAThreadAsk.as_asgi()),
+    ]
+)
 stays = Stays.as_asgi()
 routed = URLRouter([re_path(r"^channels/updates/$", good)])
+one_stays = URLRouter([re_path(r"^channels/updates/$", stays), re_path(r"^channels/ends/$", good)])
 own_pages_only = OriginValidator(good, ["sluice.example.org"])

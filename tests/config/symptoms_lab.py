@@ -1,28 +1,25 @@
-"""Stock Daphne and an nginx as people configure them, for the symptoms of docs/reference/symptoms.md; and the
-page itself.
-"""
+"""For docs/reference/symptoms.md: stock Daphne, Gunicorn, and an nginx as people configure them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import resource
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
-from config.nginx_lab import SOURCE, UPGRADE, Answer, exchange, head, read_answer
+from config.nginx_lab import SOURCE, UPGRADE, Answer, Nginx, exchange, head, read_answer
 from harness.servers import free_port
 from harness.waiting import wait_until
-
-PAGE = SOURCE / "docs/reference/symptoms.md"
-FIELDS = ["Seen", "Cause", "Proof", "Cure", "Test"]
 
 SEED = """
     location /channels/ {
@@ -37,74 +34,36 @@ SEED = """
 """What CATMAID's documentation and Channels' show, `$daphne` for the port."""
 
 
-# --- the page -----------------------------------------------------------------------------------------------
-
-
-def symptoms() -> dict[str, dict[str, str]]:
-    """The page's symptoms by their headings, each with its fields."""
-    found = {}
-    for section in re.split(r"^### ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
-        heading, _, text = section.partition("\n")
-        parts = re.split(
-            r"^\*\*(\w+):\*\* ", re.split(r"^## ", text, flags=re.MULTILINE)[0], flags=re.MULTILINE
-        )
-        found[heading.strip()] = dict(zip(parts[1::2], parts[2::2], strict=True))
-    return found
-
-
-def assert_seen(heading: str, text: str) -> None:
-    """What the page quotes as seen, in the lines of `Seen` that begin with a number or a log's name, is in
-    the text; `…` stands for anything.
-    """
-    quoted = re.findall(r"`([^`]+)`", symptoms()[heading]["Seen"])
-    assert quoted, f"nothing is quoted: {heading}"
-    for words in quoted:
-        pattern = ".*?".join(re.escape(part.strip()) for part in words.split("…"))
-        assert re.search(pattern, text, re.DOTALL), f"{words!r} is not in what was seen: {text[-3000:]!r}"
-
-
 # --- the servers --------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Daphne:
-    """Daphne as it comes, with an application of symptoms_field.py. `files`: how many it may open."""
+class _Backend:
+    """A program of the virtual environment that listens on `port`, and writes its log into `folder`."""
 
     folder: Path
-    application: str
-    options: tuple[str, ...] = ()
-    files: int = 0
-    port: int = field(default_factory=free_port)
+    port: int
+    name: str
 
-    def __enter__(self) -> Daphne:
-        target = self.application if ":" in self.application else f"config.symptoms_field:{self.application}"
-        command = [
-            sys.executable,
-            "-m",
-            "daphne",
-            "-b",
-            "127.0.0.1",
-            "-p",
-            str(self.port),
-            *self.options,
-            target,
-        ]
+    @property
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    @property
+    def environment(self) -> dict[str, str]:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
         self._output = self.log_file.open("ab")
         self.process = subprocess.Popen(
-            command,
-            env={
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(SOURCE / "tests"),
-                "PYTHONUNBUFFERED": "yes",
-            },
+            self.command,
+            env={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "yes"} | self.environment,
+            cwd=SOURCE / "app",
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,
         )
         try:
-            wait_until(self._listens, 30, "Daphne", fatal=self._ended, every=0.05)
-            if self.files:
-                resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (self.files, self.files))
+            wait_until(self._listens, 30, self.name, fatal=self._ended, every=0.05)
         except BaseException:
             self.__exit__()
             raise
@@ -118,14 +77,18 @@ class Daphne:
 
     @property
     def log_file(self) -> Path:
-        return self.folder / "daphne.log"
+        return self.folder / f"{self.name}.log"
 
     @property
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
     def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
+        os.kill(self.pid, number)
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
@@ -133,6 +96,91 @@ class Daphne:
 
     def _ended(self) -> str | None:
         return None if self.process.poll() is None else f"it ended:\n{self.log}"
+
+
+@dataclass
+class Daphne(_Backend):
+    """Daphne as it comes, with an application of symptoms_field.py. `files`: how many it may open."""
+
+    folder: Path
+    application: str
+    options: tuple[str, ...] = ()
+    files: int = 0
+    port: int = field(default_factory=free_port)
+    name = "daphne"
+
+    @property
+    def command(self) -> list[str]:
+        target = self.application if ":" in self.application else f"config.symptoms_field:{self.application}"
+        return [_program("daphne"), "-b", "127.0.0.1", "-p", str(self.port), *self.options, target]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"PYTHONPATH": str(SOURCE / "tests")}
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if self.files:
+            self.allow_files(self.files)
+        return self
+
+    def allow_files(self, files: int) -> None:
+        """As `minfds` and LimitNOFILE do."""
+        _, most = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (files, most))
+
+
+@dataclass
+class SupervisedDaphne(Daphne):
+    """The same as a program of supervisord's, whose log is supervisord.log."""
+
+    @property
+    def command(self) -> list[str]:
+        main = self.folder / "supervisord.conf"
+        main.write_text(
+            f"[supervisord]\nlogfile={self.folder}/supervisord.log\npidfile={self.folder}/pid\nuser=root\n"
+            f"[program:daphne]\ncommand={' '.join(super().command)}\nstopsignal=KILL\n"
+            f"stdout_logfile={self.log_file}\nstdout_logfile_maxbytes=0\nredirect_stderr=true\n"
+        )
+        return [_program("supervisord"), "--nodaemon", "--configuration", str(main)]
+
+    @property
+    def pid(self) -> int:
+        """Daphne's, not supervisord's."""
+        found = subprocess.run(["pgrep", "--parent", str(self.process.pid)], capture_output=True, check=True)
+        return int(found.stdout)
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+        super().__exit__()
+
+
+@dataclass
+class Gunicorn(_Backend):
+    """The site's, without a database; `settings` are its environment's."""
+
+    folder: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    name = "gunicorn"
+
+    @property
+    def command(self) -> list[str]:
+        return [_program("gunicorn"), "--bind", f"127.0.0.1:{self.port}", "mysite.wsgi"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ) | {"WSGI_WORKERS": "1", "WSGI_THREADS": "2"} | dict(self.settings)
+
+    def ask(self, target: str, *, method: str = "GET", **headers: str) -> Answer:
+        return exchange(self.port, head(target, method=method, headers=headers), deadline=15)
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    assert found, f"these tests need {name} itself: run them in the image sluice-tests (make test)"
+    return found
 
 
 @dataclass
@@ -177,12 +225,22 @@ class PlainNginx:
             f"{self.locations} }} }}\n"
         )
 
+    def reload(self, locations: str) -> None:
+        """Go on with others. Returns when the worker of before has let go of the port."""
+        before = self._workers()
+        self.locations = locations
+        self.write()
+        subprocess.run([*self.command, "-s", "reload"], check=True, capture_output=True, timeout=60)
+        wait_until(lambda: not before & self._workers(), 10, "the new worker", every=0.02)
+
+    def _workers(self) -> set[str]:
+        command = ["pgrep", "--parent", str(self.process.pid)]
+        return set(subprocess.run(command, capture_output=True, text=True, check=False).stdout.split())
+
     @property
     def command(self) -> list[str]:
-        binary = shutil.which("nginx")
-        assert binary, "these tests need nginx itself: run them in the image sluice-tests (make test)"
         return [
-            binary,
+            _program("nginx"),
             "-p",
             str(self.folder),
             "-e",
@@ -203,13 +261,9 @@ class PlainNginx:
         """A WebSocket handshake; the connection ends with it."""
         return self.send(target, **(UPGRADE | headers))
 
-    @contextlib.contextmanager
-    def websocket(self, target: str = "/channels/updates/") -> Iterator[socket.socket]:
+    def websocket(self, target: str = "/channels/updates/") -> AbstractContextManager[socket.socket]:
         """An open WebSocket."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=15) as wire:
-            wire.sendall(head(target, headers=UPGRADE))
-            assert read_answer(wire).status == 101
-            yield wire
+        return websocket(self, target)
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
@@ -221,15 +275,44 @@ class PlainNginx:
 
 @contextlib.contextmanager
 def seed_site(
-    folder: Path, application: str, *options: str, files: int = 0, more: str = ""
+    folder: Path, application: str, *options: str, files: int = 0, more: str = "", kind: type[Daphne] = Daphne
 ) -> Iterator[tuple[PlainNginx, Daphne]]:
     """The seed's location, with `more` in it, before Daphne with that application."""
-    with Daphne(folder, application, options, files) as daphne:
+    with kind(folder, application, options, files) as daphne:
         location = SEED.replace("$daphne", str(daphne.port)).replace(
             "proxy_redirect off;", f"proxy_redirect off; {more}"
         )
         with PlainNginx(folder, location) as nginx:
             yield nginx, daphne
+
+
+@contextlib.contextmanager
+def websocket(server: PlainNginx | Nginx, target: str = "/channels/updates/") -> Iterator[socket.socket]:
+    """An open WebSocket by way of that nginx."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=15) as wire:
+        wire.sendall(head(target, headers=UPGRADE))
+        assert read_answer(wire).status == 101
+        yield wire
+
+
+def port_of(daphne: Daphne) -> dict[str, str]:
+    """What stands for the page's Daphne in its commands."""
+    return {"127.0.0.1:8001": f"127.0.0.1:{daphne.port}"}
+
+
+STOCK = {"DJANGO_SETTINGS_MODULE": "config.symptoms_stock", "PYTHONPATH": str(SOURCE / "tests")}
+"""For `manage`: this site with the stock channel layer."""
+
+
+def manage(**environment: str) -> dict[str, str]:
+    """What stands for the page's manage.py: this site's, with that in its environment."""
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    return {"manage.py": shlex.join(["env", *settings, sys.executable, str(SOURCE / "app/manage.py")])}
+
+
+def nginx_command(nginx: PlainNginx) -> dict[str, str]:
+    """What stands for the page's nginx, which needs no options to find its files."""
+    return {"nginx -T": shlex.join([*nginx.command, "-T"])}
 
 
 def close_code(wire: socket.socket) -> int:

@@ -13,6 +13,7 @@ import pytest
 
 from config.nginx_lab import UPGRADE, NameServer, Nginx, Probe, exchange, head, lab, read_answer
 from harness.servers import free_port
+from harness.symptoms import assert_proved, assert_refuted
 from harness.waiting import wait_until
 
 Site = tuple[Nginx, Probe, Probe]
@@ -28,7 +29,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("wsgi", ["127.0.0.1:{free}", "wsgi:8000"], ids=["address", "name"])
-def test_nginx_runs_alone_and_says_in_words_what_is_missing(tmp_path: Path, wsgi: str) -> None:
+def test_nginx_runs_alone_and_says_in_words_what_is_missing(tmp_path: Path, wsgi: str, site: Site) -> None:
     with NameServer() as names:
         address = wsgi.format(free=free_port())
         settings = {
@@ -50,6 +51,14 @@ def test_nginx_runs_alone_and_says_in_words_what_is_missing(tmp_path: Path, wsgi
                 assert f'the service "{service}" isn\'t there' in answer.text
                 assert f"docker compose logs {service}" in answer.text
             assert exchange(nginx.health_port, head("/healthz")).status == 200
+    cause = "could not be resolved" if address == wsgi else "connect() failed"
+    assert_proved("503, the service isn't there", _error_log(nginx), which=cause)
+    assert site[0].upgrade("/channels/updates/").status == 101
+    assert_refuted("503, the service isn't there", _error_log(site[0]))
+
+
+def _error_log(nginx: Nginx) -> dict[str, str]:
+    return {"/var/log/nginx/error.log": f"{nginx.folder}/log"}
 
 
 def test_an_address_that_swallows_connections_costs_two_seconds_at_most(tmp_path: Path) -> None:
@@ -58,6 +67,7 @@ def test_an_address_that_swallows_connections_costs_two_seconds_at_most(tmp_path
         answer = nginx.send("/", method="POST")
         assert (answer.status, 'the service "wsgi"' in answer.text) == (503, True)
         assert 0.5 < time.monotonic() - began < 2
+        assert_proved("503, the service isn't there", _error_log(nginx), which="timed out")
 
 
 def test_a_backends_own_errors_go_through(site: Site) -> None:
@@ -252,8 +262,11 @@ def test_one_address_may_hold_so_many_connections_to_daphne_and_is_told_so(tmp_p
             wire = held.enter_context(socket.create_connection(("127.0.0.1", nginx.port), timeout=5))
             wire.sendall(head("/channels/updates/", headers=UPGRADE))
             assert read_answer(wire).status == 101
+        places = {"/var/log/nginx/sluice.access.log": f"{tmp_path}/log", "192.0.2.7": "127.0.0.1"}
+        assert_refuted("429, too many connections", places)
         answer = nginx.upgrade("/channels/updates/")
         assert (answer.status, answer.made_by, answer.one("Retry-After")) == (429, "nginx", "30")
+        assert_proved("429, too many connections", places)
         assert "too many connections" in answer.text
         assert nginx.send("/").status == 200
         held.close()

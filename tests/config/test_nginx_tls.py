@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from config.nginx_lab import UPGRADE, Nginx, Probe, exchange, head, lab, read_answer, run_entry_point
+from harness.symptoms import assert_proved, assert_refuted
 from harness.tls import DAY, Authority, Pair, connect, of_version, trusting
 
 SITE = "https://localhost:8443"
@@ -237,6 +238,9 @@ def test_who_comes_without_tls_is_sent_on_with_the_method(site: Nginx) -> None:
         assert answer.one("Location") == SITE + target
         assert not answer.all("Strict-Transport-Security")
     assert site.send("http://localhost/a").one("Location") == f"{SITE}/a"
+    http = "http://localhost:8080"
+    assert_proved("308 to the handshake", {http: f"http://localhost:{site.port}"})
+    assert_refuted("308 to the handshake", {http: f"--insecure https://localhost:{site.tls_port}"})
 
 
 def test_a_name_that_is_not_ours_is_sent_nowhere(site: Nginx) -> None:

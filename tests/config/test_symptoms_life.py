@@ -1,126 +1,134 @@
-"""docs/reference/symptoms.md: WebSockets open, and end, or nothing comes on them."""
+"""docs/reference/symptoms.md: WebSockets open, and end."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
 import signal
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import amqp
-import pytest
-from channels_rabbitmq.core import RabbitmqChannelLayer
-
-from config.nginx_lab import UPGRADE, head
-from config.symptoms_lab import SEED, Daphne, PlainNginx, assert_seen, close_code, seed_site
-from harness.servers import RabbitMQ
+from config.nginx_lab import UPGRADE, Nginx, head, read_answer
+from config.symptoms_lab import (
+    SEED,
+    Daphne,
+    PlainNginx,
+    close_code,
+    nginx_command,
+    seed_site,
+    websocket,
+)
+from harness.symptoms import OWN_DAPHNES, assert_proved, assert_refuted, assert_seen
 from harness.waiting import wait_until
 
 
+class Impatient(Nginx):
+    """Ours, with a second instead of the 90 that it has, or of the minute that nginx has by default."""
+
+    def lay_out(self) -> None:
+        super().lay_out()
+        snippet = self.folder / "etc/snippets/sluice/channels.conf"
+        text = snippet.read_text()
+        assert "proxy_read_timeout 90s;" in text
+        snippet.write_text(text.replace("proxy_read_timeout 90s;", "proxy_read_timeout 1s;"))
+
+
+@contextlib.contextmanager
+def before_daphne(kind: type[Nginx], folder: Path, *options: str) -> Iterator[Nginx]:
+    with Daphne(folder, "good", options) as daphne:
+        settings = {"ASGI_ADDRESS": f"127.0.0.1:{daphne.port}", "LOG_LEVEL": "debug"}
+        with kind(folder, settings) as nginx:
+            yield nginx
+
+
+def durations(folder: Path) -> dict[str, str]:
+    return {"/var/log/nginx/sluice.access.log": f"{folder}/log", "time=60": "time=1\n"}
+
+
 def test_a_proxy_gives_an_idle_socket_up(tmp_path: Path) -> None:
-    """A second instead of the minute that nginx has by default; Daphne pings later than that."""
-    with (
-        seed_site(tmp_path, "good", "--ping-interval", "60", more="proxy_read_timeout 1s;") as (nginx, _),
-        nginx.websocket() as wire,
-    ):
+    """Daphne pings later than that."""
+    with before_daphne(Impatient, tmp_path, "--ping-interval", "60") as nginx, websocket(nginx) as wire:
         began = time.monotonic()
         code = close_code(wire)
         assert 0.9 < time.monotonic() - began < 10
         assert_seen("Cut every 60 s", f"{code} {nginx.log}")
+        assert_proved("Cut every 60 s", durations(tmp_path))
 
 
 def test_pings_keep_it_open(tmp_path: Path) -> None:
-    """The same, and a ping every second of the two that are allowed."""
-    with (
-        seed_site(tmp_path, "good", "--ping-interval", "1", more="proxy_read_timeout 3s;") as (nginx, _),
-        nginx.websocket() as wire,
-    ):
-        data, deadline = b"", time.monotonic() + 6
-        while time.monotonic() < deadline:
-            data += wire.recv(100)
-            if data.count(b"\x89") >= 4:
-                return
-        raise AssertionError(f"four pings in six seconds were expected: {data!r}")
+    """Of Daphne's, which looks every other second whether one is due; or of a proxy that waits for longer."""
+    with before_daphne(Nginx, tmp_path, "--ping-interval", "1") as nginx, websocket(nginx) as wire:
+        data = b""
+        while data.count(b"\x89") < 2:
+            chunk = wire.recv(100)
+            assert chunk, f"it ended: {data!r}"
+            data += chunk
+    assert_refuted("Cut every 60 s", durations(tmp_path))
 
 
 def test_daphne_is_restarted(tmp_path: Path) -> None:
     with seed_site(tmp_path, "good") as (nginx, daphne), nginx.websocket() as wire:
+        assert_proved("1006 at each restart", OWN_DAPHNES)
         daphne.signal(signal.SIGTERM)
         assert_seen("1006 at each restart", str(close_code(wire)))
 
 
 def test_a_consumer_does_not_end(tmp_path: Path) -> None:
-    with seed_site(tmp_path, "stays", "--application-close-timeout", "1") as (nginx, daphne):
+    """One, of two that are asked for."""
+    heading = "took too long to shut down and was killed"
+    with seed_site(tmp_path, "one_stays", "--application-close-timeout", "1") as (nginx, daphne):
+        places = {"/var/log/sluice/daphne.log": str(daphne.log_file)}
+        with nginx.websocket("/channels/ends/"):
+            pass
+        wait_until(lambda: "WSDISCONNECT /channels/ends/" in daphne.log, 10, "its end")
         with nginx.websocket():
             pass
+        assert_refuted(heading, places)
         wait_until(lambda: "was killed" in daphne.log, 10, "the warning")
-        assert_seen("took too long to shut down and was killed", daphne.log)
+        assert_seen(heading, daphne.log)
+        assert_proved(heading, places)
+        assert "/channels/ends/" not in daphne.log.partition("took too long")[2]
 
 
 def test_nginx_has_too_few_connections(tmp_path: Path) -> None:
+    heading = "worker_connections are not enough"
     with Daphne(tmp_path, "good") as daphne:
         location = SEED.replace("$daphne", str(daphne.port))
         with PlainNginx(tmp_path, location, events="worker_connections 10;") as nginx, _many(nginx.port, 12):
             wait_until(lambda: "not enough" in nginx.log, 10, "the alert", every=0.05)
-            assert_seen("worker_connections are not enough", nginx.log)
+            assert_seen(heading, nginx.log)
+            assert_proved(heading, nginx_command(nginx) | {" 768;": " 10;"})
+        with PlainNginx(tmp_path, location, events=f"worker_connections {2 * 12 + 512};") as nginx:
+            assert_refuted(heading, nginx_command(nginx) | {" 768;": " 10;", "10512": "536"})
+            with _many(nginx.port, 12) as wires:
+                assert {read_answer(wire).status for wire in wires} == {101}
 
 
 def test_nginx_has_too_few_file_handles(tmp_path: Path) -> None:
+    heading = "24: Too many open files"
     with Daphne(tmp_path, "good") as daphne:
         location = SEED.replace("$daphne", str(daphne.port))
         with PlainNginx(tmp_path, location, main="worker_rlimit_nofile 16;") as nginx, _many(nginx.port, 20):
             wait_until(lambda: "open files" in nginx.log, 10, "the alert", every=0.05)
-            assert_seen("24: Too many open files", nginx.log)
+            assert_seen(heading, nginx.log)
+            own = {"pgrep": f"pgrep --parent {nginx.process.pid}"}
+            assert_proved(heading, own | {"1024": "16", "1023": "15"})
+        cure = f"worker_rlimit_nofile {2 * 20 + 100};"
+        with PlainNginx(tmp_path, location, main=cure) as nginx, _many(nginx.port, 20) as wires:
+            assert {read_answer(wire).status for wire in wires} == {101}
+            own = {"pgrep": f"pgrep --parent {nginx.process.pid}"}
+            assert_refuted(heading, own | {"1024": "140", "1023": "139", "10100": "140"})
 
 
 @contextlib.contextmanager
-def _many(port: int, count: int) -> Iterator[None]:
+def _many(port: int, count: int) -> Iterator[list[socket.socket]]:
     """So many clients that ask for a WebSocket, whatever comes of it."""
     with contextlib.ExitStack() as held:
-        for _ in range(count):
-            wire = held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        wires = [
+            held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            for _ in range(count)
+        ]
+        for wire in wires:
             wire.sendall(head("/channels/updates/", headers=UPGRADE))
-        yield
-
-
-# --- nothing comes ------------------------------------------------------------------------------------------
-
-
-def test_celery_publishes_into_another_vhost(rabbitmq: RabbitMQ) -> None:
-    """As CATMAID does: the layer is in one, the task's message goes to an exchange of Celery's own."""
-    rabbitmq.ctl("add_vhost", "symptoms")
-    try:
-        rabbitmq.ctl("set_permissions", "-p", "symptoms", "guest", ".*", ".*", ".*")
-        with (
-            amqp.Connection(
-                f"127.0.0.1:{rabbitmq.port}", "guest", "guest", virtual_host="symptoms", confirm_publish=True
-            ) as connection,
-            pytest.raises(amqp.NotFound) as error,
-        ):
-            message = amqp.Message(b"crop")
-            connection.channel().basic_publish_confirm(message, exchange="groups", routing_key="updates-1")
-        assert_seen("Pushes from tasks are lost", str(error.value))
-    finally:
-        rabbitmq.ctl("delete_vhost", "symptoms")
-
-
-def test_a_member_that_nobody_reads_makes_the_stock_layer_deaf(
-    rabbitmq: RabbitMQ, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def scenario() -> None:
-        layer = RabbitmqChannelLayer(
-            host=rabbitmq.url.rstrip("/") + "/%2f", local_capacity=5, remote_capacity=5
-        )
-        await layer.group_add("updates", await layer.new_channel())
-        async with asyncio.timeout(20):
-            while "at capacity" not in caplog.text:
-                await layer.group_send("updates", {"type": "news"})
-        await asyncio.wait({asyncio.ensure_future(layer.close())}, timeout=2)
-
-    with caplog.at_level(logging.WARNING):
-        asyncio.run(scenario())
-    assert_seen("Back-pressuring", caplog.text)
+        yield wires

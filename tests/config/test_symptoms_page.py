@@ -1,14 +1,16 @@
-"""docs/reference/symptoms.md: each symptom has all its parts, and a test that there is."""
+"""docs/reference/symptoms.md: each symptom has all its parts, and tests that make and prove it."""
 
 from __future__ import annotations
 
 import ast
+import functools
+import itertools
 import re
 
 import pytest
 
-from config.nginx_lab import SOURCE
-from config.symptoms_lab import FIELDS, PAGE, symptoms
+from harness.compose import SOURCE
+from harness.symptoms import FIELDS, PAGE, Proof, symptoms
 
 TESTS = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
@@ -18,25 +20,30 @@ def test_it_says_what_is_seen_why_how_to_prove_and_cure_it_and_which_test_makes_
     symptom = symptoms()[heading]
     assert list(symptom) == FIELDS
     assert all(text.strip() for text in symptom.values())
-    named = TESTS.findall(symptom["Test"])
-    assert named
-    for path, name in named:
-        tree = ast.parse((SOURCE / path).read_text())
-        functions = {
-            node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        }
-        assert name in functions, f"{path} has no {name}"
+    assert TESTS.findall(symptom["Test"])
+    for path, name in TESTS.findall(symptom["Test"]):
+        assert name in functions_of(path), f"{path} has no {name}"
+
+
+@pytest.mark.parametrize("heading", symptoms())
+def test_its_proof_is_run_where_the_symptom_is_and_where_all_is_well(heading: str) -> None:
+    """By the tests that the page names; there are no exceptions."""
+    assert not any(" " in span for span in Proof.of(heading).remarks), "a command that no test runs"
+    named = TESTS.findall(symptoms()[heading]["Test"])
+    for check in ("assert_proved", "assert_refuted"):
+        assert any(heading in calls(path, name, check) for path, name in named), f"no {check} in {named}"
 
 
 def test_each_test_of_a_symptom_is_named_on_the_page_and_reads_it() -> None:
     """What is quoted there is compared with what the servers said."""
     named = {pair for symptom in symptoms().values() for pair in TESTS.findall(symptom["Test"])}
-    read = {heading for heading in symptoms() if heading in _headings_that_tests_read()}
-    for path in sorted((SOURCE / "tests/config").glob("test_symptoms_[hlp]*.py")):
-        if path.name == "test_symptoms_page.py":
-            continue
-        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE):
-            assert (f"tests/config/{path.name}", name) in named, name
+    read = set()
+    for file in sorted((SOURCE / "tests/config").glob("test_symptoms_*.py")):
+        path = f"tests/config/{file.name}"
+        if file.name != "test_symptoms_page.py":
+            for name in functions_of(path):
+                assert (path, name) in named or not name.startswith("test_"), name
+                read |= calls(path, name, "assert_seen")
     assert read == {
         heading for heading, symptom in symptoms().items() if "tests/config/test_symptoms_" in symptom["Test"]
     }
@@ -49,6 +56,41 @@ def test_the_list_at_the_top_has_them_all_and_no_other() -> None:
         assert anchor == re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-"), heading
 
 
-def _headings_that_tests_read() -> set[str]:
-    text = "".join(path.read_text() for path in (SOURCE / "tests/config").glob("test_symptoms_*.py"))
-    return set(re.findall(r'assert_seen\(\s*"([^"]+)"', text))
+@functools.cache
+def functions_of(path: str) -> dict[str, ast.AST]:
+    """The file's functions by name."""
+    tree = ast.parse((SOURCE / path).read_text())
+    return {
+        node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+def calls(path: str, name: str, check: str) -> set[str]:
+    """Headings for which the test calls `check`; each stands in the call, or as the value of a name."""
+    nodes = list(ast.walk(functions_of(path)[name]))
+    named: dict[str, str] = {}
+    for node in nodes:
+        if isinstance(node, ast.Assign):
+            (target,), value = node.targets, node.value
+            if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+                named |= _texts(target.elts, value.elts)
+            else:
+                named |= _texts([target], [value])
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Call):
+            words = [node.func, *node.args]  # or, in a thread: to_thread(check, heading, …)
+            for function, heading in itertools.pairwise(words):
+                if isinstance(function, ast.Name) and function.id == check:
+                    found.add(
+                        named[heading.id] if isinstance(heading, ast.Name) else ast.literal_eval(heading)
+                    )
+    return found
+
+
+def _texts(targets: list[ast.expr], values: list[ast.expr]) -> dict[str, str]:
+    return {
+        target.id: value.value
+        for target, value in zip(targets, values, strict=True)
+        if isinstance(target, ast.Name) and isinstance(value, ast.Constant) and isinstance(value.value, str)
+    }

@@ -6,6 +6,8 @@ import pytest
 
 from harness.compose import ComposeFailed
 from harness.stack import SERVICES, Stack
+from harness.symptoms import assert_proved, assert_refuted
+from harness.waiting import wait_until
 
 EX_CONFIG = 78
 
@@ -48,11 +50,21 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(stack: Stack, ser
     [("SITE_ULR", "http://localhost", "did you mean SITE_URL"), ("URL_PREFIX", "/a/", "malformed")],
 )
 def test_a_wrong_line_in_env_stops_the_start(image_tag: str, name: str, value: str, words: str) -> None:
+    heading = "Status 78, is not a setting of this container"
     stack = Stack(image_tag, {name: value})
+    folder = {"docker compose": f"cd {stack.folder}; docker compose --project-name {stack.name}"}
     try:
         with pytest.raises(ComposeFailed) as failure:
             stack.up("init")
         assert words in str(failure.value) and name in str(failure.value)
         assert stack.service("init")[0].state["ExitCode"] == EX_CONFIG
+        assert_proved(heading, folder)
+        del stack.given[name]
+        stack.compose.write_env(stack.settings)
+        stack.up("init", wait=False)
+        init = stack.service("init")[0]
+        wait_until(lambda: init.state["Status"] == "exited", 60, "the end of init")
+        assert init.state["ExitCode"] == 0
+        assert_refuted(heading, folder)
     finally:
         stack.close()

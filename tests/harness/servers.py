@@ -238,6 +238,20 @@ class RabbitMQ(_Server):
             str(_PACKAGED_RABBITMQ / "rabbitmqctl"), "--quiet", *arguments, **self._environment
         ).stdout
 
+    def shell(self, script: str) -> str:
+        """What a script of bash's prints that calls `rabbitmqctl` and its like."""
+        path = f"{_PACKAGED_RABBITMQ}:{os.environ['PATH']}"
+        return subprocess.run(
+            self._command("bash", "-c", script),
+            env=os.environ | self._environment | {"PATH": path},
+            cwd=self.folder,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=120,
+            check=False,
+        ).stdout
+
     def stop(self) -> None:
         """Stop it in order."""
         self.ctl("shutdown")

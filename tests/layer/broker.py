@@ -89,6 +89,17 @@ class Broker:
         assert code == 0, f"rabbitmqctl {arguments}: {output.decode()}"
         return str(output.decode())
 
+    @property
+    def logs(self) -> str:
+        """The command that prints its log."""
+        return f"docker logs {self._container.name}"
+
+    def shell(self, script: str) -> str:
+        """What a script of bash's prints that calls rabbitmqctl and its like."""
+        path = f"{os.path.dirname(TOOL)}:/usr/bin:/bin"
+        _, output = self._container.exec_run(["bash", "-c", script], environment={"PATH": path})
+        return str(output.decode(errors="replace"))
+
     def evaluate(self, erlang: str) -> str:
         return self.control("eval", erlang)
 

@@ -10,6 +10,7 @@ import asyncio
 import msgpack
 import pytest
 
+from harness.symptoms import assert_proved, assert_refuted
 from layer.broker import Broker
 from layer.kit import DEADLINE, Ear, Ours, attempt, both, connection_of, held, is_up, layer_and_proxy, until
 
@@ -17,6 +18,8 @@ from layer.kit import DEADLINE, Ear, Ours, attempt, both, connection_of, held, i
 @both
 def test_d1_a_caller_gives_up_during_an_outage(kind: type, survives: bool, broker: Broker) -> None:
     """As Daphne does: it cancels whoever takes longer than its time-outs allow."""
+
+    heading = "Unhealthy after a restart of RabbitMQ"
 
     async def scenario() -> bool:
         async with layer_and_proxy(kind, broker) as (layer, proxy):
@@ -28,7 +31,12 @@ def test_d1_a_caller_gives_up_during_an_outage(kind: type, survives: bool, broke
             call.cancel()
             await asyncio.wait({call})
             await proxy.accept()
-            return await ear.hears()
+            hears = await ear.hears()
+            if hears:
+                await asyncio.to_thread(assert_refuted, heading, {}, shell=broker.shell)
+            else:
+                await asyncio.to_thread(assert_proved, heading, {}, shell=broker.shell)
+            return hears
 
     assert asyncio.run(scenario()) is survives
 

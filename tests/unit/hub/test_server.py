@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.symptoms import OWN_DAPHNES, assert_refuted
 from harness.waiting import wait_until
 
 from .lab import SOON, Events, Person, Served, Site, environment
@@ -31,6 +32,7 @@ def test_sigterm_sends_1012_runs_every_disconnect_and_exits_0(
         Events(served, person) as events,
     ):
         updates.hello(), echo.frame(), events.next()
+        assert_refuted("1006 at each restart", OWN_DAPHNES)
         served.signal()
         assert updates.close_code() == 1012
         assert old.close_code() == 1012

@@ -1,0 +1,179 @@
+"""docs/reference/symptoms.md as the tests read it: what one sees, and the command that proves the cause."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from harness.compose import SOURCE
+from harness.waiting import wait_until
+
+PAGE = SOURCE / "docs/reference/symptoms.md"
+FIELDS = ["Seen", "Cause", "Proof", "Cure", "Test"]
+
+Shell = Callable[[str], str]
+"""Runs a script with bash, and returns all that it printed."""
+
+Places = Mapping[str, str]
+"""What stands for the page's addresses, files and numbers, in its command and functions and in what they are
+said to print. Each must stand there.
+"""
+
+OWN_DAPHNES = {"pgrep": f"pgrep --parent {os.getpid()}"}
+"""Of the Daphnes of this machine those that the test has started: others run some at the same time."""
+
+
+def symptoms() -> dict[str, dict[str, str]]:
+    """The page's symptoms by their headings, each with its fields."""
+    found = {}
+    for section in re.split(r"^### ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
+        heading, _, text = section.partition("\n")
+        parts = re.split(
+            r"^\*\*(\w+):\*\* ", re.split(r"^## ", text, flags=re.MULTILINE)[0], flags=re.MULTILINE
+        )
+        found[heading.strip()] = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return found
+
+
+def assert_seen(heading: str, text: str) -> None:
+    """What the page quotes as seen, in the lines of `Seen` that begin with a number or a log's name, is in
+    the text; `…` stands for anything.
+    """
+    quoted = re.findall(r"`([^`]+)`", symptoms()[heading]["Seen"])
+    assert quoted, f"nothing is quoted: {heading}"
+    for words in quoted:
+        assert _is_in(words, text), f"{words!r} is not in what was seen: {text[-3000:]!r}"
+
+
+# --- proofs -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The first sentence of `Proof`: `COMMAND` … prints `WORDS` or `WORDS` …; where all is well … `WORDS`.
+
+    "nothing" stands for empty output. `shows` and `well`: one of each is printed. `remarks`: what is quoted
+    after that sentence.
+    """
+
+    command: str
+    shows: tuple[str, ...]
+    well: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, heading: str) -> Proof:
+        spans: list[str] = []
+
+        def number(found: re.Match[str]) -> str:
+            spans.append(found[1])
+            return f"`{len(spans) - 1}`"
+
+        def quoted(text: str) -> tuple[str, ...]:
+            return tuple(
+                spans[int(span)] if span else "" for span in re.findall(r"`(\d+)`|\bnothing\b", text)
+            )
+
+        text = re.sub(r"`([^`]+)`", number, symptoms()[heading]["Proof"])
+        sentence, *remarks = re.split(r"\.(?:\s|$)", text, maxsplit=1)
+        told, _, well = sentence.partition("; where all is well")
+        command, _, shows = told.partition(" prints ")
+        proof = cls("".join(quoted(command)[:1]), quoted(shows), quoted(well), quoted("".join(remarks)))
+        assert proof.command, f"a proof begins with its command: {heading}"
+        assert proof.shows, f"what does it print? {heading}"
+        assert proof.well, f"and where all is well? {heading}"
+        return proof
+
+
+def functions() -> str:
+    """The shell functions of the page's beginning, which its commands use."""
+    (block,) = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
+def local_shell(script: str) -> str:
+    """Of this machine, in the repository's folder."""
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=SOURCE,
+        env=os.environ | {"LC_ALL": "C.UTF-8"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=120,
+        check=False,
+    )
+    return done.stdout
+
+
+def assert_proved(heading: str, places: Places, *, shell: Shell = local_shell, which: str = "") -> None:
+    """The page's command prints what the page promises where the cause is this one; with `which`, what of
+    its promises holds that word.
+    """
+    script, proof = _placed(heading, places)
+    shows = [words for words in proof.shows if which in words]
+    assert shows, f"{which} is none of {proof.shows}"
+    _wait_for(shell, script, lambda said: _says(said, shows), shows)
+
+
+def assert_refuted(heading: str, places: Places, *, shell: Shell = local_shell) -> None:
+    """The same command prints, where all is well, what the page says for that, and not what it proves by."""
+    script, proof = _placed(heading, places)
+    said = _wait_for(shell, script, lambda said: _says(said, proof.well), proof.well)
+    assert not _says(said, proof.shows), f"{proof.command}\nsays the same where all is well: {said!r}"
+
+
+def assert_not_proved(heading: str, places: Places, *, shell: Shell = local_shell) -> None:
+    """Nor does it print that where one sees the same for another cause."""
+    script, proof = _placed(heading, places)
+    said = shell(script)
+    assert not _says(said, proof.shows), f"{proof.command}\nsays the same for another cause: {said!r}"
+
+
+def _wait_for(shell: Shell, script: str, wanted: Callable[[str], bool], words: object) -> str:
+    """What it said in the end: a server's log may come a moment after its answer."""
+    said = [""]
+
+    def ask() -> bool:
+        said[0] = shell(script)
+        return wanted(said[0])
+
+    try:
+        wait_until(ask, 10, "the proof")
+    except AssertionError as error:
+        command = script.splitlines()[-1]
+        raise AssertionError(f"{command}\ndoesn't say {words!r}, but {said[0]!r}") from error
+    return said[0]
+
+
+def _placed(heading: str, places: Places) -> tuple[str, Proof]:
+    """The script, and the proof with the places in it."""
+    proof = Proof.of(heading)
+    script = f"{functions()}{proof.command}\n"
+    everything = "\n".join((script, *proof.shows, *proof.well))
+    for name in places:
+        assert name in everything, f"{name!r} no longer stands in the proof of {heading!r}"
+
+    def put(text: str) -> str:
+        return (
+            re.sub("|".join(map(re.escape, places)), lambda found: places[found[0]], text) if places else text
+        )
+
+    return put(script), Proof(put(proof.command), tuple(map(put, proof.shows)), tuple(map(put, proof.well)))
+
+
+def _says(said: str, words: tuple[str, ...] | list[str]) -> bool:
+    """Whether one of them is in it; "" is in nothing but nothing."""
+    return any(_is_in(one, said) if one else not said.strip() for one in words)
+
+
+def _is_in(words: str, text: str) -> bool:
+    """`…` stands for anything, a space for any blank."""
+    parts = (r"\s+".join(map(re.escape, part.split())) for part in words.split("…"))
+    pattern = ".*?".join(parts)
+    return re.search(pattern, text, re.DOTALL) is not None
