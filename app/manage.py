@@ -4,6 +4,8 @@
 import os
 import sys
 
+import mysite  # noqa: F401  (refuses a Python that is too old, before Django is missed)
+
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from bare_metal.machine import Machine
+from harness.doctor import bad, findings
 from harness.waiting import wait_until
 
 
@@ -17,8 +16,8 @@ def test_it_is_content_after_the_guide(machine: Machine) -> None:
         "venv/bin/python", "app/manage.py", "doctor", machine.url + "/",
         "--at", "127.0.0.1:80", "--patient", "--json",
     )  # fmt: skip
-    found = [json.loads(line) for line in done.output.splitlines()]
-    assert [one for one in found if one["verdict"] in ("failure", "warning")] == []
+    found = findings(done.output)
+    assert bad(found) == []
     assert done.code == 0
     (idle,) = [one for one in found if one["check"] == "push-idle"]
     assert idle["says"].startswith("a silent socket lives for 70 s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from typing import Any
@@ -10,21 +9,13 @@ from typing import Any
 import pytest
 
 from config.nginx_lab import SOURCE
+from harness.doctor import IN_CONTAINER as DOCTOR
+from harness.doctor import bad, findings
 from harness.engine import OWNER_LABEL, PREFIX, engine, run_id
 from harness.stack import SERVICES, Stack
 from mysite.doctor import checks
 
-PYTHON = "/opt/sluice/venv/bin/python"
-DOCTOR = (PYTHON, "/opt/sluice/app/manage.py", "doctor", "--json")
 LEFT_OUT = {"front-certificate", "version-nginx", "nginx-connections"}
-
-
-def findings(output: str) -> list[dict[str, str]]:
-    return [json.loads(line) for line in output.splitlines()]
-
-
-def bad(found: list[dict[str, str]]) -> list[dict[str, str]]:
-    return [one for one in found if one["verdict"] in ("failure", "warning")]
 
 
 def test_it_is_content_from_outside_and_inside(site: Stack) -> None:

@@ -1,0 +1,73 @@
+"""What is too old is named, on a Debian 12 that was an 11 before: nginx, PostgreSQL and RabbitMQ were held
+back, and the Python of then is still there.
+
+The guide is followed as far as it goes: Django uses no such PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from bare_metal.machine import Machine
+from harness.doctor import findings
+
+HOLD_BACK = """
+cd /etc/apt
+sed '/^$/,$d; s/^Suites:.*/Suites: bullseye/' sources.list.d/debian.sources >sources.list.d/before.sources
+cat >preferences.d/before <<'END'
+Package: nginx* libnginx-* postgresql* rabbitmq-server erlang-*
+Pin: release n=bullseye
+Pin-Priority: 1001
+END
+apt-get update
+apt-get install --yes --no-install-recommends python3.9
+"""
+FOLLOWED = ("Packages", "Code", "Settings and secrets", "The database", "RabbitMQ")
+
+
+@pytest.fixture(scope="module")
+def held_back() -> Iterator[Machine]:
+    machine = Machine("bookworm")
+    try:
+        machine.boot()
+        machine.shell(HOLD_BACK)
+        machine.follow(*FOLLOWED)
+        packages, *_ = machine.guide.of("Daphne and the workers")[0].splitlines()
+        machine.shell(packages)
+        yield machine
+    finally:
+        machine.close()
+
+
+def doctor(machine: Machine, *checks: str) -> dict[str, set[tuple[str, str]]]:
+    """The verdicts and what it says, by check."""
+    command = ("venv/bin/python", "app/manage.py", "doctor", "--inside", "--json", "--only")
+    found: dict[str, set[tuple[str, str]]] = {}
+    for finding in findings(machine.exec(*command, *checks).output):
+        found.setdefault(finding["check"], set()).add((finding["verdict"], finding["says"]))
+    return found
+
+
+def test_the_doctor_names_what_is_too_old(held_back: Machine) -> None:
+    found = doctor(held_back, "version-nginx", "database-reachable")
+    assert found["version-nginx"] == {("failure", "nginx/1.18.0 is too old")}
+    assert found["database-reachable"] == {("failure", "PostgreSQL 13 is too old")}
+
+
+def test_the_oldest_rabbitmq_is_old_enough(held_back: Machine) -> None:
+    found = doctor(held_back, "broker-reachable", "broker-version", "broker-login", "broker-vhost")
+    assert found["broker-version"] == {("ok", "RabbitMQ 3.8.9")}
+    assert {verdict for findings in found.values() for verdict, _ in findings} == {"ok"}
+
+
+@pytest.mark.parametrize("program", [("app/manage.py", "doctor"), ("-m", "mysite.migrate")])
+def test_a_python_that_is_too_old_is_refused_in_one_line(
+    held_back: Machine, program: tuple[str, str]
+) -> None:
+    done = held_back.exec("env", "PYTHONPATH=app", "python3.9", *program)
+    assert (done.code, done.output) == (
+        78,
+        "sluice: Python 3.9 is too old: 3.11 or newer is needed, and a virtual environment made with it\n",
+    )
