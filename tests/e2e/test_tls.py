@@ -14,10 +14,12 @@ from harness.checker import Checker
 from harness.client.ledger import Ended
 from harness.client.page import TRANSPORTS
 from harness.compose import SOURCE
+from harness.doctor import IN_CONTAINER, bad, findings
 from harness.rolling import run_script
 from harness.stack import Stack
 from harness.tls import DAY, Authority, Pair, connect, of_version, trusting
 from harness.waiting import wait_until
+from mysite.doctor import checks
 
 REHEARSAL = ("--file", "compose.yaml", "--file", str(SOURCE / "images/host/rehearsal.yaml"))
 IN_NGINX = ("run", "--rm", "--no-deps", "--no-TTY", "--entrypoint")
@@ -95,6 +97,16 @@ def test_cookies_go_over_tls_only_and_nobody_is_bound_to_a_certificate_that_is_n
     assert {cookie.secure for cookie in alice.http.cookies} == {True}
     answer = alice.get("/messages/")
     assert answer.status_code == 200 and "Strict-Transport-Security" not in answer.headers
+
+
+def test_the_doctor_says_no_more_than_that_the_certificate_is_not_trusted(encrypted: Stack) -> None:
+    quick = [name for name in checks.NAMES if name != "push-idle"]
+    done = encrypted.service("wsgi")[0].exec(*IN_CONTAINER, "--only", *quick)
+    found = [(one["check"], one["verdict"], one["says"]) for one in bad(findings(done.output))]
+    assert found == [
+        ("front-certificate", "warning", "this machine does not trust it: self-signed certificate")
+    ]
+    assert done.code == 0
 
 
 def test_a_post_from_a_page_without_tls_is_refused(encrypted: Stack) -> None:
