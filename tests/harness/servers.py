@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from .waiting import wait_until
 
@@ -149,16 +150,20 @@ class Postgres(_Server):
         """As DATABASE_URL has it."""
         return f"postgresql://owner@127.0.0.1:{self.port}/sluice"
 
-    def start(self) -> Postgres:
-        """Start it, on an empty cluster the first time, and return when it answers."""
-        binaries = postgres_binaries()
-        assert binaries, (
-            "no PostgreSQL is installed here: use `make test`, which runs in an image that has one"
-        )
+    def start(self, **settings: object) -> Postgres:
+        """Start it, at first on an empty cluster, and return when it answers; `settings` come on top."""
+        self.launch(**settings)
+        self._wait_for(lambda: self.ready() == 0, "PostgreSQL")
+        command = ("psql", "--quiet", "--host=127.0.0.1", f"--port={self.port}", "--username=owner")
+        self._run(*command, "--dbname=postgres", input=_CREATE_DATABASE, check=True)
+        return self
+
+    def launch(self, **settings: object) -> None:
+        """Start it and return at once."""
         data = self.folder / "data"
         if not data.exists():
             self._as_user(
-                str(binaries / "initdb"),
+                self._program("initdb"),
                 f"--pgdata={data}",
                 "--username=owner",
                 "--auth=trust",
@@ -167,36 +172,38 @@ class Postgres(_Server):
                 "--no-sync",
                 "--no-instructions",
             )
-        settings = {
+        given: dict[str, object] = {
             "port": self.port,
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": self.folder,
             "fsync": self.fsync,
         }
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self._launch(str(binaries / "postgres"), "-D", str(data), *options)
-        ready = [str(binaries / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
-        self._wait_for(lambda: subprocess.run(ready).returncode == 0, "PostgreSQL")
-        subprocess.run(
-            [
-                str(binaries / "psql"),
-                "--quiet",
-                "--host=127.0.0.1",
-                f"--port={self.port}",
-                "--username=owner",
-                "--dbname=postgres",
-            ],
-            input=_CREATE_DATABASE,
-            text=True,
-            check=True,
-        )
-        return self
+        options = [part for name, value in (given | settings).items() for part in ("-c", f"{name}={value}")]
+        self._launch(self._program("postgres"), "-D", str(data), *options)
+
+    def ready(self) -> int:
+        """What pg_isready says: 0, it lets in; 1, it answers and lets nobody in; 2, it doesn't answer."""
+        return self._run("pg_isready", "--quiet", "--host=127.0.0.1", f"--port={self.port}").returncode
 
     def stop(self) -> None:
         """Stop it as an operator does: connections are cut, the data is written."""
-        assert self._process is not None
-        os.kill(self._process.pid, signal.SIGINT)
+        self.signal(signal.SIGINT)
         self._reap()
+
+    def signal(self, number: int) -> None:
+        """To its first process, which does with it what the manual says (Shutting Down the Server)."""
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+
+    def _run(self, program: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([self._program(program), *arguments], text=True, **options)
+
+    def _program(self, name: str) -> str:
+        binaries = postgres_binaries()
+        assert binaries, (
+            "no PostgreSQL is installed here: use `make test`, which runs in an image that has one"
+        )
+        return str(binaries / name)
 
 
 class RabbitMQ(_Server):

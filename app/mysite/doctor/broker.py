@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -168,9 +169,8 @@ def _explained(error: Exception, account: Account, *, is_open: bool, is_blocked:
         return {
             "broker-login": failure(
                 f"it refuses user {user} with the password in {account.password_file or 'the URL'}",
-                f"rabbitmqctl change_password {user} <{account.password_file or '…'} (rabbitmqctl"
-                " add_user, if list_users"
-                " has none); in containers: docker compose restart rabbitmq sets all anew",
+                f"rabbitmqctl change_password {user} <{account.password_file or '…'} (rabbitmqctl add_user,"
+                " if list_users has none); in containers: docker compose restart rabbitmq sets all anew",
                 where,
             )
         }
@@ -205,8 +205,11 @@ def _explained(error: Exception, account: Account, *, is_open: bool, is_blocked:
         says = f"{account.place} accepts and does not answer"
         cure = "rabbitmqctl status; if it stands still, restart RabbitMQ"
     else:
-        is_refused = isinstance(error, ConnectionRefusedError)
-        says = f"nothing listens at {account.place}" if is_refused else f"{account.place}: {one_line(error)}"
+        says = f"{account.place}: {one_line(error)}"
+        if isinstance(error, ConnectionRefusedError):
+            says = f"nothing listens at {account.place}"
+        if isinstance(error, socket.gaierror):
+            says = f"the host of {account.place} is not known here"
         cure = f"start RabbitMQ, or mend {account.setting}_URL"
     return {"broker-reachable": failure(says, cure, where)}
 
@@ -272,8 +275,7 @@ def _one_vhost(deployment: Deployment) -> Iterator[Finding]:
     if astray := places["PUBLISHER"] - places["LAYER"]:
         yield failure(
             f"PUBLISHER_URL leads to {', '.join(sorted(astray))}, LAYER_URL to"
-            f" {', '.join(sorted(places['LAYER']))}:"
-            " no wake-up reaches Daphne",
+            f" {', '.join(sorted(places['LAYER']))}: no wake-up reaches Daphne",
             "both must have the channel layer's vhost (PUBLISHER_URL in /etc/sluice/sluice.env)",
         )
     else:

@@ -20,6 +20,8 @@ OLDEST: Final = 14  # https://docs.djangoproject.com/en/5.2/ref/databases/#postg
 MIGRATE: Final = "run python -m mysite.migrate (docker compose up -d migrate)"
 _SECONDS: Final = 5.0
 _FULL: Final = 0.8  # of the connections that there are
+# It starts, recovers, or is about to stop; what of these, it says behind it.
+_NOT_YET: Final = "the database system is "
 _PRIVILEGE: Final = re.compile(r"([A-Z]+)(?: \(([^)]*)\))?")
 
 
@@ -101,13 +103,28 @@ def _reachable(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _explained(error: Exception, program: Program) -> Finding:
-    text = one_line(error)
+    text, name = one_line(error), program.name
+    if isinstance(error, environment.Malformed):
+        return failure(text, "the file that DATABASE_PASSWORD_FILE names", name)
+    for found, (says, cure) in _words(program).items():
+        if found in text:
+            return failure(says, cure, name)
+    if _NOT_YET in text:
+        says = f"PostgreSQL lets nobody in now: {_NOT_YET}{text.partition(_NOT_YET)[2]}"
+        return failure(says, "wait; its log says what for", name)
+    return failure(text, f"DATABASE_URL in {program.place}, and PostgreSQL's log", name)
+
+
+def _words(program: Program) -> dict[str, tuple[str, str]]:
+    """By what PostgreSQL or its library says: what that means, and what to change. The first that fits."""
     env = program.env
     role, place = unquote(urlsplit(env.database_url).username or ""), _place(env.database_url)
-    words = {
+    no_connection = ("PostgreSQL has no connection left", "max_connections in postgresql.conf")
+    return {
         "password authentication failed": (
             f"the password in {env.database_password_file} is not that of role {role}",
-            f"ALTER ROLE {role} PASSWORD '…' (in containers: docker compose restart postgres sets it anew)",
+            f"ALTER ROLE {role} PASSWORD '…', or make the role, if \\du has none: docs/how-to/bare-metal.md,"
+            " The database (in containers: docker compose restart postgres sets all anew)",
         ),
         "no password supplied": (
             f"role {role} needs a password",
@@ -135,25 +152,15 @@ def _explained(error: Exception, program: Program) -> Finding:
             "database-connections says how many it has; ALTER ROLE … CONNECTION LIMIT, or fewer WSGI_WORKERS,"
             " WSGI_THREADS",
         ),
-        "remaining connection slots": (
-            "PostgreSQL has no connection left",
-            "max_connections in postgresql.conf",
-        ),
-        "too many clients": ("PostgreSQL has no connection left", "max_connections in postgresql.conf"),
+        "remaining connection slots": no_connection,  # those of superusers
+        "too many clients": no_connection,
         "Connection refused": (f"nothing listens at {place}", "start PostgreSQL"),
-        "could not translate host name": (f"the host of {place} is not known here", "start PostgreSQL"),
         "failed to resolve host": (f"the host of {place} is not known here", "start PostgreSQL"),
         "timeout": (
             f"{place} does not answer",
             "is PostgreSQL stalled, its disk full or slow? Its log says so",
         ),
-        "starting up": ("PostgreSQL is just starting", "wait; its log says what it recovers"),
-        "is not there": (text, "the file that DATABASE_PASSWORD_FILE names"),
     }
-    for found, (says, cure) in words.items():
-        if found in text:
-            return failure(says, cure, program.name)
-    return failure(text, f"DATABASE_URL in {program.place}, and PostgreSQL's log", program.name)
 
 
 def _place(url: str) -> str:
@@ -214,8 +221,8 @@ def _of_role(
     # A table that isn't there is database-tables' to tell.
     lacking = _all(
         connection,
-        "SELECT privilege, name, col FROM unnest(%s::text[], %s::text[], %s::text[]) AS q (name,"
-        " privilege, col)"
+        "SELECT privilege, name, col"
+        " FROM unnest(%s::text[], %s::text[], %s::text[]) AS q (name, privilege, col)"
         " WHERE to_regclass(format('public.%%I', name)) IS NOT NULL AND NOT CASE WHEN col IS NULL"
         " THEN has_table_privilege(format('public.%%I', name), privilege)"
         " ELSE has_column_privilege(format('public.%%I', name), col, privilege) END",
@@ -253,10 +260,12 @@ def _connections(deployment: Deployment) -> Iterator[Finding]:
             limit, used, most, all_used = _all(
                 connection,
                 "SELECT (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),"
-                " (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND pid <>"
-                " pg_backend_pid()),"
-                " current_setting('max_connections')::int, (SELECT count(*) FROM pg_stat_activity"
-                " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())",
+                " (SELECT count(*) FROM pg_stat_activity"
+                " WHERE usename = current_user AND pid <> pg_backend_pid()),"
+                " current_setting('max_connections')::int,"
+                # Of others' a role sees only who they are; what has no user and database is no client.
+                " (SELECT count(*) FROM pg_stat_activity"
+                " WHERE usesysid IS NOT NULL AND datid IS NOT NULL AND pid <> pg_backend_pid())",
             )[0]
             yield _of_connections(program, limit if limit >= 0 else most, used, most, all_used)
 

@@ -42,8 +42,7 @@ KINDS: Final = [
         1,
         50,
         "minfds in supervisor's place file (systemd: LimitNOFILE), then a new start of supervisord;"
-        " in containers the"
-        " engine's own LimitNOFILE",
+        " in containers the engine's own LimitNOFILE",
     ),
     Kind(
         "nginx",
@@ -75,9 +74,8 @@ def _file_max(deployment: Deployment) -> Iterator[Finding]:
     if value < needed:
         yield failure(
             f"fs.file-max is {value}; {needed} are needed for {deployment.clients} clients",
-            "somebody lowered it: take `fs.file-max` out of /etc/sysctl.conf and /etc/sysctl.d, and"
-            " start the machine"
-            " anew; the kernel's own value is far higher",
+            "somebody lowered it: take `fs.file-max` out of /etc/sysctl.conf and /etc/sysctl.d, and start the"
+            " machine anew; the kernel's own value is far higher",
         )
     else:
         yield ok(f"{value} files may be open")
@@ -87,10 +85,10 @@ def _somaxconn(deployment: Deployment) -> Iterator[Finding]:
     value = _number("sys/net/core/somaxconn")
     if value < BACKLOG:
         yield warning(
-            f"net.core.somaxconn is {value}: when all clients come back at once, those beyond it are"
-            " turned away",
-            f"net.core.somaxconn = {BACKLOG} in /etc/sysctl.d/, sysctl --system, then restart nginx"
-            " and Daphne",
+            f"net.core.somaxconn is {value}: when all clients come back at once,"
+            " those beyond it are turned away",
+            f"net.core.somaxconn = {BACKLOG} in /etc/sysctl.d/, sysctl --system,"
+            " then restart nginx and Daphne",
         )
     else:
         yield ok(f"{value} connections may wait to be accepted")
@@ -104,12 +102,10 @@ def _ports(deployment: Deployment) -> Iterator[Finding]:
     room = high - low + 1
     if room < deployment.clients:
         yield failure(
-            f"net.ipv4.ip_local_port_range has {room} ports, and each of {deployment.clients} clients"
-            " takes one between"
-            " nginx and Daphne",
-            "widen it in /etc/sysctl.d/ (net.ipv4.ip_local_port_range = 10240 65535), or let Daphne"
-            " listen on a unix"
-            " socket ($sluice_asgi)",
+            f"net.ipv4.ip_local_port_range has {room} ports, and each of {deployment.clients} clients takes"
+            " one between nginx and Daphne",
+            "widen it in /etc/sysctl.d/ (net.ipv4.ip_local_port_range = 10240 65535),"
+            " or let Daphne listen on a unix socket ($sluice_asgi)",
         )
     else:
         yield ok(f"{room} ports between nginx and Daphne")

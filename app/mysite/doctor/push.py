@@ -64,16 +64,15 @@ def _refused(front: Front, answer: Answer) -> Finding:
     if answer.status == 426:
         return failure(
             "the upgrade does not arrive as one",
-            "a proxy in front drops Connection and Upgrade, or speaks HTTP/1.0: it needs"
-            " proxy_http_version 1.1,"
+            "a proxy in front drops Connection and Upgrade, or speaks HTTP/1.0:"
+            " it needs proxy_http_version 1.1,"
             ' proxy_set_header Upgrade $http_upgrade and Connection "upgrade"',
         )
     if answer.status == 429:
         return failure(
             "this address has too many connections, says nginx",
-            "CHANNELS_PER_ADDRESS in .env; on a host limit_conn and limit_req in the place file; or"
-            " tell nginx"
-            " the clients' own addresses (set_real_ip_from)",
+            "CHANNELS_PER_ADDRESS in .env; on a host limit_conn and limit_req in the place file;"
+            " or tell nginx the clients' own addresses (set_real_ip_from)",
         )
     if is_django(answer):
         return failure("the upgrade reaches Gunicorn, as a plain request", "see split-channels")
@@ -81,8 +80,7 @@ def _refused(front: Front, answer: Answer) -> Finding:
         return failure(
             f"the upgrade reaches something that is no WebSocket: {answer.status}",
             'nginx must pass Upgrade and Connection "upgrade" on, over HTTP/1.1'
-            " (snippets/sluice/channels.conf);"
-            " $sluice_prefix must be URL_PREFIX",
+            " (snippets/sluice/channels.conf); $sluice_prefix must be URL_PREFIX",
         )
     return failure(f"the upgrade is answered {answer.status}: {answer.sentence}", "see Daphne's log")
 
@@ -94,28 +92,41 @@ def _hello(deployment: Deployment) -> Iterator[Finding]:
     began = time.monotonic()
     front.held = socket  # for push-idle
     try:
-        frame = socket.frame(HELLO_SECONDS)
+        kind, content = socket.frame(HELLO_SECONDS) or (0, b"")
     except Cut:
         yield failure("the socket is cut before it says anything", "see Daphne's log")
         front.close()
         return
-    if frame is not None and frame[0] == TEXT and json.loads(frame[1]).get("event") == "hello":
+    if kind == TEXT and _object(content).get("event") == "hello":
         yield ok(f"hello after {1000 * (time.monotonic() - began):.0f} ms")
         return
     front.close()
-    code = struct.unpack("!H", frame[1][:2])[0] if frame is not None and frame[0] == CLOSE else 0
+    yield failure(*_instead_of_hello(kind, content))
+
+
+def _instead_of_hello(kind: int, content: bytes) -> tuple[str, str]:
+    """What a frame means (kind 0: none came), and what to change."""
+    if kind == 0:
+        return f"no hello within {HELLO_SECONDS:g} s", "see Daphne's log"
+    if kind != CLOSE:
+        return (
+            "it is greeted with something else than hello",
+            "Daphne must be given mysite.asgi:application (supervisor/conf.d/daphne.conf)",
+        )
+    code = (
+        struct.unpack("!H", content[:2])[0] if len(content) > 1 else 1005
+    )  # RFC 6455, 7.1.5: none was given
     words = {
         1012: ("Daphne is about to stop", "wait until it is back; see its log"),
         1013: ("Daphne can't reach its database", "see database-reachable for asgi"),
         4001: (
             "Daphne does not know a session that has just been made",
-            "Gunicorn and Daphne must have one DATABASE_URL, SECRET_KEY_FILE and URL_PREFIX; nginx"
-            " must pass Cookie on",
+            "Gunicorn and Daphne must have one DATABASE_URL, SECRET_KEY_FILE and URL_PREFIX;"
+            " nginx must pass Cookie on",
         ),
     }
-    yield failure(
-        *words.get(code, (f"no hello within {HELLO_SECONDS:g} s (close code {code})", "see Daphne's log"))
-    )
+    unknown = (f"Daphne closes it with {code}", "docs/reference/protocol.md has the codes; see Daphne's log")
+    return words.get(code, unknown)
 
 
 def _accepts(front: Front) -> None:
@@ -132,8 +143,8 @@ def _origin(deployment: Deployment) -> Iterator[Finding]:
         if front.status_of_upgrade(headers={"Origin": origin}) == 101:
             yield failure(
                 f"{who} may open a WebSocket, with your users' cookies",
-                "ALLOWED_HOSTS must not have *, nor CSRF_TRUSTED_ORIGINS foreign sites; a consumer"
-                " of your own must be behind updates.asgi.application",
+                "ALLOWED_HOSTS must not have *, nor CSRF_TRUSTED_ORIGINS foreign sites;"
+                " a consumer of your own must be behind updates.asgi.application",
             )
             return
     yield ok("the site's own pages only")
@@ -160,11 +171,16 @@ def _headers(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _report(answer: Answer) -> dict[str, Any]:
+    return _object(answer.body)
+
+
+def _object(text: str | bytes) -> dict[str, Any]:
+    """JSON's; an empty one if it is anything else."""
     try:
-        report = json.loads(answer.body)
+        found = json.loads(text)
     except ValueError:
         return {}
-    return report if isinstance(report, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _origin_is(answer: Answer) -> str:
@@ -207,8 +223,8 @@ def _idle(deployment: Deployment) -> Iterator[Finding]:
     wanted = PATIENT_SECONDS if deployment.patient else PING_SECONDS
     cure = (
         "proxy_read_timeout must be longer than 25 s where /channels/ is passed on"
-        " (snippets/sluice/channels.conf"
-        " has 90s), and so must the idle time-out of each proxy and balancer in front of nginx"
+        " (snippets/sluice/channels.conf has 90s), and so must the idle time-out of each proxy and balancer"
+        " in front of nginx"
     )
     try:
         pinged = _wait(socket, wanted, patient=deployment.patient)
@@ -241,7 +257,7 @@ def _wait(socket: WebSocket, seconds: float, *, patient: bool) -> float | None:
             raise Cut
         if kind == PING:
             socket.pong(content)
-        if kind == PING or (kind == TEXT and json.loads(content).get("event") == "ping"):
+        if kind == PING or (kind == TEXT and _object(content).get("event") == "ping"):
             first = first or time.monotonic() - socket.opened_at
             if not patient:
                 break
@@ -253,8 +269,8 @@ def _installed(deployment: Deployment) -> Iterator[Finding]:
         yield ok("what push needs is there")
     else:
         yield left_out(
-            "push is off: the asynchronous requirements (app/requirements-async.txt) aren't"
-            " installed; pages poll"
+            "push is off: the asynchronous requirements (app/requirements-async.txt) aren't installed;"
+            " pages poll"
         )
 
 

@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from django.conf import settings
-
 from .deployment import Deployment
 from .finding import Check, Finding, LeftOut, failure, ok, one_line, warning
 from .front import WEBSOCKET, Front
@@ -43,12 +41,16 @@ def is_daphne(answer: Answer) -> bool:
 def missing(answer: Answer, service: str) -> Finding | None:
     """What nginx's own words about a backend mean; None if it said something else."""
     program = {"wsgi": "Gunicorn", "asgi": "Daphne"}[service]
-    look = f"start {service} ({program}), or see in its log why it ended"
+    place = f"nginx looks for it at $sluice_{service} of {_PLACE}"
     words = {
-        502: (f"{program} accepts and breaks off", f"see {program}'s log; open-files, if it has no more"),
+        502: (
+            f"{program} accepts and breaks off",
+            f"see {program}'s log; open-files, if it has no more; {place}",
+        ),
         503: (
             f"{program} isn't there",
-            f"{look} (open-files, if it has no more); nginx looks for it at $sluice_{service} of {_PLACE}",
+            f"start {service} ({program}), or see in its log why it ended (open-files, if it has no more);"
+            f" {place}",
         ),
         504: (f"{program} accepts and doesn't answer", f"see {program}'s log; restart it"),
     }
@@ -119,6 +121,12 @@ def _pages(deployment: Deployment) -> Iterator[Finding]:
             "Daphne is asked for pages, which are Gunicorn's",
             f"$sluice_wsgi of {_PLACE} must lead to Gunicorn, $sluice_asgi to Daphne",
         )
+    elif place := answer.headers.get("location"):
+        yield failure(
+            f"the page for signing in leads on to {place}",
+            "its address must be what is in the browser: SITE_URL, URL_PREFIX; where nginx or a proxy leads"
+            " to https, SECURE_SSL_REDIRECT has no place",
+        )
     elif answer.status == 404 and not is_django(answer):
         yield failure(
             f"{front.url}{LOGIN} is not found: {answer.sentence or 'another server answers'}",
@@ -134,18 +142,32 @@ def _pages(deployment: Deployment) -> Iterator[Finding]:
         )
     elif answer.status != 200:
         yield failure(f"the page for signing in is answered {answer.status}", "see Gunicorn's log")
-    elif (
-        front.origin.startswith("https:")
-        and settings.SECURE_HSTS_SECONDS  # which Django asks for only if it knows of https
-        and "strict-transport-security" not in answer.headers
-    ):
+    elif front.origin.startswith("https:") and _takes_forms_without_tls(front, answer):
         yield failure(
-            "Gunicorn isn't told that people come by https",
-            f"$sluice_scheme of {_PLACE} must be https where a proxy in front does the TLS; SITE_URL"
-            " must be https",
+            "Gunicorn isn't told that people come by https: it takes forms of pages without TLS",
+            f"$sluice_scheme of {_PLACE} must be https where a proxy in front does the TLS;"
+            " SITE_URL must be https",
         )
     else:
         yield ok("Gunicorn serves them")
+
+
+def _takes_forms_without_tls(front: Front, page: Answer) -> bool:
+    """Whether the page's form is taken, left empty, as if it came from http:// with the same name.
+
+    Django refuses that if it knows of https, and only then. Nothing else shows on each site what it knows: it
+    asks for HSTS on port 443 alone, and for Secure cookies by SITE_URL.
+    """
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.body)
+    if token is None:
+        return False
+    form = {
+        "Origin": f"http://{front.host}",
+        "Cookie": page.headers.get("set-cookie", "").partition(";")[0],
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+    answer = front.ask(LOGIN, form, method="POST", body=f"csrfmiddlewaretoken={token[1]}".encode())
+    return answer.status != 403
 
 
 def _static(deployment: Deployment) -> Iterator[Finding]:

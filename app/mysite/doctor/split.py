@@ -1,5 +1,7 @@
-"""The split, from outside: what is below /channels/ is Daphne's, nothing else is"
-" (docs/reference/the-split.md)."""
+"""The split, from outside: what is below /channels/ is Daphne's, nothing else is.
+
+docs/reference/the-split.md.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,8 @@ def _channels(deployment: Deployment) -> Iterator[Finding]:
     if is_django(answer):
         yield failure(
             "requests below /channels/ reach Gunicorn",
-            "nginx's server { } needs the line `include snippets/sluice/channels.conf;` (site.conf"
-            " has it), and"
-            " $sluice_prefix of its place file must be URL_PREFIX",
+            "nginx's server { } needs the line `include snippets/sluice/channels.conf;` (site.conf has it),"
+            " and $sluice_prefix of its place file must be URL_PREFIX",
         )
     elif is_daphne(answer):
         yield failure("plain requests below /channels/ reach Daphne, not upgrades only", _INCLUDE)
@@ -84,8 +85,8 @@ def _bodies(deployment: Deployment) -> Iterator[Finding]:
             raise LeftOut("see split-channels")
         if answer.status != expected:
             yield failure(
-                f"{what} below /channels/ is answered {answer.status}, not {expected}: Daphne reads"
-                " it to its end",
+                f"{what} below /channels/ is answered {answer.status}, not {expected}:"
+                " Daphne reads it to its end",
                 _INCLUDE,
             )
             return

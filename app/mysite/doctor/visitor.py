@@ -44,15 +44,15 @@ class Visitor:
         return f"{settings.SESSION_COOKIE_NAME}={self._session}"
 
     def close(self) -> None:
-        """Remove what was made. A database that is gone keeps it for the next examination."""
+        """Remove what was made. What can't be reached any more keeps it for the next examination."""
         if self._user_id is None:
             return
         from django.contrib.auth import get_user_model
 
         try:
-            _store(self._session).delete()
             get_user_model().objects.filter(pk=self._user_id).delete()
-        except DatabaseError:
+            _store(self._session).delete()
+        except Exception:  # whatever the site's own store of sessions raises
             return
         finally:
             self._user_id = None
@@ -64,11 +64,11 @@ class Visitor:
 
         from updates.identity import backend_of
 
+        store = _store(None)
         users = auth.get_user_model().objects
         users.filter(username__startswith=_NAME, date_joined__lt=timezone.now() - _LEFT_BEHIND).delete()
         user = users.create_user(_NAME + secrets.token_hex(8))  # without a password: nobody can sign in by it
         self._user_id = user.pk
-        store = _store(None)
         store[auth.SESSION_KEY] = str(user.pk)
         store[auth.BACKEND_SESSION_KEY] = backend_of(user)
         store[auth.HASH_SESSION_KEY] = user.get_session_auth_hash()

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,10 +156,12 @@ class House:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def start(self, name: str, *prefix: str, is_well: bool = True, **changed: str) -> None:
+    def start(
+        self, name: str, *prefix: str, is_well: bool = True, arguments: Sequence[str] = (), **changed: str
+    ) -> None:
         """Gunicorn, Daphne or Celery's worker, as supervisor does; returns when it answers.
 
-        `prefix` comes before its command; `is_well`: all that it uses is there.
+        `prefix` comes before its command, `arguments` behind it; `is_well`: all that it uses is there.
         """
         commands = {
             "gunicorn": ["-m", "gunicorn", "--config", "gunicorn.conf.py", "mysite.wsgi:application"],
@@ -168,7 +170,7 @@ class House:
         }
         with (self.folder / f"{name}.log").open("wb") as log:
             self.programs[name] = subprocess.Popen(
-                [*prefix, sys.executable, *commands[name]],
+                [*prefix, sys.executable, *commands[name], *arguments],
                 cwd=self.app,
                 env=self.environment(name) | {"TMPDIR": str(self.folder)} | changed,
                 stdin=subprocess.DEVNULL,
@@ -184,10 +186,10 @@ class House:
         process.wait(30)
 
     @contextlib.contextmanager
-    def restarted(self, name: str, *prefix: str, is_well: bool = True, **changed: str) -> Iterator[None]:
-        """It, with other settings in its environment for a while."""
+    def restarted(self, name: str, *prefix: str, **changed: Any) -> Iterator[None]:
+        """It, started otherwise for a while, with other settings in its environment. As `start`."""
         self.stop(name)
-        self.start(name, *prefix, is_well=is_well, **changed)
+        self.start(name, *prefix, **changed)
         try:
             yield
         finally:
@@ -290,6 +292,21 @@ class House:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    @contextlib.contextmanager
+    def doctor_at_work(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """`manage.py doctor`, while it runs."""
+        with subprocess.Popen(
+            [sys.executable, "manage.py", "doctor", *arguments],
+            cwd=self.app,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as doctor:
+            try:
+                yield doctor
+            finally:
+                doctor.kill()
 
     def doctor(
         self,

@@ -69,3 +69,14 @@ def rotated(house: House, secret: str) -> AbstractContextManager[None]:
 @contextlib.contextmanager
 def as_it_is(house: House) -> Iterator[None]:
     yield
+
+
+@contextlib.contextmanager
+def gone(house: House, path: str) -> Iterator[None]:
+    """A file below etc/ that isn't there for a while."""
+    file = house.etc / path
+    kept = file.rename(file.with_suffix(".kept"))
+    try:
+        yield
+    finally:
+        kept.rename(file)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
 from unit.doctor.house import House
-from unit.doctor.mistakes import Mistake, edited, recognised, rewritten, rotated, sql
+from unit.doctor.mistakes import Making, Mistake, edited, gone, recognised, rewritten, rotated, sql
+
+from harness.servers import Postgres
+from harness.waiting import wait_until
 
 
 @contextlib.contextmanager
@@ -36,13 +40,28 @@ def trigger_gone(house: House) -> Iterator[None]:
         yield
 
 
+def hba(change: Callable[[str], str]) -> Making:
+    """pg_hba.conf with other lines."""
+
+    @contextlib.contextmanager
+    def make(house: House) -> Iterator[None]:
+        file = house.postgres.folder / "data/pg_hba.conf"
+        with contextlib.ExitStack() as undo:
+            undo.callback(house.sql, "SELECT pg_reload_conf()")
+            undo.enter_context(rewritten(file, change(file.read_text())))
+            house.sql("SELECT pg_reload_conf()")
+            yield
+
+    return make
+
+
 @contextlib.contextmanager
-def hba_refuses(house: House) -> Iterator[None]:
-    file = house.postgres.folder / "data/pg_hba.conf"
-    with contextlib.ExitStack() as undo:
-        undo.callback(house.sql, "SELECT pg_reload_conf()")
-        undo.enter_context(rewritten(file, file.read_text().replace("all all", "all beat")))
-        house.sql("SELECT pg_reload_conf()")
+def nobody_trusted(house: House) -> Iterator[None]:
+    """As where pg_hba.conf doesn't ask for a password: then PostgreSQL says that there is no such role."""
+    with (
+        house.edited("beat.env", "//beat@", "//nobody@"),
+        hba(lambda text: f"host all nobody 127.0.0.1/32 trust\n{text}")(house),
+    ):
         yield
 
 
@@ -59,7 +78,10 @@ DATABASE = {
         "database-reachable",
         "beat",
         "role nobody",
-        "ALTER ROLE nobody",
+        "or make the role",
+    ),
+    "a role that is missing, and no password is asked for": Mistake(
+        nobody_trusted, "database-reachable", "beat", "there is no role nobody", "make it"
     ),
     "a database that is missing": Mistake(
         edited("celery.env", "/sluice\n", "/elsewhere\n"),
@@ -83,7 +105,32 @@ DATABASE = {
         "start PostgreSQL",
     ),
     "pg_hba.conf": Mistake(
-        hba_refuses, "database-reachable", "daphne", "lets nobody in from here as asgi", "pg_hba.conf"
+        hba(lambda text: text.replace("all all", "all beat")),
+        "database-reachable",
+        "daphne",
+        "lets nobody in from here as asgi",
+        "pg_hba.conf",
+    ),
+    "no password": Mistake(
+        edited("beat.env", "DATABASE_PASSWORD_FILE", "# DATABASE_PASSWORD_FILE"),
+        "database-reachable",
+        "beat",
+        "role beat needs a password",
+        "DATABASE_PASSWORD_FILE in /etc/sluice/beat.env",
+    ),
+    "its file is missing": Mistake(
+        lambda house: gone(house, "secrets/db_beat"),
+        "database-reachable",
+        "beat",
+        "db_beat is not there",
+        "DATABASE_PASSWORD_FILE",
+    ),
+    "another server": Mistake(
+        lambda house: edited("beat.env", f":{house.postgres.port}/", f":{house.rabbitmq.port}/")(house),
+        "database-reachable",
+        "beat",
+        "received invalid response",
+        "DATABASE_URL in /etc/sluice/beat.env",
     ),
     "no right to enter": Mistake(
         sql("REVOKE CONNECT ON DATABASE sluice FROM public", "GRANT CONNECT ON DATABASE sluice TO public"),
@@ -214,13 +261,11 @@ def test_postgresql_is_down_or_stands_still(house: House, front: str) -> None:
 
 def test_postgresql_loses_what_it_took_when_the_machine_does(house: House) -> None:
     house.postgres.stop()
-    house.postgres.fsync = "off"
-    house.postgres.start()
+    house.postgres.start(fsync="off")
     try:
         found = house.doctor("--inside", "--only", "database-durable").of("database-durable")
     finally:
         house.postgres.stop()
-        house.postgres.fsync = "on"
         house.postgres.start()
     assert (found["verdict"], found["says"]) == ("warning", "fsync off: a crash of the machine can damage it")
 
@@ -238,3 +283,67 @@ def test_postgresql_is_a_standby(house: House) -> None:
         signal_file.unlink()
         house.postgres.start()
     assert "it is a standby" in found["says"] and "primary" in found["cure"]
+
+
+# ---- another server, which only beat is sent to
+
+
+@pytest.fixture(scope="module")
+def spare(house: House) -> Iterator[Postgres]:
+    server = Postgres()
+    try:
+        server.start(max_connections=20, superuser_reserved_connections=3)
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("CREATE ROLE beat LOGIN")
+        with house.edited("beat.env", f":{house.postgres.port}/", f":{server.port}/"):
+            yield server
+    finally:
+        server.close()
+
+
+def said_of(house: House, check: str) -> dict[str, str]:
+    return house.doctor("--inside", "--only", check).of(check, "beat")
+
+
+def test_postgresql_has_hardly_a_connection_left_and_then_none(house: House, spare: Postgres) -> None:
+    with contextlib.ExitStack() as held:
+
+        def take(count: int) -> None:
+            for _ in range(count):
+                held.enter_context(psycopg.connect(spare.url))
+
+        take(16)
+        found = said_of(house, "database-connections")
+        assert (found["verdict"], found["says"]) == ("warning", "16 of all 20 connections are taken")
+        for more, words in ((1, "remaining connection slots"), (3, "too many clients")):
+            take(more)
+            with pytest.raises(psycopg.OperationalError, match=words):
+                psycopg.connect(spare.url.replace("owner", "beat"))
+            found = said_of(house, "database-reachable")
+            assert found["says"] == "PostgreSQL has no connection left" and "max_connections" in found["cure"]
+
+
+def test_postgresql_is_about_to_stop(house: House, spare: Postgres) -> None:
+    """It was told to wait for those who are still there."""
+    with psycopg.connect(spare.url):
+        spare.signal(signal.SIGTERM)
+        wait_until(lambda: spare.ready() == 1, 10, "the end of its welcome")
+        found = said_of(house, "database-reachable")
+    assert found["says"] == "PostgreSQL lets nobody in now: the database system is shutting down"
+    spare.stop()
+    spare.start()
+
+
+def test_postgresql_is_being_restored(house: House, spare: Postgres) -> None:
+    """Its archive doesn't give the first file yet."""
+    spare.stop()
+    signal_file, come = spare.folder / "data/recovery.signal", spare.folder / "come"
+    signal_file.touch()
+    os.chmod(signal_file, 0o666)
+    spare.launch(restore_command=f"until test -e {come}; do sleep 0.1; done; false")
+    wait_until(lambda: spare.ready() == 1, 10, "its first answer")
+    found = said_of(house, "database-reachable")
+    assert found["says"] == "PostgreSQL lets nobody in now: the database system is starting up"
+    assert found["cure"].startswith("wait")
+    come.touch()
+    wait_until(lambda: spare.ready() == 0, 30, "the end of it")

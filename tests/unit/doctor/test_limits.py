@@ -72,6 +72,13 @@ LIMITS = {
         "1024 files may be open, 4096 are needed",
         "LimitNOFILE",
     ),
+    "too few files for Gunicorn": Mistake(
+        lambda house: house.restarted("gunicorn", "prlimit", "--nofile=256"),
+        "open-files",
+        "Gunicorn",
+        "256 files may be open, 512 are needed",
+        "minfds",
+    ),
     "too few files for nginx": Mistake(
         as_it_is,
         "open-files",

@@ -1,64 +1,21 @@
-"""What is wrong with nginx, or behind it, is recognised from outside: a real nginx with each mistake."""
+"""What is wrong with nginx, or in front of it, is recognised from outside: a real nginx with each mistake."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from unit.doctor.fronts import bare, own, snippet
 from unit.doctor.house import House
 
 from config.nginx_lab import UPGRADE, Nginx, head, read_answer
-
-# As the documentation of many projects has it.
-BARE = """
-    listen 127.0.0.1:$port default_server;
-    proxy_set_header Host $http_host;
-    location /channels/ {
-        proxy_pass http://DAPHNE;
-        proxy_http_version 1.1;
-        proxy_set_header Host $http_host;
-        proxy_set_header Upgrade $http_upgrade;
-        proxy_set_header Connection "upgrade";
-    }
-    location / { proxy_pass http://GUNICORN; }
-"""
-
-
-def server(house: House, text: str) -> Callable[[Nginx], None]:
-    """Somebody's own server instead of ours."""
-    for name in ("gunicorn", "daphne"):
-        text = text.replace(name.upper(), f"127.0.0.1:{house.ports[name]}")
-    return lambda nginx: nginx.as_existing_site(text)
-
-
-def snippet(name: str, old: str, new: str) -> Callable[[House], Callable[[Nginx], None]]:
-    """A line of one of our snippets that is otherwise."""
-
-    def change(nginx: Nginx) -> None:
-        path = nginx.folder / "etc/snippets/sluice" / name
-        assert old in path.read_text()
-        path.write_text(path.read_text().replace(old, new))
-
-    return lambda house: change
-
-
-def bare(old: str = "", new: str = "") -> Callable[[House], Callable[[Nginx], None]]:
-    assert old in BARE
-    return lambda house: server(house, BARE.replace(old, new) if old else BARE)
-
-
-def own(text: str) -> Callable[[House], Callable[[Nginx], None]]:
-    return lambda house: server(house, "listen 127.0.0.1:$port default_server;" + text)
 
 
 def without_static_files(nginx: Nginx) -> None:
@@ -109,16 +66,67 @@ MISTAKES = {
         "front-pages",
         "Daphne is asked for pages",
         "$sluice_wsgi",
-        lambda house: place(house, "wsgi", "daphne"),
+        lambda house: place(house, "wsgi", house.ports["daphne"]),
     ),
     "everything is Daphne's": Mistake(
         "split-site",
         "/accounts/login/ reaches Daphne",
         "channels.conf",
-        lambda house: place(house, "wsgi", "daphne"),
+        lambda house: place(house, "wsgi", house.ports["daphne"]),
+    ),
+    "another server in Gunicorn's place": Mistake(
+        "front-pages",
+        "Gunicorn accepts and breaks off",
+        "$sluice_wsgi",
+        lambda house: place(house, "wsgi", house.postgres.port),
+    ),
+    "another server in Daphne's place": Mistake(
+        "push-upgrade",
+        "Daphne accepts and breaks off",
+        "$sluice_asgi",
+        lambda house: place(house, "asgi", house.postgres.port),
     ),
     "no static files": Mistake(
         "front-static", "is answered 404", "collectstatic", lambda house: without_static_files
+    ),
+    "nginx breaks off": Mistake(
+        "split-channels",
+        "nginx gave no answer: the connection is closed without an answer",
+        "nginx's error log",
+        own("return 444;"),
+    ),
+    "somebody else answers for channels": Mistake(
+        "split-channels",
+        "is answered 404, not 426: nobody home",
+        "channels.conf",
+        own("return 404 'nobody home';"),
+    ),
+    "somebody else refuses the upgrade": Mistake(
+        "push-upgrade",
+        "the upgrade is answered 418: short and stout",
+        "Daphne's log",
+        own("return 418 'short and stout';"),
+    ),
+    "somebody else accepts the upgrade": Mistake(
+        "push-upgrade", "a key that isn't the handshake's", "in front", own("return 101;")
+    ),
+    "somebody else accepts it and breaks off": Mistake(
+        "push-hello",
+        "the socket is cut before it says anything",
+        "Daphne's log",
+        own("keepalive_timeout 0; return 101;"),
+    ),
+    "all that begins so is taken for channels": Mistake(
+        "split-site",
+        "/channels is taken for something below /channels/",
+        "channels.conf",
+        bare("location /channels/ {", "location = /channels { return 426; }\n    location /channels/ {"),
+    ),
+    "the health of Daphne has another spelling": Mistake(
+        "push-health",
+        "/channels/healthz is answered 426",
+        "conf.d/sluice-split.conf",
+        snippet("conf.d/sluice-split.conf", "(?:updates/sse|healthz)", "(?:updates/sse|health)"),
     ),
     "the line for channels is missing": Mistake(
         "split-channels",
@@ -140,6 +148,12 @@ MISTAKES = {
         "split-imitations", "/%63hannels/updates/ reaches Daphne", "channels.conf", bare()
     ),
     "a bare location: bodies": Mistake("split-bodies", "a POST below /channels/", "channels.conf", bare()),
+    "a location that only looks at the method": Mistake(
+        "split-bodies",
+        "a body below /channels/",
+        "channels.conf",
+        bare("location /channels/ {", "location /channels/ { if ($request_method != GET) { return 405; }"),
+    ),
     "a bare location: strangers' headers": Mistake(
         "push-headers", "X-Forwarded-Proto is believed", "request-headers.conf", bare()
     ),
@@ -174,12 +188,10 @@ MISTAKES = {
 }
 
 
-def place(house: House, side: str, program: str) -> Callable[[Nginx], None]:
-    """The place file with the wrong program's address."""
-    right = {"wsgi": "gunicorn", "asgi": "daphne"}[side]
-    return lambda nginx: nginx.edit_place(
-        {f"127.0.0.1:{house.ports[right]}": f"127.0.0.1:{house.ports[program]}"}
-    )
+def place(house: House, side: str, port: int) -> Callable[[Nginx], None]:
+    """The place file with another server's address."""
+    right = house.ports[{"wsgi": "gunicorn", "asgi": "daphne"}[side]]
+    return lambda nginx: nginx.edit_place({f"127.0.0.1:{right}": f"127.0.0.1:{port}"})
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -208,158 +220,12 @@ def test_somebody_listens_who_speaks_no_http(house: House) -> None:
     assert why in ("the answer is not HTTP", "the connection is closed without an answer")
 
 
-# ---- the programs behind it
-
-
-def test_gunicorn_is_gone(house: House, front: str) -> None:
-    with house.without("gunicorn"):
-        found = house.doctor("--at", front, "--only", "front-pages").of("front-pages")
-    assert found["says"] == "Gunicorn isn't there" and "$sluice_wsgi" in found["cure"]
-
-
-def test_gunicorn_stands_still_and_nobody_waits_for_long(house: House, front: str) -> None:
-    with house.paused("gunicorn"):
-        said = house.doctor(
-            "--at", front, "--only", "front-answers", "front-name", "front-pages", "split-site"
-        )
-    assert said.of("front-answers")["verdict"] == "ok"
-    assert said.of("front-pages")["says"] == "a page gets no answer: no answer within 8 s"
-    assert said.of("split-site")["verdict"] == "left out"
-
-
-def test_gunicorn_was_not_restarted_after_the_name_changed(house: House, tmp_path: Path) -> None:
-    url = "http://new.example"
-    with house.front(tmp_path, SITE_URL=url) as at:
-        said = house.doctor(
-            url, "--at", f"http://{at}", "--only", "front-name", "push-upgrade", "settings-address"
-        )
-    assert "Gunicorn be restarted" in said.of("front-name")["cure"]
-    assert "does not take the page's Origin" in said.of("push-upgrade")["says"]
-    assert "restart Daphne" in said.of("push-upgrade")["cure"]
-    assert f"not {url}" in said.of("settings-address")["says"]
-
-
-def test_gunicorn_is_not_told_of_https(house: House, tmp_path: Path) -> None:
-    url = "https://localhost"
-    with (
-        house.restarted("gunicorn", SITE_URL=url),
-        house.front(
-            tmp_path, lambda nginx: nginx.edit_place({"default https": "default http"}), SITE_URL=url
-        ) as at,
-    ):
-        said = house.doctor(
-            url,
-            "--at",
-            f"http://{at}",
-            "--only",
-            "front-pages",
-            "front-certificate",
-            environment={"SITE_URL": url},
-        )
-    assert "$sluice_scheme" in said.of("front-pages")["cure"]
-    assert said.of("front-certificate")["says"] == "a proxy in front does the TLS"
-
-
-def test_the_site_is_served_under_any_name(house: House, tmp_path: Path) -> None:
-    (house.app / "anybody.py").write_text('from mysite.settings import *\n\nALLOWED_HOSTS = ["*"]\n')
-    with (
-        house.restarted("gunicorn", DJANGO_SETTINGS_MODULE="anybody"),
-        house.front(tmp_path, bare()(house)) as at,
-    ):
-        said = house.doctor("--at", at, "--only", "front-name")
-    assert "ALLOWED_HOSTS" in said.of("front-name")["cure"]
-
-
-def test_daphne_is_gone(house: House, front: str) -> None:
-    with house.without("daphne"):
-        said = house.doctor(
-            "--at", front, "--only", "push-upgrade", "push-hello", "push-health", "push-origin"
-        )
-    assert said.of("push-upgrade")["says"] == said.of("push-health")["says"] == "Daphne isn't there"
-    assert said.of("push-hello")["says"] == said.of("push-origin")["says"]
-    assert "see push-upgrade" in said.of("push-hello")["says"]
-
-
-def test_daphne_stands_still(house: House, front: str) -> None:
-    with house.paused("daphne"):
-        said = house.doctor(
-            "--at", front, "--only", "push-upgrade", "push-hello", "push-origin", "push-headers"
-        )
-    assert said.of("push-upgrade")["says"] == "the handshake gets no answer: no answer within 8 s"
-    assert said.of("push-headers")["verdict"] == "left out"
-
-
-def test_daphne_has_no_more_files(house: House, front: str) -> None:
-    with house.restarted("daphne", "prlimit", "--nofile=48"), contextlib.ExitStack() as held:
-        for _ in range(60):
-            held.enter_context(socket.create_connection(("127.0.0.1", house.ports["daphne"])))
-        said = house.doctor("--at", front, "--only", "push-upgrade", "open-files")
-    assert said.of("push-upgrade")["verdict"] == "failure" and "open-files" in said.of("push-upgrade")["cure"]
-    assert "48 files may be open" in said.of("open-files", "Daphne")["says"]
-    assert "minfds" in said.of("open-files", "Daphne")["cure"]
-
-
-def test_daphne_goes_by_another_name(house: House, front: str) -> None:
-    with house.restarted("daphne", SITE_URL="http://old.example"):
-        found = house.doctor("--at", front, "--only", "push-upgrade").of("push-upgrade")
-    assert "does not take the page's Origin" in found["says"] and "SITE_URL" in found["cure"]
-
-
-def test_daphne_has_another_key(house: House, front: str, tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("k" * 64)
-    with house.restarted("daphne", SECRET_KEY_FILE=str(tmp_path / "key")):
-        found = house.doctor("--at", front, "--only", "push-hello").of("push-hello")
-    assert "does not know a session" in found["says"] and "SECRET_KEY_FILE" in found["cure"]
-
-
-def test_daphne_is_without_its_database_or_its_broker_or_both(house: House, front: str) -> None:
-    without = (
-        {"DATABASE_URL": "postgresql://asgi@127.0.0.1:1/sluice"},
-        {"LAYER_URL": "amqp://layer@127.0.0.1:1/asgi"},
-    )
-    with house.restarted("daphne", is_well=False, **without[0]):
-        found = house.doctor("--at", front, "--only", "push-hello").of("push-hello")
-        assert found["says"] == "Daphne can't reach its database"
-    with house.restarted("daphne", is_well=False, **without[1]):
-        said = house.doctor("--at", front, "--only", "push-hello", "push-health")
-        assert said.of("push-hello")["verdict"] == "ok"
-        assert (said.of("push-health")["verdict"], said.code) == ("warning", 0)
-        assert "the layer carries none" in said.of("push-health")["says"]
-    with house.restarted("daphne", is_well=False, **without[0], **without[1]):
-        found = house.doctor("--at", front, "--only", "push-health").of("push-health")
-        assert (found["verdict"], "is deaf" in found["says"]) == ("failure", True)
-
-
-def test_other_sites_pages_are_let_in(house: House, front: str) -> None:
-    (house.app / "hospitable.py").write_text(
-        'from mysite.settings import *\n\nCSRF_TRUSTED_ORIGINS = ["https://*.invalid"]\n'
-    )
-    with house.restarted("daphne", DJANGO_SETTINGS_MODULE="hospitable"):
-        found = house.doctor("--at", front, "--only", "push-origin").of("push-origin")
-    assert "a foreign page may open a WebSocket" in found["says"] and "CSRF_TRUSTED_ORIGINS" in found["cure"]
-
-
-def test_daphne_falls_silent(house: House, front: str) -> None:
-    """After its hello: no ping comes."""
-    doctor = subprocess.Popen(
-        [sys.executable, "manage.py", "doctor", "--at", front, "--only", "push-idle"],
-        cwd=house.app,
-        env=house.environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert doctor.stdout is not None
-    assert doctor.stdout.readline().startswith("ok        push-hello")
-    pid = house.programs["daphne"].pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        output, _ = doctor.communicate(timeout=60)
-    finally:
-        os.kill(pid, signal.SIGCONT)
-    assert "failure   push-idle: Daphne does not ping: 30 s went by without a frame" in output
-
-
 # ---- what stands in front of it
+
+
+UPGRADE_PASSED = (
+    'proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";'
+)
 
 
 @contextlib.contextmanager
@@ -376,12 +242,21 @@ def test_a_proxy_in_front_drops_the_upgrade(house: House, front: str, tmp_path: 
     assert found["says"] == "the upgrade does not arrive as one" and "proxy_http_version 1.1" in found["cure"]
 
 
+def test_a_proxy_in_front_waits_for_less_long_than_the_doctor(
+    house: House, front: str, tmp_path: Path
+) -> None:
+    with (
+        proxied(house, tmp_path, front, f"proxy_read_timeout 1s; {UPGRADE_PASSED}") as at,
+        house.paused("gunicorn"),
+        house.paused("daphne"),
+    ):
+        said = house.doctor("--at", at, "--only", "front-pages", "push-upgrade")
+    assert said.of("front-pages")["says"] == "Gunicorn accepts and doesn't answer"
+    assert said.of("push-upgrade")["says"] == "Daphne accepts and doesn't answer"
+
+
 def test_a_proxy_in_front_cuts_what_is_silent(house: House, front: str, tmp_path: Path) -> None:
-    lines = (
-        "proxy_http_version 1.1; proxy_read_timeout 5s;"
-        ' proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";'
-    )
-    with proxied(house, tmp_path, front, lines) as at:
+    with proxied(house, tmp_path, front, f"proxy_read_timeout 5s; {UPGRADE_PASSED}") as at:
         found = house.doctor("--at", at, "--only", "push-idle").of("push-idle")
     assert "each proxy and balancer in front" in found["cure"]
 
@@ -415,6 +290,7 @@ CERTIFICATES = {
     "trusted": Certificate("ok", "trusted, until"),
     "near its end": Certificate("warning", "it ends on", days=(-80, 10)),
     "ended": Certificate("failure", "certificate has expired", days=(-90, -1)),
+    "not begun": Certificate("failure", "certificate is not yet valid", days=(1, 90)),
     "another's": Certificate("failure", "Hostname mismatch", name="other.example"),
     "self-signed": Certificate("warning", "does not trust it: self-signed", trusted=False),
 }
@@ -443,6 +319,13 @@ def test_the_certificate(house: House, tmp_path: Path, kind: str) -> None:
     found = said.of("front-certificate")
     assert found["verdict"] == wanted.verdict and wanted.says in found["says"], found
     assert said.of("front-answers")["verdict"] == "ok"
+
+
+def test_there_is_no_tls(house: House, front: str) -> None:
+    found = house.doctor("https://localhost", "--at", front, "--only", "front-certificate").of(
+        "front-certificate"
+    )
+    assert found["says"].startswith("no TLS: ") and "snippets/sluice/tls.conf" in found["cure"]
 
 
 def signed(folder: Path, wanted: Certificate) -> Path:

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from unit.doctor.house import House
-from unit.doctor.mistakes import Making, Mistake, as_it_is, edited, recognised, rewritten
-
-
-@contextlib.contextmanager
-def gone(house: House, path: str) -> Iterator[None]:
-    file = house.etc / path
-    kept = file.rename(file.with_suffix(".kept"))
-    try:
-        yield
-    finally:
-        kept.rename(file)
+from unit.doctor.mistakes import Making, Mistake, as_it_is, edited, gone, recognised, rewritten
 
 
 def lock(text: str) -> Making:
@@ -67,6 +55,14 @@ SETTINGS = {
         "celery",
         "http://other.example",
         "SITE_URL",
+    ),
+    "another address, and nobody asks from outside": Mistake(
+        edited("celery.env", "# Only", "SITE_URL=http://other.example\n#"),
+        "settings-address",
+        "celery",
+        "takes http://other.example for the site's address, others another",
+        "SITE_URL",
+        arguments=("--inside",),
     ),
     "the address that is asked is not the site's": Mistake(
         as_it_is,
@@ -151,9 +147,17 @@ def test_a_first_login_backend_that_knows_no_users(house: House, front: str) -> 
     assert said.of("push-hello")["verdict"] == "ok", said.output
 
 
-def test_settings_that_are_set_against_each_other(house: House) -> None:
-    (house.app / "careless.py").write_text('from mysite.settings import *\n\nALLOWED_HOSTS = ["*"]\n')
+@pytest.mark.parametrize(
+    ("line", "check", "verdict"),
+    [
+        ('ALLOWED_HOSTS = ["*"]', "updates.W006", "warning"),
+        ("SESSION_COOKIE_SECURE = True", "updates.E008", "failure"),
+    ],
+)
+def test_settings_that_are_set_against_each_other(house: House, line: str, check: str, verdict: str) -> None:
+    (house.app / "careless.py").write_text(f"from mysite.settings import *\n\n{line}\n")
     said = house.doctor(
         "--inside", "--only", "settings-checks", environment={"DJANGO_SETTINGS_MODULE": "careless"}
     )
-    assert (said.of("settings-checks")["where"], said.code) == ("updates.W006", 0)
+    found = said.of("settings-checks")
+    assert (found["where"], found["verdict"], said.code) == (check, verdict, int(verdict == "failure"))
