@@ -18,7 +18,7 @@ from django.db import connection
 from django.http import HttpResponse, JsonResponse
 
 from mysite.settings.source import installed
-from updates import sender
+from updates import conf, sender
 
 logger = logging.getLogger(__name__)
 
@@ -113,16 +113,17 @@ def _ask_database() -> None:
         connection.close()  # of this thread only
 
 
-def _ask_broker(url: str) -> None:
+def _ask_broker(url: str, password: Callable[[], str | None]) -> None:
     import amqp
 
     parts = urlsplit(url)
     seconds = PATIENCE_SECONDS
+    apart = password()
     connection = amqp.Connection(
         f"{parts.hostname}:{parts.port or 5672}",
         userid=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
-        virtual_host=unquote(parts.path[1:]),
+        password=unquote(parts.password or "") if apart is None else apart,
+        virtual_host=unquote(parts.path[1:]) or "/",
         connect_timeout=seconds,
         read_timeout=seconds,
         write_timeout=seconds,
@@ -138,6 +139,13 @@ def _ask_broker(url: str) -> None:
 def _probes() -> list[Probe]:
     probes = [Probe("database", _ask_database)]
     if installed("amqp"):
-        urls = {"publisher": settings.UPDATES_PUBLISHER_URL, "tasks": settings.CELERY_BROKER_URL}
-        probes += [Probe(name, functools.partial(_ask_broker, url)) for name, url in urls.items() if url]
+        brokers = {
+            "publisher": (settings.UPDATES_PUBLISHER_URL, conf.publisher_password),
+            "tasks": (settings.CELERY_BROKER_URL, lambda: None),
+        }
+        probes += [
+            Probe(name, functools.partial(_ask_broker, url, password))
+            for name, (url, password) in brokers.items()
+            if url
+        ]
     return probes

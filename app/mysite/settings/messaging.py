@@ -12,7 +12,7 @@ elif env.layer_url and installed("channels_rabbitmq"):
     CHANNEL_LAYERS = {
         "default": {
             "BACKEND": "sluice_layer.RabbitmqChannelLayer",
-            # Read anew at each connect, so that a rotated password needs no restart.
+            # Read anew at each connect, as the publisher's is: a rotated password needs no restart.
             "CONFIG": {"host": env.layer_url, "password_file": env.layer_password_file or None},
         },
     }
@@ -20,9 +20,8 @@ else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 # The app `updates`: docs in app/updates/README.md
-UPDATES_PUBLISHER_URL = with_password(
-    env.publisher_url, secret(env.publisher_password_file, "PUBLISHER_PASSWORD_FILE")
-)
+UPDATES_PUBLISHER_URL = env.publisher_url
+UPDATES_PUBLISHER_PASSWORD_FILE = env.publisher_password_file
 UPDATES_MAY_READ = "volumes.progress.may_read"
 UPDATES_MAX_AGE_DAYS = env.updates_max_age_days
 UPDATES_MAX_PER_STREAM = env.updates_max_per_stream

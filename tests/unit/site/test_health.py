@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import OperationalError
 from django.test import Client
 
-from harness.servers import free_port
+from harness.servers import RabbitMQ, free_port
 from mysite import health
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,6 +71,17 @@ def test_a_broker_that_says_nothing_is_degraded_within_two_seconds(settings: Any
     assert (status, said["status"]) == (200, "degraded")
     assert said["tasks"]["status"] == said["publisher"]["status"] == "down"
     assert seconds < 2
+
+
+def test_the_publishers_password_is_read_at_each_asking(
+    settings: Any, rabbitmq: RabbitMQ, tmp_path: Path
+) -> None:
+    settings.UPDATES_PUBLISHER_URL = f"amqp://guest@127.0.0.1:{rabbitmq.port}/"
+    settings.UPDATES_PUBLISHER_PASSWORD_FILE = str(tmp_path / "password")
+    assert ready()[1]["publisher"] == {"status": "down", "detail": "FileNotFoundError"}
+    for password, state in (("old", "down"), ("guest", "up")):
+        (tmp_path / "password").write_text(f"{password}\n")
+        assert ready()[1]["publisher"]["status"] == state
 
 
 def test_a_database_that_is_down_is_503(

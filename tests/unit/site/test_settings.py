@@ -94,17 +94,18 @@ def test_the_prefix_is_in_paths_and_in_the_sessions_name(tmp_path: Path) -> None
 
 
 def test_passwords_come_from_files(tmp_path: Path) -> None:
+    """The publisher's is read as it connects: no dump of the settings has it."""
     (tmp_path / "p").write_text("s3cret/+\n")
     file = str(tmp_path / "p")
     found = values(
-        "CELERY_BROKER_URL UPDATES_PUBLISHER_URL",
+        "CELERY_BROKER_URL UPDATES_PUBLISHER_URL UPDATES_PUBLISHER_PASSWORD_FILE",
         tmp_path,
         TASKS_URL="amqp://tasks@mq:5672/celery",
         TASKS_PASSWORD_FILE=file,
         PUBLISHER_URL="amqp://publisher@mq:5672/asgi",
         PUBLISHER_PASSWORD_FILE=file,
     )
-    assert found == ["amqp://tasks:s3cret%2F%2B@mq:5672/celery", "amqp://publisher:s3cret%2F%2B@mq:5672/asgi"]
+    assert found == ["amqp://tasks:s3cret%2F%2B@mq:5672/celery", "amqp://publisher@mq:5672/asgi", file]
 
 
 def test_a_malformed_environment_is_a_line_and_status_78(tmp_path: Path) -> None:
