@@ -10,7 +10,6 @@ import asyncio
 import msgpack
 import pytest
 
-from harness.symptoms import assert_proved, assert_refuted
 from layer.broker import Broker
 from layer.kit import DEADLINE, Ear, Ours, attempt, both, connection_of, held, is_up, layer_and_proxy, until
 
@@ -18,8 +17,6 @@ from layer.kit import DEADLINE, Ear, Ours, attempt, both, connection_of, held, i
 @both
 def test_d1_a_caller_gives_up_during_an_outage(kind: type, survives: bool, broker: Broker) -> None:
     """As Daphne does: it cancels whoever takes longer than its time-outs allow."""
-
-    heading = "Unhealthy after a restart of RabbitMQ"
 
     async def scenario() -> bool:
         async with layer_and_proxy(kind, broker) as (layer, proxy):
@@ -31,12 +28,7 @@ def test_d1_a_caller_gives_up_during_an_outage(kind: type, survives: bool, broke
             call.cancel()
             await asyncio.wait({call})
             await proxy.accept()
-            hears = await ear.hears()
-            if hears:
-                await asyncio.to_thread(assert_refuted, heading, {}, shell=broker.shell)
-            else:
-                await asyncio.to_thread(assert_proved, heading, {}, shell=broker.shell)
-            return hears
+            return await ear.hears()
 
     assert asyncio.run(scenario()) is survives
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull, StopConsumer
 from channels_rabbitmq.core import RabbitmqChannelLayer as Stock
 
-from harness.symptoms import assert_proved, assert_refuted
 from layer.broker import PASSWORD, PLAIN_USER, USER, VHOST, Broker
 from layer.kit import Ear, both, layer_and_proxy, until, url
 from sluice_layer import LayerRefused, LayerUnavailable
@@ -181,34 +179,20 @@ def test_options_that_make_no_sense(options: dict[str, Any], sentence: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("broken", "sentence", "proof"),
+    ("broken", "sentence"),
     [
-        (
-            ("wrong", VHOST, {}),
-            "group_add to ears failed: RabbitMQ at .* refused our credentials",
-            "PLAIN login refused",
-        ),
-        (("plain", "nowhere", {}), "refused the vhost; check that it exists", "not found"),
-        (
-            ("plain", "other", {}),
-            "refused the vhost; check that it exists and is the user",
-            "access to vhost",
-        ),
-        (
-            ("plain", VHOST, {"groups_exchange": "forbidden"}),
-            "the user lacks a permission",
-            "access to exchange",
-        ),
+        (("wrong", VHOST, {}), "group_add to ears failed: RabbitMQ at .* refused our credentials"),
+        (("plain", "nowhere", {}), "refused the vhost; check that it exists"),
+        (("plain", "other", {}), "refused the vhost; check that it exists and is the user"),
+        (("plain", VHOST, {"groups_exchange": "forbidden"}), "the user lacks a permission"),
     ],
     ids=["password", "vhost", "vhost of others", "permission"],
 )
 def test_refusals_say_what_to_change(
-    broken: tuple[str, str, dict[str, Any]], sentence: str, proof: str, broker: Broker
+    broken: tuple[str, str, dict[str, Any]], sentence: str, broker: Broker
 ) -> None:
     password, vhost, options = broken
     host, port = broker.address
-    heading, log = "RabbitMQ refused our credentials", "/var/log/rabbitmq/rabbit@*.log"
-    from_now_on = {log: f"<({broker.logs} --since {time.time()} 2>&1)"}
 
     async def scenario() -> None:
         layer = Ours(host=f"amqp://{PLAIN_USER}:{password}@{host}:{port}/{vhost}", **options)
@@ -216,14 +200,7 @@ def test_refusals_say_what_to_change(
             await layer.group_add("ears", await layer.new_channel())
         await layer.close()
 
-    async def cured() -> None:
-        async with layer_and_proxy(Ours, broker) as (layer, _):
-            await layer.group_add("ears", await layer.new_channel())
-
-    asyncio.run(cured())
-    assert_refuted(heading, from_now_on)
     asyncio.run(scenario())
-    assert_proved(heading, from_now_on, which=proof)
 
 
 def test_nobody_listens() -> None:
