@@ -15,25 +15,30 @@ from harness.tls import connect, of_version, trusting
 from harness.waiting import wait_until
 
 PLACE = "/etc/nginx/conf.d/sluice-place.conf"
+SETTINGS = "/etc/sluice/sluice.env"
 
 
 @pytest.fixture(scope="module")
 def encrypted(followed: tuple[Machine, object]) -> Iterator[Machine]:
-    """The machine, its nginx with a certificate of its own making."""
+    """The machine as a site by https, its nginx with a certificate of its own making."""
     machine = followed[0]
     page = machine.guide.page.read_text()
     lines = re.search(r"^( +listen 443 .*\n( +.*;\n)+)", page, re.MULTILINE)
     command = re.search(r"^openssl req .*$", page, re.MULTILINE)
     assert lines and command
-    machine.shell(f"name=localhost; {command[0]} 2>/dev/null; cp {PLACE} /root/place.conf")
+    machine.shell(
+        f"name=localhost; {command[0]} 2>/dev/null; cp {PLACE} /root/place.conf; cp -p {SETTINGS} /root"
+    )
     try:
         machine.exec("bash", "-c", 'printf %s "$LINES_OF_TLS" >/root/tls', env={"LINES_OF_TLS": lines[1]})
         machine.shell(f"sed -i '/^    listen 80/r /root/tls' {PLACE}; nginx -t 2>&1; service nginx reload")
         wait_until(lambda: _is_open(machine), 10, "nginx on 443")
+        _call_it(machine, "https://localhost")
         yield machine
     finally:
         machine.shell(f"cp /root/place.conf {PLACE}; service nginx reload")
         wait_until(lambda: not _is_open(machine), 10, "the end of the workers that redirect")
+        machine.shell(f"cp -p /root/sluice.env {SETTINGS}; supervisorctl restart gunicorn:*")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
@@ -75,6 +80,28 @@ def test_a_websocket_opens_over_tls(encrypted: Machine) -> None:
         wire.sendall(head.encode() + b"\r\n")
         answer = raw.read_answer(wire)
     assert (answer.status, answer.backend) == (101, "asgi")
+
+
+def test_browsers_are_bound_to_https_on_its_usual_port_only(encrypted: Machine) -> None:
+    """They apply it to all ports of the host (HSTS)."""
+    assert _page(encrypted).headers["strict-transport-security"] == "max-age=31536000"
+    _call_it(encrypted, "https://localhost:8443")
+    assert "strict-transport-security" not in _page(encrypted).headers
+
+
+def _page(machine: Machine) -> raw.Answer:
+    """The one for signing in."""
+    request = f"GET {machine.prefix}/accounts/login/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    with _connect(machine, trusting()) as wire:
+        wire.sendall(request.encode())
+        answer = raw.read_answer(wire)
+    assert (answer.status, answer.backend) == (200, "wsgi")
+    return answer
+
+
+def _call_it(machine: Machine, url: str) -> None:
+    """SITE_URL, as the guide says; taken up by Gunicorn."""
+    machine.shell(f"sed -i 's|^SITE_URL=.*|SITE_URL={url}|' {SETTINGS}; supervisorctl restart gunicorn:*")
 
 
 def _connect(

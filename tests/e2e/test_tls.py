@@ -152,7 +152,7 @@ def test_nginx_that_does_not_serve_has_no_certificate_to_show(encrypted: Stack) 
 
 
 def test_whoever_trusts_the_authority_gets_the_site_and_is_not_bound_on_other_ports(certified: Stack) -> None:
-    """HSTS would hold for all ports of the host. On 443: tests/unit/site/test_settings.py."""
+    """HSTS would hold for all ports of the host. On 443: tests/bare_metal/test_tls.py."""
     answer = certified.browser().get("/accounts/login/")
     assert answer.status_code == 200 and "Strict-Transport-Security" not in answer.headers
     with Checker(certified) as checker:
