@@ -167,7 +167,7 @@ def _takes_forms_without_tls(front: Front, page: Answer) -> bool:
         "Content-Type": "application/x-www-form-urlencoded",
     }
     answer = front.ask(LOGIN, form, method="POST", body=f"csrfmiddlewaretoken={token[1]}".encode())
-    return answer.status != 403
+    return answer.status == 200
 
 
 def _static(deployment: Deployment) -> Iterator[Finding]:
