@@ -113,9 +113,8 @@ def _instead_of_hello(kind: int, content: bytes) -> tuple[str, str]:
             "it is greeted with something else than hello",
             "Daphne must be given mysite.asgi:application (supervisor/conf.d/daphne.conf)",
         )
-    code = (
-        struct.unpack("!H", content[:2])[0] if len(content) > 1 else 1005
-    )  # RFC 6455, 7.1.5: none was given
+    # 1005: none was given (RFC 6455, 7.1.5).
+    code = struct.unpack("!H", content[:2])[0] if len(content) > 1 else 1005
     words = {
         1012: ("Daphne is about to stop", "wait until it is back; see its log"),
         1013: ("Daphne can't reach its database", "see database-reachable for asgi"),
