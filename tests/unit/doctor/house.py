@@ -210,10 +210,11 @@ class House:
         finally:
             for pid in everybody:
                 os.kill(pid, signal.SIGCONT)
+            self.recover(name)
 
-    def recover(self) -> None:
-        """Wait until what uses RabbitMQ has found it again."""
-        wait_until(lambda: self._answers("daphne", True), 30, "daphne", fatal=lambda: self._death("daphne"))
+    def recover(self, name: str = "daphne") -> None:
+        """Wait until the program has found again all that it uses."""
+        wait_until(lambda: self._answers(name, True), 30, name, fatal=lambda: self._death(name))
 
     @contextlib.contextmanager
     def without(self, name: str) -> Iterator[None]:
