@@ -171,18 +171,17 @@ def test_a_foreign_origin(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_not_the_sites(tmp_path: Path) -> None:
-    for settings, status in (({}, 421), ({"SITE_URL": "http://sluice.example.org"}, 101)):
-        folder = tmp_path / str(status)
+    heading, log = "421, this server answers for", "/var/log/nginx/sluice.access.log"
+    asked, cured = tmp_path / "asked", tmp_path / "cured"
+    for folder in (asked, cured):
         folder.mkdir()
-        places = {"/var/log/nginx/sluice.access.log": f"{folder}/log"}
-        with lab(folder, **settings) as (nginx, _, _):
-            answer = nginx.upgrade("/channels/updates/", Host="sluice.example.org")
-            assert answer.status == status
-            if settings:
-                assert_refuted("421, this server answers for", places)
-            else:
-                assert_seen("421, this server answers for", f"{answer.status} {answer.text}")
-                assert_proved("421, this server answers for", places)
+    with lab(asked) as (nginx, _, _):
+        answer = nginx.upgrade("/channels/updates/", Host="sluice.example.org")
+        assert_seen(heading, f"{answer.status} {answer.text}")
+        assert_proved(heading, {log: f"{asked}/log"})
+    with lab(cured, SITE_URL="http://sluice.example.org") as (nginx, _, _):
+        assert nginx.upgrade("/channels/updates/", Host="sluice.example.org").status == 101
+        assert_refuted(heading, {log: f"{cured}/log"})
 
 
 def test_a_name_that_django_does_not_know(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from harness.checker import Checker
 from harness.faults import ALL, CRASH, Fault
 from harness.stack import Stack
+from harness.symptoms import assert_proved, assert_refuted, in_containers
 from harness.waiting import wait_until
 
 BACK = 30.0  # seconds until a service that was killed is healthy again, RabbitMQ's own start included
@@ -27,6 +28,16 @@ def test_nothing_is_lost_when_a_container_dies(healed: Stack, service: str) -> N
         seen = checker.arrived()
         wait_until(lambda: checker.arrived() >= seen + 120, 30, "updates afterwards")
     checker.verdict().check()
+
+
+def test_a_daphne_that_was_killed_is_in_the_log(healed: Stack) -> None:
+    """And is there again, by its supervisord."""
+    heading, asgi = "502, upstream prematurely closed connection", healed.service("asgi")
+    assert_refuted(heading, in_containers(heading, healed.compose))
+    pid = "grep --files-with-matches [u]pdates.server /proc/[0-9]*/cmdline | cut --delimiter=/ --fields=3"
+    asgi[0].exec("bash", "-c", f"kill -KILL $({pid})")
+    assert_proved(heading, in_containers(heading, healed.compose))
+    asgi.wait_healthy(BACK)
 
 
 @pytest.mark.parametrize("fault", ALL, ids=str)

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from harness.compose import SOURCE
+from harness.compose import SOURCE, Compose
 from harness.waiting import wait_until
 
 PAGE = SOURCE / "docs/reference/symptoms.md"
@@ -92,6 +92,14 @@ def functions() -> str:
     """The shell functions of the page's beginning, which its commands use."""
     (block,) = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     return str(block)
+
+
+def in_containers(heading: str, project: Compose) -> dict[str, str]:
+    """What the page says is to be put into the place of what stands in that proof, for a stack's project."""
+    compose = f"docker compose --file {project.folder}/compose.yaml --project-name {project.name}"
+    rows = dict(re.findall(r"^\| `(.+?)` \| `(.+?)` \|$", PAGE.read_text(), re.MULTILINE))
+    command = Proof.of(heading).command
+    return {host: there.replace("docker compose", compose) for host, there in rows.items() if host in command}
 
 
 def local_shell(script: str) -> str:
