@@ -15,7 +15,7 @@ except environment.Malformed as error:
     raise
 environment.refuse(environment.missing(_env), "wsgi")
 
-# On a host supervisor hands over the socket, so that a restart of one process closes nothing.
+# On a host supervisor or systemd hands over the socket, so that a restart of one process closes nothing.
 _socket = inherited()
 bind = (
     f"fd://{_socket}"

@@ -9,7 +9,8 @@ told to stop,
 2. each worker takes whom it finds in the queue, and closes the socket;
 3. the requests in hand are finished, as ever.
 
-A socket that supervisor made stays open for the other processes that serve it: nothing of this is needed.
+A socket that supervisor or systemd made stays open for the other processes that serve it: nothing of
+this is needed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""The socket that a process manager hands to a server as its standard input, listening already.
+"""The socket that a process manager hands to a server, listening already: supervisor as the standard input,
+systemd as file 3.
 
 Several processes that hold it accept from one queue, so one of them can be restarted while connections
-wait for the others: supervisor's fcgi-program does it this way.
+wait for the others: supervisor's fcgi-program does it this way, and systemd's units with one
+socket for several services.
 """
 
 from __future__ import annotations
@@ -10,6 +12,10 @@ import functools
 import os
 import socket
 import stat
+from typing import Final
+
+SYSTEMDS: Final = 3
+"""The first that systemd hands over. https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html"""
 
 
 def is_listening(number: int) -> bool:
@@ -37,8 +43,15 @@ def take_over(number: int) -> int:
 
 @functools.cache
 def inherited() -> int | None:
-    """The number of the listening socket that was the standard input, taken over; None if it is none.
+    """The number of the listening socket that was handed over, now ours; None if there is none.
 
     The same number each time: Gunicorn reads its settings again on SIGHUP, to which another is an address.
     """
-    return take_over(0) if is_listening(0) else None
+    if is_listening(0):
+        return take_over(0)
+    if os.environ.get("LISTEN_PID") == str(os.getpid()) and is_listening(SYSTEMDS):
+        # Gunicorn, which looks for them too, would take the socket for one that nobody else serves.
+        for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+            os.environ.pop(name, None)
+        return take_over(SYSTEMDS)
+    return None

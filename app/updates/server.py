@@ -6,7 +6,8 @@ they don't all come back at once, lets every application see its disconnect, and
 Daphne's own.
 
 Without arguments it serves the socket that is its standard input, as supervisor's fcgi-program hands it
-over; failing that, it listens where the setting ASGI_BIND says, by default on 127.0.0.1:8001.
+over (systemd's is --fd 3); failing that, it listens where the setting ASGI_BIND says, by default on
+127.0.0.1:8001.
 
 Exit status: 0 after SIGTERM or SIGINT (a second one doesn't wait), 1 if it can't listen, 2 for wrong
 arguments, 70 if it found itself broken and has to be started anew.
@@ -339,7 +340,7 @@ def _endpoints(options: argparse.Namespace) -> list[str]:
         if not is_listening(number):
             sys.exit(
                 f"updates.server: file {number} is not a socket that listens; supervisor hands one over in an"
-                " [fcgi-program], as long as no [group] names it"
+                " [fcgi-program], as long as no [group] names it, and systemd to a unit with Sockets="
             )
         return build_endpoint_description_strings(file_descriptor=take_over(number))
     bind = getattr(settings, "ASGI_BIND", "") or DEFAULT_BIND

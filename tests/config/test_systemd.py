@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from mysite.environment import EX_CONFIG
+
 FOLDER = Path(__file__).parents[2] / "supervisor"
 UNITS = {
-    "gunicorn": "sluice-gunicorn.service",
+    "gunicorn": "sluice-gunicorn@.service",
     "daphne": "sluice-daphne@.service",
     "channels-worker": "sluice-channels-worker.service",
     "celery": "sluice-celery.service",
@@ -34,14 +36,27 @@ def test_a_unit_says_what_the_program_file_says(program: str) -> None:
     assert service["Environment"] == ours_says["environment"].replace('"', "")
 
 
+@pytest.mark.parametrize("program", UNITS)
+def test_a_unit_is_started_again_but_for_a_mistake_in_the_settings(program: str) -> None:
+    """With a limit of starts, systemd would close the socket of those that run when it is reached."""
+    unit = read(FOLDER / "systemd" / UNITS[program])
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"
+    assert unit["Service"]["Restart"] == "always"
+    assert unit["Service"]["RestartPreventExitStatus"] == str(EX_CONFIG)
+
+
 @pytest.mark.parametrize("program", ["gunicorn", "daphne"])
 def test_a_socket_unit_listens_where_supervisor_does(program: str) -> None:
     listens = read(FOLDER / "systemd" / f"sluice-{program}.socket")["Socket"]
     ours = read(FOLDER / "conf.d" / f"{program}.conf")[f"fcgi-program:{program}"]
     assert f"tcp://{listens['ListenStream']}" == ours["socket"]
     assert listens["Backlog"] == ours["socket_backlog"]
+    service = read(FOLDER / "systemd" / UNITS[program])["Service"]
+    assert service["Sockets"] == f"sluice-{program}.socket"
+    assert service["NonBlocking"] == "yes" and "StandardInput" not in service
 
 
 def test_there_is_a_unit_for_each_program_and_no_other() -> None:
-    assert {path.name for path in (FOLDER / "systemd").glob("*.service")} == set(UNITS.values())
+    names = {"sluice-gunicorn.service", "sluice-daphne.service"}
+    assert {path.name for path in (FOLDER / "systemd").glob("*.service")} == set(UNITS.values()) | names
     assert {path.stem for path in (FOLDER / "conf.d").glob("*.conf")} == set(UNITS) | {"sluice"}

@@ -41,8 +41,8 @@ KINDS: Final = [
         re.compile(r"python\S* .*(updates\.server|bin/daphne|-m daphne)"),
         1,
         50,
-        "minfds in supervisor's place file (systemd: LimitNOFILE), then a new start of supervisord;"
-        " in containers the engine's own LimitNOFILE",
+        "minfds in supervisor's place file, then a new start of supervisord; with systemd LimitNOFILE"
+        " (systemctl edit sluice-daphne@), then sluice-restart; in containers the engine's own LimitNOFILE",
     ),
     Kind(
         "nginx",
@@ -56,7 +56,8 @@ KINDS: Final = [
         re.compile(r"gunicorn|sluice-wsgi"),
         0,
         512,
-        "minfds in supervisor's place file (systemd: LimitNOFILE)",
+        "minfds in supervisor's place file, then a new start of supervisord; with systemd LimitNOFILE"
+        " (systemctl edit sluice-gunicorn@), then sluice-restart",
     ),
     Kind(
         "RabbitMQ",
