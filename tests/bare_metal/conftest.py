@@ -26,6 +26,7 @@ SITE = (
     "Nginx",
 )
 PUSH = ("RabbitMQ", "Daphne and the workers")
+SYSTEMD = ("From supervisor to systemd", "Gunicorn as units", "Daphne and the workers as units")
 LATER = ("Back up", "Restore", "Upgrade", "Take push out again")
 """The parts that tests run which are about them."""
 

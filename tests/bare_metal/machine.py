@@ -10,6 +10,7 @@ import re
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from docker.models.containers import Container
 
@@ -65,21 +66,23 @@ class Machine(People):
         self.container = self._create()
 
     def _create(self) -> Container:
-        return engine().containers.run(
-            self.image,
-            ["sleep", "infinity"],
-            name=self.name,
-            hostname=self.suite,
-            init=True,
-            detach=True,
-            ports={"443/tcp" if self.secure else "80/tcp": ("127.0.0.1", self.port)},
-            environment={
+        return engine().containers.run(self.image, detach=True, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        """Of its container."""
+        return {
+            "command": ["sleep", "infinity"],
+            "name": self.name,
+            "hostname": self.suite,
+            "init": True,
+            "ports": {"443/tcp" if self.secure else "80/tcp": ("127.0.0.1", self.port)},
+            "environment": {
                 "DEBIAN_FRONTEND": "noninteractive",
                 "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt",
                 "LANG": "C.UTF-8",
             },
-            labels={OWNER_LABEL: f"{PREFIX}-{run_id()}-machine"},
-        )
+            "labels": {OWNER_LABEL: f"{PREFIX}-{run_id()}-machine"},
+        }
 
     def boot(self) -> Machine:
         """Make it like a machine at its first start, with a checkout in /opt/sluice and nothing done yet."""

@@ -23,7 +23,7 @@ VICTIMS = {
     "the Channels worker": "kill -KILL $(supervisorctl pid sluice:channels-worker)",
     "Celery": "kill -KILL $(supervisorctl pid sluice:celery)",
     "beat": "kill -KILL $(supervisorctl pid sluice:beat)",
-    # systemd would start these two again by itself.
+    # systemd would start the first of these two again by itself.
     "RabbitMQ": "pkill -KILL --uid rabbitmq beam.smp; service rabbitmq-server start",
     "PostgreSQL": "pkill -KILL --uid postgres --oldest postgres; sleep 1; service postgresql start",
 }
