@@ -21,6 +21,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 from urllib.parse import parse_qs
 
 from harness.servers import free_port
@@ -270,7 +271,7 @@ class Nginx:
     settings: Mapping[str, str]
     resolver_port: int = 53
 
-    def __enter__(self) -> Nginx:
+    def __enter__(self) -> Self:
         self.port, self.tls_port, self.health_port = free_port(), free_port(), free_port()
         self.lay_out()
         self._log = (self.folder / "log").open("ab")

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from config.nginx_lab import UPGRADE, Nginx, head, read_answer
@@ -23,48 +24,56 @@ from harness.symptoms import OWN_DAPHNES, assert_proved, assert_refuted, assert_
 from harness.waiting import wait_until
 
 
+@dataclass
 class Impatient(Nginx):
-    """Ours, with a second instead of the 90 that it has, or of the minute that nginx has by default."""
+    """Ours, with these seconds instead of the 90 that it has, or of the minute that nginx has by default."""
+
+    seconds: int = 1
 
     def lay_out(self) -> None:
         super().lay_out()
         snippet = self.folder / "etc/snippets/sluice/channels.conf"
         text = snippet.read_text()
         assert "proxy_read_timeout 90s;" in text
-        snippet.write_text(text.replace("proxy_read_timeout 90s;", "proxy_read_timeout 1s;"))
+        snippet.write_text(text.replace("proxy_read_timeout 90s;", f"proxy_read_timeout {self.seconds}s;"))
+
+    @property
+    def duration(self) -> dict[str, str]:
+        """What stands for it in the page's command."""
+        log = {"/var/log/nginx/sluice.access.log": str(self.folder / "log")}
+        return log | {"time=60": f"time={self.seconds}"}
 
 
 @contextlib.contextmanager
-def before_daphne(kind: type[Nginx], folder: Path, *options: str) -> Iterator[Nginx]:
+def impatient_site(folder: Path, seconds: int, *options: str) -> Iterator[Impatient]:
+    """It, before Daphne with these options."""
     with Daphne(folder, "good", options) as daphne:
         settings = {"ASGI_ADDRESS": f"127.0.0.1:{daphne.port}", "LOG_LEVEL": "debug"}
-        with kind(folder, settings) as nginx:
+        with Impatient(folder, settings, seconds=seconds) as nginx:
             yield nginx
-
-
-def durations(folder: Path) -> dict[str, str]:
-    return {"/var/log/nginx/sluice.access.log": f"{folder}/log", "time=60": "time=1\n"}
 
 
 def test_a_proxy_gives_an_idle_socket_up(tmp_path: Path) -> None:
     """Daphne pings later than that."""
-    with before_daphne(Impatient, tmp_path, "--ping-interval", "60") as nginx, websocket(nginx) as wire:
+    with impatient_site(tmp_path, 1, "--ping-interval", "60") as nginx, websocket(nginx) as wire:
         began = time.monotonic()
         code = close_code(wire)
         assert 0.9 < time.monotonic() - began < 10
         assert_seen("Cut every 60 s", f"{code} {nginx.log}")
-        assert_proved("Cut every 60 s", durations(tmp_path))
+        assert_proved("Cut every 60 s", nginx.duration)
 
 
 def test_pings_keep_it_open(tmp_path: Path) -> None:
-    """Of Daphne's, which looks every other second whether one is due; or of a proxy that waits for longer."""
-    with before_daphne(Nginx, tmp_path, "--ping-interval", "1") as nginx, websocket(nginx) as wire:
-        data = b""
-        while data.count(b"\x89") < 2:
-            chunk = wire.recv(100)
-            assert chunk, f"it ended: {data!r}"
-            data += chunk
-    assert_refuted("Cut every 60 s", durations(tmp_path))
+    """Of Daphne's, which looks every other second whether one is due."""
+    with impatient_site(tmp_path, 3, "--ping-interval", "1") as nginx:
+        with websocket(nginx) as wire:
+            began, data = time.monotonic(), b""
+            while time.monotonic() - began < 4.5:
+                chunk = wire.recv(100)
+                assert chunk, f"it ended: {data!r}"
+                data += chunk
+            assert b"\x89" in data
+        assert_refuted("Cut every 60 s", nginx.duration)
 
 
 def test_daphne_is_restarted(tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ def assert_seen(heading: str, text: str) -> None:
 class Proof:
     """The first sentence of `Proof`: `COMMAND` … prints `WORDS` or `WORDS` …; where all is well … `WORDS`.
 
-    "nothing" stands for empty output. `shows` and `well`: one of each is printed. `remarks`: what is quoted
-    after that sentence.
+    "nothing", as the first of these words or after "or", stands for empty output. `shows` and `well`: one of
+    each is printed. `remarks`: what is quoted after that sentence.
     """
 
     command: str
@@ -74,7 +74,8 @@ class Proof:
 
         def quoted(text: str) -> tuple[str, ...]:
             return tuple(
-                spans[int(span)] if span else "" for span in re.findall(r"`(\d+)`|\bnothing\b", text)
+                spans[int(span)] if span else ""
+                for span in re.findall(r"`(\d+)`|(?:^|\bor )nothing\b", text.lstrip(", "))
             )
 
         text = re.sub(r"`([^`]+)`", number, symptoms()[heading]["Proof"])
@@ -85,6 +86,7 @@ class Proof:
         assert proof.command, f"a proof begins with its command: {heading}"
         assert proof.shows, f"what does it print? {heading}"
         assert proof.well, f"and where all is well? {heading}"
+        assert not set(proof.shows) & set(proof.well), f"it proves nothing: {heading}"
         return proof
 
 
