@@ -55,9 +55,10 @@ def impatient_site(folder: Path, seconds: int, *options: str) -> Iterator[Impati
 
 def test_a_proxy_gives_an_idle_socket_up(tmp_path: Path) -> None:
     """Daphne pings later than that."""
-    with impatient_site(tmp_path, 1, "--ping-interval", "60") as nginx, websocket(nginx) as wire:
+    with impatient_site(tmp_path, 1, "--ping-interval", "60") as nginx:
         began = time.monotonic()
-        code = close_code(wire)
+        with websocket(nginx) as wire:
+            code = close_code(wire)
         assert 0.9 < time.monotonic() - began < 10
         assert_seen("Cut every 60 s", f"{code} {nginx.log}")
         assert_proved("Cut every 60 s", nginx.duration)
