@@ -12,6 +12,7 @@ from .wire import Address, Answer, NoAnswer, WebSocket, request
 PROTOCOL = "sluice.v1"
 WEBSOCKET = "/channels/updates/"
 _SILENCES = 2
+_PORTS = {"http": 80, "https": 443}
 
 
 class NotAnAddress(ValueError):
@@ -42,7 +43,7 @@ class Front:
             at_scheme, at_host, at_port = scheme, host, port
         name = host if at_scheme == "https" else ""
         prefix = site.path.rstrip("/")
-        return cls(Address(at_host, at_port, name), f"{scheme}://{site.netloc}", prefix)
+        return cls(Address(at_host, at_port, name), _origin(scheme, host, port), prefix)
 
     @property
     def host(self) -> str:
@@ -108,6 +109,12 @@ class Front:
             raise LeftOut("too much was asked in vain already: see above")
 
 
+def _origin(scheme: str, host: str, port: int) -> str:
+    """As browsers write it, and SITE_URL is kept: lower case, without the scheme's own port."""
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}" + (f":{port}" if port != _PORTS[scheme] else "")
+
+
 def _parts(url: str) -> tuple[str, str, int]:
     try:
         parts = urlsplit(url)
@@ -116,4 +123,4 @@ def _parts(url: str) -> tuple[str, str, int]:
         raise NotAnAddress(f"{url} is not an address such as https://sluice.example.org/") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise NotAnAddress(f"{url} is not an address such as https://sluice.example.org/")
-    return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
+    return parts.scheme, parts.hostname, port or _PORTS[parts.scheme]

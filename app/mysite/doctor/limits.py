@@ -46,7 +46,8 @@ KINDS: Final = [
     ),
     Kind(
         "nginx",
-        re.compile(r"^nginx: worker process"),
+        # One that is shutting down still has what it was started with, and takes no new clients.
+        re.compile(r"^nginx: worker process(?! is shutting down)"),
         2,
         100,
         "worker_rlimit_nofile in /etc/nginx/nginx.conf; in containers the engine's own LimitNOFILE",
@@ -101,15 +102,17 @@ def _ports(deployment: Deployment) -> Iterator[Finding]:
     except (OSError, ValueError):
         raise LeftOut("the kernel doesn't say") from None
     room = high - low + 1
-    if room < deployment.clients:
+    if room >= deployment.clients:
+        yield ok(f"{room} ports between nginx and Daphne")
+    elif _asks_on_a_socket(deployment):
+        yield ok(f"{room} ports, and none is taken between nginx and Daphne: $sluice_asgi is a unix socket")
+    else:
         yield failure(
             f"net.ipv4.ip_local_port_range has {room} ports, and each of {deployment.clients} clients takes"
             " one between nginx and Daphne",
             "widen it in /etc/sysctl.d/ (net.ipv4.ip_local_port_range = 10240 65535),"
             " or let Daphne listen on a unix socket ($sluice_asgi)",
         )
-    else:
-        yield ok(f"{room} ports between nginx and Daphne")
 
 
 def _vanished(deployment: Deployment) -> Iterator[Finding]:
@@ -155,14 +158,32 @@ def _of_engine(clients: int) -> Finding:
     )
 
 
-def _nginx(deployment: Deployment) -> Iterator[Finding]:
-    """What the installed nginx is configured for, which /proc does not show."""
+def _configuration(deployment: Deployment) -> subprocess.CompletedProcess[str]:
+    """What the installed nginx is configured for, by nginx -T. Raises LeftOut if that can't be seen."""
     if deployment.in_container:
         raise LeftOut("nginx's container sees to it: MAX_CLIENTS")
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if binary is None or os.geteuid() != 0:
         raise LeftOut("no nginx is installed here, or this isn't root")
-    done = subprocess.run([binary, "-T"], capture_output=True, text=True, timeout=15, check=False)
+    return subprocess.run([binary, "-T"], capture_output=True, text=True, timeout=15, check=False)
+
+
+def _without_comments(text: str) -> str:
+    return re.sub(r"(^|\s)#.*", "", text, flags=re.MULTILINE)
+
+
+def _asks_on_a_socket(deployment: Deployment) -> bool:
+    """Whether nginx is seen to ask Daphne on a unix socket."""
+    try:
+        text = _without_comments(_configuration(deployment).stdout)
+    except LeftOut:
+        return False
+    return re.search(r"\$sluice_asgi\s*\{\s*default\s+[\"']?unix:", text) is not None
+
+
+def _nginx(deployment: Deployment) -> Iterator[Finding]:
+    """What /proc does not show."""
+    done = _configuration(deployment)
     if done.returncode != 0:
         said = next((line for line in done.stderr.splitlines() if "[emerg]" in line), "nginx -t says why")
         yield failure(
@@ -175,7 +196,9 @@ def _nginx(deployment: Deployment) -> Iterator[Finding]:
 
 def _of_configuration(text: str, clients: int) -> Finding:
     """`text` as nginx -T writes it."""
-    values = [int(value) for value in re.findall(r"^\s*worker_connections\s+(\d+)\s*;", text, re.MULTILINE)]
+    # On a line of its own, or on one with `events {`.
+    found = re.findall(r"(?:^|[{;\s])worker_connections\s+(\d+)\s*;", _without_comments(text))
+    values = [int(value) for value in found]
     connections, needed = max(values, default=512), 2 * clients + 512
     if connections < needed:
         return failure(

@@ -33,6 +33,11 @@ def is_django(answer: Answer) -> bool:
     return answer.headers.get("x-backend") == "wsgi" or "content-security-policy" in answer.headers
 
 
+def _policy(answer: Answer) -> str:
+    """What tells the site from another one behind the same nginx, which may have a policy of its own."""
+    return answer.headers.get("content-security-policy", "")
+
+
 def is_daphne(answer: Answer) -> bool:
     """Whether Daphne did: it says so, or it says what updates.asgi says of a path that it doesn't know."""
     return answer.headers.get("x-backend") == "asgi" or answer.body == "Not found.\n"
@@ -96,7 +101,7 @@ def _name(deployment: Deployment) -> Iterator[Finding]:
         )
         return
     other = front.ask(LOGIN, {"Host": _STRANGER})
-    if other.status == 200 and is_django(other):
+    if other.status == 200 and is_django(other) and _policy(other) == _policy(answer):
         yield failure(
             "the site is served under any name",
             "ALLOWED_HOSTS must not have *, and nginx's server must refuse other names"
