@@ -1,0 +1,22 @@
+"""What .ci/run runs in turn is there: a name that matches nothing would be run by nobody, and missed by nobody."""
+
+from __future__ import annotations
+
+import re
+
+from harness.compose import SOURCE
+
+SCRIPT = (SOURCE / ".ci/run").read_text()
+
+
+def test_each_long_suite_is_a_target_of_the_makefile() -> None:
+    (listed,) = re.findall(r"^readonly long_suites=\((.*?)\)$", SCRIPT, re.MULTILINE | re.DOTALL)
+    targets = {word.strip('"').partition(":")[0] for word in re.findall(r'"[^"]*"|[a-z-]+', listed)}
+    assert {"layer", "faults", "bare-metal"} <= targets
+    assert targets <= set(re.findall(r"^([a-z-]+):", (SOURCE / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_each_part_of_a_suite_is_made_of_files_that_there_are() -> None:
+    named = set(re.findall(r"\btest_\w+", SCRIPT))
+    assert named
+    assert named <= {file.stem for file in (SOURCE / "tests").rglob("test_*.py")}
