@@ -210,6 +210,8 @@ def _expect(answer: http.client.HTTPResponse, status: int, meanings: Mapping[int
     text = answer.read(1000).decode(errors="replace").strip()
     if text.startswith(f"{answer.status}: "):
         raise _Failed(text)
+    if 300 <= answer.status < 400 and (place := answer.getheader("Location")):
+        raise _Failed(f"{answer.status}: it leads on to {place}; the URL must be the one where people end up")
     raise _Failed(
         f"{answer.status}: {(meanings or {}).get(answer.status) or f'not the {status} that it should be'}"
     )

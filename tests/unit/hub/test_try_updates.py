@@ -66,6 +66,16 @@ def test_it_says_what_answers_instead_of_daphne(
         assert lines(site, url)[1]["event stream"].startswith(words)
 
 
+def test_it_says_where_a_redirect_leads(site: Site, person: Person) -> None:
+    """As of a server that only leads to https."""
+    with _answering(301, "", place="https://example.org/") as url:
+        status, said = lines(site, url, "--page", "/")
+    assert status == 1
+    assert {said[way] for way in ("polling", "event stream", "WebSocket", "page")} == {
+        "301: it leads on to https://example.org/; the URL must be the one where people end up"
+    }
+
+
 def test_nobody_answers(site: Site, person: Person) -> None:
     status, said = lines(site, "http://127.0.0.1:1")
     assert status == 1
@@ -201,6 +211,7 @@ def _answering(
     asked: list[str] | None = None,
     before: Callable[[], None] = lambda: None,
     tls: ssl.SSLContext | None = None,
+    place: str = "",
 ) -> Iterator[str]:
     """The URL of a server that answers everything so; with `tls`, by https at localhost."""
 
@@ -211,6 +222,8 @@ def _answering(
                 asked.append(self.path)
             self.send_response(status)
             self.send_header("Content-Type", kind)
+            if place:
+                self.send_header("Location", place)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text.encode())
