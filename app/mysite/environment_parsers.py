@@ -100,6 +100,8 @@ def database_url(value: str) -> str:
     parts = _split(value, meaning)
     if parts.scheme != "postgresql" or not (parts.hostname and parts.username and parts.path.strip("/")):
         raise ValueError(meaning)
+    if parts.query or parts.fragment:
+        raise ValueError("must end after the database: options such as sslmode would not be heeded there")
     if parts.password:
         raise ValueError("must not hold the password, whose place is the file DATABASE_PASSWORD_FILE")
     return value

@@ -76,6 +76,7 @@ def test_site_url_is_an_origin(given: str, understood: str) -> None:
         {"CROP_MAX_VOXELS": "1e6"},
         {"DATABASE_URL": "mysql://u@h/d"},
         {"DATABASE_URL": "postgresql://h/d"},
+        {"DATABASE_URL": "postgresql://u@h/d?sslmode=require"},
         {"LAYER_URL": "amqp://layer@rabbitmq:5672/asgi/"},
         {"LAYER_URL": "amqp://rabbitmq/asgi"},
         {"TASKS_URL": "redis://h/0"},
