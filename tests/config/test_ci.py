@@ -1,4 +1,4 @@
-"""What .ci/run runs in turn is there: a name that matches nothing would be run by nobody, and missed by nobody."""
+"""What .ci/run runs in turn is there: a name that matches nothing would be run, and missed, by nobody."""
 
 from __future__ import annotations
 
