@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,23 @@ def test_what_somebody_stopped_stays_down_whoever_comes(machine: SystemdMachine)
         assert machine.states()["sluice-gunicorn@1"] == "DEAD"
     finally:
         machine.shell("systemctl start sluice-gunicorn@1")
+        machine.wait_running()
+
+
+def test_without_any_gunicorn_pages_wait_and_are_not_lost(machine: SystemdMachine) -> None:
+    """systemd holds the socket: it isn't the 503 that one sees where supervisor has closed it."""
+    page = f"{machine.url}/accounts/login/"
+    machine.shell("systemctl stop 'sluice-gunicorn@*' 2>&1")
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(requests.get, page, timeout=50)
+            with pytest.raises(requests.ReadTimeout):
+                requests.get(page, timeout=3)
+            assert not waiting.done()
+            machine.shell("systemctl start sluice-gunicorn")
+            assert waiting.result().status_code == 200
+    finally:
+        machine.shell("systemctl start sluice-gunicorn")
         machine.wait_running()
 
 
