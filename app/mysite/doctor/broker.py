@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from mysite import environment
 
-from .finding import Check, Finding, LeftOut, failure, ok, one_line, warning
+from .finding import Check, Finding, LeftOut, failure, left_out, ok, one_line, warning
 
 if TYPE_CHECKING:
     from .deployment import Deployment, Program
@@ -34,6 +34,10 @@ class Account:
     @property
     def where(self) -> str:
         return f"{self.program.name}, {self.setting}_URL"
+
+    @property
+    def is_by_tls(self) -> bool:
+        return self.url.startswith("amqps:")
 
     @property
     def user(self) -> str:
@@ -110,6 +114,11 @@ def _visit(account: Account, stalled: set[str]) -> Visit:
     import amqp
 
     visit, where = Visit(), account.where
+    if account.is_by_tls:
+        visit.seen["broker-reachable"] = left_out(
+            "it is asked by TLS, which only layer-round-trip tries", where
+        )
+        return visit
     if account.place in stalled:
         visit.seen |= _explained(TimeoutError(), account, is_open=False, is_blocked=False)
         return visit
@@ -290,6 +299,8 @@ def _consumers(deployment: Deployment) -> Iterator[Finding]:
     import amqp
 
     account = accounts[0]
+    if account.is_by_tls:
+        raise LeftOut("it is asked by TLS, which is not tried here")
     try:
         with amqp.Connection(
             account.place,
