@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -237,6 +238,22 @@ def as_role(database: str) -> Iterator[Callable[[str], None]]:
     cursor.execute("DROP OWNED BY sluice_test_use")
     cursor.execute("DROP ROLE sluice_test_use")
     cursor.close()
+
+
+def test_thousands_are_committed_whatever_is_believed_of_the_table(database: str, connect: Any) -> None:
+    """On a new site the statistics say that it is empty, also those made while the transaction is open."""
+    other = connect(autocommit=True)
+    backend = scalar(database, "SELECT pg_backend_pid()")
+    # PostgreSQL's statement_timeout doesn't count what is done at COMMIT.
+    watch = threading.Timer(60, other.execute, ["SELECT pg_cancel_backend(%s)", [backend]])
+    with transaction.atomic(using=database):
+        for number in range(4000):
+            publish(f"s:{number // 2}", "e", {})
+        other.execute("VACUUM ANALYZE updates_update, updates_stream")
+        watch.start()
+    watch.cancel()
+    reading = history.read({f"s:{number}": ZERO for number in range(2000)}, limit=5000)
+    assert [each.position.offset for each in reading.updates] == [1, 2] * 2000
 
 
 def test_a_publisher_needs_no_more_than_to_insert(database: str, as_role: Callable[[str], None]) -> None:
