@@ -130,6 +130,21 @@ def test_a_setting_that_is_none_is_refused_before_anything_is_built() -> None:
     assert sentence(done).startswith(".env sets SITE_ULR, which is not a setting: did you mean SITE_URL?")
 
 
+@pytest.mark.parametrize("url", ["sluice.example.org", "https://a b:8443", "https://a.example/catmaid"])
+def test_an_address_that_is_none_is_not_written_into_env(url: str) -> None:
+    options = ("--env", "TLS=self-signed", "--env", f"SITE_URL={url}")
+    done = elsewhere(BASE, "bash", "-c", "images/host/up; test -e .env && echo written", options=options)
+    assert sentence(done).startswith(
+        f"SITE_URL={url} is not a site's address: it must be http:// or https://"
+    )
+
+
+@pytest.mark.parametrize("url", ["https://[::1]:8443", "https://Sluice.example.org/", "https://192.0.2.7"])
+def test_an_address_that_is_one(url: str) -> None:
+    options = ("--env", "TLS=self-signed", "--env", f"SITE_URL={url}", "--env", "INSTALL_ENGINE=no")
+    assert f"Wrote SITE_URL={url} to .env." in elsewhere(BASE, "images/host/up", options=options).stdout
+
+
 def test_so_is_one_that_make_is_given() -> None:
     given = ("--env", "MAKEFLAGS= -- HTTP_PORT=8081 URL_PREFX=/x")
     said = sentence(elsewhere(BASE, "images/host/up", options=given))
