@@ -281,6 +281,8 @@ def _one_vhost(deployment: Deployment) -> Iterator[Finding]:
     }
     if not all(places.values()):
         raise LeftOut("only one of LAYER_URL and PUBLISHER_URL is known here")
+    if len({account.is_by_tls for account in accounts if account.setting in places}) > 1:
+        raise LeftOut("one of LAYER_URL and PUBLISHER_URL goes by TLS, to a port of its own")
     if astray := places["PUBLISHER"] - places["LAYER"]:
         yield failure(
             f"PUBLISHER_URL leads to {', '.join(sorted(astray))}, LAYER_URL to"

@@ -115,12 +115,21 @@ def test_the_address_may_be_written_otherwise_than_browsers_do(house: House, fro
 
 
 def test_a_broker_that_is_asked_by_tls_is_not_spoken_to_without(house: House) -> None:
-    checks = ("broker-reachable", "broker-login", "broker-permissions", "broker-consumers")
+    """Nor is its port taken for another broker's than the one without."""
+    checks = (
+        "broker-reachable",
+        "broker-login",
+        "broker-permissions",
+        "broker-one-vhost",
+        "broker-consumers",
+    )
     with (
         house.edited("daphne.env", "amqp:", "amqps:"),
+        house.edited("daphne.env", f":{house.rabbitmq.port}/", ":5671/"),
         house.edited("gunicorn.env", "TASKS_URL=amqp:", "TASKS_URL=amqps:"),
     ):
         said = house.doctor("--inside", "--only", *checks)
     assert (said.bad, said.code) == ([], 0), said.output
     assert said.of("broker-reachable", "daphne, LAYER_URL")["verdict"] == "left out"
     assert said.of("broker-consumers")["verdict"] == "left out"
+    assert said.of("broker-one-vhost")["verdict"] == "left out"
