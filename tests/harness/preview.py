@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from .client.http import Place
@@ -60,4 +61,6 @@ def previewing(
         finally:
             await socket.close()
 
-    return asyncio.run(play())
+    # In a thread of its own: a Chromium that other tests have opened keeps a loop running in this one.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, play()).result()
