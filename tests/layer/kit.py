@@ -52,6 +52,17 @@ async def until(condition: Callable[[], Any], what: str, seconds: float = DEADLI
         await asyncio.sleep(0.02)
 
 
+async def give_up_during_an_outage(layer: Layer, proxy: FaultProxy) -> None:
+    """As Daphne does while RabbitMQ is away: it cancels whoever takes longer than its time-outs allow."""
+    await proxy.refuse()
+    await until(lambda: not is_up(layer), "noticing the outage")
+    call = asyncio.ensure_future(layer.group_send("ears", {"type": "lost"}))
+    await asyncio.wait({call}, timeout=0.2)
+    call.cancel()
+    await asyncio.wait({call})
+    await proxy.accept()
+
+
 def is_up(layer: Layer) -> bool:
     """Whether it takes itself for connected."""
     if isinstance(layer, Ours):

@@ -11,23 +11,26 @@ import msgpack
 import pytest
 
 from layer.broker import Broker
-from layer.kit import DEADLINE, Ear, Ours, attempt, both, connection_of, held, is_up, layer_and_proxy, until
+from layer.kit import (
+    DEADLINE,
+    Ear,
+    Ours,
+    attempt,
+    both,
+    connection_of,
+    give_up_during_an_outage,
+    held,
+    layer_and_proxy,
+    until,
+)
 
 
 @both
 def test_d1_a_caller_gives_up_during_an_outage(kind: type, survives: bool, broker: Broker) -> None:
-    """As Daphne does: it cancels whoever takes longer than its time-outs allow."""
-
     async def scenario() -> bool:
         async with layer_and_proxy(kind, broker) as (layer, proxy):
             ear = await Ear.join(layer)
-            await proxy.refuse()
-            await until(lambda: not is_up(layer), "noticing the outage")
-            call = asyncio.ensure_future(layer.group_send("ears", {"type": "lost"}))
-            await asyncio.wait({call}, timeout=0.2)
-            call.cancel()
-            await asyncio.wait({call})
-            await proxy.accept()
+            await give_up_during_an_outage(layer, proxy)
             return await ear.hears()
 
     assert asyncio.run(scenario()) is survives

@@ -10,7 +10,7 @@ from channels_rabbitmq.core import RabbitmqChannelLayer as Stock
 
 from harness.symptoms import assert_proved, assert_refuted, assert_seen
 from layer.broker import PLAIN_USER, VHOST, Broker
-from layer.kit import Ear, during, is_up, layer_and_proxy, until
+from layer.kit import Ear, during, give_up_during_an_outage, layer_and_proxy, until
 from sluice_layer import LayerRefused, LayerUnavailable
 from sluice_layer import RabbitmqChannelLayer as Ours
 
@@ -32,13 +32,7 @@ def test_somebody_gives_up_while_rabbitmq_is_away(kind: type, broker: Broker) ->
         async with layer_and_proxy(kind, broker) as (layer, proxy):
             await Ear.join(layer)
             await asyncio.to_thread(assert_refuted, heading, {}, shell=broker.shell)
-            await proxy.refuse()
-            await until(lambda: not is_up(layer), "noticing the outage")
-            call = asyncio.ensure_future(layer.group_send("ears", {"type": "lost"}))
-            await asyncio.wait({call}, timeout=0.2)
-            call.cancel()
-            await asyncio.wait({call})
-            await proxy.accept()
+            await give_up_during_an_outage(layer, proxy)
             if kind is Stock:
                 await until(layer._reconnect_forever_task.done, "the end of its one task")
                 await asyncio.to_thread(assert_proved, heading, {}, shell=broker.shell)
