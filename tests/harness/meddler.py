@@ -11,9 +11,8 @@ import re
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 
-from .background import Background
+from .loopback import LoopbackServer
 
 NARROW = 4096  # bytes that the kernel holds for a connection, more or less
 
@@ -45,27 +44,15 @@ class _Pair:
     silent: bool = False
 
 
-class Meddler:
+class Meddler(LoopbackServer):
     """The proxy, on a loopback port, before the site at `port` of `host`; one request a connection."""
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        super().__init__("meddler")
         self.rules = Rules()
         self.down = False
         self._target = (host, port)
         self._pairs: set[_Pair] = set()
-        self._background = Background("meddler")
-
-    def __enter__(self) -> Meddler:
-        self._server = self._background.run(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20))
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._background.do(self._server.close)
-        self.cut()
-        self._background.close()
 
     def cut(self) -> None:
         """Break off all connections."""

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from types import TracebackType
 
-from .background import Background
+from .loopback import LoopbackServer
 
 
-class SlowLine:
+class SlowLine(LoopbackServer):
     """In front of `port` of this machine: what is sent there and holds `mark` arrives `seconds` late, and so
     does what comes after it. A context manager.
     """
 
     def __init__(self, port: int, mark: bytes, seconds: float) -> None:
+        super().__init__("slow line")
         self._target = port
         self._mark = mark
         self._seconds = seconds
-        self._background = Background("slow line")
-
-    def __enter__(self) -> SlowLine:
-        self._server = self._background.run(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._background.do(self._server.close)
-        self._background.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target)
