@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ SEED = """
 # --- the servers --------------------------------------------------------------------------------------------
 
 
-class _Backend:
+class _Backend(ABC):
     """A program of the virtual environment that listens on `port`, and writes its log into `folder`."""
 
     folder: Path
@@ -45,12 +46,12 @@ class _Backend:
     name: str
 
     @property
-    def command(self) -> list[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def command(self) -> list[str]: ...
 
     @property
-    def environment(self) -> dict[str, str]:
-        raise NotImplementedError
+    @abstractmethod
+    def environment(self) -> dict[str, str]: ...
 
     def __enter__(self) -> Self:
         self._output = self.log_file.open("ab")

@@ -111,8 +111,8 @@ def commits_per_second(writers: int, seconds: float) -> None:
     connection.close()
     forks = multiprocessing.get_context("fork")
     counts: Any = forks.Queue()
-    start = time.monotonic() + 1
-    processes = [forks.Process(target=_commit, args=(start, seconds, counts)) for _ in range(writers)]
+    at_once = forks.Barrier(writers, timeout=30)
+    processes = [forks.Process(target=_commit, args=(at_once, seconds, counts)) for _ in range(writers)]
     for process in processes:
         process.start()
     total = sum(counts.get() for _ in processes)
@@ -121,11 +121,12 @@ def commits_per_second(writers: int, seconds: float) -> None:
     print(json.dumps({"rate": total / seconds}))
 
 
-def _commit(start: float, seconds: float, counts: Any) -> None:
+def _commit(at_once: Any, seconds: float, counts: Any) -> None:
     count = 0
     connection.ensure_connection()
-    time.sleep(max(0.0, start - time.monotonic()))
-    while time.monotonic() < start + seconds:
+    at_once.wait()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
         publish("measure", "measured", {"text": "x" * 100})
         count += 1
     counts.put(count)

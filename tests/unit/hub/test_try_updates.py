@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -114,7 +113,6 @@ def test_without_migrate(site: Site, tmp_path: Path) -> None:
     assert said["CommandError"].startswith("the database doesn't answer: no such table: auth_user")
 
 
-@pytest.mark.skipif(not find_spec("psycopg"), reason="psycopg isn't installed")
 def test_without_a_database(site: Site) -> None:
     status, said = lines(site, "http://127.0.0.1:1", database="postgresql://x:x@127.0.0.1:1/x")
     assert status == 1
