@@ -12,7 +12,7 @@ import random
 import re
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -180,14 +180,14 @@ class Stack(People):
             flags += ["--wait", "--wait-timeout", str(int(deadline))]
         for name, count in (scale or {}).items():
             flags += ["--scale", f"{name}={count}"]
-        since = datetime.datetime.now(datetime.UTC)
+        earlier = self.deaths()
         process = self.compose.start("up", *flags, *services)
         try:
             wait_until(
                 lambda: process.poll() is not None,
                 deadline,
                 f"docker compose up {' '.join(services)}",
-                fatal=lambda: self.casualty(since),
+                fatal=lambda: self.casualty(earlier),
                 every=0.25,
             )
         except (TimedOut, Hopeless) as error:
@@ -212,21 +212,28 @@ class Stack(People):
         if not all(is_whole(name) for name in SERVICES):
             self.up(options=("--no-recreate",))
 
-    def casualty(self, since: datetime.datetime) -> str | None:
-        """One sentence on the first container that died by itself after `since`, or None."""
+    def deaths(self) -> dict[tuple[str, str], str]:
+        """What died by itself, as a sentence each, by the container's id and the engine's time of that
+        death: whatever a second look finds and the first didn't is new, however soon it comes.
+        """
+        found = {}
         for container in self.containers():
             replica = Replica(self, container)
             try:
                 state = replica.state
+                if state["Restarting"] or (
+                    state["Status"] == "exited" and state["ExitCode"] not in (0, 137, 143)
+                ):
+                    last = replica.logs().strip().splitlines()[-1:] or ["(it wrote nothing)"]
+                    sentence = f"{replica.service} died with exit code {state['ExitCode']}: {last[0]}"
+                    found[str(container.id), str(state["FinishedAt"])] = sentence
             except NotFound:  # compose is removing containers at this moment
                 continue
-            ended = state["FinishedAt"][:19] >= since.strftime("%Y-%m-%dT%H:%M:%S")
-            if state["Restarting"] or (
-                state["Status"] == "exited" and ended and state["ExitCode"] not in (0, 137, 143)
-            ):
-                last = replica.logs().strip().splitlines()[-1:] or ["(it wrote nothing)"]
-                return f"{replica.service} died with exit code {state['ExitCode']}: {last[0]}"
-        return None
+        return found
+
+    def casualty(self, earlier: Collection[tuple[str, str]]) -> str | None:
+        """One sentence on something that died and isn't among the `earlier` deaths, or None."""
+        return next((sentence for death, sentence in self.deaths().items() if death not in earlier), None)
 
     def wait_healthy(self, deadline: float = 90) -> None:
         """Wait until every service's containers are healthy; one-shots aside."""
