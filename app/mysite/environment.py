@@ -134,17 +134,19 @@ class Environment:
     admin_password_file: str = setting("", is_.path, INTERNAL, "migrate", """
         A file with the administrator's password.""")
     layer_url: str = setting("", is_.amqp_url, INTERNAL, "asgi worker", """
-        The channel layer's broker, `amqp://USER@HOST:PORT/VHOST`.
+        The channel layer's broker, `amqp://USER@HOST:PORT/VHOST`, or `amqps://` for TLS, whose port is 5671
+        and whose certificate must be for HOST, by an authority that the machine trusts.
         Empty: a layer in memory, for one process.""")
     layer_password_file: str = setting("", is_.path, INTERNAL, "asgi worker", """
         A file with that user's password.""")
     publisher_url: str = setting("", is_.amqp_url, INTERNAL, "wsgi worker celery beat", """
-        The same vhost, by an account that may only wake the hubs.
+        The same vhost, by `amqp://` or `amqps://` too, by an account that may only wake the hubs.
         Empty: they find updates within 1 s by themselves.""")
     publisher_password_file: str = setting("", is_.path, INTERNAL, "wsgi worker celery beat", """
         A file with that user's password.""")
     tasks_url: str = setting("", is_.amqp_url, INTERNAL, "wsgi celery beat", """
-        Celery's vhost, by an account that may only publish (wsgi, beat) or the worker's own (celery).
+        Celery's vhost, by `amqp://` or `amqps://`, by an account that may only publish (wsgi, beat) or the
+        worker's own (celery).
         Empty: crops wait for `manage.py run_crops`.""")
     tasks_password_file: str = setting("", is_.path, INTERNAL, "wsgi celery beat", """
         A file with that user's password.""")
@@ -194,13 +196,22 @@ _SYSTEM_NAMES = re.compile(
 )
 
 
+# OpenSSL's own: a file and a folder of authorities, besides or instead of the system's.
+_TRUST: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
 # --- reading ---
 
 
 @functools.cache
 def load() -> Environment:
-    """The process's own environment, with what the file of a bare-metal host adds. Raises Malformed."""
-    return parse(with_file(os.environ))
+    """The process's own environment, with what the file of a bare-metal host adds. Raises Malformed.
+
+    Whom the files have TLS trust, OpenSSL is told, which looks into the process's environment alone.
+    """
+    environ = with_file(os.environ)
+    os.environ.update({name: environ[name] for name in _TRUST if name in environ})
+    return parse(environ)
 
 
 def parse(environ: Mapping[str, str]) -> Environment:

@@ -108,7 +108,7 @@ def database_url(value: str) -> str:
 
 
 def amqp_url(value: str) -> str:
-    meaning = "must be amqp://USER@HOST:PORT/VHOST, without a slash at its end"
+    meaning = "must be amqp://USER@HOST:PORT/VHOST, or amqps:// for TLS, without a slash at its end"
     parts = _split(value, meaning)
     if parts.scheme not in ("amqp", "amqps") or not (parts.hostname and parts.username):
         raise ValueError(meaning)

@@ -48,7 +48,8 @@ Not for `.env`. On a host without containers they are NAME=VALUE lines of `{env_
 program: `gunicorn.env`, `daphne.env`, `channels-worker.env`, `celery.env`, `beat.env`. A program reads its
 own (the name is in `SLUICE_PROGRAM`, which the files of `supervisor/` set) over the common one; a variable of
 the process wins over both. There an unknown name is an error only in the files, not in the environment of a
-shell.
+shell. `SSL_CERT_FILE`, OpenSSL's own, may stand there too: a file of authorities that `amqps://` trusts
+besides the machine's (`SSL_CERT_DIR`: a folder of them, instead of the machine's).
 
 {internal}
 

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 from django.db import connection
@@ -19,6 +18,7 @@ from django.http import HttpResponse, JsonResponse
 
 from mysite.settings.source import installed
 from updates import conf, sender
+from updates.address import Address
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,8 @@ class _Run:
             self.state = {"status": "up", "milliseconds": round(milliseconds, 1)}
         except Exception as error:
             # What went wrong in detail, names and addresses included, is for the log alone.
-            logger.warning("readyz: the %s is down: %s", self._name, " ".join(str(error).split()))
+            said = "; ".join(getattr(error, "__notes__", ())) or str(error)
+            logger.warning("readyz: the %s is down: %s", self._name, " ".join(said.split()))
             self.state = {"status": "down", "detail": type(error).__name__}
         self.ended.set()
 
@@ -114,23 +115,15 @@ def _ask_database() -> None:
 
 
 def _ask_broker(url: str, password: Callable[[], str | None]) -> None:
-    import amqp
-
-    parts = urlsplit(url)
-    seconds = PATIENCE_SECONDS
-    apart = password()
-    connection = amqp.Connection(
-        f"{parts.hostname}:{parts.port or 5672}",
-        userid=unquote(parts.username or ""),
-        password=unquote(parts.password or "") if apart is None else apart,
-        virtual_host=unquote(parts.path[1:]) or "/",
-        connect_timeout=seconds,
-        read_timeout=seconds,
-        write_timeout=seconds,
-    )
+    address = Address.parse(url)
+    connection = address.connection(PATIENCE_SECONDS, password=password())
     try:
         connection.connect()
         connection.close()
+    except OSError as error:
+        # The state has the error's kind, the log its meaning.
+        error.add_note(f"{address.place}: {address.explain(error)}")
+        raise
     finally:
         connection.collect()
 

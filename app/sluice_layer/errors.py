@@ -67,6 +67,10 @@ def explain(error: BaseException) -> str:
         return str(error)
     if isinstance(error, socket.gaierror):
         return "its name does not resolve"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused ({error.verify_message})"
+    if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+        return "the port does not speak TLS; RabbitMQ's for TLS is 5671"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed ({error.reason or error})"
     if isinstance(error, ConnectionRefusedError):

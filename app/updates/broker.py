@@ -15,12 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import amqp
 
-# Of each wait: for the resolver, for TCP, for a frame of the handshake, for room in the socket, for a
-# confirm.
+from .address import Address
+
+# Of each wait: for the resolver, for TCP, for TLS, for a frame of the handshake, for room in the socket, for
+# a confirm.
 STEP_SECONDS: Final = 1.0
 # Of connecting altogether, however many addresses the name has.
 CONNECT_SECONDS: Final = 3.0
@@ -34,23 +35,18 @@ class BrokerDown(Exception):
 
 
 class Broker:
-    """A lazy connection to `amqp://user:password@host:port/vhost`. Not for use by two threads.
+    """A lazy connection to `amqp://user:password@host:port/vhost`, by TLS with `amqps://`. Not for use by two
+    threads.
 
     `password` is asked at each connect; what it answers goes before the URL's; None doesn't. If it raises,
     the broker is down.
     """
 
     def __init__(self, url: str, password: Callable[[], str | None] = lambda: None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "amqp" or not parts.hostname:
-            raise ValueError("UPDATES_PUBLISHER_URL must be amqp://user:password@host:port/vhost")
-        self.host = parts.hostname
-        self.port = parts.port or 5672
-        self._login = {
-            "userid": unquote(parts.username or "guest"),
-            "password": unquote(parts.password or "guest"),
-            "virtual_host": unquote(parts.path[1:]) or "/",
-        }
+        try:
+            self.address = Address.parse(url)
+        except ValueError as error:
+            raise ValueError(f"the broker's URL {error}") from None
         self._password = password
         self._resolver = _Resolver()
         self._connection: Any = None
@@ -100,10 +96,12 @@ class Broker:
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
             with contextlib.suppress(Exception):  # it is gone, in whatever way
+                connection.sock.settimeout(0)  # TLS has a good-bye of its own, said and not waited for
+            with contextlib.suppress(Exception):
                 connection.collect()
 
     def _down(self, error: Exception) -> BrokerDown:
-        return BrokerDown(f"{self.host}:{self.port}: {type(error).__name__}: {error}")
+        return BrokerDown(f"{self.address.place}: {self.address.explain(error)}")
 
     def _publish(self, exchange: str, routing_key: str, body: bytes, properties: Mapping[str, Any]) -> bool:
         if self._connection is None:
@@ -124,18 +122,15 @@ class Broker:
     def _connect(self) -> Any:
         deadline = time.monotonic() + CONNECT_SECONDS
         password = self._password()
-        login = self._login if password is None else {**self._login, "password": password}
         failure: Exception = TimeoutError("no address answered")
-        for address in self._resolver.resolve(self.host, self.port, STEP_SECONDS):
+        for found in self._resolver.resolve(self.address.host, self.address.port, STEP_SECONDS):
             if time.monotonic() > deadline:
                 break
-            connection = amqp.Connection(
-                f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}",
-                **login,
+            connection = self.address.connection(
+                STEP_SECONDS,
+                password=password,
+                at=found,
                 heartbeat=HEARTBEAT_SECONDS,
-                connect_timeout=STEP_SECONDS,
-                read_timeout=STEP_SECONDS,
-                write_timeout=STEP_SECONDS,
                 client_properties={
                     "connection_name": f"updates publisher {socket.gethostname()} {os.getpid()}"
                 },

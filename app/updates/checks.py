@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections, router
 from django.utils.module_loading import import_string
 
 from . import conf
+from .address import Address
 from .models import Update
 
 
@@ -45,10 +45,10 @@ def check_publisher(**kwargs: Any) -> list[CheckMessage]:
     url = conf.publisher_url()
     if not url:
         return []
-    if urlsplit(url).scheme != "amqp" or not urlsplit(url).hostname:
-        return [
-            Error("UPDATES_PUBLISHER_URL must be amqp://user:password@host:port/vhost.", id="updates.E002")
-        ]
+    try:
+        Address.parse(url)
+    except ValueError as error:
+        return [Error(f"UPDATES_PUBLISHER_URL {error}.", id="updates.E002")]
     missing = [name for name in ("amqp", "msgpack") if importlib.util.find_spec(name) is None]
     if missing:
         return [

@@ -6,14 +6,14 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
 from . import conf
+from .address import Address
 from .checks import unreadable
-from .checks_site import layer_url, vhost
+from .checks_site import layer_url
 
 _SECONDS: Final = 3.0  # for each step of connecting
 
@@ -42,37 +42,44 @@ def _accounts() -> Iterator[tuple[str, str, Callable[[], str | None]]]:
     if url := layer_url():
         config = settings.CHANNEL_LAYERS["default"]["CONFIG"]
         file = config.get("password_file")
-        yield "CHANNEL_LAYERS", url, lambda: Path(file).read_text(encoding="utf-8").strip() if file else None
+        if not config.get("ssl_context"):  # TLS in a way of its own: not ours to try
+            yield (
+                "CHANNEL_LAYERS",
+                url,
+                lambda: Path(file).read_text(encoding="utf-8").strip() if file else None,
+            )
     if url := conf.publisher_url():
         yield "UPDATES_PUBLISHER_URL", url, conf.publisher_password
-    if url := str(getattr(settings, "CELERY_BROKER_URL", "") or ""):
+    url = str(getattr(settings, "CELERY_BROKER_URL", "") or "")
+    if _is_ours_to_try(url):
         yield "CELERY_BROKER_URL", url, lambda: None
+
+
+def _is_ours_to_try(url: str) -> bool:
+    """Not another transport of Celery's, nor TLS with other options than the publisher's."""
+    try:
+        tls = Address.parse(url).tls
+    except ValueError:
+        return False
+    return (getattr(settings, "CELERY_BROKER_USE_SSL", None) or tls) == tls
 
 
 def _enter(setting: str, url: str, password: str | None) -> Iterator[CheckMessage]:
     import amqp
 
-    parts = urlsplit(url)
-    if parts.scheme != "amqp":  # another transport of Celery's, or TLS: not ours to try
+    try:
+        address = Address.parse(url)
+    except ValueError:  # of which check_publisher, or the layer, says it
         return
-    place = f"{parts.hostname}:{parts.port or 5672}"
-    user = unquote(parts.username or "guest")
-    connection = amqp.Connection(
-        place,
-        userid=user,
-        password=unquote(parts.password or "guest") if password is None else password,
-        virtual_host=vhost(url),
-        connect_timeout=_SECONDS,
-        read_timeout=_SECONDS,
-        write_timeout=_SECONDS,
-    )
+    place, user, vhost = address.place, address.user, address.vhost
+    connection = address.connection(_SECONDS, password=password)
     try:
         connection.connect()
         connection.close()
     except amqp.exceptions.NotAllowed:
         yield Warning(
-            f"{setting}: the broker at {place} has no vhost {vhost(url)!r}, or does not let {user} in.",
-            hint=f"rabbitmqctl add_vhost {vhost(url)}; rabbitmqctl set_permissions -p {vhost(url)} {user} …",
+            f"{setting}: the broker at {place} has no vhost {vhost!r}, or does not let {user} in.",
+            hint=f"rabbitmqctl add_vhost {vhost}; rabbitmqctl set_permissions -p {vhost} {user} …",
             id="updates.W010",
         )
     except amqp.exceptions.AccessRefused:
@@ -82,7 +89,7 @@ def _enter(setting: str, url: str, password: str | None) -> Iterator[CheckMessag
             id="updates.W011",
         )
     except (OSError, amqp.exceptions.AMQPError) as error:
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = " ".join(address.explain(error).split())
         yield Warning(
             f"{setting}: the broker at {place} can't be reached: {why}.",
             hint="Until it can, updates come up to a second later, and tasks wait.",

@@ -28,7 +28,7 @@ def may_read() -> str:
 
 
 def publisher_url() -> str:
-    """UPDATES_PUBLISHER_URL: amqp://user:password@host:port/vhost of the wake-ups; empty: none are sent."""
+    """UPDATES_PUBLISHER_URL: amqp:// or amqps://user:password@host:port/vhost; empty: no wake-ups."""
     return str(getattr(settings, "UPDATES_PUBLISHER_URL", "") or "")
 
 

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from .tls import Authority
 from .waiting import wait_until
 
 _PACKAGED_POSTGRES = "/usr/lib/postgresql/*/bin"
@@ -207,20 +208,34 @@ class Postgres(_Server):
 
 
 class RabbitMQ(_Server):
-    """A RabbitMQ with its default vhost and guest account, reachable from the loopback only."""
+    """A RabbitMQ with its default vhost and guest account, reachable from the loopback only.
+
+    On another port it speaks TLS, with a certificate for `localhost` by an authority that nobody knows
+    (`authority`, a file).
+    """
 
     user = "rabbitmq"
+
+    def __init__(self, port: int | None = None) -> None:
+        super().__init__(port)
+        self.tls_port = free_port()
+        self.authority = Path()
 
     @property
     def url(self) -> str:
         """Of the vhost `/`."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
 
+    @property
+    def tls_url(self) -> str:
+        """The same, by TLS."""
+        return f"amqps://guest:guest@localhost:{self.tls_port}/"
+
     def start(self) -> RabbitMQ:
         """Start it and return when it takes connections."""
         if not hasattr(self, "_environment"):
             (self.folder / "rabbitmq.conf").write_text(
-                f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = true\n"
+                f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = true\n{self._tls()}"
             )
             (self.folder / "plugins").write_text("[].\n")
             self._environment = {
@@ -264,6 +279,22 @@ class RabbitMQ(_Server):
         self.ctl("shutdown")
         self._reap()
 
+    def _tls(self) -> str:
+        """The configuration for it, with a certificate of its own."""
+        authority = Authority(self.folder / "tls")
+        self.authority = authority.certificate
+        pair = authority.issue("localhost")
+        if os.getuid() == 0:
+            shutil.chown(pair.key, self.user, self.user)
+        return (
+            f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
+            f"ssl_options.certfile = {pair.certificate}\n"
+            f"ssl_options.keyfile = {pair.key}\n"
+        )
+
     def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        for port in (self.port, self.tls_port):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) != 0:
+                    return False
+        return True

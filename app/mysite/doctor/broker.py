@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import secrets
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
 
 from mysite import environment
+from updates.address import Address
 
-from .finding import Check, Finding, LeftOut, failure, left_out, ok, one_line, warning
+from .finding import Check, Finding, LeftOut, failure, ok, one_line, warning
 
 if TYPE_CHECKING:
     from .deployment import Deployment, Program
@@ -35,28 +37,28 @@ class Account:
     def where(self) -> str:
         return f"{self.program.name}, {self.setting}_URL"
 
-    @property
-    def is_by_tls(self) -> bool:
-        return self.url.startswith("amqps:")
+    @cached_property
+    def address(self) -> Address:
+        return Address.parse(self.url)
 
     @property
     def user(self) -> str:
-        return unquote(urlsplit(self.url).username or "guest")
+        return self.address.user
 
     @property
     def vhost(self) -> str:
-        return unquote(urlsplit(self.url).path[1:]) or "/"
+        return self.address.vhost
 
     @property
     def place(self) -> str:
-        parts = urlsplit(self.url)
-        return f"{parts.hostname}:{parts.port or 5672}"
+        return self.address.place
 
-    def password(self) -> str:
-        """Raises Malformed."""
-        if not self.password_file:
-            return unquote(urlsplit(self.url).password or "guest")
-        return environment.secret(self.password_file, f"{self.setting}_PASSWORD_FILE")
+    def connection(self, **options: Any) -> Any:
+        """py-amqp's, yet to be opened. Raises Malformed."""
+        password = None
+        if self.password_file:
+            password = environment.secret(self.password_file, f"{self.setting}_PASSWORD_FILE")
+        return self.address.connection(SECONDS, password=password, **options)
 
 
 @dataclass
@@ -114,30 +116,15 @@ def _visit(account: Account, stalled: set[str]) -> Visit:
     import amqp
 
     visit, where = Visit(), account.where
-    if account.is_by_tls:
-        visit.seen["broker-reachable"] = left_out(
-            "it is asked by TLS, which only layer-round-trip tries", where
-        )
-        return visit
     if account.place in stalled:
         visit.seen |= _explained(TimeoutError(), account, is_open=False, is_blocked=False)
         return visit
+    blocked: list[str] = []
     try:
-        password = account.password()
+        connection = account.connection(on_blocked=blocked.append)
     except environment.Malformed as error:
         visit.seen["broker-login"] = failure(one_line(error), "the file's name, owner and group", where)
         return visit
-    blocked: list[str] = []
-    connection = amqp.Connection(
-        account.place,
-        userid=account.user,
-        password=password,
-        virtual_host=account.vhost,
-        connect_timeout=SECONDS,
-        read_timeout=SECONDS,
-        write_timeout=SECONDS,
-        on_blocked=blocked.append,
-    )
     channel = None
     try:
         connection.connect()
@@ -213,8 +200,14 @@ def _explained(error: Exception, account: Account, *, is_open: bool, is_blocked:
     if isinstance(error, TimeoutError):
         says = f"{account.place} accepts and does not answer"
         cure = "rabbitmqctl status; if it stands still, restart RabbitMQ"
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        says = f"{account.place}: {one_line(account.address.explain(error), 300)}"
+        cure = (
+            f"a certificate for the host in {account.setting}_URL; of an authority of your own:"
+            " SSL_CERT_FILE=FILE in /etc/sluice/sluice.env, or update-ca-certificates"
+        )
     else:
-        says = f"{account.place}: {one_line(error)}"
+        says = f"{account.place}: {one_line(account.address.explain(error), 300)}"
         if isinstance(error, ConnectionRefusedError):
             says = f"nothing listens at {account.place}"
         if isinstance(error, socket.gaierror):
@@ -281,7 +274,7 @@ def _one_vhost(deployment: Deployment) -> Iterator[Finding]:
     }
     if not all(places.values()):
         raise LeftOut("only one of LAYER_URL and PUBLISHER_URL is known here")
-    if len({account.is_by_tls for account in accounts if account.setting in places}) > 1:
+    if len({account.address.is_by_tls for account in accounts if account.setting in places}) > 1:
         raise LeftOut("one of LAYER_URL and PUBLISHER_URL goes by TLS, to a port of its own")
     if astray := places["PUBLISHER"] - places["LAYER"]:
         yield failure(
@@ -301,18 +294,8 @@ def _consumers(deployment: Deployment) -> Iterator[Finding]:
     import amqp
 
     account = accounts[0]
-    if account.is_by_tls:
-        raise LeftOut("it is asked by TLS, which is not tried here")
     try:
-        with amqp.Connection(
-            account.place,
-            userid=account.user,
-            password=account.password(),
-            virtual_host=account.vhost,
-            connect_timeout=SECONDS,
-            read_timeout=SECONDS,
-            write_timeout=SECONDS,
-        ) as connection:
+        with account.connection() as connection:
             _, waiting, consumers = connection.channel().queue_declare("celery", passive=True)
     except (OSError, amqp.AMQPError, environment.Malformed):
         raise LeftOut("see broker-login and broker-permissions") from None

@@ -3,6 +3,8 @@
 Three accounts, and two vhosts: what may only publish can do no more. An empty URL switches its part off.
 """
 
+from updates.address import Address
+
 from .source import env, installed, secret, with_password
 
 # https://channels.readthedocs.io/en/stable/topics/channel_layers.html
@@ -30,6 +32,7 @@ UPDATES_MAX_CONNECTIONS_PER_USER = env.updates_max_connections_per_user
 # https://docs.celeryq.dev/en/stable/userguide/configuration.html (what only the worker needs:
 # mysite/celery.py)
 CELERY_BROKER_URL = with_password(env.tasks_url, secret(env.tasks_password_file, "TASKS_PASSWORD_FILE"))
+CELERY_BROKER_USE_SSL = Address.parse(CELERY_BROKER_URL).tls if CELERY_BROKER_URL else {}
 CELERY_WORKER_CONCURRENCY = env.celery_concurrency
 
 # `runworker`: a preview that takes this many seconds has its worker exit, and be started anew. More than the

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,8 @@ from unit.doctor.house import House
 from unit.doctor.mistakes import Mistake, recognised
 from unit.doctor.test_limits import nginx_conf
 
-from config.nginx_lab import Nginx
+from config.nginx_lab import SOURCE, Nginx
+from mysite.doctor import broker
 
 # What another site on the same nginx says to whom nobody else answers.
 ANOTHER_SITE = """
@@ -114,22 +117,46 @@ def test_the_address_may_be_written_otherwise_than_browsers_do(house: House, fro
     assert said.of("settings-address")["says"].endswith("not http://localhost")
 
 
-def test_a_broker_that_is_asked_by_tls_is_not_spoken_to_without(house: House) -> None:
-    """Nor is its port taken for another broker's than the one without."""
-    checks = (
-        "broker-reachable",
-        "broker-login",
-        "broker-permissions",
-        "broker-one-vhost",
-        "broker-consumers",
-    )
-    with (
-        house.edited("daphne.env", "amqp:", "amqps:"),
-        house.edited("daphne.env", f":{house.rabbitmq.port}/", ":5671/"),
-        house.edited("gunicorn.env", "TASKS_URL=amqp:", "TASKS_URL=amqps:"),
-    ):
-        said = house.doctor("--inside", "--only", *checks)
+@contextlib.contextmanager
+def by_tls(house: House) -> Iterator[None]:
+    """All programs' settings ask the broker by TLS, made so by the guide's own command."""
+    guide = (SOURCE / "docs/how-to/bare-metal.md").read_text()
+    command = re.search(r"^sed .*amqps://.*$", guide, re.MULTILINE)
+    assert command, "the guide has it no more"
+    here = command[0].replace("127.0.0.1:5672", f"127.0.0.1:{house.rabbitmq.port}")
+    here = here.replace("mq.example.org:5671", f"localhost:{house.rabbitmq.tls_port}")
+    before = {path: path.read_text() for path in house.etc.glob("*.env")}
+    try:
+        subprocess.run(here.replace("/etc/sluice", str(house.etc)), shell=True, check=True)
+        yield
+    finally:
+        for path, text in before.items():
+            path.write_text(text)
+
+
+BROKER = ["--inside", "--only", *(check.name for check in broker.CHECKS), "layer-round-trip"]
+
+
+def test_a_broker_that_is_asked_by_tls(house: House) -> None:
+    """The file for all programs says which authority is trusted."""
+    with by_tls(house):
+        common = house.etc / "sluice.env"
+        common.write_text(f"SSL_CERT_FILE={house.rabbitmq.authority}\n{common.read_text()}")
+        said = house.doctor(*BROKER)
     assert (said.bad, said.code) == ([], 0), said.output
-    assert said.of("broker-reachable", "daphne, LAYER_URL")["verdict"] == "left out"
-    assert said.of("broker-consumers")["verdict"] == "left out"
+    assert {one["verdict"] for one in said.findings} == {"ok"}, said.output
+
+
+def test_a_broker_whose_authority_is_not_trusted(house: House) -> None:
+    with by_tls(house):
+        said = house.doctor(*BROKER)
+    found = said.of("broker-reachable", "daphne, LAYER_URL")
+    assert "its certificate is not trusted" in found["says"] and "SSL_CERT_FILE" in found["cure"]
+    assert "certificate is refused" in said.of("layer-round-trip", "daphne")["says"]
+
+
+def test_a_port_that_does_not_speak_tls(house: House) -> None:
+    with house.edited("daphne.env", "amqp:", "amqps:"):
+        said = house.doctor(*BROKER)
+    assert "does not speak TLS" in said.of("broker-reachable", "daphne, LAYER_URL")["says"]
     assert said.of("broker-one-vhost")["verdict"] == "left out"

@@ -55,6 +55,34 @@ def test_two_servers_both_deliver(rabbitmq: RabbitMQ, site: Site, serve: Callabl
         assert one.numbers(1) == two.numbers(1) == [1]
 
 
+def test_all_of_it_by_tls(site: Site, rabbitmq: RabbitMQ, serve: Callable[..., Served]) -> None:
+    """The publisher's way and the layer's."""
+    trust = {"SSL_CERT_FILE": str(rabbitmq.authority)}
+    site = Site(site.database_url, HUBSITE_PUBLISHER_URL=rabbitmq.tls_url, **trust)
+    try:
+        layer = {"HUBSITE_LAYER": "rabbitmq", "HUBSITE_LAYER_URL": rabbitmq.tls_url}
+        served = serve(on=site, **layer, HUBSITE_LIMITS=SLOW_POLL, **trust)
+        person = site.person()
+        wait_until(lambda: served.health()[1]["layer"]["works"], SOON, "the first loop-back")
+        with served.connect(person) as socket:
+            socket.hello()
+            began = time.monotonic()
+            site.send(person.stream, *range(50))
+            assert socket.numbers(50) == list(range(50))
+            assert time.monotonic() - began < 5
+        assert served.health()[1]["counters"]["wake_ups"] > 0
+    finally:
+        site.close()
+
+
+def test_a_certificate_that_is_not_trusted_is_said(
+    site: Site, rabbitmq: RabbitMQ, serve: Callable[..., Served]
+) -> None:
+    served = serve(on=site, HUBSITE_LAYER="rabbitmq", HUBSITE_LAYER_URL=rabbitmq.tls_url)
+    wait_until(lambda: "certificate is refused" in str(served.health()[1]), SOON, "the reason")
+    assert served.health()[1]["status"] == "degraded"
+
+
 @pytest.mark.parametrize("fault", ["pause", "stop"])
 def test_without_it_the_database_is_enough_and_with_it_again_all_is_well(
     rabbitmq: RabbitMQ, site: Site, serve: Callable[..., Served], fault: str

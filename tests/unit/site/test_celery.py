@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -128,6 +129,69 @@ def test_a_worker_cuts_what_is_handed_over_and_ends_in_order(
     queues = rabbitmq.ctl("list_queues", "-p", vhost, "name", "type", "durable", "arguments").splitlines()
     assert [line.split()[:3] for line in queues[1:]] == [["celery", "quorum", "true"]]
     assert worker.stop() == 0
+
+
+@pytest.fixture
+def by_tls(broker: str, rabbitmq: RabbitMQ, settings: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same vhost, by TLS, for this process too; whose authority is trusted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(rabbitmq.authority))
+    vhost = broker.rpartition("/")[2]
+    settings.CELERY_BROKER_URL = f"{rabbitmq.tls_url}{vhost}"
+    return f"amqps://guest@localhost:{rabbitmq.tls_port}/{vhost}"
+
+
+def test_a_worker_by_tls(
+    by_tls: str, start: Callable[..., Program], crops: list[Crop], rabbitmq: RabbitMQ
+) -> None:
+    """It cuts, also after a broker that went and one that stood still, and is well meanwhile."""
+    worker = start(by_tls, "worker")
+    worker.says("ready.")
+    beat = start(by_tls, "beat", "--pidfile=")  # hands them over
+    wait_until(lambda: states() == {"done"}, 40, "all crops done")
+    for end, begin in ((rabbitmq.stop, rabbitmq.start), (rabbitmq.pause, rabbitmq.resume)):
+        worker.is_touched()
+        end()
+        try:
+            worker.is_touched(2)
+        finally:
+            begin()
+        worker.is_touched(2)
+        Crop.objects.update(state="queued", handed_over_at=None, hand_overs=0)
+        wait_until(lambda: states() == {"done"}, 40, "all crops done again")
+    assert beat.stop() == 0
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "why"),
+    [
+        ("localhost", False, "certificate verify failed: self-signed certificate in certificate chain"),
+        ("127.0.0.1", True, "certificate is not valid for '127.0.0.1'"),
+    ],
+)
+def test_a_worker_speaks_to_nobody_whom_it_cannot_verify(
+    by_tls: str,
+    start: Callable[..., Program],
+    environment_of_others: dict[str, str],
+    host: str,
+    trusted: bool,
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not trusted:
+        environment_of_others["SSL_CERT_FILE"] = ""
+    worker = start(by_tls.replace("localhost", host), "worker")
+    worker.says(why)
+    assert "ready." not in worker.log.read_text()
+    assert worker.stop() == 0
+
+
+def test_a_worker_whose_broker_does_not_shake_hands_is_well_and_ends(start: Callable[..., Program]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        worker = start(f"amqps://guest@localhost:{mute.getsockname()[1]}/celery", "worker")
+        worker.says("no broker yet, after 2 tries")
+        worker.is_touched(2)
+        assert worker.stop() == 0
 
 
 def handover_broker() -> Any:

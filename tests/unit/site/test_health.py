@@ -73,6 +73,25 @@ def test_a_broker_that_says_nothing_is_degraded_within_two_seconds(settings: Any
     assert seconds < 2
 
 
+def test_a_broker_is_asked_by_tls(
+    settings: Any, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.CELERY_BROKER_URL = settings.UPDATES_PUBLISHER_URL = rabbitmq.tls_url
+    assert ready()[1]["tasks"] == {"status": "down", "detail": "SSLCertVerificationError"}
+    assert f"localhost:{rabbitmq.tls_port}: its certificate is not trusted" in caplog.text
+    monkeypatch.setenv("SSL_CERT_FILE", str(rabbitmq.authority))
+    _, said, _ = ready()
+    assert said["tasks"]["status"] == said["publisher"]["status"] == "up"
+
+
+def test_a_broker_that_says_nothing_by_tls_is_degraded_within_two_seconds(settings: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        settings.CELERY_BROKER_URL = f"amqps://u:secret@127.0.0.1:{mute.getsockname()[1]}/v"
+        status, said, seconds = ready()
+    assert (status, said["status"], said["tasks"]["status"]) == (200, "degraded", "down")
+    assert seconds < 2
+
+
 def test_the_publishers_password_is_read_at_each_asking(
     settings: Any, rabbitmq: RabbitMQ, tmp_path: Path
 ) -> None:

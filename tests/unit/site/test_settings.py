@@ -152,6 +152,26 @@ print(time.monotonic() - began)
     assert float(run.stdout) < 30
 
 
+@pytest.mark.parametrize(
+    ("scheme", "expected"),
+    [("amqp", "mq.example.org:5672 None"), ("amqps", "mq.example.org:5671 mq.example.org")],
+)
+def test_celery_verifies_whose_certificate_it_is(tmp_path: Path, scheme: str, expected: str) -> None:
+    """And comes to the port that is TLS's where the URL names none."""
+    code = """
+import os
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+from mysite.celery import app
+from kombu.transport.pyamqp import Connection
+asked = []
+Connection.connect = lambda self: asked.append((self.host, (self.ssl or {}).get("server_hostname")))
+app.connection_for_read().transport.establish_connection()
+print(*asked[0])
+"""
+    run = python(code, tmp_path, TASKS_URL=f"{scheme}://tasks@mq.example.org/celery")
+    assert run.stdout.strip() == expected, run.stderr
+
+
 def test_gunicorn_loads_what_slices_need_and_nothing_asynchronous(tmp_path: Path) -> None:
     url = "amqp://x@192.0.2.1:5672/v"
     code = """

@@ -28,7 +28,9 @@ def test_nothing_to_say(database: str) -> None:
     ("url", "expected"),
     [
         ("amqp://publisher:x@rabbitmq:5672/asgi", []),
-        ("amqps://rabbitmq/asgi", ["updates.E002"]),
+        ("amqps://publisher@rabbitmq/asgi", []),
+        ("redis://rabbitmq/asgi", ["updates.E002"]),
+        ("amqps://rabbitmq:none/asgi", ["updates.E002"]),
         ("rabbitmq:5672", ["updates.E002"]),
         ("amqp:///asgi", ["updates.E002"]),
     ],

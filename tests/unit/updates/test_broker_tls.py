@@ -1,0 +1,232 @@
+"""The way to RabbitMQ by TLS: it is verified who answers, no step lasts, and what is wrong is said."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.servers import RabbitMQ
+from harness.tls import DAY, Authority, Pair
+from updates import checks_broker
+from updates.address import Address
+from updates.broker import STEP_SECONDS, Broker, BrokerDown
+
+# How long the longest step of giving up may take, on a busy machine.
+SOON = 3 * STEP_SECONDS + 2
+
+
+@pytest.fixture
+def url(rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch) -> str:
+    """RabbitMQ's by TLS; its authority is trusted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(rabbitmq.authority))
+    return rabbitmq.tls_url
+
+
+@pytest.fixture
+def broker(url: str) -> Iterator[Broker]:
+    broker = Broker(url)
+    yield broker
+    broker.close()
+
+
+def publish(broker: Broker) -> bool:
+    """To an exchange that is always there, and to nobody."""
+    return broker.publish("amq.direct", "nobody", b"x", {})
+
+
+def down(url: str) -> str:
+    """Why a publisher at the URL says that the broker is down, soon."""
+    began = time.monotonic()
+    with pytest.raises(BrokerDown) as caught:
+        publish(Broker(url))
+    assert time.monotonic() - began < SOON
+    assert "guest" not in str(caught.value)
+    return str(caught.value)
+
+
+@contextlib.contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port at which each who comes gets that answer."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                wire, _ = server.accept()
+                with wire, contextlib.suppress(OSError):
+                    answer(wire)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+
+
+def shaking_hands(pair: Pair) -> Callable[[socket.socket], None]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+
+    def answer(wire: socket.socket) -> None:
+        wire.settimeout(10)
+        context.wrap_socket(wire, server_side=True).recv(1)
+
+    return answer
+
+
+def test_it_publishes(broker: Broker) -> None:
+    assert publish(broker)
+    connection = broker._connection
+    assert connection.sock.version() in ("TLSv1.2", "TLSv1.3")
+    for _ in range(3):
+        broker.tick()
+    assert publish(broker) and broker._connection is connection
+    assert not broker.publish("there-is-none", "nobody", b"x", {})
+    assert publish(broker) and broker._connection is connection
+
+
+def test_a_large_message_and_an_empty_one(broker: Broker) -> None:
+    for body in (b"x" * 1_000_000, b""):
+        assert broker.publish("amq.direct", "nobody", body, {})
+
+
+def test_the_port_without_a_number() -> None:
+    assert (Address.parse("amqps://h/v").port, Address.parse("amqp://h/v").port) == (5671, 5672)
+    assert Address.parse("amqps://u:p@[::1]/v").place == "[::1]:5671"
+    assert "secret" not in repr(Address.parse("amqps://u:secret@h/v"))
+
+
+def test_an_authority_that_nobody_trusts(rabbitmq: RabbitMQ) -> None:
+    said = down(rabbitmq.tls_url)
+    assert "its certificate is not trusted (" in said and "SSL_CERT_FILE" in said
+
+
+def test_a_certificate_for_another_name(
+    url: str, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "its certificate is not for 127.0.0.1" in down(url.replace("localhost", "127.0.0.1"))
+    place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", rabbitmq.tls_port))
+    look_up = socket.getaddrinfo
+
+    def found(host: str, *others: Any, **more: Any) -> Any:
+        return [place] if host == "mq.example.org" else look_up(host, *others, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    assert "its certificate is not for mq.example.org" in down(url.replace("localhost", "mq.example.org"))
+
+
+def test_a_certificate_that_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    with answering(shaking_hands(authority.issue("localhost", -3 * DAY, timedelta(hours=-1)))) as port:
+        assert "(certificate has expired)" in down(f"amqps://guest:guest@localhost:{port}/")
+
+
+def test_a_port_that_speaks_no_tls_and_one_that_speaks_nothing_else(url: str, rabbitmq: RabbitMQ) -> None:
+    said = down(f"amqps://guest:guest@localhost:{rabbitmq.port}/")
+    assert f"port {rabbitmq.port} does not speak TLS" in said
+    assert "wants TLS (amqps://)" in down(f"amqp://guest:guest@localhost:{rabbitmq.tls_port}/")
+
+
+def test_who_says_nothing_or_hardly_anything_is_not_waited_for(url: str) -> None:
+    """Each octet in time, the handshake never at its end."""
+
+    def drip(wire: socket.socket) -> None:
+        wire.settimeout(0.2)
+        for octet in b"\x16\x03\x03\x40\x00" + b"\x02" * 100:
+            wire.sendall(bytes([octet]))
+            with contextlib.suppress(TimeoutError):
+                while wire.recv(65536):
+                    pass
+                return
+
+    for answer in (lambda wire: wire.recv(65536) and wire.recv(1), drip):
+        with answering(answer) as port:
+            assert down(f"amqps://guest:guest@localhost:{port}/")
+
+
+def test_a_broker_that_stands_still(broker: Broker, rabbitmq: RabbitMQ) -> None:
+    assert publish(broker)
+    rabbitmq.pause()
+    try:
+        for _ in ("with a connection", "without"):
+            began = time.monotonic()
+            with pytest.raises(BrokerDown):
+                publish(broker)
+            broker.tick()
+            broker.close()
+            assert time.monotonic() - began < SOON
+    finally:
+        rabbitmq.resume()
+    assert publish(broker)
+
+
+def test_leaving_a_broker_that_stands_still_costs_nothing(broker: Broker, rabbitmq: RabbitMQ) -> None:
+    """TLS has a good-bye, and an answer to it."""
+    assert publish(broker)
+    rabbitmq.pause()
+    try:
+        began = time.monotonic()
+        broker.close()
+        assert time.monotonic() - began < STEP_SECONDS / 2
+    finally:
+        rabbitmq.resume()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_child_connects_by_itself(broker: Broker) -> None:
+    assert publish(broker)
+    ours = broker._connection
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if publish(broker) and broker._connection is not ours else 2
+            broker.close()
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert publish(broker) and broker._connection is ours, "the child has cut the parent's connection"
+
+
+# ---- the checks that ask the broker
+
+
+def test_check_deploy_asks_by_tls(url: str, settings: Any, rabbitmq: RabbitMQ) -> None:
+    settings.UPDATES_PUBLISHER_URL = settings.CELERY_BROKER_URL = url
+    settings.CHANNEL_LAYERS = {
+        "default": {"BACKEND": "sluice_layer.RabbitmqChannelLayer", "CONFIG": {"host": url}}
+    }
+    assert checks_broker.check_broker() == []
+    os.environ["SSL_CERT_FILE"] = "/nowhere"  # `url` puts it back
+    found = checks_broker.check_broker()
+    assert [message.id for message in found] == ["updates.W009"] * 3
+    assert all("is not trusted" in message.msg for message in found)
+
+
+def test_it_leaves_out_tls_in_a_way_of_the_sites_own(
+    rabbitmq: RabbitMQ, settings: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
+    settings.UPDATES_PUBLISHER_URL = ""
+    settings.CELERY_BROKER_URL = url
+    settings.CELERY_BROKER_USE_SSL = {"ca_certs": str(rabbitmq.authority)}
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "sluice_layer.RabbitmqChannelLayer",
+            "CONFIG": {"host": url, "ssl_context": ssl.create_default_context()},
+        }
+    }
+    assert checks_broker.check_broker() == []
