@@ -17,6 +17,7 @@ from typing import Final
 
 from .deployment import Deployment
 from .finding import Check, Finding, LeftOut, failure, ok, warning
+from .nginx_configuration import Configuration
 
 PROC: Final = Path("/proc")
 BACKLOG: Final = 4096  # what Daphne, Gunicorn and nginx ask for
@@ -105,13 +106,14 @@ def _ports(deployment: Deployment) -> Iterator[Finding]:
     if room >= deployment.clients:
         yield ok(f"{room} ports between nginx and Daphne")
     elif _asks_on_a_socket(deployment):
-        yield ok(f"{room} ports, and none is taken between nginx and Daphne: $sluice_asgi is a unix socket")
+        yield ok(f"{room} ports, and none is taken between nginx and Daphne, which it asks on a unix socket")
     else:
         yield failure(
             f"net.ipv4.ip_local_port_range has {room} ports, and each of {deployment.clients} clients takes"
             " one between nginx and Daphne",
             "widen it in /etc/sysctl.d/ (net.ipv4.ip_local_port_range = 10240 65535),"
-            " or let Daphne listen on a unix socket ($sluice_asgi)",
+            " or let Daphne listen on a unix socket ($sluice_asgi, or what else nginx's location for"
+            " /channels/ passes on to)",
         )
 
 
@@ -168,17 +170,13 @@ def _configuration(deployment: Deployment) -> subprocess.CompletedProcess[str]:
     return subprocess.run([binary, "-T"], capture_output=True, text=True, timeout=15, check=False)
 
 
-def _without_comments(text: str) -> str:
-    return re.sub(r"(^|\s)#.*", "", text, flags=re.MULTILINE)
-
-
 def _asks_on_a_socket(deployment: Deployment) -> bool:
-    """Whether nginx is seen to ask Daphne on a unix socket."""
+    """Whether nginx is seen to ask Daphne on a unix socket, and nowhere else."""
     try:
-        text = _without_comments(_configuration(deployment).stdout)
+        places = Configuration(_configuration(deployment).stdout).passed_on(below="channels")
     except LeftOut:
         return False
-    return re.search(r"\$sluice_asgi\s*\{\s*default\s+[\"']?unix:", text) is not None
+    return bool(places) and all(place.startswith("unix:") for place in places)
 
 
 def _nginx(deployment: Deployment) -> Iterator[Finding]:
@@ -196,9 +194,7 @@ def _nginx(deployment: Deployment) -> Iterator[Finding]:
 
 def _of_configuration(text: str, clients: int) -> Finding:
     """`text` as nginx -T writes it."""
-    # On a line of its own, or on one with `events {`.
-    found = re.findall(r"(?:^|[{;\s])worker_connections\s+(\d+)\s*;", _without_comments(text))
-    values = [int(value) for value in found]
+    values = [int(one.words[1]) for one in Configuration(text).named("worker_connections")]
     connections, needed = max(values, default=512), 2 * clients + 512
     if connections < needed:
         return failure(

@@ -40,7 +40,16 @@ def _policy(answer: Answer) -> str:
 
 def is_daphne(answer: Answer) -> bool:
     """Whether Daphne did: it says so, or it says what updates.asgi says of a path that it doesn't know."""
-    return answer.headers.get("x-backend") == "asgi" or answer.body == "Not found.\n"
+    says = answer.headers.get("x-backend") == "asgi"
+    return says or (answer.body == "Not found.\n" and not is_django(answer))
+
+
+def is_nginxs_redirect(answer: Answer) -> bool:
+    """Whether nginx made it by itself: it has nginx's page, where Django's have no content.
+
+    Whatever policy such an answer has is nginx's (add_header), so that it doesn't tell.
+    """
+    return answer.status in (301, 308) and f"<center><h1>{answer.status} " in answer.body
 
 
 def missing(answer: Answer, service: str) -> Finding | None:

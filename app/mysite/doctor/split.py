@@ -11,7 +11,7 @@ from typing import Final
 from .deployment import Deployment
 from .finding import Check, Finding, LeftOut, failure, ok
 from .front import WEBSOCKET
-from .site import LOGIN, front_of, is_daphne, is_django
+from .site import LOGIN, front_of, is_daphne, is_django, is_nginxs_redirect
 
 _INCLUDE: Final = "let nginx's server { } have `include snippets/sluice/channels.conf;` instead of a location"
 _NOT_CHANNELS: Final = (LOGIN, "/channels", "/channelsx/", "/CHANNELS/", "/channels/../accounts/login/")
@@ -43,16 +43,17 @@ def _site(deployment: Deployment) -> Iterator[Finding]:
     front = front_of(deployment)
     for path in _NOT_CHANNELS:
         answer = front.ask(path)
-        if answer.status in (400, 421):
+        # What the site itself has at the other paths may well be such an answer.
+        if answer.status in (400, 421) and (path == LOGIN or not is_django(answer)):
             raise LeftOut("see front-name")
         if is_daphne(answer):
             yield failure(
                 f"{path} reaches Daphne",
                 f"{_INCLUDE}; a location must say /channels/, with both slashes, and nothing more general",
             )
-        elif answer.status == 426:
+        elif answer.status == 426 and not is_django(answer):
             yield failure(f"{path} is taken for something below /channels/", _INCLUDE)
-        elif answer.status in (301, 308) and answer.headers.get("location", "").endswith("/channels/"):
+        elif is_nginxs_redirect(answer) and answer.headers.get("location", "").endswith("/channels/"):
             yield failure(
                 f"nginx itself redirects {path}, so that the site can't serve it",
                 f"`location /channels/` with a proxy_pass does that; {_INCLUDE}",

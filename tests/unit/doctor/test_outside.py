@@ -144,6 +144,15 @@ MISTAKES = {
     "a bare location: redirects": Mistake(
         "split-site", "nginx itself redirects /channels", "channels.conf", bare()
     ),
+    "a bare location: redirects, on a server with a policy": Mistake(
+        "split-site",
+        "nginx itself redirects /channels",
+        "channels.conf",
+        bare(
+            "location /channels/ {",
+            "add_header Content-Security-Policy \"default-src 'none'\" always;\n    location /channels/ {",
+        ),
+    ),
     "a bare location: spellings": Mistake(
         "split-imitations", "/%63hannels/updates/ reaches Daphne", "channels.conf", bare()
     ),

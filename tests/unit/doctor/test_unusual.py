@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from unit.doctor.house import House
-from unit.doctor.mistakes import Mistake, recognised
+from unit.doctor.mistakes import Mistake, recognised, rewritten
 from unit.doctor.test_limits import nginx_conf
 
 from config.nginx_lab import SOURCE, Nginx
@@ -37,18 +37,73 @@ LIMITS = {
         "ok",
         arguments=("--clients", "500"),
     ),
-    "nginx asks Daphne on a unix socket, which takes no port": Mistake(
-        lambda house: nginx_conf(
-            r"http \{", 'http { map "" $sluice_asgi { default unix:/run/sluice/asgi.sock; }'
-        ),
-        "kernel-ports",
+}
+
+_SHIPPED = "location = sluice-channels { proxy_pass http://$sluice_asgi; }"
+_PLACE_FILE = 'map "" $sluice_asgi { default WHERE; }'
+_SOCKET = "unix:/run/sluice/asgi.sock"
+# What nginx is told, in http { } and in its server { }, and whether a client then takes a port.
+WAYS = {
+    "the place file's": (_PLACE_FILE.replace("WHERE", _SOCKET), _SHIPPED, False),
+    "the place file's, quoted": (_PLACE_FILE.replace("WHERE", f'"{_SOCKET}"'), _SHIPPED, False),
+    "an upstream": (
+        f"upstream daphne {{ server {_SOCKET}; server {_SOCKET}2 backup; }}"
+        f" {_PLACE_FILE.replace('WHERE', 'daphne')}",
+        _SHIPPED,
+        False,
+    ),
+    "an upstream of both": (
+        f"upstream daphne {{ server {_SOCKET}; server 127.0.0.1:8001; }}"
+        f" {_PLACE_FILE.replace('WHERE', 'daphne')}",
+        _SHIPPED,
+        True,
+    ),
+    "a map of both": (
+        f'map $arg_a $sluice_asgi {{ default {_SOCKET}; "~b{{1}}" 127.0.0.1:8001; }}',
+        _SHIPPED,
+        True,
+    ),
+    "a location of one's own": (
         "",
-        "none is taken between nginx and Daphne",
+        f"location /channels/ {{ if ($arg_a) {{ return 404; }} proxy_pass http://{_SOCKET}:/; }}",
+        False,
+    ),
+    "a location of one's own, in a file that it includes": (
+        f"upstream daphne {{ server {_SOCKET}; }}",
+        "location ^~ /channels/ { include INCLUDED; }",
+        False,
+    ),
+    "a variable of the server's": (
         "",
-        "ok",
-        arguments=("--clients", "70000"),
+        f"set $daphne {_SOCKET}; location ~ ^/(?:channels)/ {{ proxy_pass http://$daphne; }}",
+        False,
+    ),
+    "a place file that nobody uses": (
+        _PLACE_FILE.replace("WHERE", _SOCKET),
+        "location /channels/ { proxy_pass http://127.0.0.1:8001; }",
+        True,
+    ),
+    "a comment": (
+        _PLACE_FILE.replace("WHERE", f"127.0.0.1:8001; # default {_SOCKET}\n"),
+        _SHIPPED,
+        True,
     ),
 }
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("what", WAYS)
+def test_how_nginx_asks_daphne(house: House, front: str, tmp_path: Path, what: str) -> None:
+    http, server, takes = WAYS[what]
+    (tmp_path / "proxy.conf").write_text("proxy_pass http://daphne/;\n")
+    server = server.replace("INCLUDED", f"{tmp_path}/*.conf")
+    added = f"http {{ {http} server {{ listen 127.0.0.1:1; {server} }}"
+    asked = ("--at", front, "--clients", "70000", "--only", "kernel-ports")
+    with nginx_conf("http {", added):
+        said = house.doctor(*asked)
+    found = said.of("kernel-ports")
+    assert found["verdict"] == ("failure" if takes else "ok"), found
+    assert takes or "none is taken between nginx and Daphne" in found["says"]
 
 
 @pytest.mark.usefixtures("alone")
@@ -160,3 +215,26 @@ def test_a_port_that_does_not_speak_tls(house: House) -> None:
         said = house.doctor(*BROKER)
     assert "does not speak TLS" in said.of("broker-reachable", "daphne, LAYER_URL")["says"]
     assert said.of("broker-one-vhost")["verdict"] == "left out"
+
+
+_VIEW = "lambda request: HttpResponse({body!r}, status={status})"
+OWN_PATHS = {
+    "a page, to which Django leads": ('path("channels/", {view}),', "Our channels.", 200),
+    "a page that is gone": ('path("channels", {view}),', "Not found.\n", 404),
+    "an upgrade that it asks for itself": ('path("channelsx/", {view}),', "To HTTP/3, please.", 426),
+    "a bad request": ('path("CHANNELS/", {view}),', "What?", 400),
+}
+
+
+@pytest.mark.parametrize("what", OWN_PATHS)
+def test_what_the_site_itself_has_at_such_a_path_is_not_nginxs(house: House, front: str, what: str) -> None:
+    path, body, status = OWN_PATHS[what]
+    view = _VIEW.format(body=body, status=status)
+    urls = house.app / "mysite/urls.py"
+    own = (
+        "\nfrom django.http import HttpResponse\nfrom django.urls import path\n"
+        f"urlpatterns = [{path.format(view=view)} *urlpatterns]\n"
+    )
+    with rewritten(urls, urls.read_text() + own), house.restarted("gunicorn"):
+        said = house.doctor("--at", front, "--only", "split-site")
+    assert said.of("split-site")["verdict"] == "ok", said.output
