@@ -1,6 +1,6 @@
 """Limits: the kernel's, nginx's own, and those that running programs have been given. Only read.
 
-A program is seen where it runs: in a container its own, on a host all of them (as root).
+A program is seen where it runs: in a container its own, on a host all of the site's (as root).
 """
 
 from __future__ import annotations
@@ -12,63 +12,47 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from .deployment import Deployment
-from .finding import Check, Finding, LeftOut, failure, ok, warning
+from .finding import Check, Finding, LeftOut, failure, left_out, ok, warning
 from .nginx_configuration import Configuration
+from .running import DAPHNE, GUNICORN, NGINX, PROC, RABBITMQ, Process, processes
 
-PROC: Final = Path("/proc")
 BACKLOG: Final = 4096  # what Daphne, Gunicorn and nginx ask for
 # Files that are open in all programs together, without the clients'.
 _FILES_ANYWAY: Final = 20_000
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A program: how its command line looks, how many files it needs, and where that is set."""
+class Need:
+    """How many files a program needs, and where that is set."""
 
-    name: str
-    pattern: re.Pattern[str]
     per_client: int
     anyway: int
     cure: str
 
 
-KINDS: Final = [
-    Kind(
-        "Daphne",
-        re.compile(r"python\S* .*(updates\.server|bin/daphne|-m daphne)"),
+NEEDS: Final = {
+    DAPHNE: Need(
         1,
         50,
         "minfds in supervisor's place file, then a new start of supervisord; with systemd LimitNOFILE"
         " (systemctl edit sluice-daphne@), then sluice-restart; in containers the engine's own LimitNOFILE",
     ),
-    Kind(
-        "nginx",
-        # One that is shutting down still has what it was started with, and takes no new clients.
-        re.compile(r"^nginx: worker process(?! is shutting down)"),
+    NGINX: Need(
         2,
         100,
         "worker_rlimit_nofile in /etc/nginx/nginx.conf; in containers the engine's own LimitNOFILE",
     ),
-    Kind(
-        "Gunicorn",
-        re.compile(r"gunicorn|sluice-wsgi"),
+    GUNICORN: Need(
         0,
         512,
         "minfds in supervisor's place file, then a new start of supervisord; with systemd LimitNOFILE"
         " (systemctl edit sluice-gunicorn@), then sluice-restart",
     ),
-    Kind(
-        "RabbitMQ",
-        re.compile(r"beam\.smp .*rabbit"),
-        0,
-        4096,
-        "LimitNOFILE of rabbitmq-server.service (systemctl edit rabbitmq-server), 65536",
-    ),
-]
+    RABBITMQ: Need(0, 4096, "LimitNOFILE of rabbitmq-server.service (systemctl edit rabbitmq-server), 65536"),
+}
 
 
 def _file_max(deployment: Deployment) -> Iterator[Finding]:
@@ -127,22 +111,33 @@ def _vanished(deployment: Deployment) -> Iterator[Finding]:
 
 def _open_files(deployment: Deployment) -> Iterator[Finding]:
     found = False
-    for kind, pid in _running():
-        found = True
-        limit = _limit(pid)
-        needed = kind.per_client * deployment.clients + kind.anyway
-        where = f"{kind.name}, process {pid}"
-        if limit is None:
+    strangers: dict[tuple[str, str], list[int]] = {}
+    for process in processes(deployment):
+        if process.stranger:
+            strangers.setdefault((process.kind, process.stranger), []).append(process.pid)
             continue
-        if limit < needed:
-            for_whom = f" for {deployment.clients} clients" if kind.per_client else ""
-            yield failure(f"{limit} files may be open, {needed} are needed{for_whom}", kind.cure, where)
-        else:
-            yield ok(f"{limit} files may be open, {needed} are needed", where)
+        limit = _limit(process.pid)
+        if limit is not None:
+            found = True
+            yield _of_process(process, limit, deployment.clients)
+    for (kind, why), pids in strangers.items():
+        listed = ", ".join(map(str, pids))
+        yield left_out(f"not the site's: {why}", f"{kind}, process {listed}")
     if deployment.in_container:
         yield _of_engine(deployment.clients)
     elif not found:
-        raise LeftOut("no program of the site runs here")
+        yield left_out("no program of the site runs here")
+
+
+def _of_process(process: Process, limit: int, clients: int) -> Finding:
+    need = NEEDS[process.kind]
+    where = f"{process.kind}, process {process.pid}"
+    needed = need.per_client * clients + need.anyway
+    doubt = f" ({process.doubt})" if process.doubt else ""
+    if limit >= needed:
+        return ok(f"{limit} files may be open, {needed} are needed{doubt}", where)
+    for_whom = f" for {clients} clients" if need.per_client else ""
+    return failure(f"{limit} files may be open, {needed} are needed{for_whom}{doubt}", need.cure, where)
 
 
 def _of_engine(clients: int) -> Finding:
@@ -202,18 +197,6 @@ def _of_configuration(text: str, clients: int) -> Finding:
             f"worker_connections {needed}; in events {{ }} of /etc/nginx/nginx.conf",
         )
     return ok(f"a worker of nginx holds {connections} connections")
-
-
-def _running() -> Iterator[tuple[Kind, int]]:
-    for folder in sorted(PROC.glob("[0-9]*"), key=lambda path: int(path.name)):
-        try:
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-        except OSError:
-            continue  # it has just ended
-        for kind in KINDS:
-            if kind.pattern.search(command):
-                yield kind, int(folder.name)
-                break
 
 
 def _limit(pid: int) -> int | None:

@@ -18,7 +18,10 @@ PLAIN = Path("/opt/sluice/plain/bin/python")
 def test_it_is_content_with_a_host_as_the_guide_makes_it(house: House, front: str) -> None:
     said = house.doctor("--at", front, "--clients", "100")
     assert (said.bad, said.code) == ([], 0)
-    assert [one["check"] for one in said.findings if one["verdict"] == "left out"] == ["front-certificate"]
+    out = [one for one in said.findings if one["verdict"] == "left out"]
+    # Another process of pytest may have a host of its own here.
+    others = [one for one in out if one["check"] == "open-files" and one["says"].startswith("not the site's")]
+    assert [one["check"] for one in out if one not in others] == ["front-certificate"]
     assert set(checks.NAMES) == {one["check"] for one in said.findings}
     assert house.sql("SELECT count(*) FROM auth_user WHERE username LIKE 'doctor-%'") == [(0,)]
     assert house.sql("SELECT count(*) FROM updates_session") == [(0,)]

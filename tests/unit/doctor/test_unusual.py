@@ -145,7 +145,7 @@ def test_a_worker_of_nginx_that_is_about_to_end_is_not_measured(
 ) -> None:
     """It keeps the limits of before the reload, for the clients that it still has."""
     name, pid = worker
-    said = house.doctor("--at", front, "--clients", "100", "--only", "open-files")
+    said = house.doctor("--inside", "--clients", "100", "--only", "open-files")
     found = [one["verdict"] for one in said.findings if one["where"] == f"nginx, process {pid}"]
     assert found == ([] if name.endswith("down") else ["failure"]), said.output
 
