@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from config.nginx_lab import Nginx, Probe
+from config.nginx_lab import UPGRADE, Nginx, Probe, head, read_answer
+from harness.tls import connect, trusting
 
 SERVER = """
     listen 127.0.0.1:$port default_server;
@@ -76,3 +77,47 @@ def test_its_own_locations_and_error_pages_stay(site: tuple[str, Nginx]) -> None
 def test_a_url_that_its_prefix_does_not_cover_is_its_own(tmp_path: Path) -> None:
     with _Site(tmp_path, {"URL_PREFIX": "/catmaid"}) as nginx:
         assert nginx.upgrade("/channels/updates/").text == "own: /channels/updates/"
+
+
+class _SiteByHttps(Nginx):
+    """Two servers in one file, each with the line for https: what leads there does so by a location."""
+
+    def lay_out(self) -> None:
+        super().lay_out()
+        line = "include snippets/sluice/channels-https-only.conf;"
+        self.as_existing_site(f"""
+            listen 127.0.0.1:$port default_server;
+            {line}
+            location / {{ return 301 https://own.example$request_uri; }}
+        }}
+        server {{
+            listen 127.0.0.1:{self.tls_port} ssl default_server;
+            ssl_certificate $sluice_certificate;
+            ssl_certificate_key $sluice_certificate;
+            {line}
+            location / {{ return 200 "own: $uri"; }}
+        """)
+
+
+def test_without_tls_its_channels_are_led_to_it_whatever_else_it_does(tmp_path: Path) -> None:
+    site = "https://localhost:8443"
+    with Probe("asgi") as asgi:
+        settings = {
+            "TLS": "self-signed",
+            "HTTPS_PORT": "8443",
+            "SITE_URL": site,
+            "ASGI_ADDRESS": asgi.address,
+        }
+        with _SiteByHttps(tmp_path, settings) as nginx:
+            for path in ("/channels/updates/?a=%20", "/channels/healthz", "/channels/x"):
+                answer = nginx.upgrade(path)
+                assert (answer.status, answer.one("Location")) == (308, site + path)
+            assert nginx.send("/channels/", method="POST").status == 308
+            assert nginx.upgrade("//channels/updates/").status == 404
+            assert nginx.upgrade("/channels/updates/", Host="evil.example").status == 421
+            assert nginx.send("/a").one("Location") == "https://own.example/a"
+            assert asgi.heads == []
+            for path, status in (("/channels/updates/", 101), ("/a", 200)):
+                with connect(nginx.tls_port, trusting()) as wire:
+                    wire.sendall(head(path, headers=UPGRADE))
+                    assert read_answer(wire).status == status
