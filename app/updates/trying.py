@@ -37,6 +37,10 @@ _NOT_DAPHNE: Final = (
     "what answers there is the site, not Daphne:"
     ' nginx\'s server lacks "include snippets/sluice/channels.conf;", or another server answers for this name'
 )
+_HELD_BACK: Final = (
+    f"nothing came within {_SECONDS:g} s: Daphne hangs, or a proxy in front of nginx holds events back"
+    " (it must not buffer them; of an nginx: proxy_buffering off)"
+)
 _TRUST: Final = "if it is the right one, SSL_CERT_FILE=FILE, before the command, has it trusted"
 _OTHER_SITE: Final = "is this the site of these settings, with the same database?"
 
@@ -144,6 +148,12 @@ class Trial:
         return "the update came"
 
     def _event_stream(self) -> str:
+        try:
+            return self._timed_events()
+        except TimeoutError:
+            raise _Failed(_HELD_BACK) from None
+
+    def _timed_events(self) -> str:
         with self._get(f"/channels/updates/sse?streams={self._stream}") as answer:
             _expect(answer, 200, {404: _NOT_DAPHNE})
             if not (answer.getheader("Content-Type") or "").startswith("text/event-stream"):

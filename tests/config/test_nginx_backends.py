@@ -250,6 +250,12 @@ def test_daphne_cannot_send_a_client_to_a_protected_file(site: Site) -> None:
     assert "secret.tiff" in answer.text  # in the request that it received
 
 
+def test_a_proxy_in_front_is_told_not_to_hold_events_back(site: Site) -> None:
+    nginx, _, _ = site
+    answer = nginx.send("/channels/updates/sse?header=X-Accel-Buffering:%20no")
+    assert (answer.made_by, answer.all("X-Accel-Buffering")) == ("asgi", ["no"])
+
+
 # --- limits -------------------------------------------------------------------------------------------------
 
 

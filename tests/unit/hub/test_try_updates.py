@@ -75,6 +75,14 @@ def test_it_says_where_a_redirect_leads(site: Site, person: Person) -> None:
     }
 
 
+def test_something_holds_events_back(site: Site, person: Person) -> None:
+    """As a proxy does that buffers: not even the headers come."""
+    with _answering(404, "", held="/channels/updates/sse") as url:
+        said = lines(site, url)[1]
+    assert said["event stream"].startswith("nothing came within 10 s: Daphne hangs, or a proxy in front of")
+    assert said["polling"].startswith("404: ")
+
+
 def test_nobody_answers(site: Site, person: Person) -> None:
     status, said = lines(site, "http://127.0.0.1:1")
     assert status == 1
@@ -208,14 +216,20 @@ def _answering(
     *,
     asked: list[str] | None = None,
     before: Callable[[], None] = lambda: None,
+    held: str = "",
     tls: ssl.SSLContext | None = None,
     place: str = "",
 ) -> Iterator[str]:
-    """The URL of a server that answers everything so; with `tls`, by https at localhost."""
+    """The URL of a server that answers everything so, but for the path `held` only at its end; with `tls`,
+    by https at localhost.
+    """
+    ending = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             before()
+            if held and self.path.startswith(held):
+                ending.wait()
             if asked is not None:
                 asked.append(self.path)
             self.send_response(status)
@@ -236,4 +250,5 @@ def _answering(
         try:
             yield f"{'https://localhost' if tls else 'http://127.0.0.1'}:{server.server_address[1]}"
         finally:
+            ending.set()
             server.shutdown()
