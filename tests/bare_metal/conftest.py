@@ -1,5 +1,5 @@
-"""Machines on which the guide has been followed: Debian 12 at the root of its server, Debian 13 below a
-prefix.
+"""Machines on which the guide has been followed: Debian 12 at the root of its server, each block twice in a
+row, and Debian 13 below a prefix.
 """
 
 from __future__ import annotations
@@ -43,18 +43,19 @@ class Followed:
 
 @pytest.fixture(
     scope="session",
-    params=[("bookworm", ""), ("trixie", "/catmaid")],
+    params=[("bookworm", "", 2), ("trixie", "/catmaid", 1)],
     ids=["Debian 12", "Debian 13, /catmaid"],
 )
 def followed(request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Followed]]:
     sweep(own=True)
-    machine = Machine(*request.param)
+    suite, prefix, times = request.param
+    machine = Machine(suite, prefix)
     try:
         machine.boot()
-        after_site = machine.follow(*SITE)
+        after_site = machine.follow(*SITE, times=times)
         machine.wait_running()
         asynchronous, polled = _optional_packages(machine), _polled(machine)
-        after_push = machine.follow(*PUSH)
+        after_push = machine.follow(*PUSH, times=times)
         machine.wait_running()
         machine.expose_backends()
         machine.shell("nginx -t; service nginx reload; sluice-restart")

@@ -8,6 +8,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import requests
@@ -19,6 +20,8 @@ from harness.waiting import wait_until
 
 GUIDE = Guide.read("add-push.md")
 PROJECT = "/srv/guestbook"
+SETTINGS = f"{PROJECT}/guestbook/settings.py"
+SERVER = "/etc/nginx/sites-available/guestbook"
 PACKAGES = "ca-certificates curl nginx openssl postgresql procps python3-venv supervisor"
 SITE = """
 mkdir /srv/guestbook
@@ -53,24 +56,26 @@ END
 rm /etc/nginx/sites-enabled/default
 ln --symbolic ../sites-available/guestbook /etc/nginx/sites-enabled/guestbook
 """
-SECURE = """
+CERTIFIED = """
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 9 -subj /CN=guestbook \
     -addext subjectAltName=DNS:localhost -keyout /etc/ssl/private/guestbook.key -out @CERTIFICATE@ 2>/dev/null
-cat >>/etc/nginx/sites-available/guestbook <<'END'
-server {
-    listen 80 default_server;
-    server_name localhost;
-    return 301 https://$host$request_uri;
-}
-END
-sed --in-place '0,/server_name/s|^.*server_name|    ssl_certificate @CERTIFICATE@;\\n'\
-'    ssl_certificate_key /etc/ssl/private/guestbook.key;\\n&|' /etc/nginx/sites-available/guestbook
 cat >>guestbook/settings.py <<'END'
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 END
 update-ca-certificates >/dev/null 2>&1
+"""
+SECURE = """
+cat >>/etc/nginx/sites-available/guestbook <<'END'
+server {
+    listen 80 default_server;
+    server_name localhost;
+    location / { return 301 https://$host$request_uri; }
+}
+END
+sed --in-place '0,/server_name/s|^.*server_name|    ssl_certificate @CERTIFICATE@;\\n'\
+'    ssl_certificate_key /etc/ssl/private/guestbook.key;\\n&|' /etc/nginx/sites-available/guestbook
 """
 TABLES = """
 venv/bin/python manage.py migrate --verbosity 0
@@ -90,24 +95,51 @@ DATABASES["default"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR
 END
 install --directory --owner=www-data data
 """
+BEHIND_A_PROXY = """
+cat >>guestbook/settings.py <<'END'
+
+FORCE_SCRIPT_NAME = "@BELOW@"
+END
+sed --in-place -e 's|listen .* default_server|listen 127.0.0.1:8080|' -e 's|location /|location @BELOW@/|' \
+    -e 's|:9000;|:9000/;|' -e 's|\\$scheme|https|' /etc/nginx/sites-available/guestbook
+cat >/etc/proxy.conf <<'END'
+pid /run/proxy.pid;
+error_log /var/log/nginx/proxy.log;
+events {}
+http {
+    access_log off;
+    server {
+        listen 443 ssl;
+        ssl_certificate @CERTIFICATE@;
+        ssl_certificate_key /etc/ssl/private/guestbook.key;
+        location / {
+            proxy_pass http://127.0.0.1:8080;
+            proxy_http_version 1.1;
+            proxy_set_header Host $http_host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $http_connection;
+        }
+    }
+}
+END
+nginx -c /etc/proxy.conf
+service nginx restart
+supervisorctl restart guestbook
+"""
 CERTIFICATE = "/usr/local/share/ca-certificates/guestbook.crt"
 
 
 @contextmanager
-def existing_site(machine: Machine) -> Iterator[Stages]:
-    """A host with the guestbook, before the first step; by https and below a path as the machine says."""
-    with Stages(machine, follow, sign_in) as stages:
+def existing_site(machine: Machine, *, times: int = 1) -> Iterator[Stages]:
+    """A host with the guestbook, before the first step; by https and below a path as the machine says.
+    Each block is run so many times.
+    """
+    with Stages(machine, partial(follow, times=times), sign_in) as stages:
         machine.boot()
         machine.shell(f"apt-get update; apt-get install --yes --no-install-recommends {PACKAGES}")
-        site = SITE + (SECURE if machine.secure else "") + TABLES + START
-        values = {
-            "BELOW": machine.prefix,
-            "LISTEN": "443 ssl" if machine.secure else "80",
-            "CERTIFICATE": CERTIFICATE,
-        }
-        for name, value in values.items():
-            site = site.replace(f"@{name}@", value)
-        machine.shell(site)
+        machine.shell(
+            _filled_in(machine, SITE + (CERTIFIED + SECURE if machine.secure else "") + TABLES + START)
+        )
         assert_works(machine)
         yield stages
 
@@ -117,24 +149,44 @@ def move_to_sqlite(machine: Machine) -> None:
     machine.shell(f"cd {PROJECT}{SQLITE}{TABLES}chown www-data data/*; supervisorctl restart guestbook")
 
 
-def follow(machine: Machine, step: str) -> str:
-    """The step's commands, after the edits of the guestbook's own files that it shows."""
+def move_behind_a_proxy(machine: Machine) -> None:
+    """Put another Nginx before the guestbook's, which is then reached by it only, and which does the TLS. The
+    path, if any, is Django's affair, not Gunicorn's.
+    """
+    machine.shell(_filled_in(machine, f"cd {PROJECT}{CERTIFIED}{BEHIND_A_PROXY}"))
+
+
+def _filled_in(machine: Machine, script: str) -> str:
+    values = {
+        "BELOW": machine.prefix,
+        "LISTEN": "443 ssl" if machine.secure else "80",
+        "CERTIFICATE": CERTIFICATE,
+    }
+    for name, value in values.items():
+        script = script.replace(f"@{name}@", value)
+    return script
+
+
+def follow(machine: Machine, step: str, *, times: int = 1, **values: str) -> str:
+    """The step's commands, after the edits of the guestbook's own files that it shows, each block so many
+    times in a row; what they wrote the last time. `values`: others of the guide's first block.
+    """
     _edit(machine, step)
     said = ""
     for block in GUIDE.of(step):
-        said += machine.bash(_begin(machine) + block)
+        said += [machine.bash(_begin(machine, **values) + block) for _ in range(times)][-1]
         if step == "3. Publish":  # "write something on your site"
             sign_in(machine).write("by hand")
     return said
 
 
-def check(machine: Machine, step: str) -> str:
+def check(machine: Machine, step: str, **values: str) -> str:
     """What the step's check says, without the step."""
-    return machine.bash(_begin(machine) + GUIDE.of(step)[-1])
+    return machine.bash(_begin(machine, **values) + GUIDE.of(step)[-1])
 
 
-def _begin(machine: Machine) -> str:
-    return with_values(GUIDE.blocks[0][1], site=f"{machine.scheme}://localhost{machine.prefix}")
+def _begin(machine: Machine, **values: str) -> str:
+    return with_values(GUIDE.blocks[0][1], site=f"{machine.scheme}://localhost{machine.prefix}", **values)
 
 
 def _edit(machine: Machine, step: str) -> None:

@@ -118,12 +118,15 @@ class Machine(People):
 
     # ---- the guide
 
-    def follow(self, *titles: str) -> str:
-        """Run all blocks below these headings of the guide, as root in one session each; what they wrote."""
+    def follow(self, *titles: str, times: int = 1) -> str:
+        """Run all blocks below these headings of the guide, as root in one session each, and each so many
+        times in a row; what they wrote.
+        """
         output = ""
         for title in titles:
             for block in self.guide.of(title):
-                output += self.bash(self.begin + block)
+                for _ in range(times):
+                    output += self.bash(self.begin + block)
         return output
 
     @property

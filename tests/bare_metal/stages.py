@@ -62,10 +62,14 @@ class Stages:
                 self.machine = self.before(step)
             self.said[step] = self._follow(self.machine, step)
 
+    def picture(self, step: str) -> str:
+        """The one that was taken before that step."""
+        return self._pictures[step]
+
     def before(self, step: str) -> Machine:
         """Another machine, as this one was before a step that a picture was taken of."""
-        picture, made = self._pictures[step], self.machine
-        machine = Machine(made.suite, made.prefix, image=picture, secure=made.secure)
+        made = self.machine
+        machine = Machine(made.suite, made.prefix, image=self.picture(step), secure=made.secure)
         self._await_ready(machine.power_on())
         return machine
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -10,15 +11,17 @@ from playwright.sync_api import expect
 
 from bare_metal.existing import (
     GUIDE,
-    PROJECT,
+    SERVER,
+    SETTINGS,
     assert_works,
     check,
     existing_site,
     follow,
+    move_behind_a_proxy,
     move_to_sqlite,
     sign_in,
 )
-from bare_metal.machine import Machine
+from bare_metal.machine import CommandFailed, Machine
 from bare_metal.stages import Stages
 from harness.chromium import Windows
 
@@ -69,7 +72,7 @@ def test_the_whole_way_is_gone(stages: Stages) -> None:
 
 
 def test_an_asgi_of_the_sites_own_is_kept(stages: Stages) -> None:
-    kept = stages.machine.shell("cat /srv/guestbook/guestbook/asgi.py.before-push")
+    kept = stages.machine.shell("cat /srv/guestbook/guestbook/asgi.py")
     assert kept == "# what startproject wrote\n"
 
 
@@ -101,9 +104,26 @@ def test_a_real_browser_shows_it_at_once(stages: Stages, windows: Windows) -> No
     expect(page.locator("#notes li").first).to_have_text("seen in Chromium", timeout=10_000)
 
 
+def test_an_nginx_that_listens_on_one_address_is_asked_there(stages: Stages) -> None:
+    """The checks ask the loopback unless they are told."""
+    machine = stages.machine
+    there = {"nginx": machine.address}
+    machine.shell(f"cp {SERVER} /root/server; sed -i 's/listen 80/listen {machine.address}:80/' {SERVER}")
+    try:
+        machine.shell("service nginx restart")
+        for step in ("2. Polling", "4. The page", "5. Daphne", "6. Nginx"):
+            assert CHECKED[step] in "\n" + check(machine, step, **there)
+        with pytest.raises(CommandFailed, match=r"Failed to connect to (127\.0\.0\.1|localhost) port 80"):
+            check(machine, "4. The page")
+    finally:
+        machine.shell(f"cp /root/server {SERVER}; service nginx restart")
+
+
 @pytest.mark.timeout(900, func_only=True)
-def test_the_same_on_debian_12_by_https_below_a_path(windows: Windows) -> None:
-    with existing_site(Machine("bookworm", "/notes", secure=True)) as stages:
+def test_the_same_on_debian_12_by_https_below_a_path_each_block_twice(windows: Windows) -> None:
+    with existing_site(Machine("bookworm", "/notes", secure=True), times=2) as stages:
+        machine = stages.machine
+        before = {name: machine.shell(f"cat {name}") for name in (SETTINGS, SERVER)}
         stages.walk([*CHECKED, WHOLE_WAY])
         for step, expected in CHECKED.items():
             assert expected in stages.said[step]
@@ -111,37 +131,64 @@ def test_the_same_on_debian_12_by_https_below_a_path(windows: Windows) -> None:
         assert "ms, by way of RabbitMQ" in said
         assert "/ loads /notes/static/updates/updates.js" in said
 
-        page = windows.open(sign_in(stages.machine, "bob"), "/")
-        sign_in(stages.machine, "alice").write("seen in Chromium")
+        page = windows.open(sign_in(machine, "bob"), "/")
+        sign_in(machine, "alice").write("seen in Chromium")
         expect(page.locator("#notes li").first).to_have_text("seen in Chromium", timeout=10_000)
         page.close()
+        _assert_kept_to_https(machine)
 
-        # What leads to https leads on all the same, push included.
-        target = "/notes/channels/updates/"
-        told = stages.machine.shell(
-            f"curl --silent --head --header 'Host: localhost' http://127.0.0.1{target}"
-        )
-        assert f"location: https://localhost{target}\r\n" in told.lower()
         stages.walk([TAKEN_OUT])
-        assert_works(stages.machine)
+        assert_works(machine)
+        assert machine.shell(f"cat {SERVER}") == before[SERVER]
+        assert machine.shell(f"cat {SETTINGS}").split() == [
+            *before[SETTINGS].split(),
+            *("INSTALLED_APPS", "+=", '["updates"]'),
+        ]
+
+
+def _assert_kept_to_https(machine: Machine) -> None:
+    """Without TLS nothing of Daphne's is to be had, though what leads to https does so by a location; and the
+    check sees it, if the line isn't the one for https.
+    """
+    target = "/notes/channels/healthz"
+    told = machine.shell(f"curl --silent --head --header 'Host: localhost' http://127.0.0.1{target}")
+    assert f"location: https://localhost{target}\r\n" in told.lower()
+    machine.shell(f"sed -i 's/channels-https-only.conf/channels.conf/' {SERVER}; service nginx restart")
+    with pytest.raises(CommandFailed, match="Without TLS Daphne is reached too"):
+        check(machine, "6. Nginx")
+    assert CHECKED["6. Nginx"] in follow(machine, "6. Nginx")
+
+
+@pytest.mark.timeout(300, func_only=True)
+def test_the_same_behind_a_proxy_that_does_the_tls(stages: Stages) -> None:
+    """And below a path by FORCE_SCRIPT_NAME; to where updates come by way of the database."""
+    first, *others = [step for step in CHECKED if step not in OPTIONAL]
+    picture = stages.picture(first)
+    with closing(Machine("trixie", "/notes", image=picture, secure=True).power_on()) as machine:
+        move_behind_a_proxy(machine)
+        assert_works(machine)
+        for step in (first, *others):
+            assert CHECKED[step].replace("/static/", "/notes/static/") in follow(machine, step, nginx="")
+            assert_works(machine)
+        said = follow(machine, WHOLE_WAY, nginx="")
+        assert re.search("event stream: 3 updates came, .* by way of the database", said)
+        assert "WebSocket: it opens" in said
+        assert "/ loads /notes/static/updates/updates.js" in said
 
 
 @pytest.mark.timeout(300, func_only=True)
 def test_the_same_on_sqlite(stages: Stages) -> None:
-    """To where updates come by way of the database."""
-    steps = [step for step in CHECKED if step not in OPTIONAL]
-    with closing(stages.before(steps[0])) as machine:
+    first, *others = CHECKED
+    with closing(stages.before(first)) as machine:
         move_to_sqlite(machine)
-        first, *others = steps
         assert "updates.W001" in follow(machine, first)
         options = GUIDE.snippet(first, "python")
-        machine.write(f"{PROJECT}/guestbook/settings.py", "\n" + options, append=True)
+        machine.write(SETTINGS, "\n" + options, append=True)
         assert CHECKED[first] in check(machine, first)
         for step in others:
             assert CHECKED[step] in follow(machine, step)
             assert_works(machine)
-        said = follow(machine, WHOLE_WAY)
-        assert "by way of the database, without CHANNEL_LAYERS and UPDATES_PUBLISHER_URL" in said
+        assert "ms, by way of RabbitMQ" in follow(machine, WHOLE_WAY)
 
 
 @pytest.mark.timeout(300, func_only=True)

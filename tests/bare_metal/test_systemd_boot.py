@@ -63,7 +63,7 @@ def machine(host_before: dict[str, str]) -> Iterator[SystemdMachine]:
         machine.follow(*SITE, *PUSH)
         machine.expose_backends()
         machine.shell("nginx -t; service nginx reload")
-        machine.follow(*SYSTEMD)
+        machine.follow(*SYSTEMD, times=2)
         machine.wait_running()
         wait_until(machine.healthy, 30, "Daphne healthy")
         yield machine

@@ -15,7 +15,7 @@ def test_a_restore_takes_back_what_came_after_the_backup(machine: Machine) -> No
     alice.send_message("bob", "before the backup")
     machine.follow("Back up")
     lost = alice.send_message("bob", "after the backup")
-    machine.follow("Restore")
+    machine.follow("Restore", times=2)
     machine.wait_running()
     wait_until(machine.healthy, 30, "Daphne healthy")
     found = bob.get("/messages/", headers={"Accept": "application/json"})
@@ -31,7 +31,7 @@ def test_a_restore_takes_back_what_came_after_the_backup(machine: Machine) -> No
 
 @pytest.mark.timeout(300, func_only=True)
 def test_push_is_taken_out_again_and_pages_poll(machine: Machine) -> None:
-    machine.follow("Take push out again")
+    machine.follow("Take push out again", times=2)
     assert set(machine.states()) == {"gunicorn:gunicorn_00", "gunicorn:gunicorn_01"}
     with Checker(machine) as checker:
         page = checker.client("bob", "polling")
