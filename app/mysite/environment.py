@@ -24,6 +24,15 @@ from . import environment_parsers as is_
 ENV_FILE: Final = "/etc/sluice/sluice.env"
 EX_CONFIG: Final = 78
 SERVICES: Final = ("wsgi", "asgi", "worker", "celery", "beat", "migrate", "init")
+# A host's programs, each with a file of its own, by the service whose work they do.
+HOST_PROGRAMS: Final[Mapping[str, str]] = {
+    "wsgi": "gunicorn",
+    "asgi": "daphne",
+    "worker": "channels-worker",
+    "celery": "celery",
+    "beat": "beat",
+}
+_HOST_READERS: Final = {**HOST_PROGRAMS, "migrate": "mysite.migrate"}
 
 # Who sets a name.
 OPERATOR: Final = "operator"  # in .env, read by compose
@@ -78,8 +87,9 @@ class Environment:
         Networks that may see the details of `/channels/healthz`, separated by spaces or commas.""")
     max_body_size: str = setting("1m", is_.matching(*is_.SIZE), OPERATOR, "nginx", """
         The largest body of a request, such as `512k` or `1m`; a larger one is answered 413.""")
-    max_clients: int = setting("5000", is_.whole(1, 32000), OPERATOR, "nginx", """
-        Clients that nginx holds at a time. An idle WebSocket takes 30 KB of its memory, by TLS 80 KB.""")
+    max_clients: int = setting("5000", is_.whole(1, 32000), OPERATOR, "nginx wsgi", """
+        Clients that nginx holds at a time, and that the doctor looks for room for.
+        An idle WebSocket takes 30 KB of its memory, by TLS 80 KB.""")
     channels_per_address: int = setting("5000", is_.whole(1, 32000), OPERATOR, "nginx", """
         Connections to Daphne that one client address may hold; above: 429.""")
     channels_per_address_second: int = setting("200", is_.whole(1, 9999), OPERATOR, "nginx", """
@@ -160,9 +170,11 @@ class Environment:
     sendfile: str = setting("", is_.choice("nginx"), INTERNAL, "wsgi", """
         `nginx`: downloads are handed to nginx (`X-Accel-Redirect`). Empty: Django sends them itself.""")
     wsgi_bind: str = setting("", is_.bind, INTERNAL, "wsgi", """
-        Where Gunicorn listens. Empty: `127.0.0.1:8000`, in a container `0.0.0.0:8000`.""")
+        Where Gunicorn listens. Empty: `127.0.0.1:8000`, in a container `0.0.0.0:8000`.
+        Where supervisor or systemd hands over a socket, as on a host, that one counts.""")
     asgi_bind: str = setting("", is_.bind, INTERNAL, "asgi", """
-        Where Daphne listens. Empty: `127.0.0.1:8001`, in a container `0.0.0.0:8001`.""")
+        Where Daphne listens. Empty: `127.0.0.1:8001`, in a container `0.0.0.0:8001`.
+        Where supervisor or systemd hands over a socket, as on a host, that one counts.""")
     debug: bool = setting("no", is_.yes_no, INTERNAL, "all", """
         `yes`: Django's debugging pages and an insecure key. Never where others can reach it.""")
     # fmt: on
@@ -178,6 +190,11 @@ class Row:
     who: str
     services: str
     meaning: str
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """The services that read it."""
+        return SERVICES if self.services == "all" else tuple(self.services.split())
 
 
 TABLE: Mapping[str, Row] = {
@@ -261,8 +278,26 @@ def with_file(environ: Mapping[str, str]) -> dict[str, str]:
     path = Path(named or ENV_FILE)
     if named and not path.exists():
         raise Malformed([f"SLUICE_ENV_FILE={named} is not there; make it, or unset the variable"])
-    own = _read_file(path.with_name(f"{program}.env")) if program else {}
+    own = _read_file(path.with_name(f"{program}.env"), program) if program else {}
     return {**_read_file(path), **own, **environ}
+
+
+def misplaced(names: Iterable[str], path: Path, program: str = "") -> list[str]:
+    """One sentence for each setting that nobody heeds in a host's file, a program's own or the common one."""
+    sentences = []
+    for name in sorted(TABLE.keys() & names):
+        row = TABLE[name]
+        readers = [who for service, who in _HOST_READERS.items() if service in row.readers]
+        if program in readers or (readers and not program):
+            continue
+        if readers:
+            cure = f"it is for {', '.join(readers)}: put it into sluice.env"
+        elif row.services == "nginx":
+            cure = "on a host nginx's own files have it: docs/reference/the-split.md says where"
+        else:
+            cure = "it is for containers: take it out"
+        sentences.append(f"{name} does nothing in {path}; {cure}")
+    return sentences
 
 
 def secret(path: str, name: str) -> str:
@@ -319,8 +354,11 @@ def refuse(problems: Iterable[str], service: str) -> None:
         raise SystemExit(EX_CONFIG)
 
 
-def _read_file(path: Path) -> dict[str, str]:
-    """The settings in it; none if it isn't there. Raises Malformed."""
+def _read_file(path: Path, program: str = "") -> dict[str, str]:
+    """The settings in a host's file, a program's own or the common one. Raises Malformed.
+
+    None, if it isn't there.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -328,7 +366,7 @@ def _read_file(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise Malformed([f"{path} can't be read: {error}"]) from None
     values = _assignments(text, path)
-    problems = unknown_names(values, place=str(path))
+    problems = unknown_names(values, place=str(path)) + misplaced(values, path, program)
     if problems:
         raise Malformed(problems)
     return values

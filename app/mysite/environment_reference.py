@@ -44,11 +44,12 @@ In the same place.
 ## What compose.yaml sets
 
 Not for `.env`. On a host without containers they are NAME=VALUE lines of `{env_file}` (or of the file that
-`SLUICE_ENV_FILE` names), where the ones above have their place too, and of a file beside it for each
-program: `gunicorn.env`, `daphne.env`, `channels-worker.env`, `celery.env`, `beat.env`. A program reads its
-own (the name is in `SLUICE_PROGRAM`, which the files of `supervisor/` set) over the common one; a variable of
-the process wins over both. There an unknown name is an error only in the files, not in the environment of a
-shell. `SSL_CERT_FILE`, OpenSSL's own, may stand there too: a file of authorities that `amqps://` trusts
+`SLUICE_ENV_FILE` names), where what is above for a service other than nginx has its place too, and of a file
+beside it for each program: `gunicorn.env`, `daphne.env`, `channels-worker.env`, `celery.env`, `beat.env`. A
+program reads its own (the name is in `SLUICE_PROGRAM`, which the files of `supervisor/` set) over the common
+one; a variable of the process wins over both. There an unknown name is an error only in the files, not in
+the environment of a shell; so is one that nobody heeds there, as nginx's or, in a program's own file,
+another's. `SSL_CERT_FILE`, OpenSSL's own, may stand there too: a file of authorities that `amqps://` trusts
 besides the machine's (`SSL_CERT_DIR`: a folder of them, instead of the machine's).
 
 {internal}

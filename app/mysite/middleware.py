@@ -9,7 +9,7 @@ from typing import Final
 from django.conf import settings
 from django.core.exceptions import MiddlewareNotUsed
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.template.loader import get_template
 
 from . import health
@@ -47,6 +47,23 @@ class ExposeBackend:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
         response["X-Backend"] = "wsgi"
+        return response
+
+
+class Head:
+    """Takes the body off an answer to HEAD, not its length: Gunicorn would, with a warning each time."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if request.method == "HEAD":
+            if isinstance(response, StreamingHttpResponse):
+                response.streaming_content = ()
+            elif isinstance(response, HttpResponse) and response.content:
+                response.setdefault("Content-Length", str(len(response.content)))
+                response.content = b""
         return response
 
 

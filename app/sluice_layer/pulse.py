@@ -2,7 +2,7 @@
 
 Workers that serve the same channel share its messages, so a ping tells about whoever gets it; each sends as
 many as it should get. Only round trips touch the file that a health check looks at, and what excuses their
-absence: a broker that is down, a handler at work.
+absence: a broker that is down, a handler at work, a process that stood still as a whole.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ PING = "sluice_layer.ping"  # the type of a message that no application sees
 PING_EVERY = 5.0  # seconds
 PING_TIMEOUT = 3.0  # seconds for RabbitMQ to take one
 FAILED_PINGS = 3  # in a row: then a worker that isn't busy is deaf
+STOOD_STILL = 2 * PING_EVERY  # seconds: a pause and the ping after it never take so long
 
 
 class Hand(Protocol):
@@ -51,18 +52,25 @@ class Pulse:
         self._busy_limit = busy_limit
         self._loop = asyncio.get_running_loop()
         self._touched_at = self._loop.time()
-        self._excused_at = 0.0  # when the broker was last known to be down
+        self._excused_at = 0.0  # when the broker was last known to be down, or the process had stood still
 
     async def run(self) -> str:
         """Returns only when the worker is past help; in words, why."""
+        awake_at = self._loop.time()
         while True:
-            if not await self._ping() and not await self._broker_works():
+            sent = await self._ping()
+            if self._loop.time() - awake_at > STOOD_STILL:
+                # Suspended, moved to another machine, or its loop was kept: nobody listened.
                 self._excuse()
-            elif deaf := [hand for hand in self._hands if self._is_deaf(hand)]:
-                if await self._broker_works():
+            elif not sent and not await self._broker_works():
+                self._excuse()
+            elif self._deaf():
+                if not await self._broker_works():
+                    self._excuse()
+                elif deaf := self._deaf():  # still: what came meanwhile counts
                     return self._why(deaf[0])
-                self._excuse()
             self.heard()
+            awake_at = self._loop.time()
             await asyncio.sleep(PING_EVERY)
 
     def heard(self) -> None:
@@ -72,6 +80,9 @@ class Pulse:
             for hand in self._hands
         ):
             self._touch()
+
+    def _deaf(self) -> list[Hand]:
+        return [hand for hand in self._hands if self._is_deaf(hand)]
 
     def _is_deaf(self, hand: Hand) -> bool:
         limit = self._busy_limit if hand.busy else FAILED_PINGS * PING_EVERY

@@ -26,6 +26,7 @@ from layer.deaf import Deaf
 from layer.kit import both, url
 from sluice_layer import RabbitmqChannelLayer as Ours
 from sluice_layer.apps import stands_before_channels
+from sluice_layer.pulse import FAILED_PINGS, PING_EVERY
 from sluice_layer.worker import GracefulWorker
 
 # Where this process has the layer from, its source or an installed wheel, and these tests.
@@ -260,6 +261,21 @@ def test_a_deaf_worker_exits(work: Work) -> None:
     code, output = work.end(worker, 30)
     assert code == 70
     assert f"nothing has come on channel {work.channel}" in output
+
+
+def test_a_worker_that_stood_still_as_a_whole_goes_on(work: Work) -> None:
+    """With RabbitMQ, as in a machine that is suspended or moved: nothing was heard, yet nobody is deaf."""
+    worker = work.start()
+    work.go()
+    work.is_touched(2)
+    work.workers[worker].send_signal(signal.SIGSTOP)
+    with work.broker.paused():
+        time.sleep(FAILED_PINGS * PING_EVERY + 7)  # the fault itself
+    work.workers[worker].send_signal(signal.SIGCONT)
+    work.send(type="work", number=1)
+    work.wait_for("end 1")
+    work.is_touched(4)
+    assert work.workers[worker].poll() is None
 
 
 @pytest.mark.parametrize("prefix", ["", "sync-"], ids=["asynchronous", "synchronous"])

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from mysite import environment
-from mysite.environment import Environment
+from mysite.environment import HOST_PROGRAMS, Environment
 from mysite.settings.source import installed
 
 from .broker import Visit
 from .front import Front
 from .visitor import Visitor
-
-HOST_PROGRAMS: Final[Mapping[str, str]] = {
-    "wsgi": "gunicorn",
-    "asgi": "daphne",
-    "worker": "channels-worker",
-    "celery": "celery",
-    "beat": "beat",
-}
-"""Who does a service's work on a host, and what its file in /etc/sluice is called."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ if env.debug and installed("daphne"):
 
 MIDDLEWARE = [
     "mysite.middleware.ExposeBackend",
+    "mysite.middleware.Head",
     "mysite.middleware.Health",
     "django.middleware.security.SecurityMiddleware",
     "mysite.middleware.ContentSecurityPolicy",

@@ -129,18 +129,24 @@ def test_an_unknown_name_that_is_like_none() -> None:
 
 def test_a_file_stands_in_for_what_the_process_lacks(tmp_path: Path) -> None:
     file = tmp_path / "sluice.env"
-    file.write_text("# a host\nHTTP_PORT='81'\n\nLOG_LEVEL=debug\nURL_PREFIX=\"/a\"\n")
+    file.write_text("# a host\nWSGI_THREADS='8'\n\nLOG_LEVEL=debug\nURL_PREFIX=\"/a\"\n")
     environ = environment.with_file({"SLUICE_ENV_FILE": str(file), "LOG_LEVEL": "error"})
     env = environment.parse(environ)
-    assert (env.http_port, env.log_level, env.url_prefix) == (81, "error", "/a")
+    assert (env.wsgi_threads, env.log_level, env.url_prefix) == (8, "error", "/a")
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("HTTP_PROT=81\n", "HTTP_PROT is not a setting of {file}; did you mean HTTP_PORT?"),
-        ("HTTP_PORT=81\nexport X\n", "{file} line 2 is malformed: it must be NAME=VALUE or a comment"),
-        ("HTTP_PORT=81\nA B=1\n", "{file} line 2 is malformed: it must be NAME=VALUE or a comment"),
+        ("SITE_ULR=x\n", "SITE_ULR is not a setting of {file}; did you mean SITE_URL?"),
+        (
+            "MAX_BODY_SIZE=2m\n",
+            "MAX_BODY_SIZE does nothing in {file}; on a host nginx's own files have it:"
+            " docs/reference/the-split.md says where",
+        ),
+        ("IMAGE_TAG=x\n", "IMAGE_TAG does nothing in {file}; it is for containers: take it out"),
+        ("DEBUG=no\nexport X\n", "{file} line 2 is malformed: it must be NAME=VALUE or a comment"),
+        ("DEBUG=no\nA B=1\n", "{file} line 2 is malformed: it must be NAME=VALUE or a comment"),
     ],
 )
 def test_a_bad_line_in_the_file_is_refused(tmp_path: Path, text: str, words: str) -> None:
@@ -234,13 +240,12 @@ def test_the_reference_page_and_the_example_are_the_tables() -> None:
         )
 
 
-def test_the_example_is_a_valid_env_file_when_every_line_is_taken_in(tmp_path: Path) -> None:
+def test_the_example_is_a_valid_env_file_when_every_line_is_taken_in() -> None:
     lines = (APP.parent / ".env.example").read_text(encoding="utf-8").splitlines()
-    file = tmp_path / "env"
-    file.write_text(
-        "\n".join(line.removeprefix("#") for line in lines if line.startswith("#") and line[1:2].isupper())
-    )
-    assert environment.parse(environment.with_file({"SLUICE_ENV_FILE": str(file)})) == environment.parse({})
+    taken = [line.removeprefix("#") for line in lines if line.startswith("#") and line[1:2].isupper()]
+    values = dict(line.split("=", 1) for line in taken)
+    assert len(values) == len(taken) > 20 and not environment.unknown_names(values)
+    assert environment.parse(values) == environment.parse({})
 
 
 def test_a_program_of_a_host_reads_its_own_file_over_the_common_one(tmp_path: Path) -> None:
@@ -263,6 +268,25 @@ def test_a_mistake_in_a_programs_own_file_is_named_with_the_file(tmp_path: Path)
     (tmp_path / "beat.env").write_text("TASK_URL=amqp://tasks@mq/celery\n")
     with pytest.raises(Malformed, match=r"TASK_URL is not a setting of .*/beat.env; did you mean TASKS_URL"):
         environment.with_file({"SLUICE_ENV_FILE": str(tmp_path / "sluice.env"), "SLUICE_PROGRAM": "beat"})
+
+
+@pytest.mark.parametrize(
+    ("program", "line", "cure"),
+    [
+        ("gunicorn", "CELERY_CONCURRENCY=7", "it is for celery: put it into sluice.env"),
+        ("gunicorn", "LAYER_URL=amqp://layer@mq/asgi", "it is for daphne, channels-worker: put it into"),
+        ("daphne", "ADMIN_USERNAME=root", "it is for mysite.migrate: put it into sluice.env"),
+        ("celery", "HTTP_PORT=81", "on a host nginx's own files have it"),
+    ],
+)
+def test_a_setting_of_others_is_refused_in_a_programs_own_file(
+    tmp_path: Path, program: str, line: str, cure: str
+) -> None:
+    (tmp_path / "sluice.env").write_text("LOG_LEVEL=debug\nCELERY_CONCURRENCY=7\nMAX_CLIENTS=900\n")
+    (tmp_path / f"{program}.env").write_text(f"LOG_LEVEL=error\n{line}\n")
+    name = line.partition("=")[0]
+    with pytest.raises(Malformed, match=rf"^{name} does nothing in .*/{program}\.env; {cure}"):
+        environment.with_file({"SLUICE_ENV_FILE": str(tmp_path / "sluice.env"), "SLUICE_PROGRAM": program})
 
 
 @pytest.mark.parametrize("program", ["", "gunicorn", "daphne", "channels-worker", "celery", "beat"])

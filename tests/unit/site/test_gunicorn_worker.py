@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -93,6 +94,16 @@ def test_all_who_wait_in_the_queue_are_served(gunicorn: Gunicorn) -> None:
         os.kill(worker, signal.SIGCONT)
     assert [read(connection) for connection in waiting] == [b"HTTP/1.1 404"] * 20
     assert gunicorn.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/nowhere/"])
+def test_head_is_answered_with_the_length_and_without_a_body(gunicorn: Gunicorn, path: str) -> None:
+    """Of a body Gunicorn would complain, each time that a monitor asks."""
+    with gunicorn.connect() as connection:
+        connection.sendall(f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        with connection.makefile("rb") as answer:
+            head, _, body = answer.read().partition(b"\r\n\r\n")
+    assert re.search(rb"\r\nContent-Length: [1-9]\d*(\r\n|$)", head) and body == b""
 
 
 def test_while_a_request_is_finished_others_are_refused_at_once(gunicorn: Gunicorn) -> None:
