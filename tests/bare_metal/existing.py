@@ -215,7 +215,7 @@ class Reader:
             self.http.verify = self._trusted.name
             # Django wants one of a form that comes by https.
             self.http.headers["Referer"] = self.url + "/"
-        wait_until(lambda: self._status("/login") == 200, 20, "the guestbook's own page")
+        wait_until(lambda: self._status("/login") == 200, 60, "the guestbook's own page")
         self.post("/login", username=name, password=name)
 
     def get(self, path: str, **options: Any) -> requests.Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 from playwright.sync_api import expect
@@ -22,7 +21,7 @@ from bare_metal.existing import (
     sign_in,
 )
 from bare_metal.machine import CommandFailed, Machine
-from bare_metal.stages import Stages
+from bare_metal.stages import Stages, looked_into
 from harness.chromium import Windows
 
 CHECKED = {
@@ -164,7 +163,7 @@ def test_the_same_behind_a_proxy_that_does_the_tls(stages: Stages) -> None:
     """And below a path by FORCE_SCRIPT_NAME; to where updates come by way of the database."""
     first, *others = [step for step in CHECKED if step not in OPTIONAL]
     picture = stages.picture(first)
-    with closing(Machine("trixie", "/notes", image=picture, secure=True).power_on()) as machine:
+    with looked_into(Machine("trixie", "/notes", image=picture, secure=True).power_on()) as machine:
         move_behind_a_proxy(machine)
         assert_works(machine)
         for step in (first, *others):
@@ -179,7 +178,7 @@ def test_the_same_behind_a_proxy_that_does_the_tls(stages: Stages) -> None:
 @pytest.mark.timeout(300, func_only=True)
 def test_the_same_on_sqlite(stages: Stages) -> None:
     first, *others = CHECKED
-    with closing(stages.before(first)) as machine:
+    with looked_into(stages.before(first)) as machine:
         move_to_sqlite(machine)
         assert "updates.W001" in follow(machine, first)
         options = GUIDE.snippet(first, "python")
