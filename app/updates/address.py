@@ -17,6 +17,9 @@ _PORTS: Final = {"amqp": 5672, "amqps": 5671}
 
 # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH
 _FOR_ANOTHER: Final = (62, 64)
+# Its X509_V_ERR_… of a chain that ends at nobody whom we know: UNABLE_TO_GET_ISSUER_CERT(_LOCALLY),
+# DEPTH_ZERO_SELF_SIGNED_CERT, SELF_SIGNED_CERT_IN_CHAIN, UNABLE_TO_VERIFY_LEAF_SIGNATURE
+_OF_NOBODY_KNOWN: Final = (2, 18, 19, 20, 21)
 # What OpenSSL makes of an answer that is no TLS.
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
@@ -101,6 +104,8 @@ class Address:
         if isinstance(error, ssl.SSLCertVerificationError):
             if error.verify_code in _FOR_ANOTHER:
                 return f"its certificate is not for {self.host}"
+            if error.verify_code not in _OF_NOBODY_KNOWN:
+                return f"its certificate is refused ({error.verify_message})"
             return (
                 f"its certificate is not trusted ({error.verify_message}); its authority belongs among"
                 " those that this machine trusts, or into the file that SSL_CERT_FILE names"

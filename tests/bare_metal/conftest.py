@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from bare_metal.delays import delays
 from bare_metal.machine import Machine
 from harness.checker import Checker
 from harness.engine import sweep
@@ -27,7 +28,8 @@ SITE = (
 )
 PUSH = ("RabbitMQ", "Daphne and the workers")
 SYSTEMD = ("From supervisor to systemd", "Gunicorn as units", "Daphne and the workers as units")
-LATER = ("Back up", "Restore", "Upgrade", "Take push out again")
+ELSEWHERE = "RabbitMQ on another machine"
+LATER = (ELSEWHERE, "Back up", "Restore", "Upgrade", "Take push out again")
 """The parts that tests run which are about them."""
 
 
@@ -39,6 +41,7 @@ class Followed:
     asynchronous: list[str]
     polled: list[str]
     after_push: str
+    delays: list[float]
 
 
 @pytest.fixture(
@@ -55,12 +58,13 @@ def followed(request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Followed
         after_site = machine.follow(*SITE, times=times)
         machine.wait_running()
         asynchronous, polled = _optional_packages(machine), _polled(machine)
+        machine.expose_backends()  # known to the programs that the next part starts, and starts anew
+        machine.shell("nginx -t; service nginx reload")
         after_push = machine.follow(*PUSH, times=times)
         machine.wait_running()
-        machine.expose_backends()
-        machine.shell("nginx -t; service nginx reload; sluice-restart")
         wait_until(machine.healthy, 30, "Daphne healthy")
-        yield machine, Followed(after_site, asynchronous, polled, after_push)
+        delayed = delays(machine, unmeasured=5)
+        yield machine, Followed(after_site, asynchronous, polled, after_push, delayed)
     except BaseException:
         print(machine.evidence())
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from bare_metal.conftest import LATER, PUSH, SITE, SYSTEMD, Followed
+from bare_metal.delays import AT_ONCE
 from bare_metal.machine import Machine
 from harness.waiting import wait_until
 
@@ -24,6 +25,11 @@ def test_the_guides_own_checks_say_what_it_says(followed: tuple[Machine, Followe
     assert "<title>" in seen.after_site and "imported MNI ICBM 152" in seen.after_site
     assert re.search(r'"status": "ok"', seen.after_push)
     assert "101 Switching Protocols" in seen.after_push
+
+
+def test_what_is_sent_arrives_at_once_after_it(followed: tuple[Machine, Followed]) -> None:
+    _, seen = followed
+    assert max(seen.delays) < AT_ONCE
 
 
 def test_every_command_of_the_guide_is_run_by_some_test(machine: Machine) -> None:

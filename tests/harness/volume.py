@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 
 from .site import Browser
-from .stack import Stack
+from .target import Target
 
 Box = dict[str, list[int]]
 
@@ -42,14 +42,14 @@ class Sample:
         return {axis: [0, size] for axis, size in zip("xyz", self.size, strict=True)}
 
 
-def sample(stack: Stack) -> Sample:
+def sample(stack: Target) -> Sample:
     """The volume that the stack comes with."""
     query = "SELECT id, size_x, size_y, size_z FROM volumes_volume ORDER BY id LIMIT 1"
     ((number, x, y, z),) = stack.psql(query)
     return Sample(int(number), (int(x), int(y), int(z)))
 
 
-def voxels(stack: Stack, volume: int, box: Box) -> np.ndarray[Any, Any]:
+def voxels(stack: Target, volume: int, box: Box) -> np.ndarray[Any, Any]:
     """What the store holds there, in the order z, y, x."""
     slices = {axis: f"{begin}:{end}" for axis, (begin, end) in box.items()}
     printed = stack.manage(_READ.format(volume=volume, **slices), "celery").strip().splitlines()[-1]

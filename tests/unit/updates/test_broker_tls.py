@@ -131,7 +131,8 @@ def test_a_certificate_that_has_ended(tmp_path: Path, monkeypatch: pytest.Monkey
     authority = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
     with answering(shaking_hands(authority.issue("localhost", -3 * DAY, timedelta(hours=-1)))) as port:
-        assert "(certificate has expired)" in down(f"amqps://guest:guest@localhost:{port}/")
+        said = down(f"amqps://guest:guest@localhost:{port}/")
+    assert said == f"localhost:{port}: its certificate is refused (certificate has expired)"
 
 
 def test_a_port_that_speaks_no_tls_and_one_that_speaks_nothing_else(url: str, rabbitmq: RabbitMQ) -> None:
