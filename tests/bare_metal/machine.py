@@ -75,6 +75,7 @@ class Machine(People):
             "name": self.name,
             "hostname": self.suite,
             "init": True,
+            "cap_add": ["SYS_PTRACE"],  # root of a host sees what runs there
             "ports": {"443/tcp" if self.secure else "80/tcp": ("127.0.0.1", self.port)},
             "environment": {
                 "DEBIAN_FRONTEND": "noninteractive",

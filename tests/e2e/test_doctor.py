@@ -15,7 +15,7 @@ from harness.engine import OWNER_LABEL, PREFIX, engine, run_id
 from harness.stack import SERVICES, Stack
 from mysite.doctor import checks
 
-LEFT_OUT = {"front-certificate", "version-nginx", "nginx-connections"}
+LEFT_OUT = {"programs", "front-certificate", "version-nginx", "nginx-connections"}
 
 
 def test_it_is_content_from_outside_and_inside(site: Stack) -> None:

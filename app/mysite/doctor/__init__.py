@@ -6,8 +6,8 @@ them, in the order in which they are made, are in checks.py.
 
 From outside, by bare HTTP, as a browser comes (front.py is nginx as it is asked, wire.py the bytes):
 site.py pages, split.py who answers what, push.py the WebSocket, with a visitor.py of its own.
-From inside, by each program's own settings (deployment.py): configuration.py, versions.py, database.py,
-broker.py, layer.py, limits.py. report.py writes what was found.
+From inside, by each program's own settings (deployment.py): configuration.py, programs.py, versions.py,
+database.py, broker.py, layer.py, limits.py. report.py writes what was found.
 
 docs/reference/doctor.md has each check in a table.
 """

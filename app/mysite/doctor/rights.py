@@ -6,12 +6,14 @@ import grp
 import os
 import pwd
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mysite import environment
+
+from .started import started
 
 if TYPE_CHECKING:
     from .deployment import Program
@@ -72,35 +74,12 @@ def files_of(program: Program) -> list[str]:
 
 def account_of(program: str) -> Account | None:
     """That of its processes; if it doesn't run, another program's, or the usual one, which may be missing."""
-    running = sorted(_running(), key=lambda one: one[1].user == 0)  # root's last: it may be somebody's shell
-    if found := [account for name, account in running if name == program] or [
-        account for _, account in running
-    ]:
-        return found[0]
+    running = sorted(started(), key=lambda one: one.user == 0)  # root's last: it may be somebody's shell
+    if found := [one for one in running if one.program == program] or running:
+        return Account(found[0].user, found[0].group, found[0].groups)
     try:
         usual = pwd.getpwnam(_USUAL)
     except KeyError:
         return None
     groups = tuple(os.getgrouplist(usual.pw_name, usual.pw_gid))
     return Account(usual.pw_uid, usual.pw_gid, groups)
-
-
-def _running() -> Iterator[tuple[str, Account]]:
-    """The processes of programs that have this host's settings: the program, and who it runs as."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environ = dict(
-                line.split("=", 1)
-                for line in os.fsdecode((folder / "environ").read_bytes()).split("\0")
-                if "=" in line
-            )
-            status = dict(
-                line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line
-            )
-        except OSError:  # it has ended
-            continue
-        same = environ.get("SLUICE_ENV_FILE", "") == os.environ.get("SLUICE_ENV_FILE", "")
-        is_ours = same and not environ.get("SLUICE_SERVICE") and folder.name != str(os.getpid())
-        if (name := environ.get("SLUICE_PROGRAM")) and is_ours:
-            user, group = (int(status[kind].split()[1]) for kind in ("Uid", "Gid"))
-            yield name, Account(user, group, tuple(map(int, status["Groups"].split())))

@@ -1,0 +1,134 @@
+"""Whether something keeps a host's programs up, and each by one manager only.
+
+A supervisord that is killed leaves its programs to process 1: the site works as before, but what ends then
+is started by nobody, and a new supervisord fails, or runs a second set of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from .deployment import Deployment
+from .finding import Check, Finding, LeftOut, failure, left_out, ok, warning
+from .started import PROC, Started, all_are_seen, started
+
+_SUPERVISORD: Final = "supervisord"
+_SYSTEMD: Final = "systemd"
+_GUIDE: Final = "docs/how-to/bare-metal.md"
+_SECONDS: Final = 10.0
+
+
+def _programs(deployment: Deployment) -> Iterator[Finding]:
+    if deployment.in_container:
+        raise LeftOut("the engine keeps a container's program up")
+    if not all_are_seen():
+        raise LeftOut("only root, and in a container with SYS_PTRACE, sees what runs here")
+    found = _first(list(started()))
+    if not found:
+        yield failure(
+            "no program of the site runs here",
+            f"service supervisor start, or systemctl start sluice.target; which of them is yours: {_GUIDE}",
+        )
+    managers = {process: _manager(process) for process in found}
+    orphans = [process for process in found if process.by_supervisord and not managers[process]]
+    if orphans:
+        yield _of_orphans(orphans)
+    for process in found:
+        if process not in orphans:
+            yield _of_process(process, managers[process])
+    for program in dict.fromkeys(process.program for process in found):
+        yield from _twice(program, {one: by for one, by in managers.items() if one.program == program})
+
+
+def _first(processes: Sequence[Started]) -> list[Started]:
+    """Without those that another of them has made: workers of Gunicorn's and Celery's."""
+    pids = {process.pid for process in processes}
+    return sorted(
+        (process for process in processes if process.parent not in pids),
+        key=lambda process: (process.program, process.pid),
+    )
+
+
+def _manager(process: Started) -> str:
+    """Who starts it again when it ends; "" if nobody does that is known here."""
+    if process.by_supervisord and _SUPERVISORD in _command(process.parent):
+        return _SUPERVISORD
+    if _is_main_process_of_a_unit(process.pid):
+        return _SYSTEMD
+    return ""
+
+
+def _of_orphans(orphans: Sequence[Started]) -> Finding:
+    pids = " ".join(str(process.pid) for process in orphans)
+    return failure(
+        f"nobody starts them again when they end, or with new settings: their supervisord has died ({pids})",
+        f"sluice-restart prints the lines: kill {pids}; when they have gone, service supervisor start"
+        " (docs/reference/symptoms.md#address-already-in-use)",
+        ", ".join(process.program for process in orphans),
+    )
+
+
+def _of_process(process: Started, manager: str) -> Finding:
+    where = f"{process.program}, process {process.pid}"
+    if manager:
+        return ok(f"{manager} starts it again when it ends", where)
+    if process.parent == 1:
+        return warning(
+            "nothing that is known here starts it again when it ends",
+            f"end it, and let supervisord or systemd run it: {_GUIDE}",
+            where,
+        )
+    by = os.path.basename(_command(process.parent).partition(" ")[0]) or "its parent"
+    return left_out(f"whether {by}, process {process.parent}, starts it again isn't known here", where)
+
+
+def _twice(program: str, managers: dict[Started, str]) -> Iterator[Finding]:
+    # Not what somebody runs with its settings for a moment.
+    running = [process for process in managers if program in _command(process.pid)]
+    pids = ", ".join(str(process.pid) for process in running)
+    if {_SUPERVISORD, _SYSTEMD} <= set(managers.values()):
+        yield failure(
+            f"supervisord and systemd both run it: processes {pids}",
+            f"let only one of them: {_GUIDE}, From supervisor to systemd",
+            program,
+        )
+    elif program == "beat" and len(running) > 1:
+        yield failure(
+            f"it runs {len(running)} times, processes {pids}: what it hands over is done as often",
+            "end what neither supervisorctl status nor systemctl status sluice-beat lists",
+            program,
+        )
+
+
+def _command(pid: int) -> str:
+    try:
+        return (PROC / f"{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:  # it has ended
+        return ""
+
+
+def _is_main_process_of_a_unit(pid: int) -> bool:
+    try:
+        groups = (PROC / f"{pid}/cgroup").read_text()
+        # With either kind of control groups: the path ends in the unit's name.
+        units = set(re.findall(r"/([^/\n]+\.service)$", groups, re.MULTILINE))
+        return any(_main_process(unit) == str(pid) for unit in units)
+    except (OSError, subprocess.SubprocessError):  # there is no systemd, or it doesn't answer
+        return False
+
+
+def _main_process(unit: str) -> str:
+    return subprocess.run(
+        ["systemctl", "show", "--value", "--property", "MainPID", "--", unit],
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    ).stdout.strip()
+
+
+CHECKS: Final = [Check("programs", "something keeps each program up, and only one manager", _programs)]

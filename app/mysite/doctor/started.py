@@ -1,0 +1,67 @@
+"""Processes that supervisord or systemd has started with this host's settings. Only read, from /proc."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+PROC: Final = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process, by whichever user; its children have the same settings. `program`: by its name in
+    /etc/sluice. `by_supervisord`: one has started it, whether that still runs or not.
+    """
+
+    pid: int
+    parent: int
+    program: str
+    by_supervisord: bool
+    user: int
+    group: int
+    groups: tuple[int, ...]
+
+
+def started() -> Iterator[Started]:
+    """Those of programs with the settings of this process. Not those that may not be looked at."""
+    for folder in PROC.glob("[0-9]*"):
+        try:
+            environ = dict(
+                line.split("=", 1)
+                for line in os.fsdecode((folder / "environ").read_bytes()).split("\0")
+                if "=" in line
+            )
+            status = dict(
+                line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line
+            )
+        except OSError:  # it has ended
+            continue
+        same = environ.get("SLUICE_ENV_FILE", "") == os.environ.get("SLUICE_ENV_FILE", "")
+        is_ours = same and not environ.get("SLUICE_SERVICE") and folder.name != str(os.getpid())
+        if (program := environ.get("SLUICE_PROGRAM")) and is_ours:
+            user, group = (int(status[kind].split()[1]) for kind in ("Uid", "Gid"))
+            yield Started(
+                pid=int(folder.name),
+                parent=int(status["PPid"]),
+                program=program,
+                by_supervisord="SUPERVISOR_PROCESS_NAME" in environ,
+                user=user,
+                group=group,
+                groups=tuple(map(int, status["Groups"].split())),
+            )
+
+
+def all_are_seen() -> bool:
+    """Whether `started` misses none for want of rights: root has them, but not in each container."""
+    for file in PROC.glob("[0-9]*/environ"):
+        try:
+            file.read_bytes()
+        except PermissionError:
+            return False
+        except OSError:  # it has ended
+            continue
+    return True
