@@ -27,7 +27,12 @@ SITE = (
     "Nginx",
 )
 PUSH = ("RabbitMQ", "Daphne and the workers")
-SYSTEMD = ("From supervisor to systemd", "Gunicorn as units", "Daphne and the workers as units")
+SYSTEMD = (
+    "From supervisor to systemd",
+    "Gunicorn as units",
+    "Where to look, in Nginx's words",
+    "Daphne and the workers as units",
+)
 ELSEWHERE = "RabbitMQ on another machine"
 LATER = (ELSEWHERE, "Back up", "Restore", "Upgrade", "Take push out again")
 """The parts that tests run which are about them."""

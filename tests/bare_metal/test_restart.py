@@ -5,6 +5,7 @@ never pause: nothing is lost, nothing comes twice, no request is dropped by a re
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -66,6 +67,28 @@ def test_the_shipped_command_restarts_all_without_dropping_a_request(machine: Ma
     assert set(answers) == {201}, answers
     assert said.count(": restarted (") == len(before) == 7
     assert not set(before.values()) & set(_pids(machine).values())
+
+
+def test_nothing_is_restarted_if_a_name_is_misspelt(machine: Machine) -> None:
+    before = _pids(machine)
+    done = machine.exec("sluice-restart", "gunicorn", "dahpne")
+    assert done.code == 1 and "supervisord runs no dahpne, so nothing was restarted" in done.output
+    assert _pids(machine) == before
+
+
+@pytest.mark.timeout(300, func_only=True)
+def test_a_second_tour_is_refused_while_one_is_under_way(machine: Machine) -> None:
+    before = _pids(machine)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(machine.shell, "sluice-restart sluice")
+        wait_until(lambda: "RUNNING" not in machine.states()["sluice:beat"], 20, "its first stop", every=0.1)
+        second = machine.exec("sluice-restart", "gunicorn")
+        assert first.result().count(": restarted (") == 3
+    assert second.code == 1 and "another sluice-restart is under way" in second.output
+    after = _pids(machine)
+    assert {name for name in after if after[name] == before[name]} == {
+        name for name in after if not name.startswith("sluice:")
+    }
 
 
 @pytest.mark.timeout(300, func_only=True)

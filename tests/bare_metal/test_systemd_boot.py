@@ -130,6 +130,26 @@ def test_the_shipped_command_restarts_all_without_dropping_a_request(machine: Sy
     assert not set(before.values()) & set(machine.pids().values())
 
 
+def test_nothing_is_restarted_if_a_name_is_misspelt(machine: SystemdMachine) -> None:
+    before = machine.pids()
+    done = machine.exec("sluice-restart", "gunicorn", "dahpne")
+    assert done.code == 1 and "systemd runs no dahpne, so nothing was restarted" in done.output
+    assert machine.pids() == before
+
+
+@pytest.mark.timeout(300, func_only=True)
+def test_a_second_tour_is_refused_while_one_is_under_way(machine: SystemdMachine) -> None:
+    before = machine.pids()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(machine.shell, "sluice-restart beat celery")
+        wait_until(lambda: machine.pids()["sluice-beat"] != before["sluice-beat"], 30, "its first restart")
+        second = machine.exec("sluice-restart", "gunicorn")
+        assert first.result().count(": restarted (") == 2
+    assert second.code == 1 and "another sluice-restart is under way" in second.output
+    after = machine.pids()
+    assert {unit for unit in UNITS if after[unit] != before[unit]} == {"sluice-beat", "sluice-celery"}
+
+
 @pytest.mark.timeout(300, func_only=True)
 def test_a_mistake_in_the_settings_ends_the_tour_and_is_said(machine: SystemdMachine) -> None:
     machine.shell("cp --archive /etc/sluice/sluice.env /root/; echo SITE_ULR=x >>/etc/sluice/sluice.env")
@@ -212,7 +232,9 @@ def test_all_is_stopped_in_good_order_and_daphnes_clients_are_told(machine: Syst
             for unit in UNITS
         }
         assert how == dict.fromkeys(UNITS, ("success", "0"))
-        assert requests.get(f"{machine.url}/accounts/login/", timeout=20).status_code == 503
+        refused = requests.get(f"{machine.url}/accounts/login/", timeout=20)
+        assert refused.status_code == 503 and "supervisorctl" not in refused.text
+        assert "Look with: systemctl list-units --all 'sluice*', and journalctl" in refused.text
         machine.shell(_command_of(machine, "stop all", 1))
         machine.wait_running()
         machine.browser("alice").send_message("bob", "as before")
