@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import pytest
+from requests import Response
 
 from bare_metal.delays import delays
 from bare_metal.machine import Machine
@@ -26,6 +27,7 @@ SITE = (
     "Gunicorn",
     "Nginx",
 )
+WITHOUT_PUSH = ("Background jobs without push",)
 PUSH = ("RabbitMQ", "Daphne and the workers")
 SYSTEMD = (
     "From supervisor to systemd",
@@ -34,8 +36,36 @@ SYSTEMD = (
     "Daphne and the workers as units",
 )
 ELSEWHERE = "RabbitMQ on another machine"
-LATER = (ELSEWHERE, "Back up", "Restore", "Upgrade", "Take push out again")
+LATER = (
+    *(ELSEWHERE, "Back up", "Restore", "Restore on another machine", "Upgrade"),
+    "Take push out again",
+)
 """The parts that tests run which are about them."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One of alice's."""
+
+    machine: Machine
+    id: int
+
+    @classmethod
+    def ordered_at(cls, machine: Machine) -> Crop:
+        """A corner of the sample."""
+        box = {axis: [0, 16] for axis in "xyz"}
+        return cls(machine, machine.browser("alice").order_crop(1, box)["crop_id"])
+
+    def wait_done(self) -> None:
+        """By cron at the latest, which looks once a minute."""
+        wait_until(lambda: self._get("").json()["state"] == "done", 150, "the crop")
+
+    def downloads(self) -> bool:
+        """Whether nginx sends the file."""
+        return self._get("download/").status_code == 200
+
+    def _get(self, path: str) -> Response:
+        return self.machine.browser("alice").get(f"/crops/{self.id}/{path}")
 
 
 @dataclass
@@ -45,6 +75,7 @@ class Followed:
     after_site: str
     asynchronous: list[str]
     polled: list[str]
+    crop: Crop
     after_push: str
     delays: list[float]
 
@@ -62,14 +93,18 @@ def followed(request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Followed
         machine.boot()
         after_site = machine.follow(*SITE, times=times)
         machine.wait_running()
-        asynchronous, polled = _optional_packages(machine), _polled(machine)
+        machine.follow(*WITHOUT_PUSH, times=times)
+        crop = Crop.ordered_at(machine)
+        machine.follow("Upgrade")
+        asynchronous, polled = optional_packages(machine), _polled(machine)
+        crop.wait_done()
         machine.expose_backends()  # known to the programs that the next part starts, and starts anew
         machine.shell("nginx -t; service nginx reload")
         after_push = machine.follow(*PUSH, times=times)
         machine.wait_running()
         wait_until(machine.healthy, 30, "Daphne healthy")
         delayed = delays(machine, unmeasured=5)
-        yield machine, Followed(after_site, asynchronous, polled, after_push, delayed)
+        yield machine, Followed(after_site, asynchronous, polled, crop, after_push, delayed)
     except BaseException:
         print(machine.evidence())
         raise
@@ -98,7 +133,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def _optional_packages(machine: Machine) -> list[str]:
+def optional_packages(machine: Machine) -> list[str]:
     """Those that are installed of what push and background jobs need."""
     listed = json.loads(machine.shell("venv/bin/pip list --format=json 2>/dev/null"))
     optional = {"channels", "channels-rabbitmq", "daphne", "celery", "kombu", "twisted"}

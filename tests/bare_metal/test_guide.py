@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bare_metal.conftest import LATER, PUSH, SITE, SYSTEMD, Followed
+from bare_metal.conftest import LATER, PUSH, SITE, SYSTEMD, WITHOUT_PUSH, Followed
 from bare_metal.delays import AT_ONCE
 from bare_metal.machine import Machine
 from harness.waiting import wait_until
@@ -20,6 +20,12 @@ def test_the_site_works_by_polling_before_anything_asynchronous_is_installed(
     assert seen.polled == ["by polling"]
 
 
+def test_crops_are_cut_by_cron_until_push_does_it(followed: tuple[Machine, Followed]) -> None:
+    machine, seen = followed
+    assert seen.crop.downloads()
+    assert machine.exec("test", "-e", "/etc/cron.d/sluice").code == 1
+
+
 def test_the_guides_own_checks_say_what_it_says(followed: tuple[Machine, Followed]) -> None:
     _, seen = followed
     assert "<title>" in seen.after_site and "imported MNI ICBM 152" in seen.after_site
@@ -33,7 +39,7 @@ def test_what_is_sent_arrives_at_once_after_it(followed: tuple[Machine, Followed
 
 
 def test_every_command_of_the_guide_is_run_by_some_test(machine: Machine) -> None:
-    assert set(machine.guide.titles) == {"What is yours", *SITE, *PUSH, *SYSTEMD, *LATER}
+    assert set(machine.guide.titles) == {"What is yours", *SITE, *WITHOUT_PUSH, *PUSH, *SYSTEMD, *LATER}
 
 
 def test_all_programs_run_and_none_as_root(machine: Machine) -> None:

@@ -1,4 +1,7 @@
-"""Each step of docs/how-to/bare-metal.md left out: the page's table says what one then sees, and where."""
+"""Each step of docs/how-to/bare-metal.md left out: the page's table says what one then sees, and where.
+
+A picture that was taken on the way is also the other machine on which a backup is restored.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from bare_metal.conftest import PUSH, SITE
+from bare_metal.conftest import PUSH, SITE, Crop
 from bare_metal.guide import Guide
 from bare_metal.machine import Machine
 from bare_metal.stages import Stages
+from harness.doctor import bad, findings
+from harness.site import Browser
 
 GUIDE = Guide.read("bare-metal.md")
 OPTIONAL = "A sample volume"
@@ -42,3 +47,32 @@ def test_a_step_that_is_left_out_is_named(stages: Stages, step: str) -> None:
     shown, said = stages.without(step, then or [CHECK], until=where)
     assert what in said, said
     assert shown == where
+
+
+@pytest.mark.timeout(400, func_only=True)
+def test_a_backup_is_restored_on_another_machine(stages: Stages) -> None:
+    here, there = stages.machine, stages.before("Settings and secrets")
+    try:
+        password = here.person("bob")
+        here.browser("alice").send_message("bob", "before the backup")
+        crop = Crop.ordered_at(here)
+        crop.wait_done()
+        here.follow("Back up")
+        backup, _ = here.container.get_archive("/var/backups/sluice")
+        assert there.container.put_archive("/var/backups", b"".join(backup))
+        there.follow("Restore on another machine", "Settings and secrets", "The database")
+        there.follow("Tables, administrator, static files", "Restore", "Gunicorn", "Nginx", *PUSH)
+        there.wait_running()
+        bob = Browser(there.url)
+        bob.sign_in("bob", password)
+        found = bob.get("/messages/", headers={"Accept": "application/json"})
+        assert "before the backup" in [message["title"] for message in found.json()["messages"]]
+        assert Crop(there, crop.id).downloads()
+        doctor = there.exec("venv/bin/python", "app/manage.py", "doctor", "--at", "127.0.0.1:80", "--json")
+        assert bad(findings(doctor.output)) == []
+        assert doctor.code == 0
+    except BaseException:
+        print(there.evidence())
+        raise
+    finally:
+        there.close()

@@ -28,7 +28,7 @@ from e2e.test_split import (
     test_the_logs_agree,
 )
 
-from bare_metal.conftest import PUSH, SITE, SYSTEMD
+from bare_metal.conftest import PUSH, SITE, SYSTEMD, optional_packages
 from bare_metal.systemd import UNITS, SystemdMachine
 from bare_metal.test_restart import BACK, busy, no_request_fails
 from harness.checker import Checker
@@ -307,6 +307,10 @@ def test_after_a_power_cut_it_waits_for_no_database_and_no_broker(machine: Syste
 @pytest.mark.timeout(300, func_only=True)
 def test_push_is_taken_out_again_and_pages_poll(machine: SystemdMachine) -> None:
     machine.shell(_command_of(machine, "take push out again", 0) + " 2>&1")
+    machine.bash(machine.guide.of("Take push out again")[1])
+    assert optional_packages(machine) == []
+    assert machine.exec("systemctl", "is-enabled", "rabbitmq-server").output.split() == ["disabled"]
+    assert requests.get(machine.origin + "/readyz", timeout=10).json()["status"] == "ok"
     assert {unit for unit, state in machine.states().items() if state == "RUNNING"} == {
         "sluice-gunicorn@1",
         "sluice-gunicorn@2",

@@ -1,12 +1,19 @@
-"""What is done to a whole site, last: it is restored from its backup, and push is taken out again."""
+"""What is done to a whole site, last: it is restored from its backup; push is taken out, and put in again."""
 
 from __future__ import annotations
 
-import pytest
+import re
 
+import pytest
+import requests
+
+from bare_metal.conftest import PUSH, WITHOUT_PUSH, Crop, optional_packages
 from bare_metal.machine import Machine
 from harness.checker import Checker
+from harness.doctor import bad, findings
 from harness.waiting import wait_until
+
+SAMPLE = "share/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 
 
 @pytest.mark.timeout(300, func_only=True)
@@ -30,11 +37,56 @@ def test_a_restore_takes_back_what_came_after_the_backup(machine: Machine) -> No
 
 
 @pytest.mark.timeout(300, func_only=True)
-def test_push_is_taken_out_again_and_pages_poll(machine: Machine) -> None:
+def test_push_is_taken_out_again_and_nothing_misses_it(machine: Machine) -> None:
     machine.follow("Take push out again", times=2)
+    machine.wait_running()
     assert set(machine.states()) == {"gunicorn:gunicorn_00", "gunicorn:gunicorn_01"}
+    assert optional_packages(machine) == []
+    ready = requests.get(machine.origin + "/readyz", timeout=10).json()
+    assert [ready[part]["status"] for part in ("database", "publisher", "tasks")] == ["up", "off", "off"]
+    assert ready["status"] == "ok"
+    doctor = machine.exec("venv/bin/python", "app/manage.py", "doctor", "--at", "127.0.0.1:80", "--json")
+    assert bad(findings(doctor.output)) == [] and doctor.code == 0
+    assert _starts_with_the_machine(machine, "rabbitmq-server") is False
     with Checker(machine) as checker:
         page = checker.client("bob", "polling")
         machine.browser("alice").send_message("bob", "by polling again")
         wait_until(lambda: page.ledger.arrived, 15, "the message")
     checker.verdict().check()
+    machine.follow(*WITHOUT_PUSH)
+    crop = Crop.ordered_at(machine)
+    crop.wait_done()
+    assert crop.downloads()
+    _, *others = re.findall(r" www-data (.+) 2>&1 \|", machine.shell("cat /etc/cron.d/sluice"))
+    assert [job.split()[-2] for job in others] == ["trim_updates", "clearsessions"]
+    for job in others:
+        done = machine.exec("bash", "-c", job, user="www-data")
+        assert done.code == 0, done.output
+
+
+@pytest.mark.timeout(300, func_only=True)
+def test_root_is_told_to_make_files_as_their_user(machine: Machine) -> None:
+    """The command that it is given works."""
+    for command in ("run_crops", f"import_volume {SAMPLE}"):
+        done = machine.exec("bash", "-c", f"venv/bin/python app/manage.py {command}")
+        assert done.code == 1 and "not as root" in done.output
+        machine.shell(done.output.partition("Run: ")[2])
+    assert machine.shell("find /var/lib/sluice/media /var/lib/sluice/volumes ! -user www-data") == ""
+
+
+@pytest.mark.timeout(300, func_only=True)
+def test_push_comes_back_by_the_same_blocks(machine: Machine) -> None:
+    machine.follow(*PUSH)
+    machine.wait_running()
+    wait_until(machine.healthy, 30, "Daphne healthy")
+    assert _starts_with_the_machine(machine, "rabbitmq-server") is True
+    with Checker(machine) as checker:
+        page = checker.client("bob")
+        machine.browser("alice").send_message("bob", "pushed again")
+        wait_until(lambda: page.ledger.arrived, 15, "the message")
+    checker.verdict().check()
+
+
+def _starts_with_the_machine(machine: Machine, service: str) -> bool:
+    """Whether it does where systemd isn't process 1."""
+    return machine.exec("bash", "-c", f"ls /etc/rc2.d/S*{service}").code == 0

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import tifffile
 from django.db import OperationalError, connection
+from django.utils import timezone
 
 from harness.waiting import wait_until
 from inbox.models import Message
@@ -248,3 +252,27 @@ def test_without_celery_a_command_cuts_what_waits(crop: Crop, capsys: pytest.Cap
     call_command("run_crops")
     assert "done" in capsys.readouterr().out
     assert Crop.objects.get().state == "done"
+
+
+def test_the_command_also_removes_what_is_old(crop: Crop) -> None:
+    from django.core.management import call_command
+
+    Crop.objects.update(state="failed", finished=timezone.now() - timedelta(days=1000))
+    call_command("run_crops")
+    assert not Crop.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "root"), [(["run_crops"], "MEDIA_ROOT"), (["import_volume", "x.nii"], "VOLUMES_ROOT")]
+)
+def test_root_makes_no_files_for_another_user(
+    db: None, settings: Any, tmp_path: Path, command: list[str], root: str
+) -> None:
+    """Also where the folder isn't there yet, in one that is another user's."""
+    from django.core.management import CommandError, call_command
+
+    os.chown(tmp_path, 33, 33)
+    setattr(settings, root, tmp_path / "not" / "yet")
+    with pytest.raises(CommandError, match=rf"{tmp_path} belongs to www-data.* runuser --user www-data -- "):
+        call_command(*command)
+    assert not list(tmp_path.iterdir())

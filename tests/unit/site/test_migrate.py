@@ -164,9 +164,9 @@ def test_the_worker_s_and_beat_s_jobs_need_no_more_than_they_may(
 ) -> None:
     from datetime import timedelta
 
+    from django.core.management import call_command
     from django.utils import timezone
 
-    from mysite import session_cleaning
     from updates.trim import trim
     from volumes import handover, jobs, retention
     from volumes.models import Crop
@@ -184,7 +184,7 @@ def test_the_worker_s_and_beat_s_jobs_need_no_more_than_they_may(
         assert trim(max_age=timedelta(0)) == 3  # the crop begun, the crop done, the message
         assert handover._waiting() == [waiting.pk]
         Crop.objects.filter(pk=waiting.pk).update(hand_overs=3)
-        session_cleaning.clean_up()
+        call_command("clearsessions")
         if connection.vendor == "postgresql":
             assert denied("SELECT * FROM auth_user")
             assert denied("UPDATE volumes_crop SET state = 'done'")

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from volumes import formats, stores
+from volumes.management.root import refuse_root
 
 
 class Command(BaseCommand):
@@ -22,6 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("--title", help="what people see; by default the file's name")
 
     def handle(self, *args: Any, file: Path, title: str | None, **options: Any) -> None:
+        refuse_root(Path(settings.VOLUMES_ROOT))
         title = title or file.name.split(".")[0]
         if not title or len(title) > 200 or not title.isprintable():
             raise CommandError("--title must be one line of at most 200 characters.")
