@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from . import broker, configuration, database, layer, limits, programs, push, site, split, versions
+from . import broker, configuration, database, files, layer, limits, programs, push, site, split, versions
 from .deployment import Deployment
 from .finding import Check, Finding, LeftOut, failure, left_out, one_line
 from .wire import NoAnswer
@@ -13,6 +13,7 @@ from .wire import NoAnswer
 ALL: Final[list[Check]] = [
     *configuration.CHECKS,
     *programs.CHECKS,
+    *files.CHECKS,
     *versions.CHECKS,
     *site.CHECKS,
     *split.CHECKS,

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mysite import environment
 
@@ -30,6 +30,11 @@ class Account:
     group: int
     groups: tuple[int, ...]
 
+    @classmethod
+    def own(cls) -> Account:
+        """This process's."""
+        return cls(os.geteuid(), os.getegid(), tuple(os.getgroups()))
+
     @property
     def name(self) -> str:
         try:
@@ -47,16 +52,33 @@ class Account:
     def unreadable(self, files: Sequence[str]) -> list[str]:
         """Those of the files that are there, but not for this account: asked of the kernel, with its ids."""
         there = [file for file in files if os.path.exists(file)]
+        code = 'for file; do test -r "$file" || printf "%s\\n" "$file"; done'
+        return self._said("/bin/sh", "-c", code, "sh", *there)
+
+    def refused(self, right: Literal["read", "write"], folder: Path, *only: str, depth: int) -> str:
+        """The first file of the folder, itself included, and down to that depth, for which this account lacks
+        the right; empty if there is none. `only`: find's tests of those that count.
+        """
+        found = self._said(
+            "/usr/bin/find", str(folder), "-maxdepth", str(depth), "-name", "lost+found", "-prune", "-o",
+            *only, "!", {"read": "-readable", "write": "-writable"}[right], "-print", "-quit",
+        )  # fmt: skip
+        return found[0] if found else ""
+
+    def _said(self, *command: str) -> list[str]:
+        """Lines that a command of this account's writes."""
+        change: dict[str, Any] = {}
+        if self != Account.own():
+            change = {"user": self.user, "group": self.group, "extra_groups": self.groups}
         done = subprocess.run(
-            ["/bin/sh", "-c", 'for file; do test -r "$file" || printf "%s\\n" "$file"; done', "sh", *there],
-            user=self.user,
-            group=self.group,
-            extra_groups=self.groups,
+            command,
             cwd="/",
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
             timeout=_SECONDS,
             check=False,
+            **change,
         )
         return done.stdout.splitlines()
 
