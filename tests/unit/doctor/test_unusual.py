@@ -179,7 +179,7 @@ def by_tls(house: House) -> Iterator[None]:
     command = re.search(r"^sed .*amqps://.*$", guide, re.MULTILINE)
     assert command, "the guide has it no more"
     here = command[0].replace("127.0.0.1:5672", f"127.0.0.1:{house.rabbitmq.port}")
-    here = here.replace("mq.example.org:5671", f"localhost:{house.rabbitmq.tls_port}")
+    here = here.replace("$mq:5671", f"localhost:{house.rabbitmq.tls_port}")
     before = {path: path.read_text() for path in house.etc.glob("*.env")}
     try:
         subprocess.run(here.replace("/etc/sluice", str(house.etc)), shell=True, check=True)

@@ -165,7 +165,7 @@ def test_a_worker_by_tls(
 @pytest.mark.parametrize(
     ("host", "trusted", "why"),
     [
-        ("localhost", False, "certificate verify failed: self-signed certificate in certificate chain"),
+        ("localhost", False, "certificate verify failed: "),
         ("127.0.0.1", True, "certificate is not valid for '127.0.0.1'"),
     ],
 )
