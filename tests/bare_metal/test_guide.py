@@ -95,6 +95,14 @@ def test_the_programs_can_not_put_a_file_where_root_opens_logs(machine: Machine)
     machine.shell("test -s /var/log/sluice/gunicorn.log")
 
 
+def test_who_came_is_not_for_everybody_to_read(machine: Machine) -> None:
+    assert machine.shell("stat --format '%U:%G %a' /var/log/nginx/sluice.access.log") == "www-data:adm 640\n"
+    machine.shell("test -s /var/log/nginx/sluice.access.log")
+    assert "/var/log/nginx/" in machine.shell(
+        "grep --before-context=1 --max-count=1 daily /etc/logrotate.d/nginx"
+    )
+
+
 def test_the_logs_are_rotated_and_gunicorn_outlives_a_hup(machine: Machine) -> None:
     machine.shell("logrotate --force /etc/logrotate.d/sluice; test -s /var/log/sluice/gunicorn.log.1")
     master = machine.shell("supervisorctl pid gunicorn:gunicorn_00").strip()
