@@ -12,7 +12,7 @@ import pytest
 from requests import Response
 
 from bare_metal.delays import delays
-from bare_metal.machine import Machine
+from bare_metal.machine import Machine, looked_into
 from harness.checker import Checker
 from harness.engine import sweep
 from harness.waiting import wait_until
@@ -88,8 +88,7 @@ class Followed:
 def followed(request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Followed]]:
     sweep(own=True)
     suite, prefix, times = request.param
-    machine = Machine(suite, prefix)
-    try:
+    with looked_into(Machine(suite, prefix)) as machine:
         machine.boot()
         after_site = machine.follow(*SITE, times=times)
         machine.wait_running()
@@ -105,11 +104,6 @@ def followed(request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Followed
         wait_until(machine.healthy, 30, "Daphne healthy")
         delayed = delays(machine, unmeasured=5)
         yield machine, Followed(after_site, asynchronous, polled, crop, after_push, delayed)
-    except BaseException:
-        print(machine.evidence())
-        raise
-    finally:
-        machine.close()
 
 
 @pytest.fixture

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import itertools
 import os
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from docker.models.containers import Container
 
@@ -288,3 +289,18 @@ def _archive(folder: Path, name: str) -> bytes:
     with tarfile.open(fileobj=packed, mode="w") as archive:
         archive.add(folder, name, filter=prepared)
     return packed.getvalue()
+
+
+M = TypeVar("M", bound=Machine)
+
+
+@contextlib.contextmanager
+def looked_into(machine: M) -> Iterator[M]:
+    """Removes it at the end; if something went wrong, after a look at it."""
+    try:
+        yield machine
+    except BaseException:
+        print(machine.evidence())
+        raise
+    finally:
+        machine.close()

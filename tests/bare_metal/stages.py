@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 
 from docker.errors import ImageNotFound
@@ -15,18 +15,6 @@ from .machine import CommandFailed, Machine
 
 Follow = Callable[[Machine, str], str]
 """Does a step, by its title; returns what it wrote, raises CommandFailed."""
-
-
-@contextlib.contextmanager
-def looked_into(machine: Machine) -> Iterator[Machine]:
-    """Removes it at the end; if something went wrong, after a look at it."""
-    try:
-        yield machine
-    except BaseException:
-        print(machine.evidence())
-        raise
-    finally:
-        machine.close()
 
 
 class Stages:

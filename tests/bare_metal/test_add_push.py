@@ -20,8 +20,8 @@ from bare_metal.existing import (
     move_to_sqlite,
     sign_in,
 )
-from bare_metal.machine import CommandFailed, Machine
-from bare_metal.stages import Stages, looked_into
+from bare_metal.machine import CommandFailed, Machine, looked_into
+from bare_metal.stages import Stages
 from harness.chromium import Windows
 
 CHECKED = {

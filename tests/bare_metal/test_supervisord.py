@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from bare_metal.conftest import PUSH, SITE
-from bare_metal.machine import Machine
+from bare_metal.machine import Machine, looked_into
 from bare_metal.systemd import SystemdMachine
 from bare_metal.test_restart import BACK, busy
 from bare_metal.test_symptoms import shell_of
@@ -27,17 +27,11 @@ PROGRAMS = ["beat", "celery", "channels-worker", "daphne", "daphne", "gunicorn",
 @pytest.fixture(scope="module")
 def booted() -> Iterator[Machine]:
     """A Debian 12 with systemd, on which supervisor runs the programs."""
-    machine = SystemdMachine("bookworm")
-    try:
+    with looked_into(SystemdMachine("bookworm")) as machine:
         machine.power_on()
         machine.follow(*SITE, *PUSH)
         _await_running(machine)
         yield machine
-    except BaseException:
-        print(machine.evidence())
-        raise
-    finally:
-        machine.close()
 
 
 @pytest.mark.timeout(300, func_only=True)

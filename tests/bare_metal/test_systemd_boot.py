@@ -29,6 +29,7 @@ from e2e.test_split import (
 )
 
 from bare_metal.conftest import PUSH, SITE, SYSTEMD, optional_packages
+from bare_metal.machine import looked_into
 from bare_metal.systemd import UNITS, SystemdMachine
 from bare_metal.test_restart import BACK, busy, no_request_fails
 from harness.checker import Checker
@@ -57,8 +58,7 @@ def host_before() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def machine(host_before: dict[str, str]) -> Iterator[SystemdMachine]:
-    machine = SystemdMachine("trixie", "/catmaid")
-    try:
+    with looked_into(SystemdMachine("trixie", "/catmaid")) as machine:
         machine.power_on()
         machine.follow(*SITE, *PUSH)
         machine.expose_backends()
@@ -67,11 +67,6 @@ def machine(host_before: dict[str, str]) -> Iterator[SystemdMachine]:
         machine.wait_running()
         wait_until(machine.healthy, 30, "Daphne healthy")
         yield machine
-    except BaseException:
-        print(machine.evidence())
-        raise
-    finally:
-        machine.close()
 
 
 def test_systemd_runs_it_and_no_unit_has_failed(machine: SystemdMachine) -> None:
