@@ -44,6 +44,11 @@ def is_refusal(error: BaseException) -> bool:
     return isinstance(error, BrokerTooOld)
 
 
+def needs_somebody(error: BaseException) -> bool:
+    """Whether an operator has to hear of it at once, whatever was said before it: waiting is no cure."""
+    return is_refusal(error) or isinstance(error, ssl.SSLCertVerificationError)
+
+
 def is_expected(error: BaseException) -> bool:
     """Whether the error is one that a network or a broker makes; a traceback would tell no more."""
     return isinstance(

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from .errors import LayerRefused, explain, is_expected, is_refusal
+from .errors import LayerRefused, explain, is_expected, is_refusal, needs_somebody
 from .waiting import within
 from .wire import Address, Connection
 
@@ -144,7 +144,7 @@ class Link:
         loop = asyncio.get_running_loop()
         delay = FIRST_DELAY
         down_since: float | None = None
-        reminded_at = 0.0
+        reminded_at, said = 0.0, ""
         while True:
             connection: Connection | None = None
             up_at: float | None = None
@@ -166,10 +166,10 @@ class Link:
                 self._trouble, self.refused = explain(error), is_refusal(error)
                 self._news.set()
                 if down_since is None:
-                    down_since, reminded_at = now, now
+                    down_since, reminded_at, said = now, now, self._trouble
                     self._log(error, "trying until it is back")
-                elif now - reminded_at >= REMIND_EVERY:
-                    reminded_at = now
+                elif now - reminded_at >= REMIND_EVERY or (needs_somebody(error) and self._trouble != said):
+                    reminded_at, said = now, self._trouble
                     self._log(error, f"still, after {now - down_since:.0f} s")
             except asyncio.CancelledError:
                 if connection is not None:

@@ -146,7 +146,7 @@ class Broker:
             self.control("start_app")
 
     def close_connections(self) -> None:
-        self.control("close_all_connections", "closed by the test")
+        self.control("close_all_connections", "--global", "closed by the test")
 
     def version(self) -> tuple[int, int]:
         major, minor = self.control("version").split(".")[:2]

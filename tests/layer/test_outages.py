@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from layer.broker import Broker
+from layer.broker import PERMITTED, PERMITTED_TO_WRITE, USER, VHOST, Broker
 from layer.kit import Ear, both, during, layer_and_proxy, until
 from sluice_layer import LayerUnavailable
 from sluice_layer import RabbitmqChannelLayer as Ours
@@ -139,6 +139,33 @@ def test_connections_closed_by_force(broker: Broker) -> None:
                 assert await ear.hears()
 
     asyncio.run(scenario())
+
+
+def test_what_somebody_has_to_change_is_said_at_once(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not with the reminder a minute later, though the outage began with something else."""
+
+    async def scenario() -> None:
+        async with layer_and_proxy(Ours, broker) as (layer, _):
+            ear = await Ear.join(layer)
+            await asyncio.to_thread(broker.control, "clear_permissions", "--vhost", VHOST, USER)
+            try:
+                await asyncio.to_thread(broker.close_connections)
+                await until(lambda: caplog.text.count("it refused") >= 2, "the refusals", 15)
+            finally:
+                permitted = (PERMITTED, PERMITTED_TO_WRITE, PERMITTED)
+                await asyncio.to_thread(broker.control, "set_permissions", "--vhost", VHOST, USER, *permitted)
+            assert await ear.hears()
+
+    asyncio.run(scenario())
+    said = [
+        record.getMessage().partition(": ")[2]
+        for record in caplog.records
+        if record.name == "sluice_layer.link"
+    ]
+    assert len([line for line in said if line.startswith("it closed the connection")]) == 2  # each way
+    assert len([line for line in said if line.startswith("it refused")]) == 2
 
 
 def test_own_queue_deleted(broker: Broker) -> None:

@@ -226,12 +226,21 @@ class House:
 
     def _answers(self, name: str, is_well: bool) -> bool:
         if name == "celery":
-            return "ready." in (self.folder / "celery.log").read_text()
+            ready = "ready." in (self.folder / "celery.log").read_text()
+            return ready and (not is_well or self._takes_crops())
         path = {"gunicorn": "/healthz", "daphne": "/channels/healthz"}[name]
         with contextlib.suppress(requests.RequestException):
             answer = requests.get(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=5)
             return not is_well or (answer.status_code == 200 and '"degraded"' not in answer.text)
         return False
+
+    def _takes_crops(self) -> bool:
+        """Whether Celery's worker is connected: it says that it is ready once, not after each outage."""
+        columns = ("name", "consumers")
+        listed = self.rabbitmq.ctl(
+            "--quiet", "list_queues", "--no-table-headers", "--vhost", "celery", *columns
+        )
+        return bool(re.search(r"^celery\s+[1-9]", listed, re.MULTILINE))
 
     def _death(self, name: str) -> str | None:
         ended = self.programs[name].poll() is not None
