@@ -237,9 +237,7 @@ class House:
     def _takes_crops(self) -> bool:
         """Whether Celery's worker is connected: it says that it is ready once, not after each outage."""
         columns = ("name", "consumers")
-        listed = self.rabbitmq.ctl(
-            "--quiet", "list_queues", "--no-table-headers", "--vhost", "celery", *columns
-        )
+        listed = self.rabbitmq.ctl("list_queues", "--no-table-headers", "--vhost", "celery", *columns)
         return bool(re.search(r"^celery\s+[1-9]", listed, re.MULTILINE))
 
     def _death(self, name: str) -> str | None:
