@@ -32,6 +32,7 @@ limit_request_line = 8190
 # gthread's, which on a stop lets nobody down who was in the queue.
 worker_class = "mysite.gunicorn_worker.Worker"
 when_ready = gunicorn_worker.when_ready
+post_worker_init = gunicorn_worker.post_worker_init
 workers = _env.wsgi_workers
 threads = _env.wsgi_threads
 # Imported once, before the fork: half the memory, and a mistake ends the master at once, with its words.

@@ -10,7 +10,7 @@ told to stop,
 3. the requests in hand are finished, as ever.
 
 A socket that supervisor or systemd made stays open for the other processes that serve it: nothing of
-this is needed.
+this is needed there. Nor is a worker forgotten that is just being made when the master is told to stop.
 """
 
 from __future__ import annotations
@@ -37,13 +37,21 @@ def when_ready(arbiter: Any) -> None:
     stop = arbiter.stop
 
     def turn_away_and_stop(graceful: bool = True) -> None:
-        if graceful and not _is_shared(arbiter.cfg):
-            for listener in arbiter.LISTENERS:
+        if graceful:
+            for listener in [] if _is_shared(arbiter.cfg) else arbiter.LISTENERS:
                 turn_away(listener.sock)
             _stopping[0] = 1
         stop(graceful)
 
     arbiter.stop = turn_away_and_stop
+
+
+def post_worker_init(worker: Any) -> None:
+    """Gunicorn's hook, in a worker that hears signals from here on: one that came after its fork and before
+    this is lost, and the master would wait for it as long as for a request in hand.
+    """
+    if _stopping[0]:
+        worker.alive = False
 
 
 def turn_away(listener: socket.socket) -> None:
@@ -63,13 +71,14 @@ def turn_away(listener: socket.socket) -> None:
 
 
 class Worker(ThreadWorker):
-    """`worker_class` for gunicorn.conf.py, together with `when_ready`."""
+    """`worker_class` for gunicorn.conf.py, together with `when_ready` and
+    `post_worker_init`."""
 
     sockets: list[Any]
 
     def set_accept_enabled(self, enabled: bool) -> None:
         super().set_accept_enabled(enabled)
-        if not enabled and not self.alive and _stopping[0]:
+        if not enabled and not self.alive and _stopping[0] and not _is_shared(self.cfg):
             self._take_the_rest()
 
     def _take_the_rest(self) -> None:

@@ -26,10 +26,10 @@ POST = b"POST /nowhere/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nCont
 class Gunicorn:
     """With this project's settings, on a port of its own."""
 
-    def __init__(self, environ: dict[str, str], *options: str) -> None:
+    def __init__(self, environ: dict[str, str], config: str = "gunicorn.conf.py") -> None:
         self.port = free_port()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", *options, "mysite.wsgi"],
+            [sys.executable, "-m", "gunicorn", "--config", config, "mysite.wsgi"],
             cwd=APP,
             env=environ | {"WSGI_BIND": f"127.0.0.1:{self.port}", "ALLOWED_HOSTS": "localhost"},
             stdin=subprocess.DEVNULL,
@@ -104,6 +104,31 @@ def test_head_is_answered_with_the_length_and_without_a_body(gunicorn: Gunicorn,
         with connection.makefile("rb") as answer:
             head, _, body = answer.read().partition(b"\r\n\r\n")
     assert re.search(rb"\r\nContent-Length: [1-9]\d*(\r\n|$)", head) and body == b""
+
+
+def test_a_worker_that_is_just_being_made_hears_of_the_stop(
+    environment_of_others: dict[str, str], tmp_path: Path
+) -> None:
+    """What reaches it between its fork and the setting of its handlers, Gunicorn forgets."""
+    config, go = tmp_path / "config.py", tmp_path / "go"
+    config.write_text(
+        "import pathlib, time\n"
+        "exec(pathlib.Path('gunicorn.conf.py').read_text())\n"
+        "def post_fork(server, worker):\n"
+        f"    while not pathlib.Path({str(go)!r}).exists():\n"
+        "        time.sleep(0.01)\n"
+    )
+    server = Gunicorn(environment_of_others, str(config))
+    try:
+        wait_until(lambda: len(server.workers()) == 2, 20, "both forks", fatal=lambda: ended(server))
+        server.process.terminate()
+        wait_until(lambda: refuses(server), 10, "to be refused")
+        go.touch()
+        assert server.process.wait(15) == 0
+    finally:
+        for pid in [*server.workers(), server.process.pid] if server.process.poll() is None else []:
+            os.kill(pid, signal.SIGKILL)
+        server.process.wait()
 
 
 def test_while_a_request_is_finished_others_are_refused_at_once(gunicorn: Gunicorn) -> None:
