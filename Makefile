@@ -1,4 +1,4 @@
-# What one does with Sluice. `make` alone lists it; the work is in images/host/, one concern a file.
+# What one does with Sluice. `make` alone lists it; the work is in scripts/, one concern a file.
 SHELL := bash
 .SHELLFLAGS := -e -u -o pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
@@ -14,61 +14,61 @@ ARGS ?=
 
 ##@ The stack (settings: .env, or on the command line, as in `make up HTTP_PORT=8081`)
 up: ## Start the site; on a fresh machine, first see to what is missing
-	@images/host/up
+	@scripts/up
 down: ## Stop the site; its data stays
-	@images/host/down
+	@scripts/down
 logs: ## Follow what the services write, from the last 100 lines on
-	@images/host/logs
+	@scripts/logs
 roll: ## Take up a new version, or new settings, container by container; with SERVICE=asgi of one service
-	@images/host/roll $(SERVICE)
+	@scripts/roll $(SERVICE)
 doctor: ## Say what is wrong with the site that runs here, and what to change; ARGS=--quiet leaves out what is right
-	@images/host/doctor $(ARGS)
+	@scripts/doctor $(ARGS)
 
 password: ## Print the administrator's password
-	@images/host/password
+	@scripts/password
 certificate: ## Take up a renewed certificate (TLS=own) without a restart; print the one in use
-	@images/host/certificate
+	@scripts/certificate
 
 base: ## Build or refresh the base image from Debian's packages (where no registry answers)
-	@images/host/base
+	@scripts/base
 clean: ## Remove all that was made: containers, data, networks, images, the lines in .env
-	@images/host/clean
+	@scripts/clean
 
 dev: ## The site on SQLite without Docker, push included, for development
-	@images/host/dev $(ARGS)
+	@scripts/dev $(ARGS)
 
 ##@ Checks (each in the image sluice-tests; results in results/)
 lint: ## Ruff, mypy, ShellCheck, Dockerfiles, JavaScript's syntax and types
-	@images/host/in-tests images/host/lint
+	@scripts/in-tests scripts/lint
 
 test: ## Unit and configuration tests
-	@images/host/in-tests --with-images pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --junit-xml=/results/test.xml tests/unit tests/config $(ARGS)
+	@scripts/in-tests --with-images pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --junit-xml=/results/test.xml tests/unit tests/config $(ARGS)
 
 e2e: ## Boot the stack and prove that it does what it says
-	@images/host/in-tests --with-images pytest --junit-xml=/results/e2e.xml tests/e2e $(ARGS)
+	@scripts/in-tests --with-images pytest --junit-xml=/results/e2e.xml tests/e2e $(ARGS)
 
 layer: ## The channel layer: each defect of the stock class, and its cure, on a real RabbitMQ
-	@images/host/in-tests --with-images pytest --junit-xml=/results/layer.xml tests/layer $(ARGS)
+	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml tests/layer $(ARGS)
 layer-versions: ## The same on each Python, Channels and RabbitMQ that the layer is for, into a table
-	@images/host/layer-versions $(ARGS)
+	@scripts/layer-versions $(ARGS)
 
 faults: ## Break a stack while writers write and clients listen, and count what was lost
-	@images/host/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
+	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
 
 browser: ## A real Chromium: updates.js under every fault, and the site as people use it
-	@images/host/in-tests --with-images --with-browser pytest --junit-xml=/results/browser.xml tests/browser $(ARGS)
+	@scripts/in-tests --with-images --with-browser pytest --junit-xml=/results/browser.xml tests/browser $(ARGS)
 
 rolling: ## `make roll` of each service while writers write and clients listen
-	@images/host/in-tests --with-images pytest -rP --junit-xml=/results/rolling.xml tests/roll $(ARGS)
+	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/rolling.xml tests/roll $(ARGS)
 
 soak: ## 300 clients come and go, with a fault a minute, for SOAK_MINUTES
-	@images/host/in-tests --with-images env SOAK_MINUTES=$(SOAK_MINUTES) pytest --junit-xml=/results/soak.xml tests/soak $(ARGS)
+	@scripts/in-tests --with-images env SOAK_MINUTES=$(SOAK_MINUTES) pytest --junit-xml=/results/soak.xml tests/soak $(ARGS)
 
 bare-metal: ## Follow the guide for a host on plain Debian 12 and 13, and prove the same there
-	@images/host/bare-metal $(ARGS)
+	@scripts/bare-metal $(ARGS)
 
 bench: ## Measure the README's figures
-	@images/host/in-tests --with-images pytest --junit-xml=/results/bench.xml tests/bench $(ARGS)
+	@scripts/in-tests --with-images pytest --junit-xml=/results/bench.xml tests/bench $(ARGS)
 
 ##@ About
 help: ## This list

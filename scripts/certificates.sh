@@ -37,7 +37,7 @@ hand_certificate_over() {
 
 # with_nginx_image PROGRAM [ARGUMENT...]: runs it in a container of its own, with nginx's settings and volumes.
 with_nginx_image() {
-    COMPOSE_FILE=$(compose_files):images/host/rehearsal.yaml docker compose run --rm --no-deps --no-TTY --entrypoint "$1" nginx "${@:2}"
+    COMPOSE_FILE=$(compose_files):scripts/rehearsal.yaml docker compose run --rm --no-deps --no-TTY --entrypoint "$1" nginx "${@:2}"
 }
 
 # given_certificate: both files, as take-certificate of images/nginx wants them.

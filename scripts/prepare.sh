@@ -1,13 +1,13 @@
 # shellcheck shell=bash
 # All parts of this folder, and the one thing that `make up` and the tests both begin with. To be sourced instead of the parts.
 . "${BASH_SOURCE[0]%/*}/lib.sh"
-. images/host/settings.sh
-. images/host/apt.sh
-. images/host/engine.sh
-. images/host/daemon.sh
-. images/host/checks.sh
-. images/host/certificates.sh
-. images/host/base-image.sh
+. scripts/settings.sh
+. scripts/apt.sh
+. scripts/engine.sh
+. scripts/daemon.sh
+. scripts/checks.sh
+. scripts/certificates.sh
+. scripts/base-image.sh
 
 # prepare_machine: afterwards an engine that is new enough answers, has room, and has the base image.
 prepare_machine() {

@@ -18,7 +18,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_safe
 
-from updates import history, streams
+from sluice_updates import history, streams
 
 from .api import ApiError, api, error_response, only_methods, wants_json
 from .paging import place_of
@@ -46,7 +46,7 @@ def live(*more_streams: Callable[[Any], str]) -> Callable[[View], View]:
             try:
                 return view(request, *args, **kwargs)
             except ApiError as error:
-                return render(request, "mysite/refused.html", {"why": _sentence(error)}, status=error.status)
+                return render(request, "common/refused.html", {"why": _sentence(error)}, status=error.status)
 
         return wrapped
 
@@ -113,7 +113,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @live()
 def connection(request: HttpRequest) -> HttpResponse:
     """How updates reach this browser, and where it is wrong; for whoever runs the site, and for its users."""
-    return render(request, "mysite/connection.html")
+    return render(request, "common/connection.html")
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -122,7 +122,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         return error_response(
             403, f"{reason} Send the cookie csrftoken's value as X-CSRFToken.", "X-CSRFToken"
         )
-    return render(request, "mysite/csrf_failure.html", {"reason": reason}, status=403)
+    return render(request, "common/csrf_failure.html", {"reason": reason}, status=403)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

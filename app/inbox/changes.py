@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from django.db import transaction
 
-from updates import publish
-from updates.streams import user_stream
+from sluice_updates import publish
+from sluice_updates.streams import user_stream
 
 from .models import Message
 

@@ -10,5 +10,5 @@ from .changes import unread_count
 
 
 def unread(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: `unread`, on pages that go on counting (mysite.pages.live)."""
+    """Context processor: `unread`, on pages that go on counting (common.pages.live)."""
     return {"unread": unread_count(request.user)} if hasattr(request, "positions") else {}

@@ -7,8 +7,8 @@ from typing import Any
 from django.db import transaction
 from django.urls import get_script_prefix
 
-from updates import publish
-from updates.streams import user_stream
+from sluice_updates import publish
+from sluice_updates.streams import user_stream
 
 from .models import Message
 

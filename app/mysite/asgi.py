@@ -9,8 +9,8 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
 django.setup()
 
-from mysite.postgresql import answer_within  # noqa: E402
-from updates import asgi  # noqa: E402  (Django's apps come first)
+from sluice_stack.postgresql import answer_within  # noqa: E402
+from sluice_updates.asgi import application as asgi  # noqa: E402  (Django's apps come first)
 from volumes import routing  # noqa: E402
 
 # Seconds. Somebody at a browser waits for less.

@@ -16,7 +16,7 @@ from typing import Any
 from celery import Celery, signals
 from kombu import Queue
 
-from .postgresql import answer_within
+from sluice_stack.postgresql import answer_within
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
 
@@ -29,7 +29,7 @@ class SluiceCelery(Celery):
     @cached_property
     def Beat(self) -> Any:
         """Beat runs our jobs itself (mysite/beat.py), whatever scheduler the command line names."""
-        return self.subclass_with_self("mysite.beat:Beat")
+        return self.subclass_with_self("sluice_stack.beat:Beat")
 
 
 app = SluiceCelery("mysite")
@@ -48,7 +48,7 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     # The quorum queue has no global limit; and what is prefetched would wait behind a long crop.
     worker_detect_quorum_queues=True,
-    worker_consumer="mysite.celery_consumer:Consumer",
+    worker_consumer="sluice_stack.celery_consumer:Consumer",
     worker_enable_remote_control=False,
     worker_send_task_events=False,
     worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -64,8 +64,8 @@ app.conf.update(
         "hand over crops": {"task": "volumes.handover.hand_over_waiting", "schedule": 10.0},
         "remove discarded crops": {"task": "volumes.retention.remove_discarded", "schedule": 10.0},
         "delete old crops": {"task": "volumes.retention.clean_up", "schedule": 3600.0},
-        "trim updates": {"task": "updates.trim.trim", "schedule": 3600.0},
-        "delete old sessions": {"task": "mysite.session_cleaning.clean_up", "schedule": 3600.0},
+        "trim updates": {"task": "sluice_updates.trimming.trim", "schedule": 3600.0},
+        "delete old sessions": {"task": "sluice_stack.session_cleaning.clean_up", "schedule": 3600.0},
     },
     beat_max_loop_interval=5,
 )
@@ -76,7 +76,7 @@ app.autodiscover_tasks()
 @app.task(name="mysite.ping", acks_late=False)
 def ping() -> None:
     """A worker's to itself and the others: whoever gets it works. See mysite/pulse.py."""
-    from .heartbeat import Heartbeat
+    from sluice_stack.heartbeat import Heartbeat
 
     Heartbeat("celery").touch()
 
@@ -103,6 +103,6 @@ def without_pings(record: logging.LogRecord) -> bool:
 @signals.worker_process_shutdown.connect
 def flush_wake_ups(**kwargs: Any) -> None:
     """A process of the pool ends without the interpreter's exit, where the sender would do this."""
-    from updates import sender
+    from sluice_updates.wakeup import sender
 
     sender.flush()

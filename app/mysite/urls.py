@@ -4,17 +4,17 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from . import pages
+from common import pages
 
 urlpatterns = [
     path("", pages.home, name="home"),
     path("", include("volumes.urls")),
     path("", include("inbox.urls")),
     path("connection/", pages.connection, name="connection"),
-    path("updates/", include("updates.urls")),
+    path("updates/", include("sluice_updates.urls")),
     path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
 ]
 
-handler404 = "mysite.pages.not_found"
+handler404 = "common.pages.not_found"

@@ -5,7 +5,7 @@ import os
 import PIL.PngImagePlugin  # noqa: F401
 from django.core.wsgi import get_wsgi_application
 
-from mysite.postgresql import answer_within
+from sluice_stack.postgresql import answer_within
 from volumes import reading
 
 # Pillow and Zarr are loaded here, so that Gunicorn loads them once, before it forks: the first slice would

@@ -25,14 +25,14 @@ from django.db import connection
 from django.db.models import F, Q
 from django.utils import timezone
 
-from mysite.settings.source import installed
-from updates.background import BackgroundSender
+from sluice_stack.settings.source import installed
+from sluice_updates.wakeup.background import BackgroundSender
 
 from . import claims
 from .models import Crop
 
 if TYPE_CHECKING:
-    from updates.broker import Broker
+    from sluice_updates.broker.connection import Broker
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def hand_over_waiting() -> int:
     """
     if not is_wanted():
         return 0
-    from updates.broker import Broker, BrokerDown
+    from sluice_updates.broker.connection import Broker, BrokerDown
 
     waiting = _waiting()
     if not waiting:
@@ -117,7 +117,7 @@ class _Sender(BackgroundSender[int]):
         self._retry_at = 0.0
 
     def _hand_over(self, crop_ids: list[int]) -> None:
-        from updates.broker import Broker, BrokerDown
+        from sluice_updates.broker.connection import Broker, BrokerDown
 
         if time.monotonic() < self._retry_at:
             return

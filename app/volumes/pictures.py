@@ -14,7 +14,7 @@ from typing import Final
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
 
-from mysite.api import ApiError, api, bad_field, only_methods
+from common.api import ApiError, api, bad_field, only_methods
 
 from . import slices, stores
 from .box import AXES

@@ -21,8 +21,8 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError, InterfaceError
 
 from sluice_layer import TidyConsumer
-from updates import closes, limits
-from updates.transport import socket_transport
+from sluice_updates import close_codes, limits
+from sluice_updates.asgi.transport import socket_transport
 
 from .box import BadBox, Box, Range, parse_box
 
@@ -90,7 +90,7 @@ class PreviewConsumer(TidyConsumer, AsyncWebsocketConsumer):
                     await self._say(event, {"request": request.number, **payload})
         except Exception:
             logger.exception("preview of volume %d", self.volume_id)
-            self.transport.close(closes.INTERNAL_ERROR)
+            self.transport.close(close_codes.INTERNAL_ERROR)
         finally:
             self.asking = None
 
@@ -124,7 +124,7 @@ class PreviewConsumer(TidyConsumer, AsyncWebsocketConsumer):
     async def _say(self, event: str, payload: dict[str, Any]) -> None:
         if self.transport.unsent > limits.UNSENT_BYTES:
             # It asks and does not read: each picture would be kept here for it.
-            self.transport.close(closes.TOO_SLOW)
+            self.transport.close(close_codes.TOO_SLOW)
             return
         if "png" in payload:
             payload["png"] = base64.b64encode(payload["png"]).decode()
@@ -134,7 +134,7 @@ class PreviewConsumer(TidyConsumer, AsyncWebsocketConsumer):
         self.bad_frames += 1
         await self._say(*_error("bad-frame", detail))
         if self.bad_frames >= limits.BAD_FRAMES:
-            self.transport.close(closes.BAD_REQUEST)
+            self.transport.close(close_codes.BAD_REQUEST)
 
 
 class PreviewWorker(SyncConsumer):

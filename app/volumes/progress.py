@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from updates import publish
-from updates.rights import User, default_may_read
+from sluice_updates import publish
+from sluice_updates.rights import User, default_may_read
 
 from .models import Crop
 

@@ -3,7 +3,7 @@
 import tifffile  # noqa: F401  (here, before the worker forks: the first crop would wait for it for a second)
 
 from mysite.celery import app
-from mysite.heartbeat import Heartbeat
+from sluice_stack.heartbeat import Heartbeat
 
 from . import handover, jobs, reading
 

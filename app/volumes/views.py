@@ -11,9 +11,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from mysite.api import ApiError, api, only_fields, only_methods, read_object, wants_json
-from mysite.pages import button, live
-from mysite.paging import Page, read_page
+from common.api import ApiError, api, only_fields, only_methods, read_object, wants_json
+from common.pages import button, live
+from common.paging import Page, read_page
 
 from . import progress, quota
 from .box import AXES

@@ -28,7 +28,7 @@ CHECKED = {
     "1. The app": "no issues",
     "2. Polling": "\n401\n",
     "3. Publish": 'published: new-note {"text":"by hand"} in the stream all',
-    "4. The page": "/static/updates/updates.js: ",
+    "4. The page": "/static/sluice_updates/updates.js: ",
     "5. Daphne": '"status": "ok"',
     "6. Nginx": "101 Switching Protocols",
     "7. RabbitMQ": "publisher",
@@ -67,7 +67,7 @@ def test_the_whole_way_is_gone(stages: Stages) -> None:
     assert said["polling"] == "the update came"
     assert said["event stream"].endswith(" ms, by way of RabbitMQ"), said
     assert said["WebSocket"] == "it opens"
-    assert said["page"] == "/ loads /static/updates/updates.js"
+    assert said["page"] == "/ loads /static/sluice_updates/updates.js"
 
 
 def test_an_asgi_of_the_sites_own_is_kept(stages: Stages) -> None:
@@ -128,7 +128,7 @@ def test_the_same_on_debian_12_by_https_below_a_path_each_block_twice(windows: W
             assert expected in stages.said[step]
         said = stages.said[WHOLE_WAY]
         assert "ms, by way of RabbitMQ" in said
-        assert "/ loads /notes/static/updates/updates.js" in said
+        assert "/ loads /notes/static/sluice_updates/updates.js" in said
 
         page = windows.open(sign_in(machine, "bob"), "/")
         sign_in(machine, "alice").write("seen in Chromium")
@@ -141,7 +141,7 @@ def test_the_same_on_debian_12_by_https_below_a_path_each_block_twice(windows: W
         assert machine.shell(f"cat {SERVER}") == before[SERVER]
         assert machine.shell(f"cat {SETTINGS}").split() == [
             *before[SETTINGS].split(),
-            *("INSTALLED_APPS", "+=", '["updates"]'),
+            *("INSTALLED_APPS", "+=", '["sluice_updates"]'),
         ]
 
 
@@ -172,7 +172,7 @@ def test_the_same_behind_a_proxy_that_does_the_tls(stages: Stages) -> None:
         said = follow(machine, WHOLE_WAY, nginx="")
         assert re.search("event stream: 3 updates came, .* by way of the database", said)
         assert "WebSocket: it opens" in said
-        assert "/ loads /notes/static/updates/updates.js" in said
+        assert "/ loads /notes/static/sluice_updates/updates.js" in said
 
 
 @pytest.mark.timeout(300, func_only=True)
@@ -180,7 +180,7 @@ def test_the_same_on_sqlite(stages: Stages) -> None:
     first, *others = CHECKED
     with looked_into(stages.before(first)) as machine:
         move_to_sqlite(machine)
-        assert "updates.W001" in follow(machine, first)
+        assert "sluice_updates.W001" in follow(machine, first)
         options = GUIDE.snippet(first, "python")
         machine.write(SETTINGS, "\n" + options, append=True)
         assert CHECKED[first] in check(machine, first)

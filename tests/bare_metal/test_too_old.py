@@ -64,7 +64,7 @@ def test_the_oldest_rabbitmq_is_old_enough(held_back: Machine) -> None:
     assert verdicts == {check: {"ok"} for check in checks}
 
 
-@pytest.mark.parametrize("program", [("app/manage.py", "doctor"), ("-m", "mysite.migrate")])
+@pytest.mark.parametrize("program", [("app/manage.py", "doctor"), ("-m", "sluice_stack.migrate")])
 def test_a_python_that_is_too_old_is_refused_in_one_line(
     held_back: Machine, program: tuple[str, str]
 ) -> None:

@@ -47,7 +47,7 @@ class Desk:
         root = f"http://localhost:{(through or self.meddler).port}{self.stack.prefix}"
         tab.goto(f"{root}/accounts/login/")
         given = {"root": f"{root}/", "pollSeconds": 2} | options
-        return UpdatesPage(tab, f"{root}/static/updates/updates.js", **given)
+        return UpdatesPage(tab, f"{root}/static/sluice_updates/updates.js", **given)
 
     def verdict(self, before: dict[str, Position], *pages: UpdatesPage, lost: bool = False) -> None:
         """All pages stand at the heads, and got what they were owed. `lost`: but for some, by intent."""

@@ -185,7 +185,7 @@ def test_the_waits(open_page: Open) -> None:
     """Each row: what a wait is drawn from, in milliseconds, over a thousand draws."""
     drawn = open_page().page.evaluate(
         """async () => {
-          const { Backoff, Retries } = await import("/static/updates/backoff.js");
+          const { Backoff, Retries } = await import("/static/sluice_updates/backoff.js");
           const draw = (make) => {
             const all = Array.from({ length: 1000 }, make);
             return [Math.min(...all), Math.max(...all)];

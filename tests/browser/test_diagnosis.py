@@ -83,6 +83,8 @@ def test_where_events_are_held_back_too_it_says_so(peer: Peer, open_page: Open, 
 
 
 def test_the_reference_page_has_them_all(open_page: Open) -> None:
-    known = open_page().page.evaluate("import('/static/updates/diagnosis.js').then(({ KNOWN }) => KNOWN)")
+    known = open_page().page.evaluate(
+        "import('/static/sluice_updates/diagnosis.js').then(({ KNOWN }) => KNOWN)"
+    )
     documented = {name: [text, setting] for name, text, setting in rows()}
     assert documented == known and {code for code, _ in CAUSES} == set(known)

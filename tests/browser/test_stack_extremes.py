@@ -29,7 +29,7 @@ TOO_SLOW = 4008
 CUT_OFF = 45.0  # seconds in which one that doesn't read is cut
 LARGE, COUNT = 30_000, 700  # bytes of an update and how many: more than all buffers on the way hold
 _PUBLISH = """
-from updates import publish
+from sluice_updates import publish
 for number in range({count}):
     publish({stream!r}, "large", {{"number": number, "text": "x" * {size}}})
 """

@@ -1,4 +1,4 @@
-"""Functions of images/host/, called as the scripts do; whole scripts, where something is lacking."""
+"""Functions of scripts/, called as the scripts do; whole scripts, where something is lacking."""
 
 import os
 import subprocess
@@ -14,9 +14,9 @@ SOURCE = Path(os.environ.get("SLUICE_SOURCE", Path(__file__).parents[2]))
 def sh(
     code: str, folder: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `code` with all functions of images/host/, in `folder` (the repository); errors go to stdout."""
+    """Run `code` with all functions of scripts/, in `folder` (the repository); errors go to stdout."""
     return _run(
-        ["bash", "-c", f". images/host/prepare.sh; cd '{folder or SOURCE}'; {code}"],
+        ["bash", "-c", f". scripts/prepare.sh; cd '{folder or SOURCE}'; {code}"],
         {"PATH": os.environ["PATH"], "HOME": "/tmp", **(env or {})},
     )
 

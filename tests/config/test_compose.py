@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from mysite.environment import BUILD, OPERATOR, TABLE
+from sluice_stack.environment import BUILD, OPERATOR, TABLE
 
 ROOT = Path(__file__).parents[2]
 Service = dict[str, Any]

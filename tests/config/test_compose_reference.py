@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mysite.init import GROUPS
+from sluice_stack.init import GROUPS
 
 ROOT = Path(__file__).parents[2]
 SERVICES = (ROOT / "docs/reference/services.md").read_text()

@@ -13,7 +13,7 @@ from config.host_shell import SOURCE
 def refusal(*arguments: str, path: str = os.environ["PATH"]) -> str:
     """The one sentence that it stops with."""
     done = subprocess.run(
-        [SOURCE / "images/host/dev", *arguments],
+        [SOURCE / "scripts/dev", *arguments],
         env=os.environ | {"PATH": path},
         capture_output=True,
         text=True,

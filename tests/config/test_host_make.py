@@ -11,7 +11,7 @@ from config.host_shell import SOURCE, sh
 
 MAKEFILE = (SOURCE / "Makefile").read_text()
 TARGETS = re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE)
-RULES = SOURCE / "images/host/dockerfiles.py"
+RULES = SOURCE / "scripts/dockerfiles.py"
 PAGES = sorted(
     str(page.relative_to(SOURCE))
     for pattern in ("README.md", "docs/**/*.md", "app/*/README.md")
@@ -35,7 +35,7 @@ def test_every_target_is_phony_and_its_script_can_be_run() -> None:
     phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
     assert phony
     assert sorted(phony[1].split()) == sorted(TARGETS)
-    for script in set(re.findall(r"images/host/[a-z-]+", MAKEFILE)) - {"images/host/"}:
+    for script in set(re.findall(r"scripts/[a-z-]+", MAKEFILE)) - {"scripts/"}:
         assert os.access(SOURCE / script, os.X_OK), script
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from harness.compose import SOURCE
 
-FOLDER = SOURCE / "images/host"
+FOLDER = SOURCE / "scripts"
 PARTS = sorted(FOLDER.glob("*.sh"))
 COMMANDS = sorted(
     path

@@ -14,31 +14,31 @@ from harness.engine import own_image
 
 
 def test_without_an_engine_and_without_leave_to_install_one() -> None:
-    said = sentence(elsewhere(BASE, "images/host/up", options=("--env", "INSTALL_ENGINE=no")))
+    said = sentence(elsewhere(BASE, "scripts/up", options=("--env", "INSTALL_ENGINE=no")))
     assert re.search(
         r"lacks docker\.io .*INSTALL_ENGINE=no forbids installing: install Docker Engine 25\.0", said
     )
 
 
 def test_without_an_engine_and_without_root() -> None:
-    said = sentence(elsewhere(BASE, "images/host/up", options=("--user", "1000")))
+    said = sentence(elsewhere(BASE, "scripts/up", options=("--user", "1000")))
     assert said.endswith("and installing needs root: run `sudo make up`.")
 
 
 @pytest.mark.parametrize("script", ["down", "logs", "password", "certificate", "clean"])
 def test_what_needs_an_engine_says_who_installs_it(script: str) -> None:
-    said = sentence(elsewhere(BASE, f"images/host/{script}"))
+    said = sentence(elsewhere(BASE, f"scripts/{script}"))
     assert said == "There is no docker on this machine: `make up` installs it."
 
 
 def test_a_system_that_is_not_debian_12_or_13() -> None:
-    change = "sed -i s/trixie/sid/ /etc/os-release && images/host/up"
+    change = "sed -i s/trixie/sid/ /etc/os-release && scripts/up"
     said = sentence(elsewhere(BASE, "bash", "-c", change))
     assert said.startswith("make installs the engine on Debian 12 and 13 only, this is Debian")
 
 
 def test_no_rights_on_the_socket() -> None:
-    said = sentence(elsewhere(own_image(), "images/host/up", options=("--user", "1000:1000")))
+    said = sentence(elsewhere(own_image(), "scripts/up", options=("--user", "1000:1000")))
     assert (
         "may not use the engine's socket /var/run/docker.sock: run `sudo make …`, or join the group docker"
         in said
@@ -47,14 +47,14 @@ def test_no_rights_on_the_socket() -> None:
 
 def test_a_client_but_no_engine() -> None:
     said = sentence(
-        elsewhere(own_image(), "images/host/down", options=("--env", "DOCKER_HOST=unix:///nowhere.sock"))
+        elsewhere(own_image(), "scripts/down", options=("--env", "DOCKER_HOST=unix:///nowhere.sock"))
     )
     assert said.startswith("DOCKER_HOST=unix:///nowhere.sock is set, but no engine answers there")
 
 
 def test_an_engine_on_another_machine() -> None:
     said = sentence(
-        elsewhere(own_image(), "images/host/up", options=("--env", "DOCKER_HOST=tcp://192.0.2.1:2375"))
+        elsewhere(own_image(), "scripts/up", options=("--env", "DOCKER_HOST=tcp://192.0.2.1:2375"))
     )
     assert said.startswith(
         "DOCKER_HOST points to another engine (tcp://192.0.2.1:2375), and make sees to this machine's"
@@ -111,7 +111,7 @@ def test_a_taken_port_is_said_with_the_way_out(taken_port: int) -> None:
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1", "08080x"])
 def test_a_port_that_is_none(port: str) -> None:
-    said = sentence(elsewhere(BASE, "images/host/up", options=("--env", f"HTTP_PORT={port}")))
+    said = sentence(elsewhere(BASE, "scripts/up", options=("--env", f"HTTP_PORT={port}")))
     assert said == f"HTTP_PORT={port} is not a port: it must be a number from 1 to 65535."
 
 
@@ -126,14 +126,14 @@ def test_a_folder_of_certificates_that_is_not_there() -> None:
 
 
 def test_a_setting_that_is_none_is_refused_before_anything_is_built() -> None:
-    done = elsewhere(BASE, "bash", "-c", "echo SITE_ULR=x > .env; images/host/up")
+    done = elsewhere(BASE, "bash", "-c", "echo SITE_ULR=x > .env; scripts/up")
     assert sentence(done).startswith(".env sets SITE_ULR, which is not a setting: did you mean SITE_URL?")
 
 
 @pytest.mark.parametrize("url", ["sluice.example.org", "https://a b:8443", "https://a.example/catmaid"])
 def test_an_address_that_is_none_is_not_written_into_env(url: str) -> None:
     options = ("--env", "TLS=self-signed", "--env", f"SITE_URL={url}")
-    done = elsewhere(BASE, "bash", "-c", "images/host/up; test -e .env && echo written", options=options)
+    done = elsewhere(BASE, "bash", "-c", "scripts/up; test -e .env && echo written", options=options)
     assert sentence(done).startswith(
         f"SITE_URL={url} is not a site's address: it must be http:// or https://"
     )
@@ -142,12 +142,12 @@ def test_an_address_that_is_none_is_not_written_into_env(url: str) -> None:
 @pytest.mark.parametrize("url", ["https://[::1]:8443", "https://Sluice.example.org/", "https://192.0.2.7"])
 def test_an_address_that_is_one(url: str) -> None:
     options = ("--env", "TLS=self-signed", "--env", f"SITE_URL={url}", "--env", "INSTALL_ENGINE=no")
-    assert f"Wrote SITE_URL={url} to .env." in elsewhere(BASE, "images/host/up", options=options).stdout
+    assert f"Wrote SITE_URL={url} to .env." in elsewhere(BASE, "scripts/up", options=options).stdout
 
 
 def test_so_is_one_that_make_is_given() -> None:
     given = ("--env", "MAKEFLAGS= -- HTTP_PORT=8081 URL_PREFX=/x")
-    said = sentence(elsewhere(BASE, "images/host/up", options=given))
+    said = sentence(elsewhere(BASE, "scripts/up", options=given))
     assert said.startswith("make sets URL_PREFX, which is not a setting: did you mean URL_PREFIX?")
 
 
@@ -167,7 +167,7 @@ def test_asking_is_for_terminals_only() -> None:
 )
 def test_at_a_terminal_the_answer_counts(answer: str, goes_on: bool) -> None:
     master, slave = os.openpty()
-    code = ". images/host/lib.sh; go_on 'Go on?' && exit 0; exit 3"
+    code = ". scripts/lib.sh; go_on 'Go on?' && exit 0; exit 3"
     process = subprocess.Popen(["bash", "-c", code], stdin=slave, stdout=slave, stderr=slave, cwd=SOURCE)
     os.close(slave)
     # End of file, from somebody who presses Ctrl-D, is no.

@@ -38,7 +38,7 @@ def left(request: pytest.FixtureRequest) -> Iterator[tuple[str, bool]]:
 
 def test_only_what_the_dead_have_left_is_swept(left: tuple[str, bool]) -> None:
     project, alive = left
-    done = sh("images/host/sweep")
+    done = sh("scripts/sweep")
     assert (done.returncode, done.stdout) == (0, "")
     found = [
         docker("ps", "--all", "--quiet", "--filter", f"name={project}"),

@@ -28,7 +28,7 @@ NO_ENGINE = ("--env", "INSTALL_ENGINE=no")  # where `make up` ends, once the set
 )
 def test_tls_that_can_not_be_had(given: list[str], words: str) -> None:
     options = [word for pair in given for word in ("--env", pair)]
-    assert words in sentence(elsewhere(BASE, "images/host/up", options=tuple(options)))
+    assert words in sentence(elsewhere(BASE, "scripts/up", options=tuple(options)))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_line_of_the_operators_that_says_otherwise_is_not_overruled_for_one_co
     line: str, given: str
 ) -> None:
     """`docker compose up` would read the line, and nginx refuse what is left of the command."""
-    change = f"echo {line} > .env; cp .env before; images/host/up && exit; cmp .env before && exit 1"
+    change = f"echo {line} > .env; cp .env before; scripts/up && exit; cmp .env before && exit 1"
     options = ("--env", "TLS=self-signed", "--env", given)
     said = sentence(elsewhere(BASE, "bash", "-c", change, options=options))
     assert said == f".env says {line}, and {given} is asked for: change that line."
@@ -83,9 +83,7 @@ def test_the_files_of_a_certificate_go_when_it_is_not_used(then: str) -> None:
 def test_a_line_of_the_operators_goes_before_what_was_kept() -> None:
     """Wherever it stands, also above: for compose the last line would count."""
     first, second = "SITE_URL=https://first:8443", "SITE_URL=https://mine:8443"
-    change = (
-        f"exec 2>&1; {first} images/host/up; sed -i '1i {second}' .env; echo --; images/host/up; cat .env"
-    )
+    change = f"exec 2>&1; {first} scripts/up; sed -i '1i {second}' .env; echo --; scripts/up; cat .env"
     said = elsewhere(BASE, "bash", "-c", change, options=("--env", "TLS=self-signed", *NO_ENGINE)).stdout
     before, after = said.split("--\n")
     assert f"Wrote {first} to .env." in before
@@ -94,7 +92,7 @@ def test_a_line_of_the_operators_goes_before_what_was_kept() -> None:
 
 def up(*settings: str) -> subprocess.CompletedProcess[str]:
     """`make up` with each in turn, in a clone without an engine; after each, what .env then holds."""
-    runs = (f"echo --; env {given} images/host/up; ! cat .env" for given in settings)
+    runs = (f"echo --; env {given} scripts/up; ! cat .env" for given in settings)
     # By one way: docker brings standard error apart, in no certain order.
     return elsewhere(BASE, "bash", "-c", f"exec 2>&1; {'; '.join(runs)}", options=NO_ENGINE)
 
@@ -112,6 +110,6 @@ def up(*settings: str) -> subprocess.CompletedProcess[str]:
 )
 def test_an_address_with_another_port_than_the_published_one_is_told(url: str, told: bool) -> None:
     options = ("--env", "TLS=self-signed", "--env", f"SITE_URL={url}", *NO_ENGINE)
-    said = elsewhere(BASE, "images/host/up", options=options).stdout
+    said = elsewhere(BASE, "scripts/up", options=options).stdout
     assert (f"SITE_URL={url} leads people to port 443, and HTTPS_PORT is 8443" in said) is told
     assert "Wrote HTTPS_PORT=8443 to .env." in said

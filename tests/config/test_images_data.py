@@ -62,7 +62,7 @@ class Kept(ABC):
     def make_secrets(self, *lost: str) -> None:
         """What `init` does, after the secrets `lost` were lost."""
         self._in_secrets(
-            f"rm -f {' '.join(f'{SECRETS}/{name}' for name in lost)}; exec python -m mysite.init"
+            f"rm -f {' '.join(f'{SECRETS}/{name}' for name in lost)}; exec python -m sluice_stack.init"
         )
 
     def _in_secrets(self, script: str) -> None:

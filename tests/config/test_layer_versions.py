@@ -11,7 +11,7 @@ from sluice_layer.errors import OLDEST_RABBITMQ
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/reference/layer-versions.md").read_text()
-PACKAGE = tomllib.loads((ROOT / "app/sluice_layer/pyproject.toml").read_text())["project"]
+PACKAGE = tomllib.loads((ROOT / "packages/sluice-layer/pyproject.toml").read_text())["project"]
 HEADING = ["Python", "Channels", "Django", "RabbitMQ", "passed", "failed"]
 TABLE = [
     [cell.strip() for cell in line.strip("|").split("|")]

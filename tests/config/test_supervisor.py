@@ -170,7 +170,7 @@ def test_a_container_runs_one_and_the_listener(container: Path, program: str) ->
     (process,) = (process for process in processes if process["group"] == program)
     assert "--fd" not in process["command"]  # it listens by itself, so that it can stop listening
     if program == "gunicorn":
-        assert "--bind 0.0.0.0:8000" in process["command"]  # goes before what gunicorn.conf.py finds
+        assert "--bind 0.0.0.0:8000" in process["command"]  # goes before what the configuration finds
 
 
 def test_a_container_has_time_for_what_supervisor_waits_for(host: Path) -> None:
@@ -186,9 +186,13 @@ def test_a_container_has_time_for_what_supervisor_waits_for(host: Path) -> None:
 
 def test_gunicorn_and_daphne_are_waited_for_longer_than_they_drain(host: Path) -> None:
     waits = {process["name"]: process["stopwaitsecs"] for process in understood(host)}
-    graceful = re.search(r"^graceful_timeout = (\d+)", (ROOT / "app/gunicorn.conf.py").read_text(), re.M)
+    graceful = re.search(
+        r"^graceful_timeout = (\d+)",
+        (ROOT / "packages/sluice-stack/src/sluice_stack/gunicorn_configuration.py").read_text(),
+        re.M,
+    )
     assert graceful and int(graceful[1]) < waits["gunicorn_00"]
-    server = (ROOT / "app/updates/server.py").read_text()
+    server = (ROOT / "packages/sluice-updates/src/sluice_updates/server/__main__.py").read_text()
     drain = re.search(r"^DRAIN_SECONDS\b.* = ([\d.]+)", server, re.M)
     assert drain and float(drain[1]) < waits["daphne_00"]
 

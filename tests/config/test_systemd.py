@@ -1,11 +1,11 @@
-"""supervisor/systemd/: the same programs as supervisor's files, for those who prefer systemd."""
+"""systemd/: the same programs as supervisor's files, for those who prefer systemd."""
 
 from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 
-from mysite.environment import EX_CONFIG
+from sluice_stack.environment import EX_CONFIG
 
 FOLDER = Path(__file__).parents[2] / "supervisor"
 UNITS = {

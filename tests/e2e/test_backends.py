@@ -93,7 +93,9 @@ def test_a_post_that_reached_gunicorn_is_not_sent_twice(healed: Stack) -> None:
         healed.up("wsgi", scale={"wsgi": 2}, options=("--no-recreate", "--no-deps"))
         healed.up("wsgi", scale={"wsgi": 1}, options=("--no-recreate", "--no-deps"))
     accepted = sum(sample.status == 201 for sample in asking.samples)
-    stored = int(healed.psql("SELECT count(*) FROM updates_update WHERE payload LIKE '%\"once\"%'")[0][0])
+    stored = int(
+        healed.psql("SELECT count(*) FROM sluice_updates_update WHERE payload LIKE '%\"once\"%'")[0][0]
+    )
     unknown = len(asking.failures())
     assert accepted > 20 and accepted <= stored <= accepted + unknown
 

@@ -155,5 +155,5 @@ def assert_refused(
 
 
 def _stored(stack: Stack) -> list[list[str]]:
-    tables = ("volumes_crop", "inbox_message", "updates_update")
+    tables = ("volumes_crop", "inbox_message", "sluice_updates_update")
     return [stack.psql(f"SELECT count(*) FROM {table}")[0] for table in tables]

@@ -7,7 +7,7 @@ import pytest
 from harness.stack import Stack
 
 PYTHON = "/opt/sluice/venv/bin/python"
-CHECK = (PYTHON, "/opt/sluice/app/manage.py", "check", "--deploy", "--tag", "updates")
+CHECK = (PYTHON, "/opt/sluice/app/manage.py", "check", "--deploy", "--tag", "sluice_updates")
 
 
 @pytest.mark.parametrize("service", ["wsgi", "asgi", "worker", "celery", "beat"])

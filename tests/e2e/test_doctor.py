@@ -13,7 +13,7 @@ from harness.doctor import IN_CONTAINER as DOCTOR
 from harness.doctor import bad, findings
 from harness.engine import OWNER_LABEL, PREFIX, engine, run_id
 from harness.stack import SERVICES, Stack
-from mysite.doctor import checks
+from sluice_stack.doctor import checks
 
 LEFT_OUT = {"programs", "front-certificate", "version-nginx", "nginx-connections"}
 
@@ -41,7 +41,7 @@ def test_each_service_is_content_with_what_it_has(stack: Stack, service: str) ->
 def make_doctor(project: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """What `make doctor` runs, for the stack of that name."""
     return subprocess.run(
-        [SOURCE / "images/host/doctor", *arguments],
+        [SOURCE / "scripts/doctor", *arguments],
         env=os.environ | {"COMPOSE_PROJECT_NAME": project},
         capture_output=True,
         text=True,

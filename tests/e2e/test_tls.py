@@ -19,9 +19,9 @@ from harness.rolling import run_script
 from harness.stack import Stack
 from harness.tls import DAY, Authority, Pair, connect, of_version, trusting
 from harness.waiting import wait_until
-from mysite.doctor import checks
+from sluice_stack.doctor import checks
 
-REHEARSAL = ("--file", "compose.yaml", "--file", str(SOURCE / "images/host/rehearsal.yaml"))
+REHEARSAL = ("--file", "compose.yaml", "--file", str(SOURCE / "scripts/rehearsal.yaml"))
 IN_NGINX = ("run", "--rm", "--no-deps", "--no-TTY", "--entrypoint")
 
 

@@ -18,8 +18,9 @@ from django.contrib.auth import get_user_model
 from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.test import Client
 
-from updates import publish, sender
-from updates.streams import ALL, user_stream
+from sluice_updates import publish
+from sluice_updates.streams import ALL, user_stream
+from sluice_updates.wakeup import sender
 
 TO_ALL = 20  # every so many transactions, another update goes to all
 ROLLED_BACK = 50  # every so many are rolled back

@@ -33,7 +33,7 @@ NO_HELLO = 5.0  # seconds after which a client takes a socket without hello for 
 
 LARGE, COUNT = 30_000, 700  # bytes of an update and how many: more than the kernel's buffers on the way hold
 _LARGE = """
-from updates import publish
+from sluice_updates import publish
 for number in range({count}):
     publish("user:{user}", "large", {{"number": number, "text": "x" * {size}}})
 """
@@ -173,7 +173,7 @@ def test_history_trimmed_past_a_clients_position(fresh: Stack, outcome: Outcome)
         checker.call(early, "leave")
         wait_until(lambda: len(staying[0].ledger.arrived) >= 150, 60, "many more", every=0.01)
         late = dict(staying[0].positions)
-        fresh.manage("from updates.trim import trim; print(trim(max_per_stream=100))", "beat")
+        fresh.manage("from sluice_updates.trimming import trim; print(trim(max_per_stream=100))", "beat")
         returned = checker.client("bob", since=early.positions)
         recent = checker.client("bob", since=late)
         wait_until(lambda: len(returned.ledger.arrived) >= 20, 20, "updates after it")

@@ -20,7 +20,7 @@ MANAGE = "/opt/sluice/app/manage.py"
 _SITS = """
 import time
 from django.db import transaction
-from updates import publish
+from sluice_updates import publish
 with transaction.atomic():
     publish("all", "sat-on", {{"seconds": {seconds}}})
     time.sleep({seconds})
@@ -28,7 +28,7 @@ print("committed at", time.time())
 """
 _ROLLED_BACK = """
 from django.db import transaction
-from updates import publish
+from sluice_updates import publish
 for number in range(5):
     with transaction.atomic():
         publish("all", "rolled-back", {"number": number})
@@ -37,7 +37,7 @@ for number in range(5):
 _KILLED = """
 import os, signal
 from django.db import transaction
-from updates import publish
+from sluice_updates import publish
 with transaction.atomic():
     publish("all", "rolled-back", {"number": 0})
     os.kill(os.getpid(), signal.SIGKILL)
@@ -104,7 +104,7 @@ def test_what_is_rolled_back_reaches_nobody(standing: Stack, baseline: Baseline,
     trial.closes(baseline)
     trial.answered()
     assert _arrived(trial, "rolled-back") == 0
-    assert standing.psql("SELECT count(*) FROM updates_update WHERE event = 'rolled-back'") == [["0"]]
+    assert standing.psql("SELECT count(*) FROM sluice_updates_update WHERE event = 'rolled-back'") == [["0"]]
 
 
 def _arrived(trial: Trial, event: str) -> int:

@@ -28,7 +28,9 @@ AFTER_RESTART = 10.0  # seconds in which a client that connects after a restore 
 RESTART = 25.0  # seconds in which a client is back after the fault's end
 
 BURN = "DO $$BEGIN FOR i IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END$$"
-FROM_ELSEWHERE = "SELECT count(*) FROM updates_update WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())"
+FROM_ELSEWHERE = (
+    "SELECT count(*) FROM sluice_updates_update WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())"
+)
 
 
 def run_block(stack: Stack, title: str) -> str:
@@ -74,7 +76,7 @@ class Story:
         for name, count in counts.items():
             stream = f"user:{self.crowd.ids[name]}"
             self.crowd.stack.manage(
-                "from updates import publish\n"
+                "from sluice_updates import publish\n"
                 f"for number in range({count}): publish({stream!r}, 'told', {{'number': number}})"
             )
         wait_until(self.crowd.caught_up, RESTART, "all of it arrived")

@@ -27,7 +27,7 @@ from .compose import SOURCE
 STREAM = "user:7"
 MODULES = "/static/updates/"
 PAGE = "/page"
-_FILES = SOURCE / "app/updates/static/updates"
+_FILES = SOURCE / "packages/sluice-updates/src/sluice_updates/static/sluice_updates"
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:"
 _BLANK = '<!doctype html><title>peer</title><link rel="icon" href="data:,">'

@@ -31,9 +31,9 @@ class RollFailed(AssertionError):
 def run_script(
     stack: Stack, script: str, *arguments: str, deadline: float
 ) -> subprocess.CompletedProcess[str]:
-    """One of images/host/, as make runs it; standard error is in `.stdout` too."""
-    scripts = stack.folder / "images/host"
-    shutil.copytree(SOURCE / "images/host", scripts, dirs_exist_ok=True)
+    """One of scripts/, as make runs it; standard error is in `.stdout` too."""
+    scripts = stack.folder / "scripts"
+    shutil.copytree(SOURCE / "scripts", scripts, dirs_exist_ok=True)
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return subprocess.run(
         [scripts / script, *arguments],

@@ -11,7 +11,7 @@ from .target import Target
 
 def read_heads(stack: Target) -> dict[str, Position]:
     """Head of each stream that was ever published to."""
-    rows = stack.psql("SELECT name, head, head_tag FROM updates_stream")
+    rows = stack.psql("SELECT name, head, head_tag FROM sluice_updates_stream")
     return {name: Position(int(head), tag) for name, head, tag in rows}
 
 
@@ -19,9 +19,9 @@ def read_truth(stack: Target) -> Truth:
     """Everything, in one snapshot."""
     query = """
         SELECT json_build_object(
-            'streams', (SELECT coalesce(json_agg(json_build_array(name, head, head_tag, floor)), '[]') FROM
-            updates_stream), 'updates', (SELECT coalesce(json_agg(json_build_array(stream, "offset", tag,
-            event, payload)), '[]') FROM updates_update))
+            'streams', (SELECT coalesce(json_agg(json_build_array(name, head, head_tag, floor)), '[]')
+            FROM sluice_updates_stream), 'updates', (SELECT coalesce(json_agg(json_build_array(stream, "offset", tag,
+            event, payload)), '[]') FROM sluice_updates_update))
     """
     ((text,),) = stack.psql(query)
     found = json.loads(text)

@@ -44,7 +44,9 @@ def test_a_crop_in_hand_is_finished_and_those_that_wait_are_done_too(healed: Sta
     roll(healed, "celery")
     for crop in crops:
         wait_until(lambda c=crop: alice.get(f"/crops/{c}/").json()["state"] == "done", 60, f"crop {crop}")  # type: ignore[misc]
-        assert healed.psql(f"SELECT count(*) FROM updates_update WHERE key = 'crop-{crop}-ended'") == [["1"]]
+        assert healed.psql(f"SELECT count(*) FROM sluice_updates_update WHERE key = 'crop-{crop}-ended'") == [
+            ["1"]
+        ]
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 https://docs.djangoproject.com/en/5.2/ref/settings/#core-settings
 """
 
-from .source import BASE_DIR as BASE_DIR
-from .source import env, installed
+from sluice_stack.settings.source import BASE_DIR as BASE_DIR
+from sluice_stack.settings.source import env, installed
 
 DEBUG = env.debug
 
@@ -14,11 +14,12 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "updates",
-    "updates.sessions",
+    "sluice_updates",
+    "sluice_updates.sessions",
     "inbox",
     "volumes",
-    "mysite",
+    "common",
+    "sluice_stack",
 ]
 if installed("channels", "channels_rabbitmq"):
     # Before channels: its runworker takes the place of Channels' own.
@@ -29,12 +30,12 @@ if env.debug and installed("daphne"):
     INSTALLED_APPS.insert(0, "daphne")
 
 MIDDLEWARE = [
-    "mysite.middleware.ExposeBackend",
-    "mysite.middleware.Head",
-    "mysite.middleware.Health",
+    "sluice_stack.middleware.ExposeBackend",
+    "sluice_stack.middleware.Head",
+    "sluice_stack.middleware.Health",
     "django.middleware.security.SecurityMiddleware",
-    "mysite.middleware.ContentSecurityPolicy",
-    "mysite.middleware.DatabaseDown",
+    "sluice_stack.middleware.ContentSecurityPolicy",
+    "sluice_stack.middleware.DatabaseDown",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -57,7 +58,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "mysite.pages.page",
+                "common.pages.page",
                 "inbox.context.unread",
             ],
         },

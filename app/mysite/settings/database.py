@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from .source import BASE_DIR, development_directory, env, secret
+from sluice_stack.settings.source import BASE_DIR, development_directory, env, secret
 
 
 def _sqlite(url: str) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def _sqlite(url: str) -> dict[str, Any]:
 def _postgresql(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     return {
-        "ENGINE": "mysite.postgresql",
+        "ENGINE": "sluice_stack.postgresql",
         "HOST": parts.hostname,
         "PORT": parts.port or "",
         "USER": unquote(parts.username or ""),

@@ -3,7 +3,7 @@
 https://docs.djangoproject.com/en/5.2/topics/logging/
 """
 
-from .source import env
+from sluice_stack.settings.source import env
 
 LOGGING = {
     "version": 1,

@@ -3,9 +3,8 @@
 Three accounts, and two vhosts: what may only publish can do no more. An empty URL switches its part off.
 """
 
-from updates.address import Address
-
-from .source import env, installed, secret, with_password
+from sluice_stack.settings.source import env, installed, secret, with_password
+from sluice_updates.broker.address import Address
 
 # https://channels.readthedocs.io/en/stable/topics/channel_layers.html
 if not installed("channels"):
@@ -21,7 +20,7 @@ elif env.layer_url and installed("channels_rabbitmq"):
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
-# The app `updates`: docs in app/updates/README.md
+# The app `updates`: docs in packages/sluice-updates/README.md
 UPDATES_PUBLISHER_URL = env.publisher_url
 UPDATES_PUBLISHER_PASSWORD_FILE = env.publisher_password_file
 UPDATES_MAY_READ = "volumes.progress.may_read"

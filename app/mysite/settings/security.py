@@ -5,7 +5,7 @@ https://docs.djangoproject.com/en/5.2/howto/deployment/checklist/
 
 from urllib.parse import urlsplit
 
-from .source import env, secret
+from sluice_stack.settings.source import env, secret
 
 _url = urlsplit(env.site_url)
 _https = _url.scheme == "https"
@@ -22,7 +22,7 @@ ALLOWED_HOSTS = [_url.hostname]
 if env.debug:
     ALLOWED_HOSTS += [".localhost", "127.0.0.1", "[::1]"]
 CSRF_TRUSTED_ORIGINS = [env.site_url]
-CSRF_FAILURE_VIEW = "mysite.pages.csrf_failure"
+CSRF_FAILURE_VIEW = "common.pages.csrf_failure"
 
 # nginx overwrites what a client says here.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

@@ -3,10 +3,10 @@
 https://docs.djangoproject.com/en/5.2/topics/http/sessions/
 """
 
-from .source import env
+from sluice_stack.settings.source import env
 
 # Database sessions with the user's id in a column: a WebSocket is let in by one query.
-SESSION_ENGINE = "updates.sessions"
+SESSION_ENGINE = "sluice_updates.sessions"
 
 # Cookies stay below the prefix. The session's name holds it too: of two cookies with one name, one at / and
 # one below, a request carries both, and which one counts is chance.

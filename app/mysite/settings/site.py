@@ -1,6 +1,6 @@
 """What is Sluice's own: the prefix, image volumes, crops, polling."""
 
-from .source import directory, env
+from sluice_stack.settings.source import directory, env
 
 FORCE_SCRIPT_NAME = env.url_prefix or None
 EXPOSE_BACKEND = env.expose_backend
@@ -26,5 +26,5 @@ POLL_SECONDS = env.poll_seconds
 ADMIN_USERNAME = env.admin_username
 ADMIN_PASSWORD_FILE = env.admin_password_file
 
-# For `python -m updates.server`; under supervisor it gets its socket ready made.
+# For `python -m sluice_updates.server`; under supervisor it gets its socket ready made.
 ASGI_BIND = env.asgi_bind or ("0.0.0.0:8001" if env.sluice_service else "127.0.0.1:8001")

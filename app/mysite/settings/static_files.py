@@ -3,13 +3,13 @@
 https://docs.djangoproject.com/en/5.2/ref/contrib/staticfiles/
 """
 
-from .source import BASE_DIR, directory, env
+from sluice_stack.settings.source import BASE_DIR, directory, env
 
 STATIC_URL = f"{env.url_prefix}/static/"
 # Beside the project: made by collectstatic once, when the image is built, and read by every process for its
 # manifest.
 STATIC_ROOT = BASE_DIR.parent / "static"
-# Where nginx finds them: mysite.migrate copies them there.
+# Where nginx finds them: sluice_stack.migrate copies them there.
 PUBLISHED_STATIC_ROOT = directory(env.static_root, "static")
 
 STORAGES = {
@@ -17,6 +17,6 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if env.debug
-        else "mysite.static_storage.ManifestStorage",
+        else "sluice_stack.static_storage.ManifestStorage",
     },
 }

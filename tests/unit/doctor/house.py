@@ -1,6 +1,6 @@
 """A host with the whole site on it, all of it real: PostgreSQL, RabbitMQ, Gunicorn, Daphne, Celery, nginx.
 
-The programs run from a copy of app/ with the settings of supervisor/places/host, ports and folders aside.
+The programs run from a copy of app/ with the settings of supervisor/host, ports and folders aside.
 """
 
 from __future__ import annotations
@@ -90,14 +90,14 @@ class House:
             *(f"mq_{user}" for user, _ in PERMISSIONS),
         ):
             self.secret(name).write_text(secrets.token_hex(32))
-        for file in (SOURCE / "supervisor/places/host").glob("*.env"):
+        for file in (SOURCE / "supervisor/host").glob("*.env"):
             (self.etc / file.name).write_text(self._placed(file.read_text()))
         self._add("gunicorn", WSGI_BIND=f"127.0.0.1:{self.ports['gunicorn']}")
         self._add("daphne", ASGI_BIND=f"127.0.0.1:{self.ports['daphne']}")
         self._prepare_database()
         self._prepare_broker()
         self.python("manage.py", "collectstatic", "--no-input", "--verbosity=0")
-        self.python("-m", "mysite.migrate")
+        self.python("-m", "sluice_stack.migrate")
         return self
 
     def _placed(self, text: str) -> str:
@@ -164,8 +164,14 @@ class House:
         `prefix` comes before its command, `arguments` behind it; `is_well`: all that it uses is there.
         """
         commands = {
-            "gunicorn": ["-m", "gunicorn", "--config", "gunicorn.conf.py", "mysite.wsgi:application"],
-            "daphne": ["-m", "updates.server"],
+            "gunicorn": [
+                "-m",
+                "gunicorn",
+                "--config",
+                "python:sluice_stack.gunicorn_configuration",
+                "mysite.wsgi:application",
+            ],
+            "daphne": ["-m", "sluice_updates.server"],
             "celery": ["-m", "celery", "--app", "mysite", "worker"],
         }
         with (self.folder / f"{name}.log").open("wb") as log:

@@ -11,7 +11,7 @@ from unit.doctor.mistakes import Making, Mistake, edited, gone, recognised, rota
 
 from harness.slow_line import SlowLine
 from harness.waiting import wait_until
-from mysite.doctor import broker
+from sluice_stack.doctor import broker
 
 NO_RIGHTS = ("^$", "^$", "^$")
 # The method basic.publish, as AMQP 0-9-1 numbers it.

@@ -9,7 +9,7 @@ import pytest
 from unit.doctor.house import House
 
 from config.nginx_lab import SOURCE
-from mysite.doctor import checks
+from sluice_stack.doctor import checks
 
 PLAIN = Path("/opt/sluice/plain/bin/python")
 
@@ -27,7 +27,7 @@ def test_it_is_content_with_a_host_as_the_guide_makes_it(house: House, front: st
     assert {one["check"] for one in out if one not in others} == {"programs", "front-certificate"}
     assert set(checks.NAMES) == {one["check"] for one in said.findings}
     assert house.sql("SELECT count(*) FROM auth_user WHERE username LIKE 'doctor-%'") == [(0,)]
-    assert house.sql("SELECT count(*) FROM updates_session") == [(0,)]
+    assert house.sql("SELECT count(*) FROM sluice_updates_session") == [(0,)]
 
 
 def test_no_secret_is_written(house: House, front: str) -> None:

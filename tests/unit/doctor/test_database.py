@@ -34,9 +34,9 @@ def crowded(house: House) -> Iterator[None]:
 def trigger_gone(house: House) -> Iterator[None]:
     ((name, definition),) = house.sql(
         "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger"
-        " WHERE tgrelid = 'updates_update'::regclass AND tgdeferrable AND NOT tgisinternal"
+        " WHERE tgrelid = 'sluice_updates_update'::regclass AND tgdeferrable AND NOT tgisinternal"
     )
-    with sql(f'DROP TRIGGER "{name}" ON updates_update', definition)(house):
+    with sql(f'DROP TRIGGER "{name}" ON sluice_updates_update', definition)(house):
         yield
 
 
@@ -151,7 +151,7 @@ DATABASE = {
         "database-tables",
         "",
         "inbox_message",
-        "mysite.migrate",
+        "sluice_stack.migrate",
     ),
     "a column that is missing": Mistake(
         sql(
@@ -160,27 +160,30 @@ DATABASE = {
         "database-tables",
         "",
         "inbox_message (title)",
-        "mysite.migrate",
+        "sluice_stack.migrate",
     ),
     "the trigger is missing": Mistake(
-        trigger_gone, "database-tables", "", "lost its trigger", "mysite.migrate"
+        trigger_gone, "database-tables", "", "lost its trigger", "sluice_stack.migrate"
     ),
     "a right is missing": Mistake(
-        sql("REVOKE SELECT ON updates_update FROM asgi", "GRANT SELECT ON updates_update TO asgi"),
+        sql(
+            "REVOKE SELECT ON sluice_updates_update FROM asgi",
+            "GRANT SELECT ON sluice_updates_update TO asgi",
+        ),
         "database-rights",
         "daphne",
-        "role asgi may not SELECT updates_update",
-        "mysite.migrate",
+        "role asgi may not SELECT sluice_updates_update",
+        "sluice_stack.migrate",
     ),
     "a right to a column is missing": Mistake(
         sql(
-            "REVOKE INSERT (payload) ON updates_update FROM celery",
-            "GRANT INSERT (payload) ON updates_update TO celery",
+            "REVOKE INSERT (payload) ON sluice_updates_update FROM celery",
+            "GRANT INSERT (payload) ON sluice_updates_update TO celery",
         ),
         "database-rights",
         "celery",
-        "role celery may not INSERT updates_update",
-        "mysite.migrate",
+        "role celery may not INSERT sluice_updates_update",
+        "sluice_stack.migrate",
     ),
     "a superuser": Mistake(
         sql("ALTER ROLE beat SUPERUSER", "ALTER ROLE beat NOSUPERUSER"),

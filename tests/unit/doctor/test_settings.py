@@ -149,8 +149,8 @@ def test_a_first_login_backend_that_knows_no_users(house: House, front: str) -> 
 @pytest.mark.parametrize(
     ("line", "check", "verdict"),
     [
-        ('ALLOWED_HOSTS = ["*"]', "updates.W006", "warning"),
-        ("SESSION_COOKIE_SECURE = True", "updates.E008", "failure"),
+        ('ALLOWED_HOSTS = ["*"]', "sluice_updates.W006", "warning"),
+        ("SESSION_COOKIE_SECURE = True", "sluice_updates.E008", "failure"),
     ],
 )
 def test_settings_that_are_set_against_each_other(house: House, line: str, check: str, verdict: str) -> None:

@@ -14,7 +14,7 @@ from unit.doctor.mistakes import Mistake, recognised, rewritten
 from unit.doctor.test_limits import nginx_conf
 
 from config.nginx_lab import SOURCE, Nginx
-from mysite.doctor import broker
+from sluice_stack.doctor import broker
 
 # What another site on the same nginx says to whom nobody else answers.
 ANOTHER_SITE = """

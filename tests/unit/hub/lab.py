@@ -30,7 +30,7 @@ SOON = 8.0
 
 def environment(**more: str) -> dict[str, str]:
     """What a process of the site needs."""
-    paths = [HERE, APP, APP / "sluice_layer"]
+    paths = [HERE, APP]
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "HUBSITE_"))
     }
@@ -99,7 +99,7 @@ class Served:
         self.log = log
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
-        command = command or ("-m", "updates.server", "hubsite.asgi:application")
+        command = command or ("-m", "sluice_updates.server", "hubsite.asgi:application")
         own = any("{port}" in word for word in command)
         if own:
             listener.close()

@@ -227,7 +227,7 @@ def test_the_page_has_no_other_rows() -> None:
 
 
 def test_the_page_has_every_close_code() -> None:
-    source = Path(__file__).resolve().parents[3] / "app" / "updates" / "closes.py"
+    source = Path(__file__).resolve().parents[3] / "packages/sluice-updates/src/sluice_updates/close_codes.py"
     ours = set(re.findall(r"Final = (\d{4})", source.read_text()))
     documented = set(re.findall(r"^\| (\d{4})", PAGE.read_text(), flags=re.M))
     assert ours <= documented

@@ -14,7 +14,7 @@ from django.db import OperationalError, connection
 
 from harness.servers import Postgres
 from harness.waiting import until
-from updates.database_thread import DatabaseThread, DatabaseUnavailable
+from sluice_updates.push.database_thread import DatabaseThread, DatabaseUnavailable
 
 
 def test_results_and_errors_come_back() -> None:

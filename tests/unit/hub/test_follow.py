@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from updates import limits
-from updates.follow import FollowedStream
-from updates.frames import UpdateFrame
-from updates.positions import ZERO, Position
+from sluice_updates import limits
+from sluice_updates.positions import ZERO, Position
+from sluice_updates.push.frames import UpdateFrame
+from sluice_updates.push.window import FollowedStream
 
 
 def test_what_memory_can_say() -> None:

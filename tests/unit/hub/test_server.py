@@ -125,7 +125,7 @@ def test_a_port_that_is_taken_is_an_error(site: Site) -> None:
             [
                 sys.executable,
                 "-m",
-                "updates.server",
+                "sluice_updates.server",
                 "--port",
                 str(taken.getsockname()[1]),
                 "hubsite.asgi:application",

@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 from harness.waiting import until
-from updates.frames import Frame
-from updates.transport import socket_transport, stream_transport
+from sluice_updates.asgi.transport import socket_transport, stream_transport
+from sluice_updates.push.frames import Frame
 
 
 def test_a_server_that_takes_its_time_is_not_waited_for() -> None:

@@ -45,7 +45,7 @@ def test_it_times_an_update_and_finds_what_is_missing(site: Site, served: Served
         "by way of the database, without CHANNEL_LAYERS and UPDATES_PUBLISHER_URL"
     )
     assert said["WebSocket"] == "it opens"
-    assert said["polling"] == "404: urls.py has no path updates/ to updates.urls"
+    assert said["polling"] == "404: urls.py has no path updates/ to sluice_updates.urls"
     assert said["page"] == "404: not the 200 that it should be"
 
 
@@ -97,7 +97,7 @@ def test_a_certificate_that_nobody_here_knows(site: Site, person: Person, tmp_pa
         said = lines(site, url)[1]
         assert "'s certificate: unable to get local issuer certificate; if it is" in said["polling"]
         trusted = lines(site, url, SSL_CERT_FILE=str(tmp_path / "authority.pem"))[1]
-        assert trusted["polling"] == "404: urls.py has no path updates/ to updates.urls"
+        assert trusted["polling"] == "404: urls.py has no path updates/ to sluice_updates.urls"
 
 
 def test_there_is_no_such_user(site: Site) -> None:
@@ -136,7 +136,7 @@ def test_the_database_goes_away_meanwhile(site: Site, person: Person, tmp_path: 
 
     def drop() -> None:
         with closing(sqlite3.connect(copy)) as database, database:
-            for table in ("updates_update", "updates_stream", "updates_session"):
+            for table in ("sluice_updates_update", "sluice_updates_stream", "sluice_updates_session"):
                 database.execute(f"DROP TABLE IF EXISTS {table}")
 
     hello = 'data: {"event": "hello"}\n\n'
@@ -152,7 +152,7 @@ def test_what_answers_is_foreign(site: Site, person: Person, frame: str) -> None
         said = lines(site, url)[1]
     assert said["event stream"].startswith("what 127.0.0.1:")
     assert "can't be read: " in said["event stream"]
-    assert said["polling"] == "what answers at updates/ is no view of updates.urls"
+    assert said["polling"] == "what answers at updates/ is no view of sluice_updates.urls"
 
 
 def test_the_session_is_by_a_backend_that_knows_the_user(site: Site, served: Served, person: Person) -> None:

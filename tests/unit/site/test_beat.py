@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness.waiting import wait_until
-from mysite import beat
 from mysite.celery import app
-from mysite.heartbeat import Heartbeat
+from sluice_stack import beat
+from sluice_stack.heartbeat import Heartbeat
 
 
 def test_a_job_that_goes_on_is_not_started_again() -> None:

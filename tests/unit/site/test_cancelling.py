@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from inbox.models import Message
-from updates.models import Update
+from sluice_updates.models import Update
 from volumes import cutting, handover, jobs
 from volumes.cancelling import NotOpen, cancel_crop
 from volumes.models import Crop

@@ -18,11 +18,10 @@ import pytest
 from harness.servers import RabbitMQ, free_port
 from harness.waiting import wait_until
 from inbox.models import Message
-from mysite import environment
 from volumes import handover
 from volumes.models import Crop
 
-APP = Path(environment.__file__).parent.parent
+APP = Path(__file__).parents[3] / "app"
 
 
 class Program:
@@ -197,7 +196,7 @@ def test_a_worker_whose_broker_does_not_shake_hands_is_well_and_ends(start: Call
 def handover_broker() -> Any:
     from django.conf import settings
 
-    from updates.broker import Broker
+    from sluice_updates.broker.connection import Broker
 
     return Broker(settings.CELERY_BROKER_URL)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from updates.models import Update
+from sluice_updates.models import Update
 from volumes import retention
 from volumes.deleting import delete_crop
 from volumes.models import Crop

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mysite import environment
-from mysite.environment import Malformed
+from sluice_stack import environment
+from sluice_stack.environment import Malformed
 
-APP = Path(environment.__file__).parent.parent
+APP = Path(__file__).parents[3] / "app"
 
 
 def problem(**environ: str) -> str:
@@ -207,7 +207,7 @@ def test_the_command_lets_a_good_environment_pass_silently(tmp_path: Path) -> No
 
 def check(**environ: str) -> subprocess.CompletedProcess[str]:
     # -I and a path: this interpreter itself, without what a version manager adds to the environment.
-    code = f"import sys; sys.path.insert(0, {str(APP)!r}); from mysite.environment import main; main()"
+    code = f"import sys; sys.path.insert(0, {str(APP)!r}); from sluice_stack.environment import main; main()"
     return subprocess.run(
         [os.path.realpath(sys.executable), "-I", "-c", code],
         env=environ,
@@ -219,7 +219,7 @@ def check(**environ: str) -> subprocess.CompletedProcess[str]:
 
 def test_it_loads_nothing_but_the_standard_library() -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(APP)!r}); import mysite.environment, mysite.init\n"
+        f"import sys; sys.path.insert(0, {str(APP)!r}); import sluice_stack.environment, sluice_stack.init\n"
         "loaded = {name.split('.')[0] for name in sys.modules}\n"
         "print(sorted(loaded & {'django', 'celery', 'kombu', 'numpy', 'amqp'}))"
     )
@@ -228,7 +228,7 @@ def test_it_loads_nothing_but_the_standard_library() -> None:
 
 
 def test_the_reference_page_and_the_example_are_the_tables() -> None:
-    from mysite import environment_reference as reference
+    from sluice_stack import environment_reference as reference
 
     for name, text in (
         ("docs/reference/environment.md", reference.page()),
@@ -236,7 +236,7 @@ def test_the_reference_page_and_the_example_are_the_tables() -> None:
     ):
         written = (APP.parent / name).read_text(encoding="utf-8")
         assert written == text, (
-            f"run python -m mysite.environment_reference in app/, {name} is not up to date"
+            f"run python -m sluice_stack.environment_reference in app/, {name} is not up to date"
         )
 
 
@@ -275,7 +275,7 @@ def test_a_mistake_in_a_programs_own_file_is_named_with_the_file(tmp_path: Path)
     [
         ("gunicorn", "CELERY_CONCURRENCY=7", "it is for celery: put it into sluice.env"),
         ("gunicorn", "LAYER_URL=amqp://layer@mq/asgi", "it is for daphne, channels-worker: put it into"),
-        ("daphne", "ADMIN_USERNAME=root", "it is for mysite.migrate: put it into sluice.env"),
+        ("daphne", "ADMIN_USERNAME=root", "it is for sluice_stack.migrate: put it into sluice.env"),
         ("celery", "HTTP_PORT=81", "on a host nginx's own files have it"),
     ],
 )
@@ -291,7 +291,7 @@ def test_a_setting_of_others_is_refused_in_a_programs_own_file(
 
 @pytest.mark.parametrize("program", ["", "gunicorn", "daphne", "channels-worker", "celery", "beat"])
 def test_the_files_that_are_shipped_for_a_host_are_in_order(program: str) -> None:
-    shipped = APP.parent / "supervisor/places/host"
+    shipped = APP.parent / "supervisor/host"
     values = environment.with_file(
         {"SLUICE_ENV_FILE": str(shipped / "sluice.env"), "SLUICE_PROGRAM": program}
     )

@@ -17,16 +17,17 @@ import pytest
 
 from harness.servers import free_port
 from harness.waiting import wait_until
-from mysite import environment
 
-APP = Path(environment.__file__).parent.parent
+APP = Path(__file__).parents[3] / "app"
 POST = b"POST /nowhere/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody"
 
 
 class Gunicorn:
     """With this project's settings, on a port of its own."""
 
-    def __init__(self, environ: dict[str, str], config: str = "gunicorn.conf.py") -> None:
+    def __init__(
+        self, environ: dict[str, str], config: str = "python:sluice_stack.gunicorn_configuration"
+    ) -> None:
         self.port = free_port()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "--config", config, "mysite.wsgi"],
@@ -113,7 +114,7 @@ def test_a_worker_that_is_just_being_made_hears_of_the_stop(
     config, go = tmp_path / "config.py", tmp_path / "go"
     config.write_text(
         "import pathlib, time\n"
-        "exec(pathlib.Path('gunicorn.conf.py').read_text())\n"
+        "from sluice_stack.gunicorn_configuration import *\n"
         "def post_fork(server, worker):\n"
         f"    while not pathlib.Path({str(go)!r}).exists():\n"
         "        time.sleep(0.01)\n"

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from harness.servers import RabbitMQ, free_port
 from harness.waiting import wait_until
-from updates.background import BackgroundSender
+from sluice_updates.wakeup.background import BackgroundSender
 from volumes import claims, handover
 from volumes.models import Crop
 

@@ -11,7 +11,7 @@ from django.test import Client
 from inbox import changes
 from inbox.models import Message
 from inbox.sending import send
-from updates.models import Update
+from sluice_updates.models import Update
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HTML = {"Accept": "text/html"}

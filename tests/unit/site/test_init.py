@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mysite import init
+from sluice_stack import init
 
 
 @pytest.fixture(autouse=True)

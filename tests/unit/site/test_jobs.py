@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from harness.waiting import wait_until
 from inbox.models import Message
-from updates.models import Update
+from sluice_updates.models import Update
 from volumes import claims, cutting, jobs, stores
 from volumes.models import Crop
 

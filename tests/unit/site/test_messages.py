@@ -11,7 +11,7 @@ from django.urls import set_script_prefix
 
 from inbox.models import Message
 from inbox.sending import send
-from updates.models import Update
+from sluice_updates.models import Update
 
 GOOD = {"to": "bob", "title": "Hello", "text": "Line 1\nLine 2"}
 

@@ -1,4 +1,4 @@
-"""`mysite.migrate`, step by step, and each role's rights."""
+"""`sluice_stack.migrate`, step by step, and each role's rights."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, ProgrammingError, connection
 
-from mysite import grants, migrate
-from updates import publish
-from updates.models import Update
+from sluice_stack import grants, migrate
+from sluice_updates import publish
+from sluice_updates.models import Update
 from volumes.models import Volume
 
-APP = Path(migrate.__file__).parent
+APP = Path(__file__).parents[3] / "app"
 
 
 @pytest.fixture
@@ -142,10 +142,11 @@ def test_publishers_publish_and_can_not_forge(acting_as: As, role: str) -> None:
         assert Update.objects.count() == 1
         if connection.vendor == "postgresql":
             assert denied(
-                "INSERT INTO updates_update (stream, event, payload, \"offset\") VALUES ('a', 'x', '{}', 9)"
+                "INSERT INTO sluice_updates_update (stream, event, payload, \"offset\")"
+                " VALUES ('a', 'x', '{}', 9)"
             )
-            assert denied("UPDATE updates_update SET payload = '[]'")
-            assert denied("UPDATE updates_stream SET head = 0")
+            assert denied("UPDATE sluice_updates_update SET payload = '[]'")
+            assert denied("UPDATE sluice_updates_stream SET head = 0")
 
 
 def test_the_hub_only_reads(acting_as: As) -> None:
@@ -153,8 +154,10 @@ def test_the_hub_only_reads(acting_as: As) -> None:
     with acting_as("asgi"):
         assert Update.objects.count() == 1
         if connection.vendor == "postgresql":
-            assert denied("INSERT INTO updates_update (stream, event, payload) VALUES ('a', 'x', '{}')")
-            assert denied("DELETE FROM updates_session")
+            assert denied(
+                "INSERT INTO sluice_updates_update (stream, event, payload) VALUES ('a', 'x', '{}')"
+            )
+            assert denied("DELETE FROM sluice_updates_session")
             assert denied("SELECT * FROM volumes_crop")
             assert denied("CREATE TABLE x ()")
 
@@ -167,7 +170,7 @@ def test_the_worker_s_and_beat_s_jobs_need_no_more_than_they_may(
     from django.core.management import call_command
     from django.utils import timezone
 
-    from updates.trim import trim
+    from sluice_updates.trimming import trim
     from volumes import handover, jobs, retention
     from volumes.models import Crop
 

@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import clear_script_prefix, set_script_prefix
 
 from inbox.sending import send
-from updates import history, publish
+from sluice_updates import history, publish
 from volumes.models import Crop
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

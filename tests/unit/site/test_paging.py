@@ -9,9 +9,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from common import paging
 from inbox.models import Message
 from inbox.sending import send
-from mysite import paging
 from volumes.models import Crop
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,8 +11,8 @@ import pytest
 from django.db import OperationalError, connections, transaction
 
 from harness.servers import Postgres
-from mysite import postgresql
-from mysite.postgresql.base import USABLE_SECONDS
+from sluice_stack import postgresql
+from sluice_stack.postgresql.base import USABLE_SECONDS
 
 LIMIT = 0.5
 # Besides the limit: a machine that has other things to do.

@@ -345,7 +345,7 @@ def test_a_bad_frame_is_said_to_be_one_and_the_fifth_ends_the_socket(
 
 
 def test_who_asks_and_does_not_read_is_cut(volume_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from updates import limits
+    from sluice_updates import limits
 
     monkeypatch.setattr(limits, "UNSENT_BYTES", -1)
 

@@ -9,7 +9,8 @@ from typing import Any
 from django.urls import URLPattern, get_resolver
 
 import mysite
-from mysite import api, health, paging
+from common import api, paging
+from sluice_stack import health
 from volumes.models import Crop
 
 PAGE = Path(mysite.__file__).parent.parent.parent / "docs/reference/http-api.md"

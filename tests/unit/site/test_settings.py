@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mysite import environment
-
-APP = Path(environment.__file__).parent.parent
+APP = Path(__file__).parents[3] / "app"
 
 
 def python(code: str, tmp_path: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -117,7 +115,7 @@ def test_a_malformed_environment_is_a_line_and_status_78(tmp_path: Path) -> None
 
 
 def test_gunicorn_refuses_to_start_without_a_key(tmp_path: Path) -> None:
-    run = python("import runpy; runpy.run_path('gunicorn.conf.py')", tmp_path, SECRET_KEY_FILE="")
+    run = python("import sluice_stack.gunicorn_configuration", tmp_path, SECRET_KEY_FILE="")
     assert run.returncode == 78
     assert (
         run.stderr
@@ -130,7 +128,9 @@ def test_gunicorn_refuses_to_start_without_a_key(tmp_path: Path) -> None:
 )
 def test_where_gunicorn_listens(tmp_path: Path, service: str, bind: str) -> None:
     run = python(
-        "import runpy; print(runpy.run_path('gunicorn.conf.py')['bind'])", tmp_path, SLUICE_SERVICE=service
+        "from sluice_stack import gunicorn_configuration; print(gunicorn_configuration.bind)",
+        tmp_path,
+        SLUICE_SERVICE=service,
     )
     assert run.stdout.strip() == bind, run.stderr
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mysite.static_storage import ManifestStorage
+from sluice_stack.static_storage import ManifestStorage
 
 
 def test_files_that_were_never_collected_are_said_to_be_missing(tmp_path: Path) -> None:
@@ -14,12 +14,12 @@ def test_files_that_were_never_collected_are_said_to_be_missing(tmp_path: Path) 
     with pytest.raises(
         ValueError, match=rf"never collected, {tmp_path} has none: run `manage.py collectstatic`"
     ):
-        storage.url("mysite/site.css", force=True)
+        storage.url("common/site.css", force=True)
 
 
 def test_one_that_is_not_among_those_collected_is_named(tmp_path: Path) -> None:
     storage = ManifestStorage(location=str(tmp_path), base_url="/static/")
-    storage.hashed_files = {"mysite/site.css": "mysite/site.5af66c1b1797.css"}
-    assert storage.url("mysite/site.css", force=True) == "/static/mysite/site.5af66c1b1797.css"
+    storage.hashed_files = {"common/site.css": "mysite/site.5af66c1b1797.css"}
+    assert storage.url("common/site.css", force=True) == "/static/mysite/site.5af66c1b1797.css"
     with pytest.raises(ValueError, match=r"Missing staticfiles manifest entry for 'mysite/other\.css'"):
         storage.url("mysite/other.css", force=True)

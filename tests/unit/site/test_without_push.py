@@ -65,7 +65,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 @pytest.fixture
 def served(site: Site) -> Iterator[Browser]:
     """It, served by Gunicorn with the settings that ship."""
-    gunicorn = site.start("gunicorn", "--config", "gunicorn.conf.py", "mysite.wsgi:application")
+    gunicorn = site.start(
+        "gunicorn", "--config", "python:sluice_stack.gunicorn_configuration", "mysite.wsgi:application"
+    )
     try:
         wait_until(
             lambda: answers(site.url),

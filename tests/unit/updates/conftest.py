@@ -19,7 +19,7 @@ from django.test import override_settings
 # The models of the tests are imported while they are collected, so before pytest-django sets Django up.
 django.setup()
 
-from updates.models import Stream, Update  # noqa: E402
+from sluice_updates.models import Stream, Update  # noqa: E402
 
 VENDORS = ["sqlite", "postgresql"] if os.environ["DATABASE_URL"].startswith("postgres") else ["sqlite"]
 # What only PostgreSQL has: transactions that overlap, roles, transaction ids.
@@ -52,7 +52,7 @@ def sqlite_alias(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: An
         },
     }
     with django_db_blocker.unblock():
-        call_command("migrate", "updates", database=alias, verbosity=0)
+        call_command("migrate", "sluice_updates", database=alias, verbosity=0)
     return alias
 
 
@@ -64,7 +64,7 @@ def postgresql_alias(django_db_modify_db_settings: None, django_db_blocker: Any)
     with django_db_blocker.unblock():
         with connections["default"].cursor() as cursor:
             cursor.execute(f"CREATE DATABASE {name}")
-        call_command("migrate", "updates", database=alias, verbosity=0)
+        call_command("migrate", "sluice_updates", database=alias, verbosity=0)
         yield alias
         with connections["default"].cursor() as cursor:
             cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")

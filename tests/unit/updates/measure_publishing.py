@@ -21,7 +21,8 @@ from django.conf import settings  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
 
 from harness.servers import RabbitMQ  # noqa: E402
-from updates import publish, sender  # noqa: E402
+from sluice_updates import publish  # noqa: E402
+from sluice_updates.wakeup import sender  # noqa: E402
 
 SECONDS = 10
 WRITERS = 8

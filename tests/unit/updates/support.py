@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from django.db import connections, router
 
-from updates.models import Update
+from sluice_updates.models import Update
 
 
 class Threads:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from updates.background import BackgroundSender
+from sluice_updates.wakeup.background import BackgroundSender
 
 
 class Gate:
@@ -104,7 +104,7 @@ def test_a_child_has_a_queue_and_a_thread_of_its_own(gate: Gate) -> None:
 def test_the_exit_waits_a_little_for_what_is_queued(seconds: float, sent: str) -> None:
     script = f"""
 import time
-from updates.background import BackgroundSender
+from sluice_updates.wakeup.background import BackgroundSender
 def handle(items):
     time.sleep({seconds})
     print("sent", flush=True)

@@ -17,9 +17,9 @@ import pytest
 
 from harness.servers import RabbitMQ
 from harness.tls import DAY, Authority, Pair
-from updates import checks_broker
-from updates.address import Address
-from updates.broker import STEP_SECONDS, Broker, BrokerDown
+from sluice_updates.broker.address import Address
+from sluice_updates.broker.connection import STEP_SECONDS, Broker, BrokerDown
+from sluice_updates.checks import broker as checks_broker
 
 # How long the longest step of giving up may take, on a busy machine.
 SOON = 3 * STEP_SECONDS + 2
@@ -213,7 +213,7 @@ def test_check_deploy_asks_by_tls(url: str, settings: Any, rabbitmq: RabbitMQ) -
     assert checks_broker.check_broker() == []
     os.environ["SSL_CERT_FILE"] = "/nowhere"  # `url` puts it back
     found = checks_broker.check_broker()
-    assert [message.id for message in found] == ["updates.W009"] * 3
+    assert [message.id for message in found] == ["sluice_updates.W009"] * 3
     assert all("is not trusted" in message.msg for message in found)
 
 

@@ -11,9 +11,9 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.test import RequestFactory
 
-from updates import checks
-from updates.admin import StreamAdmin, UpdateAdmin
-from updates.models import Stream, Update
+from sluice_updates.admin import StreamAdmin, UpdateAdmin
+from sluice_updates.checks import configuration as checks
+from sluice_updates.models import Stream, Update
 
 
 def ids(found: list[Any]) -> list[str]:
@@ -29,10 +29,10 @@ def test_nothing_to_say(database: str) -> None:
     [
         ("amqp://publisher:x@rabbitmq:5672/asgi", []),
         ("amqps://publisher@rabbitmq/asgi", []),
-        ("redis://rabbitmq/asgi", ["updates.E002"]),
-        ("amqps://rabbitmq:none/asgi", ["updates.E002"]),
-        ("rabbitmq:5672", ["updates.E002"]),
-        ("amqp:///asgi", ["updates.E002"]),
+        ("redis://rabbitmq/asgi", ["sluice_updates.E002"]),
+        ("amqps://rabbitmq:none/asgi", ["sluice_updates.E002"]),
+        ("rabbitmq:5672", ["sluice_updates.E002"]),
+        ("amqp:///asgi", ["sluice_updates.E002"]),
     ],
 )
 def test_the_publishers_url(settings: Any, url: str, expected: list[str]) -> None:
@@ -46,18 +46,20 @@ def test_the_publishers_password(settings: Any, tmp_path: Path) -> None:
     file = tmp_path / "password"
     settings.UPDATES_PUBLISHER_PASSWORD_FILE = str(file)
     (found,) = checks.check_publisher()
-    assert (found.id, found.is_serious()) == ("updates.W012", False)
+    assert (found.id, found.is_serious()) == ("sluice_updates.W012", False)
     assert f"No such file or directory: '{file}'" in found.msg
     file.write_bytes(b"\xff")
-    assert ids(checks.check_publisher()) == ["updates.W012"]
+    assert ids(checks.check_publisher()) == ["sluice_updates.W012"]
     file.write_text("x\n")
     assert checks.check_publisher() == []
 
 
-@pytest.mark.parametrize("path", ["updates.rights.nothing", "nowhere.at_all", "updates.streams.ALL", ""])
+@pytest.mark.parametrize(
+    "path", ["sluice_updates.rights.nothing", "nowhere.at_all", "sluice_updates.streams.ALL", ""]
+)
 def test_the_rule_must_be_there(settings: Any, path: str) -> None:
     settings.UPDATES_MAY_READ = path
-    assert ids(checks.check_rights()) == ["updates.E003"]
+    assert ids(checks.check_rights()) == ["sluice_updates.E003"]
 
 
 def test_the_admin_only_shows() -> None:
@@ -76,6 +78,6 @@ def test_sqlite_without_immediate_transactions(database_on: Any) -> None:
     options = connections[alias].settings_dict["OPTIONS"]
     mode = options.pop("transaction_mode")
     try:
-        assert ids(checks.check_database()) == ["updates.W001"]
+        assert ids(checks.check_database()) == ["sluice_updates.W001"]
     finally:
         options["transaction_mode"] = mode

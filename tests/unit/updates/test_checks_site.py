@@ -11,11 +11,11 @@ import pytest
 from django.core import checks as django_checks
 from django.core.management import call_command
 
-import updates
 from harness.servers import RabbitMQ
-from updates import checks_broker, checks_site
+from sluice_updates.checks import broker as checks_broker
+from sluice_updates.checks import consistency as checks_site
 
-APP = Path(updates.__file__).parent.parent
+APP = Path(__file__).parents[3] / "app"
 
 
 def ids(found: list[Any]) -> list[str]:
@@ -35,14 +35,14 @@ class WithoutGroups:
 @pytest.mark.parametrize(
     ("layers", "expected"),
     [
-        ({}, ["updates.W003"]),
-        ({"other": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}, ["updates.W003"]),
+        ({}, ["sluice_updates.W003"]),
+        ({"other": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}, ["sluice_updates.W003"]),
         ({"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}, []),
         ({"default": {"BACKEND": "sluice_layer.RabbitmqChannelLayer"}}, []),
-        ({"default": {"BACKEND": "channels_rabbitmq.core.RabbitmqChannelLayer"}}, ["updates.W004"]),
-        ({"default": {"BACKEND": "nowhere.Layer"}}, ["updates.E004"]),
-        ({"default": {}}, ["updates.E004"]),
-        ({"default": {"BACKEND": f"{__name__}.WithoutGroups"}}, ["updates.E005"]),
+        ({"default": {"BACKEND": "channels_rabbitmq.core.RabbitmqChannelLayer"}}, ["sluice_updates.W004"]),
+        ({"default": {"BACKEND": "nowhere.Layer"}}, ["sluice_updates.E004"]),
+        ({"default": {}}, ["sluice_updates.E004"]),
+        ({"default": {"BACKEND": f"{__name__}.WithoutGroups"}}, ["sluice_updates.E005"]),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -61,7 +61,7 @@ def test_the_layer(settings: Any, layers: Any, expected: list[str], monkeypatch:
     ("published", "heard", "expected"),
     [
         ("amqp://p@rabbitmq/asgi", "amqp://a@rabbitmq:5672/asgi", []),
-        ("amqp://p@rabbitmq/celery", "amqp://a@rabbitmq/asgi", ["updates.E006"]),
+        ("amqp://p@rabbitmq/celery", "amqp://a@rabbitmq/asgi", ["sluice_updates.E006"]),
         ("amqp://p@rabbitmq/", "amqp://a@rabbitmq/%2F", []),
         ("", "amqp://a@rabbitmq/asgi", []),
         ("amqp://p@rabbitmq/asgi", "", []),
@@ -76,13 +76,13 @@ def test_one_vhost_for_both(settings: Any, published: str, heard: str, expected:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"SITE_URL": "http://other.example"}, ["updates.E007"]),
+        ({"SITE_URL": "http://other.example"}, ["sluice_updates.E007"]),
         ({"SITE_URL": "http://site.example", "ALLOWED_HOSTS": [".example"]}, []),
-        ({"SESSION_COOKIE_SECURE": True}, ["updates.E008"]),
-        ({"SITE_URL": "https://site.example", "SESSION_COOKIE_SECURE": True}, ["updates.W005"]),
-        ({"ALLOWED_HOSTS": ["*"]}, ["updates.W006"]),
+        ({"SESSION_COOKIE_SECURE": True}, ["sluice_updates.E008"]),
+        ({"SITE_URL": "https://site.example", "SESSION_COOKIE_SECURE": True}, ["sluice_updates.W005"]),
+        ({"ALLOWED_HOSTS": ["*"]}, ["sluice_updates.W006"]),
         ({"ALLOWED_HOSTS": ["*"], "DEBUG": True}, []),
-        ({"USE_X_FORWARDED_HOST": True}, ["updates.W007"]),
+        ({"USE_X_FORWARDED_HOST": True}, ["sluice_updates.W007"]),
     ],
     ids=str,
 )
@@ -98,8 +98,8 @@ def test_hosts_and_origins(settings: Any, change: dict[str, Any], expected: list
 @pytest.mark.parametrize(
     ("apps", "expected"),
     [
-        (["django.contrib.auth", "django.contrib.contenttypes", "updates"], ["updates.E009"]),
-        (["updates.sessions", "updates"], ["updates.E010", "updates.E010"]),
+        (["django.contrib.auth", "django.contrib.contenttypes", "sluice_updates"], ["sluice_updates.E009"]),
+        (["sluice_updates.sessions", "sluice_updates"], ["sluice_updates.E010", "sluice_updates.E010"]),
     ],
 )
 def test_apps_that_are_missing(settings: Any, apps: list[str], expected: list[str]) -> None:
@@ -112,13 +112,13 @@ def test_a_layer_counts_where_channels_is_not_listed_too(settings: Any) -> None:
     settings.CHANNEL_LAYERS = {}
     assert checks_site.check_layer() == []
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "nowhere.Layer"}}
-    assert ids(checks_site.check_layer()) == ["updates.E004"]
+    assert ids(checks_site.check_layer()) == ["sluice_updates.E004"]
 
 
 def test_the_order_of_apps(settings: Any) -> None:
     others = [name for name in settings.INSTALLED_APPS if name != "daphne"]
     settings.INSTALLED_APPS = [*others, "daphne"]
-    assert ids(checks_site.check_apps()) == ["updates.W008"]
+    assert ids(checks_site.check_apps()) == ["sluice_updates.W008"]
     settings.INSTALLED_APPS = ["daphne", *others]
     assert ids(checks_site.check_apps()) == []
 
@@ -126,7 +126,12 @@ def test_the_order_of_apps(settings: Any) -> None:
 def test_the_documents_table_is_complete() -> None:
     page = APP.parent / "docs/reference/system-checks.md"
     documented = set(re.findall(r"^\| `([a-z_]+\.[EW]\d{3})` \|", page.read_text("utf-8"), re.MULTILINE))
-    sources = [*(APP / "updates").glob("checks*.py"), APP / "volumes/checks.py", APP / "sluice_layer/apps.py"]
+    packages = APP.parent / "packages"
+    sources = [
+        *packages.glob("sluice-updates/src/sluice_updates/checks/*.py"),
+        APP / "volumes/checks.py",
+        packages / "sluice-layer/src/sluice_layer/apps.py",
+    ]
     known = {name for source in sources for name in re.findall(r'id="([^"]+)"', source.read_text("utf-8"))}
     assert documented == known
 
@@ -143,9 +148,9 @@ def test_it_is_asked_only_by_a_check_before_deploying(settings: Any, monkeypatch
 
     monkeypatch.setattr(checks_broker, "_enter", enter)
     settings.UPDATES_PUBLISHER_URL = settings.CELERY_BROKER_URL = "amqp://x@192.0.2.1/v"
-    call_command("check", tags=["updates"])
+    call_command("check", tags=["sluice_updates"])
     assert asked == []
-    django_checks.run_checks(tags=["updates"], include_deployment_checks=True)
+    django_checks.run_checks(tags=["sluice_updates"], include_deployment_checks=True)
     assert asked == ["UPDATES_PUBLISHER_URL", "CELERY_BROKER_URL"]
 
 
@@ -160,25 +165,25 @@ def test_passwords_in_files(settings: Any, rabbitmq: RabbitMQ, tmp_path: Path) -
         }
     }
     (layer,) = checks_broker.check_broker()  # of the other, a check says it that asks no broker
-    assert layer.id == "updates.W012" and "CHANNEL_LAYERS: password_file can't be read" in layer.msg
+    assert layer.id == "sluice_updates.W012" and "CHANNEL_LAYERS: password_file can't be read" in layer.msg
     file.write_text("guest\n")
     assert checks_broker.check_broker() == []
     file.write_text("another\n")
-    assert ids(checks_broker.check_broker()) == ["updates.W011"] * 2
+    assert ids(checks_broker.check_broker()) == ["sluice_updates.W011"] * 2
 
 
 def test_a_broker_that_is_away(settings: Any) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and doesn't listen
         settings.UPDATES_PUBLISHER_URL = f"amqp://x:y@127.0.0.1:{nobody.getsockname()[1]}/asgi"
-        assert ids(checks_broker.check_broker()) == ["updates.W009"]
+        assert ids(checks_broker.check_broker()) == ["sluice_updates.W009"]
 
 
 def test_a_broker_that_does_not_answer(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks_broker, "_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         settings.UPDATES_PUBLISHER_URL = f"amqp://x:y@127.0.0.1:{mute.getsockname()[1]}/asgi"
-        assert ids(checks_broker.check_broker()) == ["updates.W009"]
+        assert ids(checks_broker.check_broker()) == ["sluice_updates.W009"]
 
 
 def test_a_vhost_that_is_missing_and_a_password_that_is_wrong(settings: Any, rabbitmq: RabbitMQ) -> None:
@@ -187,6 +192,6 @@ def test_a_vhost_that_is_missing_and_a_password_that_is_wrong(settings: Any, rab
     assert ids(checks_broker.check_broker()) == []
     settings.UPDATES_PUBLISHER_URL = f"{url}no-such-vhost"
     (found,) = checks_broker.check_broker()
-    assert found.id == "updates.W010" and "has no vhost 'no-such-vhost'" in found.msg
+    assert found.id == "sluice_updates.W010" and "has no vhost 'no-such-vhost'" in found.msg
     settings.UPDATES_PUBLISHER_URL = url.replace(":guest@", ":wrong@")
-    assert ids(checks_broker.check_broker()) == ["updates.W011"]
+    assert ids(checks_broker.check_broker()) == ["sluice_updates.W011"]

@@ -8,9 +8,9 @@ import pytest
 from django.db import transaction
 from unit.updates.support import Threads
 
-from updates import history, publish
-from updates.models import Stream, Update
-from updates.positions import ZERO
+from sluice_updates import history, publish
+from sluice_updates.models import Stream, Update
+from sluice_updates.positions import ZERO
 
 WRITERS = 8
 EACH = 25

@@ -6,10 +6,10 @@ import pytest
 from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from updates import history, publish
-from updates.models import Stream, Update
-from updates.positions import ZERO, Position
-from updates.trim import trim
+from sluice_updates import history, publish
+from sluice_updates.models import Stream, Update
+from sluice_updates.positions import ZERO, Position
+from sluice_updates.trimming import trim
 
 
 def fill(stream: str, count: int, using: str) -> list[Position]:

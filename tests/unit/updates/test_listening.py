@@ -20,7 +20,7 @@ os.execv(sys.executable, [sys.executable, "-c", program, str(number)])
 """
 LOOK = """
 import os, socket, sys
-from updates.listening import inherited, is_listening
+from sluice_updates.server.listening import inherited, is_listening
 found = inherited()
 if found is None:
     print("none")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from updates import streams
-from updates.positions import (
+from sluice_updates import streams
+from sluice_updates.positions import (
     MAX_OFFSET,
     MAX_STREAMS,
     MAX_URL_BYTES,

@@ -13,12 +13,12 @@ from django.db import connections, transaction
 from unit.updates.support import Threads
 
 from harness.waiting import wait_until
-from updates import history, publish
-from updates.models import Update
-from updates.positions import ZERO
-from updates.trim import trim
+from sluice_updates import history, publish
+from sluice_updates.models import Update
+from sluice_updates.positions import ZERO
+from sluice_updates.trimming import trim
 
-INSERT = "INSERT INTO updates_update (stream, event, payload) VALUES ('{}', 'e', '{{}}')"
+INSERT = "INSERT INTO sluice_updates_update (stream, event, payload) VALUES ('{}', 'e', '{{}}')"
 WAITING = (
     "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 )
@@ -128,11 +128,11 @@ def test_updates_made_after_the_trigger_has_fired_get_offsets_too(database: str,
 def test_a_row_that_is_deleted_before_the_commit(database: str, connect: Any) -> None:
     other = connect()
     other.execute(INSERT.format("all"))
-    other.execute("DELETE FROM updates_update")
+    other.execute("DELETE FROM sluice_updates_update")
     other.commit()
     assert offsets() == []
     other.execute(INSERT.format("all"))
-    other.execute("DELETE FROM updates_update")
+    other.execute("DELETE FROM sluice_updates_update")
     other.execute(INSERT.format("all"))
     other.commit()
     assert offsets() == [("all", 1)]
@@ -201,12 +201,12 @@ def test_updates_of_another_cluster_are_polled_for_ever_until_reset(database: st
     publish("all", "e", {})
     publish("all", "e", {})
     with connections[database].cursor() as cursor:
-        cursor.execute("UPDATE updates_update SET xid = '99999999999' WHERE \"offset\" = 2")
+        cursor.execute("UPDATE sluice_updates_update SET xid = '99999999999' WHERE \"offset\" = 2")
     cursor = history.poll(history.poll(None).cursor).cursor
     assert len(history.poll(cursor).updates) == 1
     call_command("reset_xids", verbosity=0)
     assert history.poll(cursor).updates == []
-    assert scalar(database, "SELECT count(*) FROM updates_update WHERE xid = '0'") == 1
+    assert scalar(database, "SELECT count(*) FROM sluice_updates_update WHERE xid = '0'") == 1
     publish("all", "e", {})
     assert [each.position.offset for each in history.poll(cursor).updates] == [3]
 
@@ -214,9 +214,12 @@ def test_updates_of_another_cluster_are_polled_for_ever_until_reset(database: st
 # Roles
 
 GRANTS = {
-    "publish": ["INSERT (stream, event, payload, key), SELECT ON updates_update"],
-    "read": ["SELECT ON updates_stream", "SELECT ON updates_update"],
-    "trim": ["SELECT, UPDATE (floor, floor_tag) ON updates_stream", "SELECT, DELETE ON updates_update"],
+    "publish": ["INSERT (stream, event, payload, key), SELECT ON sluice_updates_update"],
+    "read": ["SELECT ON sluice_updates_stream", "SELECT ON sluice_updates_update"],
+    "trim": [
+        "SELECT, UPDATE (floor, floor_tag) ON sluice_updates_stream",
+        "SELECT, DELETE ON sluice_updates_update",
+    ],
 }
 
 
@@ -249,7 +252,7 @@ def test_thousands_are_committed_whatever_is_believed_of_the_table(database: str
     with transaction.atomic(using=database):
         for number in range(4000):
             publish(f"s:{number // 2}", "e", {})
-        other.execute("VACUUM ANALYZE updates_update, updates_stream")
+        other.execute("VACUUM ANALYZE sluice_updates_update, sluice_updates_stream")
         watch.start()
     watch.cancel()
     reading = history.read({f"s:{number}": ZERO for number in range(2000)}, limit=5000)
@@ -270,15 +273,16 @@ def test_a_publisher_needs_no_more_than_to_insert(database: str, as_role: Callab
 @pytest.mark.parametrize(
     "forgery",
     [
-        "INSERT INTO updates_update (stream, event, payload, \"offset\") VALUES ('all', 'e', '{}', 9)",
-        "INSERT INTO updates_update (stream, event, payload, tag) VALUES ('all', 'e', '{}', 'x')",
-        "INSERT INTO updates_update (stream, event, payload, xid) VALUES ('all', 'e', '{}', '1')",
-        "UPDATE updates_update SET payload = '{}'",
-        "DELETE FROM updates_update",
-        "UPDATE updates_stream SET head = 9",
-        "INSERT INTO updates_stream (name, head, head_tag, floor, floor_tag) VALUES ('x', 9, 'x', 0, '0')",
-        "SELECT updates_allot()",
-        "CREATE TRIGGER mine AFTER INSERT ON updates_update EXECUTE FUNCTION updates_allot()",
+        "INSERT INTO sluice_updates_update (stream, event, payload, \"offset\") VALUES ('all', 'e', '{}', 9)",
+        "INSERT INTO sluice_updates_update (stream, event, payload, tag) VALUES ('all', 'e', '{}', 'x')",
+        "INSERT INTO sluice_updates_update (stream, event, payload, xid) VALUES ('all', 'e', '{}', '1')",
+        "UPDATE sluice_updates_update SET payload = '{}'",
+        "DELETE FROM sluice_updates_update",
+        "UPDATE sluice_updates_stream SET head = 9",
+        "INSERT INTO sluice_updates_stream (name, head, head_tag, floor, floor_tag)"
+        " VALUES ('x', 9, 'x', 0, '0')",
+        "SELECT sluice_updates_allot()",
+        "CREATE TRIGGER mine AFTER INSERT ON sluice_updates_update EXECUTE FUNCTION sluice_updates_allot()",
     ],
 )
 def test_a_publisher_cannot_forge(database: str, as_role: Callable[[str], None], forgery: str) -> None:
@@ -304,13 +308,13 @@ def test_who_trims_may_move_the_floor_only(database: str, as_role: Callable[[str
     as_role("trim")
     assert trim(max_per_stream=0) == 1
     with pytest.raises(Exception, match="permission denied"), transaction.atomic(using=database):
-        scalar(database, "UPDATE updates_stream SET head = 9")
+        scalar(database, "UPDATE sluice_updates_stream SET head = 9")
 
 
 def test_the_trigger_ignores_the_callers_search_path(database: str, connect: Any) -> None:
     """A function with the owner's rights must not be led to other tables or functions than it means."""
     other = connect()
-    other.execute("CREATE TEMPORARY TABLE updates_stream (name text PRIMARY KEY, head bigint)")
+    other.execute("CREATE TEMPORARY TABLE sluice_updates_stream (name text PRIMARY KEY, head bigint)")
     other.execute("CREATE SCHEMA mine")
     other.execute(
         "CREATE FUNCTION mine.gen_random_uuid() RETURNS uuid LANGUAGE sql AS 'SELECT (1 / 0)::text::uuid'"

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connections, transaction
 
-from updates import history, publish, sender
-from updates.models import Stream, Update
-from updates.positions import ZERO
-from updates.publishing import MAX_PAYLOAD_BYTES, RESERVED_EVENTS, InvalidUpdate
+from sluice_updates import history, publish
+from sluice_updates.models import Stream, Update
+from sluice_updates.positions import ZERO
+from sluice_updates.publishing import MAX_PAYLOAD_BYTES, RESERVED_EVENTS, InvalidUpdate
+from sluice_updates.wakeup import sender
 
 
 class Undo(Exception):
@@ -189,5 +190,5 @@ def test_a_wake_that_fails_does_not_hurt_the_request(database: str, monkeypatch:
 def test_the_databases_errors_are_the_callers(database: str) -> None:
     with pytest.raises(DatabaseError), transaction.atomic(using=database):
         with connections[database].cursor() as cursor:
-            cursor.execute("ALTER TABLE updates_update RENAME TO elsewhere")
+            cursor.execute("ALTER TABLE sluice_updates_update RENAME TO elsewhere")
         publish("all", "a", {})

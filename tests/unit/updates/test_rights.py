@@ -8,8 +8,8 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
-from updates import history, rights
-from updates.positions import ZERO
+from sluice_updates import history, rights
+from sluice_updates.positions import ZERO
 
 STREAMS = ["user:7", "user:8", "user:07", "user:7-x", "all", "project:9", "anything"]
 

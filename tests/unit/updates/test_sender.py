@@ -17,12 +17,13 @@ from django.db import connections, router, transaction
 
 from harness.servers import RabbitMQ, free_port
 from harness.waiting import wait_until
-from updates import broker as broker_module
-from updates import history, publish, sender
-from updates.broker import STEP_SECONDS, Broker, BrokerDown
-from updates.models import Update
-from updates.positions import ZERO
-from updates.sender import Wakeups
+from sluice_updates import history, publish
+from sluice_updates.broker import connection as broker_module
+from sluice_updates.broker.connection import STEP_SECONDS, Broker, BrokerDown
+from sluice_updates.models import Update
+from sluice_updates.positions import ZERO
+from sluice_updates.wakeup import sender
+from sluice_updates.wakeup.sender import Wakeups
 
 # How long the longest step of giving up may take, on a busy machine.
 SOON = 3 * STEP_SECONDS + 2

@@ -12,10 +12,10 @@ from django.db import transaction
 from django.utils import timezone
 from unit.updates.support import Threads
 
-from updates import history, publish
-from updates.models import Stream, Update
-from updates.positions import ZERO
-from updates.trim import trim
+from sluice_updates import history, publish
+from sluice_updates.models import Stream, Update
+from sluice_updates.positions import ZERO
+from sluice_updates.trimming import trim
 
 DAY = timedelta(days=1)
 

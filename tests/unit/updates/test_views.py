@@ -11,9 +11,9 @@ from django.db import OperationalError, connections, transaction
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from updates import history, publish
-from updates.positions import MAX_URL_BYTES, ZERO
-from updates.views import poll
+from sluice_updates import history, publish
+from sluice_updates.positions import MAX_URL_BYTES, ZERO
+from sluice_updates.views import poll
 
 TAG = "9f3ac1d20b7e4455"
 

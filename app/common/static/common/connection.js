@@ -9,7 +9,7 @@ import { root, updates } from "./live.js";
 /** @param {string} id */
 const $ = (id) => find(`#${id}`, HTMLElement);
 
-/** @type {Record<import("../updates/updates.js").State, [mood: string, words: string]>} */
+/** @type {Record<import("../sluice_updates/updates.js").State, [mood: string, words: string]>} */
 const VERDICTS = {
   "catching-up": ["waiting", "Connecting: news will come in a moment."],
   live: ["good", "News comes at once."],

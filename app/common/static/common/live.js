@@ -3,7 +3,7 @@
 //
 // The streams' positions are from before the page's data was read (data-positions); see "Pages" in the protocol.
 
-import { connect } from "../updates/updates.js";
+import { connect } from "../sluice_updates/updates.js";
 import { find } from "./find.js";
 import { toHeading } from "./focus.js";
 import { isFinal, once } from "./once.js";
@@ -13,7 +13,7 @@ const page = document.body.dataset;
 export const root = new URL(page.root ?? "/", location.href);
 export const updates = connect({ root, positions: JSON.parse(page.positions ?? "{}"), pollSeconds: Number(page.pollSeconds) });
 
-/** @type {Record<import("../updates/updates.js").State, string>} */
+/** @type {Record<import("../sluice_updates/updates.js").State, string>} */
 const words = {
   "catching-up": "Connecting …",
   live: "Live.",

@@ -1,6 +1,6 @@
 // Work that may be asked for at any time, and of which only the last matters.
 
-import { Backoff } from "../updates/backoff.js";
+import { Backoff } from "../sluice_updates/backoff.js";
 
 const GAP = 250; // milliseconds between two runs: a burst of updates is no burst of requests
 

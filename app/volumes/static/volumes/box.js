@@ -1,6 +1,6 @@
 // The box that a crop is cut out of. The form's six fields are the truth; pictures of it are drawn from them and change them.
 
-import { find } from "../mysite/find.js";
+import { find } from "../common/find.js";
 
 /**
  * @typedef {"x" | "y" | "z"} Axis

@@ -1,9 +1,9 @@
 // The list of crops: bars that move while a crop is cut; all else is the server's page again.
 
-import "../mysite/buttons.js";
-import { find } from "../mysite/find.js";
-import { updates } from "../mysite/live.js";
-import { refresh } from "../mysite/refresh.js";
+import "../common/buttons.js";
+import { find } from "../common/find.js";
+import { updates } from "../common/live.js";
+import { refresh } from "../common/refresh.js";
 
 updates.on("crop-deleted", refresh);
 updates.on("crop-progress", ({ crop_id: id, state, progress }) => {

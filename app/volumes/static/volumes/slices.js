@@ -1,7 +1,7 @@
 // Pictures of one axis's slices, fetched from the site and kept. One request at a time: while somebody moves through a volume,
 // only the slice that is wanted last is asked for, and then its neighbours.
 
-import { Backoff } from "../updates/backoff.js";
+import { Backoff } from "../sluice_updates/backoff.js";
 
 const PIXELS = 24 * 2 ** 20; // kept for one axis: the slices of an ordinary volume, or a few of a large one
 const AHEAD = 4; // neighbours that are fetched while nothing else is

@@ -1,8 +1,8 @@
 // A volume's page: three views of it that move together, contrast, the box of the crop's form drawn and typed, and a preview
 // of it. Without this script the page is three pictures and the form.
 
-import { find } from "../mysite/find.js";
-import { root, updates } from "../mysite/live.js";
+import { find } from "../common/find.js";
+import { root, updates } from "../common/live.js";
 import { AXES, Box, byAxis } from "./box.js";
 import { Pane } from "./pane.js";
 import { Preview } from "./preview.js";

@@ -26,7 +26,7 @@ class Beat(CelerysBeat):
     """The command, with the scheduler below, whichever the command line names."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "scheduler": "mysite.beat:LocalScheduler"})
+        super().__init__(*args, **{**kwargs, "scheduler": "sluice_stack.beat:LocalScheduler"})
 
 
 class LocalScheduler(beat.Scheduler):

@@ -1,7 +1,7 @@
 """Every setting that Sluice takes from its environment: one table, checked before anything else starts.
 
-`python -m mysite.environment` checks the whole environment strictly (an unknown name is refused, with the
-nearest known one) and exits 78, EX_CONFIG of sysexits.h, after one line for each thing that is wrong.
+`python -m sluice_stack.environment` checks the whole environment strictly (an unknown name is refused, with
+the nearest known one) and exits 78, EX_CONFIG of sysexits.h, after one line for each thing that is wrong.
 `load()` gives the settings their values, typed. Pure standard library: it runs before Django, and without it.
 
 An empty value means the default, as `NAME: "${NAME:-}"` in a compose file does.
@@ -32,7 +32,7 @@ HOST_PROGRAMS: Final[Mapping[str, str]] = {
     "celery": "celery",
     "beat": "beat",
 }
-_HOST_READERS: Final = {**HOST_PROGRAMS, "migrate": "mysite.migrate"}
+_HOST_READERS: Final = {**HOST_PROGRAMS, "migrate": "sluice_stack.migrate"}
 
 # Who sets a name.
 OPERATOR: Final = "operator"  # in .env, read by compose

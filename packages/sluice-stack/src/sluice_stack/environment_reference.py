@@ -1,6 +1,7 @@
 """The table of settings as an operator reads it: docs/reference/environment.md and .env.example.
 
-`python -m mysite.environment_reference` writes both, in a checkout; a test compares them with the table.
+`python -m sluice_stack.environment_reference` writes both into a checkout; a test compares them with the
+table.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import Final
 
 from .environment import BUILD, ENV_FILE, INTERNAL, OPERATOR, TABLE, Row
 
-ROOT: Final = Path(__file__).resolve().parent.parent.parent
+ROOT: Final = Path.cwd()
 
 _PAGE: Final = """\
 # Environment variables
 
-All of them. `app/mysite/environment.py` is the one table that they come from; this page is written from it
-by `python -m mysite.environment_reference`.
+All of them. `sluice_stack.environment` has the one table that they come from; this page is written from it by
+`python -m sluice_stack.environment_reference`.
 
 An empty value means the default. A name that is not a setting, or a value that is malformed, ends a container
 at its start, with exit status 78 and a line that says which and why:

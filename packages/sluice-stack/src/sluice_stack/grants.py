@@ -1,5 +1,4 @@
-"""What each service's database role may do: one table, put into force by `mysite.migrate`, all of it each
-time.
+"""What each service's database role may do: one table. `sluice_stack.migrate` applies all of it.
 
 Everything that isn't here is forbidden. The owner of the tables, who alone may change them, is the role
 `owner`.
@@ -18,10 +17,10 @@ WRITE: Final = "SELECT, INSERT, UPDATE, DELETE"
 # To publish: these columns of a new update, and no others, since a trigger of the owner's allots offsets and
 # tags. The sender reads what it announces.
 PUBLISH: Final = {
-    "updates_update": "SELECT, INSERT (stream, event, payload, key)",
+    "sluice_updates_update": "SELECT, INSERT (stream, event, payload, key)",
 }
 # To read streams: polling, the hub, and the position that a page carries.
-FOLLOW: Final = {"updates_stream": READ, "updates_update": READ}
+FOLLOW: Final = {"sluice_updates_stream": READ, "sluice_updates_update": READ}
 # What Django asks to know who is signed in and what he may do.
 IDENTITY: Final = {
     "auth_user": READ,
@@ -41,13 +40,13 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         # The admin site changes all of these.
         **dict.fromkeys(IDENTITY, WRITE),
         "django_admin_log": WRITE,
-        "updates_session": WRITE,
+        "sluice_updates_session": WRITE,
         "inbox_message": WRITE,
         "volumes_crop": WRITE,
         "volumes_volume": WRITE,
     },
-    "asgi": {**FOLLOW, **IDENTITY, "updates_session": READ, "volumes_volume": READ},
-    "worker": {**PUBLISH, **IDENTITY, "updates_session": READ, "volumes_volume": READ},
+    "asgi": {**FOLLOW, **IDENTITY, "sluice_updates_session": READ, "volumes_volume": READ},
+    "worker": {**PUBLISH, **IDENTITY, "sluice_updates_session": READ, "volumes_volume": READ},
     "celery": {
         **PUBLISH,
         "auth_user": READ,
@@ -58,9 +57,9 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "beat": {
         # Trimming, besides publishing. UPDATE of a stream's floor only; to lock its row needs no more.
-        "updates_update": PUBLISH["updates_update"] + ", DELETE",
-        "updates_stream": "SELECT, UPDATE (floor, floor_tag)",
-        "updates_session": "SELECT, DELETE",
+        "sluice_updates_update": PUBLISH["sluice_updates_update"] + ", DELETE",
+        "sluice_updates_stream": "SELECT, UPDATE (floor, floor_tag)",
+        "sluice_updates_session": "SELECT, DELETE",
         "volumes_crop": "SELECT, UPDATE (handed_over_at, hand_overs), DELETE",
         "volumes_volume": READ,
     },

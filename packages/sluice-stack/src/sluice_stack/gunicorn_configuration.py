@@ -5,8 +5,8 @@ What an operator may choose comes from the environment; see docs/reference/envir
 
 import os
 
-from mysite import environment, gunicorn_worker
-from updates.listening import inherited
+from sluice_stack import environment, gunicorn_worker
+from sluice_updates.server.listening import inherited
 
 try:
     _env = environment.load()
@@ -30,7 +30,7 @@ backlog = 2048
 limit_request_line = 8190
 
 # gthread's, which on a stop lets nobody down who was in the queue.
-worker_class = "mysite.gunicorn_worker.Worker"
+worker_class = "sluice_stack.gunicorn_worker.Worker"
 when_ready = gunicorn_worker.when_ready
 post_worker_init = gunicorn_worker.post_worker_init
 workers = _env.wsgi_workers

@@ -16,9 +16,10 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpResponse, JsonResponse
 
-from mysite.settings.source import installed
-from updates import conf, sender
-from updates.address import Address
+from sluice_stack.settings.source import installed
+from sluice_updates import conf
+from sluice_updates.broker.address import Address
+from sluice_updates.wakeup import sender
 
 logger = logging.getLogger(__name__)
 

@@ -1,5 +1,4 @@
-"""`python -m mysite.init`: the first service to run. Checks what the operator wrote, and makes the secrets
-that lack.
+"""`python -m sluice_stack.init`: the first service to run. Checks the settings and creates missing secrets.
 
 Pure standard library. A secret that is there is never changed; delete its file to have a new one made at the
 next start.
@@ -45,7 +44,7 @@ FORM: Final = re.compile(r"[A-Za-z0-9]{32,}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m mysite.init", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m sluice_stack.init", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--directory", type=Path, default=DIRECTORY, help="where the secrets are (%(default)s)"
     )

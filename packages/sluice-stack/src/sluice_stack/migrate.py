@@ -1,5 +1,4 @@
-"""`python -m mysite.migrate`: what has to be done once for each version, before the services start. Harmless
-to repeat.
+"""`python -m sluice_stack.migrate`: what each version needs once, before the services start. Safe to repeat.
 
 Tables; each role's rights; the administrator; a sample volume, if there is none; static files, for nginx.
 """

@@ -23,7 +23,7 @@ from celery.worker import state
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from updates.broker import Broker, BrokerDown
+from sluice_updates.broker.connection import Broker, BrokerDown
 
 from .heartbeat import Heartbeat
 

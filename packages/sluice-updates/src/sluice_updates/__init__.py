@@ -1,6 +1,6 @@
 """Streams of updates that a Django site publishes in its transactions and its pages receive, none lost.
 
-    from updates import publish
+    from sluice_updates import publish
 
     with transaction.atomic():
         message.save()
@@ -18,7 +18,7 @@ __all__ = ["publish"]
 
 
 def __getattr__(name: str) -> Any:
-    """Give `updates.publish` at its first use: its module needs Django's apps, loaded after this package."""
+    """Give `sluice_updates.publish` at its first use: its module needs Django's apps."""
     if name == "publish":
         from .publishing import publish
 

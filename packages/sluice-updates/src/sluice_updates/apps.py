@@ -1,12 +1,12 @@
-"""The app `updates`, for INSTALLED_APPS."""
+"""The app, for INSTALLED_APPS."""
 
 from django.apps import AppConfig
 
 
 class UpdatesConfig(AppConfig):
-    name = "updates"
+    name = "sluice_updates"
     verbose_name = "Updates"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks, checks_broker, checks_site  # noqa: F401  (they register themselves)
+        from .checks import broker, configuration, consistency  # noqa: F401  (they register themselves)

@@ -19,8 +19,8 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from . import history, rights, streams
+from .asgi.origin import Scope, headers
 from .history import Reading
-from .origin import Scope, headers
 from .positions import Position
 from .sessions import SessionStore
 

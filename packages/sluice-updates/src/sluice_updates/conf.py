@@ -9,7 +9,7 @@ from django.conf import settings
 
 DEFAULT_MAX_AGE_DAYS: Final = 7
 DEFAULT_MAX_PER_STREAM: Final = 10_000
-DEFAULT_MAY_READ: Final = "updates.rights.default_may_read"
+DEFAULT_MAY_READ: Final = "sluice_updates.rights.default_may_read"
 
 
 def max_age_days() -> float:

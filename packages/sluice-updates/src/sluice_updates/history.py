@@ -157,7 +157,7 @@ def _snapshot(connection: BaseDatabaseWrapper) -> Iterator[None]:
         return
     if connection.in_atomic_block:
         raise RuntimeError(
-            "updates.history.read must be called outside atomic blocks: it needs a snapshot of its own"
+            "sluice_updates.history.read must be called outside atomic blocks: it needs a snapshot of its own"
             " (in tests: TransactionTestCase, or django_db(transaction=True))"
         )
     with transaction.atomic(using=connection.alias):

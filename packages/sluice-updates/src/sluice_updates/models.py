@@ -56,12 +56,12 @@ class Update(models.Model):
             models.UniqueConstraint(
                 fields=["stream", "offset"],
                 condition=models.Q(offset__isnull=False),
-                name="updates_update_position",
+                name="sluice_updates_update_position",
             ),
             models.UniqueConstraint(
                 fields=["key"],
                 condition=models.Q(key__isnull=False),
-                name="updates_update_key",
+                name="sluice_updates_update_key",
             ),
         ]
 

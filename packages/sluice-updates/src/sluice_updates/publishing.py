@@ -11,8 +11,9 @@ from weakref import WeakKeyDictionary
 from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from . import sender, streams
+from . import streams
 from .models import EVENT_LENGTH, KEY_LENGTH, Stream, Update
+from .wakeup import sender
 
 MAX_PAYLOAD_BYTES: Final = 32 * 1024
 RESERVED_EVENTS: Final = frozenset({"hello", "ping", "pong", "error", "close"})

@@ -1,4 +1,4 @@
-"""For a site's urls.py: `path("updates/", include("updates.urls"))`."""
+"""For a site's urls.py: `path("updates/", include("sluice_updates.urls"))`."""
 
 from django.urls import path
 

@@ -14,9 +14,9 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
 from channels.layers import get_channel_layer  # noqa: E402
 from django.urls import path  # noqa: E402
 
-from updates import limits  # noqa: E402
-from updates.asgi import application as updates_application  # noqa: E402
-from updates.backend import respond  # noqa: E402
+from sluice_updates import limits  # noqa: E402
+from sluice_updates.asgi.application import application as updates_application  # noqa: E402
+from sluice_updates.asgi.responses import respond  # noqa: E402
 
 # Tests that are about something else need not wait for the usual seconds.
 for name, seconds in json.loads(os.environ.get("HUBSITE_LIMITS", "{}")).items():

@@ -24,9 +24,9 @@ from django.core.management import call_command  # noqa: E402
 from django.db import connection, connections, transaction  # noqa: E402
 from django.http import HttpRequest  # noqa: E402
 
-from updates import history, publish  # noqa: E402
-from updates.positions import ZERO  # noqa: E402
-from updates.rights import rights_changed  # noqa: E402
+from sluice_updates import history, publish  # noqa: E402
+from sluice_updates.positions import ZERO  # noqa: E402
+from sluice_updates.rights import rights_changed  # noqa: E402
 
 SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
 
@@ -112,7 +112,7 @@ def begin(stream: str, number: int) -> None:
     other.set_autocommit(False)
     with other.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO updates_update (stream, event, payload, created)"
+            "INSERT INTO sluice_updates_update (stream, event, payload, created)"
             " VALUES (%s, 'new-message', %s, now())",
             [stream, json.dumps({"message_id": number, "message_title": ""})],
         )
@@ -139,16 +139,23 @@ def restore(stream: str, position: str) -> None:
     """What a restored backup does to a stream: everything after the position is gone."""
     offset, tag = position.split("-")
     with transaction.atomic():
-        sql('DELETE FROM updates_update WHERE stream = %s AND "offset" > %s', stream, int(offset))
-        sql("UPDATE updates_stream SET head = %s, head_tag = %s WHERE name = %s", int(offset), tag, stream)
+        sql('DELETE FROM sluice_updates_update WHERE stream = %s AND "offset" > %s', stream, int(offset))
+        sql(
+            "UPDATE sluice_updates_stream SET head = %s, head_tag = %s WHERE name = %s",
+            int(offset),
+            tag,
+            stream,
+        )
 
 
 def trim(stream: str, floor: int) -> None:
     """Forget the updates of a stream up to an offset."""
     with transaction.atomic():
-        tag = sql('SELECT tag FROM updates_update WHERE stream = %s AND "offset" = %s', stream, floor)[0][0]
-        sql('DELETE FROM updates_update WHERE stream = %s AND "offset" <= %s', stream, floor)
-        sql("UPDATE updates_stream SET floor = %s, floor_tag = %s WHERE name = %s", floor, tag, stream)
+        tag = sql('SELECT tag FROM sluice_updates_update WHERE stream = %s AND "offset" = %s', stream, floor)[
+            0
+        ][0]
+        sql('DELETE FROM sluice_updates_update WHERE stream = %s AND "offset" <= %s', stream, floor)
+        sql("UPDATE sluice_updates_stream SET floor = %s, floor_tag = %s WHERE name = %s", floor, tag, stream)
 
 
 def sql(statement: str, *parameters: object) -> Any:

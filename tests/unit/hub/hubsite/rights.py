@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from updates.rights import default_may_read
+from sluice_updates.rights import default_may_read
 
 
 def may_read(user: Any, stream: str) -> bool:

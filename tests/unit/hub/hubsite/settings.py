@@ -14,10 +14,10 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
-    "updates",
-    "updates.sessions",
+    "sluice_updates",
+    "sluice_updates.sessions",
 ]
-SESSION_ENGINE = os.environ.get("HUBSITE_SESSION_ENGINE", "updates.sessions")
+SESSION_ENGINE = os.environ.get("HUBSITE_SESSION_ENGINE", "sluice_updates.sessions")
 SESSION_FILE_PATH = os.environ.get("HUBSITE_SESSION_FILE_PATH")
 if "HUBSITE_BACKENDS" in os.environ:
     AUTHENTICATION_BACKENDS = os.environ["HUBSITE_BACKENDS"].split()

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from mysite import environment
-from updates.address import Address
+from sluice_stack import environment
+from sluice_updates.broker.address import Address
 
 from .finding import Check, Finding, LeftOut, failure, ok, one_line, warning
 

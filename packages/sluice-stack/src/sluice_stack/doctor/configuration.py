@@ -8,7 +8,7 @@ from typing import Final
 
 from django.core import checks
 
-from mysite import environment
+from sluice_stack import environment
 
 from . import rights
 from .deployment import Deployment, Program
@@ -77,8 +77,8 @@ def _system_checks(deployment: Deployment) -> Iterator[Finding]:
     # That the broker's packages aren't there is push-installed's to say.
     found = [
         message
-        for message in checks.run_checks(tags=["updates"])
-        if deployment.push or message.id != "updates.W002"
+        for message in checks.run_checks(tags=["sluice_updates"])
+        if deployment.push or message.id != "sluice_updates.W002"
     ]
     for message in found:
         say = failure if message.level >= checks.ERROR else warning

@@ -10,14 +10,14 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg
 
-from mysite import environment, grants
-from mysite.postgresql.base import Connection
+from sluice_stack import environment, grants
+from sluice_stack.postgresql.base import Connection
 
 from .deployment import Deployment, Program
 from .finding import Check, Finding, LeftOut, failure, ok, one_line, warning
 
 OLDEST: Final = 14  # https://docs.djangoproject.com/en/5.2/ref/databases/#postgresql-notes
-MIGRATE: Final = "run python -m mysite.migrate (docker compose up -d migrate)"
+MIGRATE: Final = "run python -m sluice_stack.migrate (docker compose up -d migrate)"
 _SECONDS: Final = 5.0
 _FULL: Final = 0.8  # of the connections that there are
 # It starts, recovers, or is about to stop; what of these, it says behind it.
@@ -194,8 +194,8 @@ def _tables(deployment: Deployment) -> Iterator[Finding]:
             lacking.append(f"{table} ({', '.join(sorted(columns))})" if table in found else table)
     if lacking:
         yield failure(f"tables or columns are missing: {', '.join(lacking[:5])}", MIGRATE)
-    elif ("updates_update",) not in triggers:
-        yield failure("updates_update has lost its trigger, which allots the offsets", MIGRATE)
+    elif ("sluice_updates_update",) not in triggers:
+        yield failure("sluice_updates_update has lost its trigger, which allots the offsets", MIGRATE)
     else:
         yield ok(f"all {len(found)} tables are as this version needs them")
 
@@ -242,7 +242,7 @@ def _of_role(
 
 
 def _questions(wanted: Any) -> list[tuple[str, str, str | None]]:
-    """Table, privilege and column, or None for all, of a row of mysite.grants."""
+    """Table, privilege and column, or None for all, of a row of sluice_stack.grants."""
     found: list[tuple[str, str, str | None]] = []
     for table, text in wanted.items():
         for privilege, columns in _PRIVILEGE.findall(text):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from mysite import environment
-from mysite.environment import HOST_PROGRAMS, Environment
-from mysite.settings.source import installed
+from sluice_stack import environment
+from sluice_stack.environment import HOST_PROGRAMS, Environment
+from sluice_stack.settings.source import installed
 
 from .broker import Visit
 from .front import Front

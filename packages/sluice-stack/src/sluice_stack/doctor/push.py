@@ -143,7 +143,7 @@ def _origin(deployment: Deployment) -> Iterator[Finding]:
             yield failure(
                 f"{who} may open a WebSocket, with your users' cookies",
                 "ALLOWED_HOSTS must not have *, nor CSRF_TRUSTED_ORIGINS foreign sites;"
-                " a consumer of your own must be behind updates.asgi.application",
+                " a consumer of your own must be behind sluice_updates.asgi.application.application",
             )
             return
     yield ok("the site's own pages only")
@@ -234,8 +234,8 @@ def _idle(deployment: Deployment) -> Iterator[Finding]:
     if pinged is None:
         yield failure(
             f"Daphne does not ping: {wanted:.0f} s went by without a frame",
-            "run it as `python -m updates.server` (supervisor/conf.d/daphne.conf); a proxy in front may hold"
-            " frames back: proxy_buffering off",
+            "run it as `python -m sluice_updates.server` (supervisor/conf.d/daphne.conf); a proxy in front"
+            " may hold frames back: proxy_buffering off",
         )
     elif deployment.patient:
         yield ok(

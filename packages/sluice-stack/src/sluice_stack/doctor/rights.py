@@ -11,14 +11,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from mysite import environment
+from sluice_stack import environment
 
 from .started import started
 
 if TYPE_CHECKING:
     from .deployment import Program
 
-_USUAL: Final = "www-data"  # in supervisor/conf.d and supervisor/systemd
+_USUAL: Final = "www-data"  # in supervisor/conf.d and systemd
 _SECONDS: Final = 10.0
 
 

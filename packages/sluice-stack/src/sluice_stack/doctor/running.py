@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mysite.settings.source import BASE_DIR
+from sluice_stack.settings.source import BASE_DIR
 
 from .broker import accounts_of
 from .deployment import Deployment

@@ -39,7 +39,8 @@ def _policy(answer: Answer) -> str:
 
 
 def is_daphne(answer: Answer) -> bool:
-    """Whether Daphne did: it says so, or it says what updates.asgi says of a path that it doesn't know."""
+    """Whether Daphne answered: its header says so, or the body is what `sluice_updates.asgi` sends for an
+    unknown path."""
     says = answer.headers.get("x-backend") == "asgi"
     return says or (answer.body == "Not found.\n" and not is_django(answer))
 
@@ -194,7 +195,7 @@ def _static(deployment: Deployment) -> Iterator[Finding]:
     if answer.status != 200 or "css" not in answer.headers.get("content-type", ""):
         yield failure(
             f"{found[1]} is answered {answer.status}",
-            "run manage.py collectstatic and python -m mysite.migrate; nginx reads $sluice_static of"
+            "run manage.py collectstatic and python -m sluice_stack.migrate; nginx reads $sluice_static of"
             f" {_PLACE}",
         )
     else:

@@ -62,7 +62,7 @@ class Visitor:
         from django.contrib import auth
         from django.utils import timezone
 
-        from updates.identity import backend_of
+        from sluice_updates.authentication import backend_of
 
         store = _store(None)
         users = auth.get_user_model().objects

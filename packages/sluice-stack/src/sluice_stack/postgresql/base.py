@@ -9,7 +9,7 @@ import psycopg
 from django.db.backends.postgresql import base
 from psycopg.abc import RV, PQGen
 
-from mysite import postgresql
+from sluice_stack import postgresql
 
 # Of `SELECT 1` on an open connection, before a request's first query. A server that is merely busy costs the
 # request a new connection.

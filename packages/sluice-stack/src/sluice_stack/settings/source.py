@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from mysite import environment
+from sluice_stack import environment
 
-BASE_DIR: Final = Path(__file__).resolve().parent.parent.parent
+
+def _project_directory() -> Path:
+    """The folder of manage.py: where the package of DJANGO_SETTINGS_MODULE lies."""
+    package = os.environ.get("DJANGO_SETTINGS_MODULE", "mysite.settings").partition(".")[0]
+    spec = importlib.util.find_spec(package)
+    origin = spec.origin if spec else None
+    return Path(origin).resolve().parent.parent if origin else Path.cwd()
+
+
+BASE_DIR: Final = _project_directory()
 
 try:
     env: Final = environment.load()

@@ -3,7 +3,7 @@
 # mysite/asgi.py
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
 django.setup()
-application = updates.asgi.application(websocket_urlpatterns=[path("channels/chat/", ChatConsumer.as_asgi())])
+application = application(websocket_urlpatterns=[path("channels/chat/", ChatConsumer.as_asgi())])
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from .backend import respond, saying_backend
+from ..push.hub import get_hub
 from .health import healthz
-from .hub import get_hub
 from .origin import Scope
+from .responses import respond, saying_backend
 from .sse import server_sent_events
 from .transport import Send
 from .websocket import Receive, websocket
@@ -70,7 +70,7 @@ def _consumers(urlpatterns: Sequence[Any]) -> Application:
     from channels.routing import URLRouter
     from django.urls import re_path
 
-    from .guard import guarded
+    from .consumers import guarded
 
     return guarded(URLRouter([*urlpatterns, re_path(r"", _no_socket)]))
 

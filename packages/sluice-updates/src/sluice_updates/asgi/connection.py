@@ -7,16 +7,16 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping
 
-from . import closes, identity, limits
-from .counters import count
-from .database_thread import DatabaseUnavailable
-from .follow import Subscription
-from .frames import Frame, UpdateFrame, hello
-from .history import Reading
-from .hub import Hub
-from .identity import Admission, Person
+from .. import authentication, close_codes, limits
+from ..authentication import Admission, Person
+from ..history import Reading
+from ..metrics import count
+from ..positions import MalformedQuery, Position, parse_since, parse_streams
+from ..push.database_thread import DatabaseUnavailable
+from ..push.frames import Frame, UpdateFrame, hello
+from ..push.hub import Hub
+from ..push.window import Subscription
 from .origin import Scope
-from .positions import MalformedQuery, Position, parse_since, parse_streams
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Connection(ABC):
 
     def restart(self) -> None:
         """Tell the client that the server restarts."""
-        self.close(closes.RESTART)
+        self.close(close_codes.RESTART)
 
     def leave(self) -> None:
         """Forget the connection: nothing is written to it any more."""
@@ -129,7 +129,7 @@ class Connection(ABC):
                 count("subscriptions_ended")
                 self.hub.unsubscribe(subscription)
         if not self.subscriptions:
-            self.close(closes.NOTHING_ALLOWED)
+            self.close(close_codes.NOTHING_ALLOWED)
 
     # Updates
 
@@ -164,22 +164,22 @@ class Connection(ABC):
         except Closed as closed:
             self.close(closed.code)
         except DatabaseUnavailable:
-            self.close(closes.TRY_LATER)
+            self.close(close_codes.TRY_LATER)
         except Exception:
             logger.exception("a connection failed and is closed with 1011")
-            self.close(closes.INTERNAL_ERROR)
+            self.close(close_codes.INTERNAL_ERROR)
 
     async def _greet(self, scope: Scope) -> None:
         if self.hub.draining:
-            raise Closed(closes.RESTART)
+            raise Closed(close_codes.RESTART)
         try:
             wanted, since = parse_streams(scope["query_string"]), self.since(scope)
         except MalformedQuery as malformed:
             logger.info("a malformed query is refused with 4000: %s", malformed.detail)
-            raise Closed(closes.BAD_REQUEST) from None
-        key = identity.session_key(scope)
+            raise Closed(close_codes.BAD_REQUEST) from None
+        key = authentication.session_key(scope)
         if key is None:
-            raise Closed(closes.NOT_SIGNED_IN)
+            raise Closed(close_codes.NOT_SIGNED_IN)
         self._catching_up = asyncio.current_task()
         try:
             async with asyncio.timeout(limits.HELLO_SECONDS):
@@ -187,7 +187,7 @@ class Connection(ABC):
                 self._enter(admission)
                 told, backlog = await self._subscribe(admission, since)
         except TimeoutError:
-            raise Closed(closes.TRY_LATER) from None
+            raise Closed(close_codes.TRY_LATER) from None
         self.write_hello(
             hello(told, ping=limits.PING_SECONDS, retry=limits.retry_milliseconds(len(self.hub.connections)))
         )
@@ -199,7 +199,7 @@ class Connection(ABC):
         """Ask the database who this is, and for what the hub doesn't know."""
         heads = {name: stream.head for name, stream in self.hub.streams.items()}
         admission = await self.hub.door.run(
-            identity.admit,
+            authentication.admit,
             key,
             wanted,
             since,
@@ -214,11 +214,11 @@ class Connection(ABC):
     def _enter(self, admission: Admission) -> None:
         """Raises Closed if this person may not come in."""
         if admission.person is None:
-            raise Closed(closes.NOT_SIGNED_IN)
+            raise Closed(close_codes.NOT_SIGNED_IN)
         if not admission.allowed:
-            raise Closed(closes.NOTHING_ALLOWED)
+            raise Closed(close_codes.NOTHING_ALLOWED)
         if self.hub.is_full(admission.person):
-            raise Closed(closes.TOO_MANY)
+            raise Closed(close_codes.TOO_MANY)
         self.person = admission.person
         self.hub.enter(self, admission.person)
 
@@ -291,7 +291,7 @@ class Connection(ABC):
                     await asyncio.sleep(limits.POLL_SECONDS)
                     continue
                 if not reading.recovered[stream.name]:
-                    raise Closed(closes.PAST_CHANGED)
+                    raise Closed(close_codes.PAST_CHANGED)
                 missed = _frames(reading, stream.name)
             for frame in missed:
                 await self._replay(subscription, frame)
@@ -315,7 +315,7 @@ class Connection(ABC):
             if unsent < before:
                 taken_at = now
             if now - taken_at > limits.STUCK_SECONDS or self._patience < 0:
-                raise Closed(closes.TOO_SLOW)
+                raise Closed(close_codes.TOO_SLOW)
 
     def _holds(self, subscription: Subscription) -> bool:
         """Whether the connection is still subscribed."""

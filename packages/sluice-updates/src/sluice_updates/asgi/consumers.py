@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from . import closes, identity, limits, origin
-from .counters import count
-from .database_thread import DatabaseUnavailable
-from .hub import Hub, get_hub
-from .identity import Person
+from .. import authentication, close_codes, limits
+from ..authentication import Person
+from ..metrics import count
+from ..push.database_thread import DatabaseUnavailable
+from ..push.hub import Hub, get_hub
+from . import origin
 from .origin import Scope
 from .transport import Send, SocketTransport, socket_transport
 from .websocket import Receive
@@ -74,7 +75,7 @@ class Guest:
 
     def restart(self) -> None:
         """Tell the client that the server restarts."""
-        self.close(closes.RESTART)
+        self.close(close_codes.RESTART)
 
     def deny(self, names: Iterable[str]) -> None:
         """Nothing: a guest follows no streams."""
@@ -82,17 +83,17 @@ class Guest:
 
 async def _admit(hub: Hub, scope: Scope) -> tuple[tuple[Person, Any] | None, int]:
     """The person and the user, or None and the close code that says why."""
-    key = identity.session_key(scope)
+    key = authentication.session_key(scope)
     if hub.draining:
-        return None, closes.RESTART
+        return None, close_codes.RESTART
     if key is None:
-        return None, closes.NOT_SIGNED_IN
+        return None, close_codes.NOT_SIGNED_IN
     try:
-        found = await hub.door.run(identity.identify, key, within=limits.HELLO_SECONDS)
+        found = await hub.door.run(authentication.identify, key, within=limits.HELLO_SECONDS)
     except DatabaseUnavailable:
-        return None, closes.TRY_LATER
+        return None, close_codes.TRY_LATER
     if found is None:
-        return None, closes.NOT_SIGNED_IN
+        return None, close_codes.NOT_SIGNED_IN
     if hub.is_full(found[0]):
-        return None, closes.TOO_MANY
+        return None, close_codes.TOO_MANY
     return found, 0

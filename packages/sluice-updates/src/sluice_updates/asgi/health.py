@@ -12,11 +12,12 @@ from urllib.parse import parse_qs
 
 from django.conf import settings
 
-from . import limits, origin
-from .backend import NO_STORE, respond
-from .counters import counters
-from .hub import Hub, get_hub
+from .. import limits
+from ..metrics import counters
+from ..push.hub import Hub, get_hub
+from . import origin
 from .origin import Scope, headers
+from .responses import NO_STORE, respond
 from .transport import Send
 from .websocket import Receive
 

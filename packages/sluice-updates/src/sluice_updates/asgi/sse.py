@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from . import limits, origin
-from .backend import NO_STORE, PLAIN, backend_headers, respond
-from .closes import TOO_SLOW
+from .. import limits
+from ..close_codes import TOO_SLOW
+from ..metrics import count
+from ..positions import Position, format_positions, parse_positions
+from ..push.frames import PING, Frame, UpdateFrame, close_event
+from ..push.hub import Hub, get_hub
+from ..push.window import Subscription
+from . import origin
 from .connection import Connection
-from .counters import count
-from .follow import Subscription
-from .frames import PING, Frame, UpdateFrame, close_event
-from .hub import Hub, get_hub
 from .origin import Scope, headers
-from .positions import Position, format_positions, parse_positions
+from .responses import NO_STORE, PLAIN, backend_headers, respond
 from .transport import Send, StreamTransport, stream_transport
 from .websocket import Receive
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from .frames import Frame
+    from ..push.frames import Frame
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 EXTENSION = "sluice.transport"

@@ -7,14 +7,15 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from . import closes, limits, origin
-from .backend import backend_headers
+from .. import close_codes, limits
+from ..metrics import count
+from ..push.frames import PING, PONG, Frame, UpdateFrame, error
+from ..push.hub import Hub, get_hub
+from ..push.window import Subscription
+from . import origin
 from .connection import Connection
-from .counters import count
-from .follow import Subscription
-from .frames import PING, PONG, Frame, UpdateFrame, error
-from .hub import Hub, get_hub
 from .origin import Scope
+from .responses import backend_headers
 from .transport import Send, SocketTransport, socket_transport
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -86,7 +87,7 @@ class WebSocketConnection(Connection):
         self._say(error(*problem))
         self._bad_frames += 1
         if self._bad_frames >= limits.BAD_FRAMES:
-            self.close(closes.BAD_REQUEST)
+            self.close(close_codes.BAD_REQUEST)
 
     def leave(self) -> None:
         super().leave()
@@ -128,7 +129,7 @@ class WebSocketConnection(Connection):
             self._transport.send(frame)
             self.last_frame_at = self.hub.loop.time()
             if self.unsent() > limits.UNSENT_BYTES:
-                self.close(closes.TOO_SLOW)
+                self.close(close_codes.TOO_SLOW)
 
 
 def _problem(text: str | None) -> tuple[str, str] | None:

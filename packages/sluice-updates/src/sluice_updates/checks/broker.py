@@ -10,15 +10,15 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
-from . import conf
-from .address import Address
-from .checks import unreadable
-from .checks_site import layer_url
+from .. import conf
+from ..broker.address import Address
+from .configuration import unreadable
+from .consistency import layer_url
 
 _SECONDS: Final = 3.0  # for each step of connecting
 
 
-@register("updates", deploy=True)
+@register("sluice_updates", deploy=True)
 def check_broker(**kwargs: Any) -> list[CheckMessage]:
     """Each account can enter its vhost, now. A broker may be away for a while: these are warnings."""
     if importlib.util.find_spec("amqp") is None:
@@ -80,20 +80,20 @@ def _enter(setting: str, url: str, password: str | None) -> Iterator[CheckMessag
         yield Warning(
             f"{setting}: the broker at {place} has no vhost {vhost!r}, or does not let {user} in.",
             hint=f"rabbitmqctl add_vhost {vhost}; rabbitmqctl set_permissions -p {vhost} {user} …",
-            id="updates.W010",
+            id="sluice_updates.W010",
         )
     except amqp.exceptions.AccessRefused:
         yield Warning(
             f"{setting}: the broker at {place} does not know {user} by this password.",
             hint=f"rabbitmqctl list_users; rabbitmqctl change_password {user} …",
-            id="updates.W011",
+            id="sluice_updates.W011",
         )
     except (OSError, amqp.exceptions.AMQPError) as error:
         why = " ".join(address.explain(error).split())
         yield Warning(
             f"{setting}: the broker at {place} can't be reached: {why}.",
             hint="Until it can, updates come up to a second later, and tasks wait.",
-            id="updates.W009",
+            id="sluice_updates.W009",
         )
     finally:
         connection.collect()

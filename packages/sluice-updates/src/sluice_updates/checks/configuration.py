@@ -10,19 +10,20 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections, router
 from django.utils.module_loading import import_string
 
-from . import conf
-from .address import Address
-from .models import Update
+from .. import conf
+from ..broker.address import Address
+from ..models import Update
 
 
-@register("updates")
+@register("sluice_updates")
 def check_database(**kwargs: Any) -> list[CheckMessage]:
     """Offsets need PostgreSQL's deferred triggers, or SQLite's single writer."""
     connection = connections[router.db_for_write(Update)]
     if connection.vendor not in ("postgresql", "sqlite"):
         return [
             Error(
-                f"updates can't be kept in {connection.vendor}; use PostgreSQL or SQLite.", id="updates.E001"
+                f"updates can't be kept in {connection.vendor}; use PostgreSQL or SQLite.",
+                id="sluice_updates.E001",
             )
         ]
     if (
@@ -33,13 +34,13 @@ def check_database(**kwargs: Any) -> list[CheckMessage]:
             Warning(
                 "transactions that read before they publish can fail: 'database is locked'.",
                 hint="In OPTIONS of DATABASES, set transaction_mode to IMMEDIATE, and WAL by init_command.",
-                id="updates.W001",
+                id="sluice_updates.W001",
             )
         ]
     return []
 
 
-@register("updates")
+@register("sluice_updates")
 def check_publisher(**kwargs: Any) -> list[CheckMessage]:
     """Wake-ups need a broker's URL and the packages of requirements-async.txt."""
     url = conf.publisher_url()
@@ -48,7 +49,7 @@ def check_publisher(**kwargs: Any) -> list[CheckMessage]:
     try:
         Address.parse(url)
     except ValueError as error:
-        return [Error(f"UPDATES_PUBLISHER_URL {error}.", id="updates.E002")]
+        return [Error(f"UPDATES_PUBLISHER_URL {error}.", id="sluice_updates.E002")]
     missing = [name for name in ("amqp", "msgpack") if importlib.util.find_spec(name) is None]
     if missing:
         return [
@@ -56,7 +57,7 @@ def check_publisher(**kwargs: Any) -> list[CheckMessage]:
                 f"UPDATES_PUBLISHER_URL is set, but {' and '.join(missing)} can't be imported:"
                 " no wake-ups are sent.",
                 hint="Install amqp and msgpack, or leave the setting empty.",
-                id="updates.W002",
+                id="sluice_updates.W002",
             )
         ]
     try:
@@ -71,17 +72,17 @@ def unreadable(setting: str, error: Exception) -> CheckMessage:
     return Warning(
         f"{setting} can't be read by user {os.getuid()}: {error}. The broker isn't used without it.",
         hint="Until it can, updates come up to a second later: the file's name, owner and group.",
-        id="updates.W012",
+        id="sluice_updates.W012",
     )
 
 
-@register("updates")
+@register("sluice_updates")
 def check_rights(**kwargs: Any) -> list[CheckMessage]:
     """The function that decides who may read what must be there."""
     try:
         rule = import_string(conf.may_read())
     except ImportError as error:
-        return [Error(f"UPDATES_MAY_READ: {error}", id="updates.E003")]
+        return [Error(f"UPDATES_MAY_READ: {error}", id="sluice_updates.E003")]
     if not callable(rule):
-        return [Error(f"UPDATES_MAY_READ: {conf.may_read()} is not a function.", id="updates.E003")]
+        return [Error(f"UPDATES_MAY_READ: {conf.may_read()} is not a function.", id="sluice_updates.E003")]
     return []

@@ -12,12 +12,12 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.http.request import validate_host
 from django.utils.module_loading import import_string
 
-from . import conf
+from .. import conf
 
 _STOCK_LAYER: Final = "channels_rabbitmq.core.RabbitmqChannelLayer"
 
 
-@register("updates")
+@register("sluice_updates")
 def check_layer(**kwargs: Any) -> list[CheckMessage]:
     """The channel layer wakes the hubs, and carries what workers are asked; it must be able to."""
     layer = _layer()
@@ -28,20 +28,20 @@ def check_layer(**kwargs: Any) -> list[CheckMessage]:
             Warning(
                 "CHANNEL_LAYERS has no default: updates come by the hub's poll, up to a second later,"
                 " and no worker can be asked for anything.",
-                id="updates.W003",
+                id="sluice_updates.W003",
             )
         ]
     backend = str(layer.get("BACKEND", ""))
     try:
         kind = import_string(backend)
     except ImportError as error:
-        return [Error(f"CHANNEL_LAYERS: BACKEND: {error}.", id="updates.E004")]
+        return [Error(f"CHANNEL_LAYERS: BACKEND: {error}.", id="sluice_updates.E004")]
     if "groups" not in getattr(kind, "extensions", ()):
         return [
             Error(
                 f"CHANNEL_LAYERS: {backend} has no groups, which wake-ups are sent to.",
                 hint="sluice_layer.RabbitmqChannelLayer has.",
-                id="updates.E005",
+                id="sluice_updates.E005",
             )
         ]
     if backend == _STOCK_LAYER:
@@ -50,13 +50,13 @@ def check_layer(**kwargs: Any) -> list[CheckMessage]:
                 f"CHANNEL_LAYERS: {backend} has no channels that `runworker` could read, and stays deaf after"
                 " some of the broker's failures.",
                 hint="sluice_layer.RabbitmqChannelLayer is the same, mended, with the same CONFIG.",
-                id="updates.W004",
+                id="sluice_updates.W004",
             )
         ]
     return []
 
 
-@register("updates")
+@register("sluice_updates")
 def check_vhosts(**kwargs: Any) -> list[CheckMessage]:
     """What is published in one vhost is not heard in another, and nothing says so."""
     published, heard = conf.publisher_url(), layer_url()
@@ -67,12 +67,12 @@ def check_vhosts(**kwargs: Any) -> list[CheckMessage]:
             f"UPDATES_PUBLISHER_URL leads to the vhost {vhost(published)!r}, the channel layer to"
             f" {vhost(heard)!r}: no wake-up will ever be heard.",
             hint="Both need the channel layer's vhost, by accounts of their own.",
-            id="updates.E006",
+            id="sluice_updates.E006",
         )
     ]
 
 
-@register("updates")
+@register("sluice_updates")
 def check_hosts(**kwargs: Any) -> list[CheckMessage]:
     """A page's Origin is compared with hosts and origins that Django has already."""
     return list(_hosts())
@@ -84,14 +84,14 @@ def _hosts() -> Iterator[CheckMessage]:
     if site.hostname and hosts and not validate_host(site.hostname, hosts):
         yield Error(
             f"SITE_URL's host {site.hostname} is none of ALLOWED_HOSTS: every page would be answered 400.",
-            id="updates.E007",
+            id="sluice_updates.E007",
         )
     if site.scheme == "http" and settings.SESSION_COOKIE_SECURE:
         yield Error(
             "SITE_URL is http, and SESSION_COOKIE_SECURE keeps browsers from sending the session's cookie"
             " there: nobody could sign in.",
             hint="SITE_URL is what people see: https, if something in front does the TLS.",
-            id="updates.E008",
+            id="sluice_updates.E008",
         )
     for origin in settings.CSRF_TRUSTED_ORIGINS:
         parts = urlsplit(origin)
@@ -99,34 +99,35 @@ def _hosts() -> Iterator[CheckMessage]:
             yield Warning(
                 f"CSRF_TRUSTED_ORIGINS has {origin}, and SITE_URL is {site.scheme}: pages from {origin} may"
                 " open sockets, but they don't have the session's cookie, or anybody on the way does.",
-                id="updates.W005",
+                id="sluice_updates.W005",
             )
     if "*" in hosts and not settings.DEBUG:
         yield Warning(
             "ALLOWED_HOSTS has '*': a page under any name that leads here, whoever gave it, passes for the"
             " site's own and may open sockets.",
             hint="Name the hosts.",
-            id="updates.W006",
+            id="sluice_updates.W006",
         )
     if settings.USE_X_FORWARDED_HOST:
         yield Warning(
             "USE_X_FORWARDED_HOST: pages look at X-Forwarded-Host, sockets at Host. Where these differ, the"
             " site's own pages are refused a socket (403).",
             hint="Let the proxy pass Host on, or put the site's origin into CSRF_TRUSTED_ORIGINS.",
-            id="updates.W007",
+            id="sluice_updates.W007",
         )
 
 
-@register("updates")
+@register("sluice_updates")
 def check_apps(**kwargs: Any) -> list[CheckMessage]:
     """What must be installed with what, and in which order."""
     found: list[CheckMessage] = []
     order = [config.name for config in apps.get_app_configs()]
-    if settings.SESSION_ENGINE == "updates.sessions" and "updates.sessions" not in order:
+    if settings.SESSION_ENGINE == "sluice_updates.sessions" and "sluice_updates.sessions" not in order:
         found.append(
             Error(
-                "SESSION_ENGINE is updates.sessions, which is not in INSTALLED_APPS: no session can be kept.",
-                id="updates.E009",
+                "SESSION_ENGINE is sluice_updates.sessions, which is not in INSTALLED_APPS: no session can be"
+                " kept.",
+                id="sluice_updates.E009",
             )
         )
     for name in ("django.contrib.auth", "django.contrib.contenttypes"):
@@ -134,7 +135,7 @@ def check_apps(**kwargs: Any) -> list[CheckMessage]:
             found.append(
                 Error(
                     f"updates needs {name} in INSTALLED_APPS, to know whose stream is whose.",
-                    id="updates.E010",
+                    id="sluice_updates.E010",
                 )
             )
     if "daphne" in order and "django.contrib.staticfiles" in order[: order.index("daphne")]:
@@ -143,7 +144,7 @@ def check_apps(**kwargs: Any) -> list[CheckMessage]:
                 "daphne stands after django.contrib.staticfiles in INSTALLED_APPS, so `runserver` serves no"
                 " WebSockets.",
                 hint="Move daphne to the front.",
-                id="updates.W008",
+                id="sluice_updates.W008",
             )
         )
     return found

@@ -44,10 +44,12 @@ class Migration(migrations.Migration):
                     models.UniqueConstraint(
                         condition=models.Q(("offset__isnull", False)),
                         fields=("stream", "offset"),
-                        name="updates_update_position",
+                        name="sluice_updates_update_position",
                     ),
                     models.UniqueConstraint(
-                        condition=models.Q(("key__isnull", False)), fields=("key",), name="updates_update_key"
+                        condition=models.Q(("key__isnull", False)),
+                        fields=("key",),
+                        name="sluice_updates_update_key",
                     ),
                 ],
             },

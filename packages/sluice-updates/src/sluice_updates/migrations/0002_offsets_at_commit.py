@@ -24,7 +24,7 @@ from django.db import migrations
 # - gen_random_uuid: PostgreSQL's own source of strong randomness. Of a version 4 UUID's 32 digits, those not
 #   fixed by the version and variant are 1-12, 14-16 and 18-32.
 FUNCTION = """
-CREATE FUNCTION {schema}.updates_allot() RETURNS trigger
+CREATE FUNCTION {schema}.sluice_updates_allot() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
@@ -77,20 +77,20 @@ $function$
 FORWARDS = (
     # The index serves history.poll and the trigger.
     "ALTER TABLE {update} ADD COLUMN xid xid8 NOT NULL DEFAULT pg_current_xact_id()",
-    "CREATE INDEX updates_update_xid ON {update} (xid)",
+    "CREATE INDEX sluice_updates_update_xid ON {update} (xid)",
     # Half-empty pages, so that the new version of a busy stream's row finds room on the old one's page.
     "ALTER TABLE {stream} SET (fillfactor = 50)",
     FUNCTION,
-    "REVOKE ALL ON FUNCTION {schema}.updates_allot() FROM PUBLIC",
+    "REVOKE ALL ON FUNCTION {schema}.sluice_updates_allot() FROM PUBLIC",
     """
-    CREATE CONSTRAINT TRIGGER updates_allot AFTER INSERT ON {update}
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {schema}.updates_allot()
+    CREATE CONSTRAINT TRIGGER sluice_updates_allot AFTER INSERT ON {update}
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {schema}.sluice_updates_allot()
     """,
 )
 
 BACKWARDS = (
-    "DROP TRIGGER updates_allot ON {update}",
-    "DROP FUNCTION {schema}.updates_allot()",
+    "DROP TRIGGER sluice_updates_allot ON {update}",
+    "DROP FUNCTION {schema}.sluice_updates_allot()",
     "ALTER TABLE {stream} RESET (fillfactor)",
     "ALTER TABLE {update} DROP COLUMN xid",
 )
@@ -113,12 +113,12 @@ def execute(apps, schema_editor, statements):
         schema = schema_editor.quote_name(cursor.fetchone()[0])
     names = {"schema": schema}
     for name in ("stream", "update"):
-        table = apps.get_model("updates", name)._meta.db_table
+        table = apps.get_model("sluice_updates", name)._meta.db_table
         names[name] = f"{schema}.{schema_editor.quote_name(table)}"
     for statement in statements:
         schema_editor.execute(statement.format(**names), params=None)
 
 
 class Migration(migrations.Migration):
-    dependencies = [("updates", "0001_initial")]
+    dependencies = [("sluice_updates", "0001_initial")]
     operations = [migrations.RunPython(forwards, backwards, elidable=False)]

@@ -12,10 +12,10 @@ from importlib import import_module
 
 from django.db import migrations
 
-before = import_module("updates.migrations.0002_offsets_at_commit")
+before = import_module("sluice_updates.migrations.0002_offsets_at_commit")
 
 FUNCTION = """
-CREATE OR REPLACE FUNCTION {schema}.updates_allot() RETURNS trigger
+CREATE OR REPLACE FUNCTION {schema}.sluice_updates_allot() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
@@ -72,5 +72,5 @@ def backwards(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("updates", "0002_offsets_at_commit")]
+    dependencies = [("sluice_updates", "0002_offsets_at_commit")]
     operations = [migrations.RunPython(forwards, backwards, elidable=False)]

@@ -22,11 +22,11 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.sessions.backends.base import SessionBase
 from django.db import Error
 
-from . import conf
-from .identity import backend_of
-from .models import Update
-from .publishing import publish
-from .streams import user_stream
+from .. import conf
+from ..authentication import backend_of
+from ..models import Update
+from ..publishing import publish
+from ..streams import user_stream
 
 EVENT: Final = "try-out"
 _SECONDS: Final = 10.0  # for an answer, and for an update
@@ -138,11 +138,13 @@ class Trial:
         path = f"/updates/?streams={self._stream}&since={self._stream}/{self._head()}"
         publish(self._stream, EVENT, {})
         with self._get(path) as answer:
-            _expect(answer, 200, {404: "urls.py has no path updates/ to updates.urls", 401: _OTHER_SITE})
+            _expect(
+                answer, 200, {404: "urls.py has no path updates/ to sluice_updates.urls", 401: _OTHER_SITE}
+            )
             try:
                 came = {update["event"] for update in json.load(answer)["updates"]}
             except (ValueError, TypeError, KeyError):
-                raise _Failed("what answers at updates/ is no view of updates.urls") from None
+                raise _Failed("what answers at updates/ is no view of sluice_updates.urls") from None
         if EVENT not in came:
             raise _Failed(f"the update that was just published didn't come; {_OTHER_SITE}")
         return "the update came"
@@ -208,7 +210,7 @@ class Trial:
             connection.close()
 
     def _head(self) -> str:
-        from .history import heads
+        from ..history import heads
 
         return str(heads([self._stream])[self._stream].head)
 

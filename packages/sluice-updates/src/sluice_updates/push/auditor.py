@@ -8,11 +8,11 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import closes, identity, limits, rights, streams
-from .counters import count
+from .. import authentication, close_codes, limits, rights, streams
+from ..authentication import Person
+from ..metrics import count
 from .database_thread import DatabaseThread, DatabaseUnavailable
 from .frames import UpdateFrame
-from .identity import Person
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -101,14 +101,14 @@ class Auditor:
                 continue
             if person in over:
                 count("sessions_ended")
-                connection.close(closes.SESSION_ENDED)
+                connection.close(close_codes.SESSION_ENDED)
             elif person.user_id in denied:
                 connection.deny(denied[person.user_id])
 
 
 def _judge(people: list[Person], questions: dict[Any, set[str]]) -> tuple[set[Person], dict[Any, set[str]]]:
     """In the thread: whose session is over, and which streams the users in question may no longer read."""
-    over, users = identity.ended(people)
+    over, users = authentication.ended(people)
     denied = {}
     for user_id, names in questions.items():
         user = users.get(user_id)

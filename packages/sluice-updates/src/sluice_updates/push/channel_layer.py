@@ -14,8 +14,8 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from . import limits
-from .counters import count
+from .. import limits
+from ..metrics import count
 
 logger = logging.getLogger(__name__)
 

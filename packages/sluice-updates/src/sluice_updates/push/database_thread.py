@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 from django.db import InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from . import limits
-from .counters import count
+from .. import limits
+from ..metrics import count
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")

@@ -7,10 +7,10 @@ import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from .positions import Position
+from ..positions import Position
 
 if TYPE_CHECKING:
-    from .history import Update
+    from ..history import Update
 
 
 class Frame:

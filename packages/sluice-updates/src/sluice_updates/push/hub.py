@@ -16,21 +16,21 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from . import closes, history, limits
-from .counters import count
+from .. import close_codes, history, limits
+from ..history import Reading, StreamState
+from ..metrics import count
+from ..positions import Position
+from .auditor import Auditor
+from .channel_layer import LayerLink
 from .database_thread import DatabaseThread
-from .feed import Feed, has_changed
-from .follow import FollowedStream, Subscription
 from .frames import UpdateFrame
-from .history import Reading, StreamState
-from .layer import LayerLink
-from .positions import Position
-from .revocation import Auditor
+from .poller import Feed, has_changed
+from .window import FollowedStream, Subscription
 
 if TYPE_CHECKING:
-    from .connection import Connection
-    from .guard import Guest
-    from .identity import Person
+    from ..asgi.connection import Connection
+    from ..asgi.consumers import Guest
+    from ..authentication import Person
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class Hub:
         count("pasts_changed")
         logger.warning("the past of the stream %s changed; its connections are closed with 4010", name)
         for subscription in list(stream.subscriptions):
-            subscription.connection.close(closes.PAST_CHANGED)
+            subscription.connection.close(close_codes.PAST_CHANGED)
 
     # Updates
 
@@ -212,7 +212,7 @@ class Hub:
                     subscription.connection.write_update(subscription, frame, now)
                 except Exception:  # one client's trouble is not the others'
                     logger.exception("an update can't be written to a connection, which is closed with 1011")
-                    subscription.connection.close(closes.INTERNAL_ERROR)
+                    subscription.connection.close(close_codes.INTERNAL_ERROR)
                 written += 1
             elif frame.offset > subscription.offset:
                 subscription.connection.fall_behind(subscription)

@@ -11,15 +11,15 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import history, limits
-from .counters import count
+from .. import history, limits
+from ..metrics import count
 from .database_thread import DatabaseThread, DatabaseUnavailable
 from .frames import UpdateFrame
 
 if TYPE_CHECKING:
-    from .history import Cursor, Polled, StreamState
+    from ..history import Cursor, Polled, StreamState
+    from ..positions import Position
     from .hub import Hub
-    from .positions import Position
 
 logger = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from . import limits
+from .. import limits
+from ..positions import Position
 from .frames import UpdateFrame
-from .positions import Position
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    from ..asgi.connection import Connection
 
 # What a frame costs besides its text, roughly: the objects around it and its encoded copy.
 _OVERHEAD: Final = 300

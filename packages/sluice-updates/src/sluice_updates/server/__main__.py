@@ -1,4 +1,4 @@
-"""Daphne with an orderly end: `python -m updates.server`; `--help` lists the arguments.
+"""Daphne with an orderly end: `python -m sluice_updates.server`; `--help` lists the arguments.
 
 On SIGTERM, stock Daphne drops its sockets without a close frame and runs nobody's disconnect(). Here: it
 stops accepting, reports that it is stopping, sends 1012 to its clients, spread over a few seconds so that
@@ -36,16 +36,16 @@ from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from . import closes, limits
+from .. import close_codes, limits
+from ..asgi.transport import EXTENSION
 from .listening import is_listening, take_over
-from .transport import EXTENSION
 from .watchdog import EXIT_STATUS as BROKEN
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from .hub import Hub
+    from ..push.hub import Hub
 
-logger = logging.getLogger("updates.server")
+logger = logging.getLogger("sluice_updates.server")
 access = logging.getLogger("updates.access")
 
 DEFAULT_BIND: Final = "127.0.0.1:8001"
@@ -168,7 +168,7 @@ class DrainingServer(Server):
         logger.info("serving on %s", ", ".join(str(port.getHost()) for port in self._ports))
 
     def _start_hub(self) -> None:
-        from .hub import get_hub
+        from ..push.hub import get_hub
 
         self._hub = get_hub()
         self._hub.layer.on_broken = self._broken
@@ -241,7 +241,7 @@ class ServedWebSocket(WebSocketProtocol):
     def restart(self) -> None:
         """Tell the client that the server restarts, unless it has been told to go before."""
         if self.state == self.STATE_OPEN:
-            self.sendCloseFrame(code=closes.RESTART)
+            self.sendCloseFrame(code=close_codes.RESTART)
 
     def onConnect(self, request: Any) -> Any:
         # Daphne's own answers 500 to it, with a traceback in the log.
@@ -283,7 +283,7 @@ class ServedWebSocket(WebSocketProtocol):
         super().failHandshake(reason, 403 if "Origin" in reason else code, responseHeaders)
 
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
-        from .backend import backend_headers
+        from ..asgi.responses import backend_headers
 
         headers = [(name.decode(), value.decode()) for name, value in backend_headers()]
         headers += [("Content-Length", "0"), ("Connection", "close"), *(responseHeaders or ())]
@@ -309,7 +309,7 @@ class ServedWebSocket(WebSocketProtocol):
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m updates.server", description="Daphne with an orderly end."
+        prog="python -m sluice_updates.server", description="Daphne with an orderly end."
     )
     parser.add_argument("--bind", metavar="ADDRESS", help="listen on this address")
     parser.add_argument("--port", type=int, help="and this port")
@@ -339,8 +339,8 @@ def _endpoints(options: argparse.Namespace) -> list[str]:
     if number is not None:
         if not is_listening(number):
             sys.exit(
-                f"updates.server: file {number} is not a socket that listens; supervisor hands one over in an"
-                " [fcgi-program], as long as no [group] names it, and systemd to a unit with Sockets="
+                f"sluice_updates.server: file {number} is not a listening socket; supervisor hands one over in"
+                " an [fcgi-program], as long as no [group] names it, and systemd to a unit with Sockets="
             )
         return build_endpoint_description_strings(file_descriptor=take_over(number))
     bind = getattr(settings, "ASGI_BIND", "") or DEFAULT_BIND

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from . import limits
+from .. import limits
 
 EXIT_STATUS = 70  # EX_SOFTWARE
 

@@ -1,7 +1,7 @@
 """Django's database sessions with the user's id in a column, so that a connection costs one query, not two.
 
-    INSTALLED_APPS += ["updates.sessions"]
-    SESSION_ENGINE = "updates.sessions"
+    INSTALLED_APPS += ["sluice_updates.sessions"]
+    SESSION_ENGINE = "sluice_updates.sessions"
 
 Everything else is as with Django's own; a project that keeps those, or any other engine, works too.
 """

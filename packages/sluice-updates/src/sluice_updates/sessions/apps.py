@@ -1,4 +1,4 @@
-"""The table of `updates.sessions`, an app of its own:
+"""The table of `sluice_updates.sessions`, an app of its own:
 
 a project that keeps its own sessions needs none of it.
 """
@@ -7,6 +7,6 @@ from django.apps import AppConfig
 
 
 class SessionsConfig(AppConfig):
-    name = "updates.sessions"
-    label = "updates_sessions"
+    name = "sluice_updates.sessions"
+    label = "sluice_updates_sessions"
     verbose_name = "Sessions"

@@ -20,7 +20,7 @@ class Session(AbstractBaseSession):
     objects = BaseSessionManager()
 
     class Meta(AbstractBaseSession.Meta):
-        db_table = "updates_session"
+        db_table = "sluice_updates_session"
 
     @classmethod
     def get_session_store_class(cls) -> type[SessionStore]:

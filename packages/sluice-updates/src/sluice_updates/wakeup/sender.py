@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import InterfaceError, OperationalError, connections, router
 
-from . import conf, history
+from .. import conf, history
+from ..models import Update
 from .background import FLUSH_SECONDS, BackgroundSender
-from .models import Update
 
 if TYPE_CHECKING:
-    from .broker import Broker
+    from ..broker.connection import Broker
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Wakeups:
 
     def send(self, commits: list[list[int]]) -> None:
         """Announce commits, each given by its updates' ids. Raises nothing but the database's errors."""
-        from .broker import BrokerDown
+        from ..broker.connection import BrokerDown
 
         self._idle_ticks = 0
         if time.monotonic() < self._retry_at:
@@ -130,7 +130,7 @@ class Wakeups:
 
     def idle(self) -> None:
         """Keep the broker's connection alive, or get it back; and don't keep the database's for ever."""
-        from .broker import BrokerDown
+        from ..broker.connection import BrokerDown
 
         if self._broker is not None:
             self._broker.tick()
@@ -154,7 +154,7 @@ class Wakeups:
     def _publish(self, updates: Sequence[history.Update]) -> None:
         import msgpack
 
-        from .broker import Broker
+        from ..broker.connection import Broker
 
         if self._broker is None:
             self._broker = Broker(self.url, conf.publisher_password)

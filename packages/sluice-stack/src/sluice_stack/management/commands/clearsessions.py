@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from mysite import session_cleaning
+from sluice_stack import session_cleaning
 
 
 class Command(BaseCommand):

@@ -12,11 +12,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from mysite.doctor import checks, report
-from mysite.doctor.deployment import here
-from mysite.doctor.finding import FAILURE
-from mysite.doctor.front import NotAnAddress
-from mysite.doctor.visitor import Visitor
+from sluice_stack.doctor import checks, report
+from sluice_stack.doctor.deployment import here
+from sluice_stack.doctor.finding import FAILURE
+from sluice_stack.doctor.front import NotAnAddress
+from sluice_stack.doctor.visitor import Visitor
 
 
 class Command(BaseCommand):

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import connections, router
 
-from updates.models import Update
+from sluice_updates.models import Update
 
 
 class Command(BaseCommand):

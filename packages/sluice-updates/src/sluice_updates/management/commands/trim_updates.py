@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from updates import conf
-from updates.trim import trim
+from sluice_updates import conf
+from sluice_updates.trimming import trim
 
 
 class Command(BaseCommand):

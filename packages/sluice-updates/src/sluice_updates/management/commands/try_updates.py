@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
-from updates.trying import Trial, database_error
+from sluice_updates.probe.paths import Trial, database_error
 
 
 class Command(BaseCommand):

@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "session",
                 "verbose_name_plural": "sessions",
-                "db_table": "updates_session",
+                "db_table": "sluice_updates_session",
                 "abstract": False,
             },
         ),

@@ -1,0 +1,1 @@
+"""Building blocks for a project's settings."""

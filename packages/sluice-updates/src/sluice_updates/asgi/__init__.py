@@ -1,0 +1,1 @@
+"""The ASGI side: WebSockets, event streams, consumers of Channels, health."""

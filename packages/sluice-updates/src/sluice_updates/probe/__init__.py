@@ -1,0 +1,1 @@
+"""The paths from a commit to a page, tried from outside."""

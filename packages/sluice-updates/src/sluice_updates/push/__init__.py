@@ -1,0 +1,1 @@
+"""The hub: what it knows of streams, and whom it writes to."""

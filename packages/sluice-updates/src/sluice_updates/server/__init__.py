@@ -1,0 +1,1 @@
+"""Daphne with an orderly end: `python -m sluice_updates.server`."""

@@ -1,0 +1,1 @@
+"""After the commit: telling the hubs what was committed."""
