@@ -117,7 +117,8 @@ def test_4010_the_past_of_a_stream_changes(desk: Desk) -> None:
         "DELETE FROM sluice_updates_update WHERE stream = :'stream' AND \"offset\" ="
         " (SELECT head FROM sluice_updates_stream WHERE name = :'stream');"
         " UPDATE sluice_updates_stream SET head = head - 1, head_tag = coalesce((SELECT tag FROM"
-        " sluice_updates_update WHERE stream = :'stream' AND \"offset\" = head - 1), '0') WHERE name = :'stream'",
+        " sluice_updates_update WHERE stream = :'stream' AND \"offset\" = head - 1), '0')"
+        " WHERE name = :'stream'",
         parameters={"stream": stream},
     )
     wait_until(lambda: page.log("lost"), 30, "the page is told")

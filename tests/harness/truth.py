@@ -20,8 +20,9 @@ def read_truth(stack: Target) -> Truth:
     query = """
         SELECT json_build_object(
             'streams', (SELECT coalesce(json_agg(json_build_array(name, head, head_tag, floor)), '[]')
-            FROM sluice_updates_stream), 'updates', (SELECT coalesce(json_agg(json_build_array(stream, "offset", tag,
-            event, payload)), '[]') FROM sluice_updates_update))
+            FROM sluice_updates_stream), 'updates', (SELECT
+            coalesce(json_agg(json_build_array(stream, "offset",
+            tag, event, payload)), '[]') FROM sluice_updates_update))
     """
     ((text,),) = stack.psql(query)
     found = json.loads(text)

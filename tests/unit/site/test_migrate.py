@@ -142,7 +142,7 @@ def test_publishers_publish_and_can_not_forge(acting_as: As, role: str) -> None:
         assert Update.objects.count() == 1
         if connection.vendor == "postgresql":
             assert denied(
-                "INSERT INTO sluice_updates_update (stream, event, payload, \"offset\")"
+                'INSERT INTO sluice_updates_update (stream, event, payload, "offset")'
                 " VALUES ('a', 'x', '{}', 9)"
             )
             assert denied("UPDATE sluice_updates_update SET payload = '[]'")

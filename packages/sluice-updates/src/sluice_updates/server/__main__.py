@@ -339,8 +339,8 @@ def _endpoints(options: argparse.Namespace) -> list[str]:
     if number is not None:
         if not is_listening(number):
             sys.exit(
-                f"sluice_updates.server: file {number} is not a listening socket; supervisor hands one over in"
-                " an [fcgi-program], as long as no [group] names it, and systemd to a unit with Sockets="
+                f"sluice_updates.server: file {number} is not a listening socket; supervisor hands one over"
+                " in an [fcgi-program], as long as no [group] names it, and systemd to a unit with Sockets="
             )
         return build_endpoint_description_strings(file_descriptor=take_over(number))
     bind = getattr(settings, "ASGI_BIND", "") or DEFAULT_BIND
