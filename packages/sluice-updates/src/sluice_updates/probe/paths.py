@@ -255,7 +255,7 @@ def database_error(error: Error) -> str:
 def _way(seconds: float) -> str:
     values = {
         "CHANNEL_LAYERS": getattr(settings, "CHANNEL_LAYERS", None),
-        "UPDATES_PUBLISHER_URL": conf.publisher_url(),
+        "SLUICE_UPDATES_PUBLISHER_URL": conf.publisher_url(),
     }
     missing = [name for name, value in values.items() if not value]
     if missing:
