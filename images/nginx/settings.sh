@@ -73,7 +73,7 @@ place() {
     done
     # People come by https: if not to this nginx, then to a proxy in front of it.
     [[ $SITE_URL == https:* ]] && values[SCHEME]=https
-    [[ $TLS == off ]] || values[LISTEN_TLS]='include places/container-tls.conf;'
+    [[ $TLS == off ]] || values[LISTEN_TLS]='include container/tls.conf;'
     while [[ ${values[SITE]} == */ ]]; do values[SITE]=${values[SITE]%/}; done
     for network in ${HEALTH_ALLOW//,/ }; do
         values[ALLOWED]+="$network yes; "

@@ -204,7 +204,7 @@ def test_the_place_of_a_host_works_as_it_is_in_a_stock_configuration(tmp_path: P
     nginx.lay_out()
     etc = tmp_path / "etc"
     place = (
-        (etc / "places/host.conf")
+        (etc / "host/place.conf")
         .read_text()
         .replace("listen 80 ", "listen 127.0.0.1:1 ")
         .replace("/var/log/nginx", str(tmp_path))
@@ -229,7 +229,7 @@ def test_each_setting_is_in_the_reference_and_in_both_places() -> None:
     assert set(settings) == set(MALFORMED)
     assert [name for name in settings if f"`{name}`" not in reference] == []
     container, host = (
-        (SOURCE / "nginx/places" / name).read_text() for name in ("container.conf.in", "host.conf")
+        (SOURCE / "nginx" / name).read_text() for name in ("container/place.conf.in", "host/place.conf")
     )
     variables = re.findall(r"^(?:map \"\"|geo) (\$sluice_\w+)", container, re.MULTILINE)
     # A host names its certificate in its server: there, nginx reads it as root, once.
