@@ -23,7 +23,7 @@ def sh(
 
 def elsewhere(image: str, *command: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run `command` in a container of `image`, without a network, in a clone that has no `.env`."""
-    clone = 'mkdir /tmp/it; cp -r /src/{compose.yaml,.env.example,images} /tmp/it; cd /tmp/it; "$@"'
+    clone = 'mkdir /tmp/it; cp -r /src/{compose.yaml,.env.example,images,scripts} /tmp/it; cd /tmp/it; "$@"'
     run = ["docker", "run", "--rm", "--network", "none", "--volumes-from", run_id(), *options, image]
     return _run([*run, "bash", "-c", clone, "clone", *command], dict(os.environ))
 
