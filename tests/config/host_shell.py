@@ -16,7 +16,7 @@ def sh(
 ) -> subprocess.CompletedProcess[str]:
     """Run `code` with all functions of scripts/, in `folder` (the repository); errors go to stdout."""
     return _run(
-        ["bash", "-c", f". scripts/prepare.sh; cd '{folder or SOURCE}'; {code}"],
+        ["bash", "-c", f". scripts/lib/prepare.sh; cd '{folder or SOURCE}'; {code}"],
         {"PATH": os.environ["PATH"], "HOME": "/tmp", **(env or {})},
     )
 
