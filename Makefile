@@ -48,7 +48,7 @@ e2e: ## Boot the stack and prove that it does what it says
 	@scripts/in-tests --with-images pytest --junit-xml=/results/e2e.xml tests/e2e $(ARGS)
 
 layer: ## The channel layer: each defect of the stock class, and its cure, on a real RabbitMQ
-	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml tests/layer $(ARGS)
+	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml packages/sluice-layer/tests $(ARGS)
 layer-versions: ## The same on each Python, Channels and RabbitMQ that the layer is for, into a table
 	@scripts/layer-versions $(ARGS)
 
