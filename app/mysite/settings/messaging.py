@@ -36,5 +36,5 @@ CELERY_WORKER_CONCURRENCY = env.celery_concurrency
 
 # `runworker`: a preview that takes this many seconds has its worker exit, and be started anew. More than the
 # database's time-outs: a database that is down is no reason.
-WORKER_BUSY_LIMIT = 30
-WORKER_WARM_UP = "volumes.previews.warm_up"
+SLUICE_LAYER_WORKER_BUSY_LIMIT = 30
+SLUICE_LAYER_WORKER_WARM_UP = "volumes.previews.warm_up"
