@@ -67,7 +67,7 @@ class Publisher(kombu.Producer):
         self._backlog: deque[_Task] = deque()
         self._retry_at = 0.0
         self._sender: BackgroundSender[_Task] = BackgroundSender(
-            "tasks", self._publish_all, BACKLOG, idle=self._idle, idle_seconds=RETRY_SECONDS
+            "tasks", self._take, BACKLOG, idle=self._idle, idle_seconds=RETRY_SECONDS
         )
         atexit.register(self._report_lost)
 
@@ -121,7 +121,7 @@ class Publisher(kombu.Producer):
         except TimeoutError:
             raise OperationalError(f"task {task.name}: no confirm in {WAIT_SECONDS:g} s") from None
 
-    def _publish_all(self, tasks: list[_Task]) -> None:
+    def _take(self, tasks: list[_Task]) -> None:
         for task in tasks:
             if len(self._backlog) < BACKLOG or task.outcome is not None:
                 self._backlog.append(task)
@@ -135,7 +135,7 @@ class Publisher(kombu.Producer):
         try:
             while self._backlog:
                 try:
-                    self._publish(self._backlog[0])
+                    self._confirm(self._backlog[0])
                 except BrokerDown as error:
                     self._failed(error)
                     return
@@ -146,7 +146,7 @@ class Publisher(kombu.Producer):
         finally:
             connections.close_all()  # this thread's, which receivers of the signal opened
 
-    def _publish(self, task: _Task) -> None:
+    def _confirm(self, task: _Task) -> None:
         if self._broker is None:
             self._broker = Broker(self._url)
         if not self._broker.publish(task.exchange, task.routing_key, task.body, task.properties):
