@@ -188,7 +188,7 @@ def test_gunicorn_and_daphne_are_waited_for_longer_than_they_drain(host: Path) -
     waits = {process["name"]: process["stopwaitsecs"] for process in understood(host)}
     graceful = re.search(
         r"^graceful_timeout = (\d+)",
-        (ROOT / "packages/sluice-stack/src/sluice_stack/gunicorn_configuration.py").read_text(),
+        (ROOT / "packages/sluice-stack/src/sluice_stack/gunicorn/configuration.py").read_text(),
         re.M,
     )
     assert graceful and int(graceful[1]) < waits["gunicorn_00"]

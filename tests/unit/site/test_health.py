@@ -13,7 +13,7 @@ from django.db import OperationalError
 from django.test import Client
 
 from harness.servers import RabbitMQ, free_port
-from sluice_stack import health
+from sluice_stack.health import views as health
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
