@@ -21,21 +21,11 @@ django.setup()
 
 from sluice_updates.models import Stream, Update  # noqa: E402
 
+from .support import RouteTo  # noqa: E402
+
 VENDORS = ["sqlite", "postgresql"] if os.environ["DATABASE_URL"].startswith("postgres") else ["sqlite"]
 # What only PostgreSQL has: transactions that overlap, roles, transaction ids.
 collect_ignore_glob = [] if "postgresql" in VENDORS else ["test_postgresql_*.py"]
-
-
-class RouteTo:
-    """A database router that sends everything one way."""
-
-    def __init__(self, alias: str) -> None:
-        self.alias = alias
-
-    def db_for_read(self, model: Any, **hints: Any) -> str:
-        return self.alias
-
-    db_for_write = db_for_read
 
 
 @pytest.fixture(scope="session")
