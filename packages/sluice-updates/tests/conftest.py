@@ -1,7 +1,7 @@
-"""Each of these tests runs on SQLite and, where DATABASE_URL is PostgreSQL's (as in the test image), on
-PostgreSQL.
+"""For all tests of this package. No test imports the sample site.
 
-`database` is what a test asks for: empty tables in one of them, and Django's connections routed to it.
+A test that asks for `database` runs on SQLite and on PostgreSQL: with empty tables in one of them, to which
+Django's queries go. What needs a server is marked `servers`, and `-m "not servers"` leaves it out.
 """
 
 from __future__ import annotations
@@ -9,23 +9,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
-import django
+import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connections
 from django.test import override_settings
 
-# The models of the tests are imported while they are collected, so before pytest-django sets Django up.
-django.setup()
+from harness.django_setup import SCRATCH, set_up
+from harness.servers import Postgres
+
+pytest_plugins = ["harness.unit"]
+
+# The models of the tests are imported while they are collected.
+set_up("updates_lab.settings", DATABASE_URL=f"sqlite://{SCRATCH}/default.sqlite3")
 
 from sluice_updates.models import Stream, Update  # noqa: E402
-
-from .support import RouteTo  # noqa: E402
-
-VENDORS = ["sqlite", "postgresql"] if os.environ["DATABASE_URL"].startswith("postgres") else ["sqlite"]
-# What only PostgreSQL has: transactions that overlap, roles, transaction ids.
-collect_ignore_glob = [] if "postgresql" in VENDORS else ["test_postgresql_*.py"]
+from updates_lab.support import RouteTo  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -47,18 +48,24 @@ def sqlite_alias(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: An
 
 
 @pytest.fixture(scope="session")
-def postgresql_alias(django_db_modify_db_settings: None, django_db_blocker: Any) -> Iterator[str]:
-    """The alias of a database of this run's own on the server of DATABASE_URL, migrated."""
+def postgresql_alias(postgresql: Postgres, django_db_blocker: Any) -> Iterator[str]:
+    """The alias of a database of this run's own, migrated."""
     alias, name = "updates_postgresql", f"updates_{os.getpid()}"
-    connections.databases[alias] = connections.databases["default"] | {"NAME": name}
+    server = urlsplit(postgresql.url)
+    connections.databases[alias] = connections.databases["default"] | {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": name,
+        "USER": server.username,
+        "HOST": server.hostname,
+        "PORT": server.port,
+        "OPTIONS": {},
+    }
+    with psycopg.connect(postgresql.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
     with django_db_blocker.unblock():
-        with connections["default"].cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name}")
         call_command("migrate", "sluice_updates", database=alias, verbosity=0)
         yield alias
-        with connections["default"].cursor() as cursor:
-            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        connections["default"].close()
+        connections[alias].close()
 
 
 @pytest.fixture
@@ -81,7 +88,7 @@ def database_on(request: pytest.FixtureRequest, django_db_blocker: Any) -> Itera
         connections.close_all()
 
 
-@pytest.fixture(params=VENDORS)
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
 def database(request: pytest.FixtureRequest, database_on: Callable[[str], str]) -> str:
     """Both tables, empty, on each vendor; the alias."""
     return database_on(request.param)

@@ -1,7 +1,7 @@
 """What publishing costs, and how much of it one stream takes: figures for the README, by hand.
 
-    PYTHONPATH=app:tests DJANGO_SETTINGS_MODULE=… DATABASE_URL=… python
-    tests/unit/updates/measure_publishing.py
+    PYTHONPATH=tests:packages/sluice-updates/tests DJANGO_SETTINGS_MODULE=hubsite.settings DATABASE_URL=…
+    python packages/sluice-updates/tests/measure_publishing.py
 
 It wants a migrated PostgreSQL of its own, with fsync as in production, and a RabbitMQ that is installed here,
 which it starts, stops, pauses and puts into alarm. It publishes to the stream `measure`.

@@ -6,11 +6,11 @@ import threading
 
 import pytest
 from django.db import transaction
-from unit.updates.support import Threads
 
 from sluice_updates import history, publish
 from sluice_updates.models import Stream, Update
 from sluice_updates.positions import ZERO
+from updates_lab.support import Threads
 
 WRITERS = 8
 EACH = 25

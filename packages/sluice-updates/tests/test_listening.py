@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-APP = Path(__file__).parents[3] / "app"
+SOURCES = Path(__file__).parents[1] / "src"
 # What a manager does between fork and exec: the socket gets its number, and systemd says whose it is.
 HAND_OVER = """
 import os, sys
@@ -59,7 +59,7 @@ def handed_over(number: int, whose: str) -> tuple[int, list[str]]:
                 [sys.executable, "-c", HAND_OVER, str(given), str(number), whose, LOOK],
                 pass_fds=[given],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": str(APP)},
+                env={**os.environ, "PYTHONPATH": str(SOURCES)},
                 capture_output=True,
                 text=True,
                 check=True,

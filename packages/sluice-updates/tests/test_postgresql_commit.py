@@ -10,13 +10,15 @@ import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
-from unit.updates.support import Threads
 
 from harness.waiting import wait_until
 from sluice_updates import history, publish
 from sluice_updates.models import Update
 from sluice_updates.positions import ZERO
 from sluice_updates.trimming import trim
+from updates_lab.support import Threads
+
+pytestmark = pytest.mark.servers
 
 INSERT = "INSERT INTO sluice_updates_update (stream, event, payload) VALUES ('{}', 'e', '{{}}')"
 WAITING = (

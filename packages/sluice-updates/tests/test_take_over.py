@@ -17,8 +17,7 @@ from django.db import OperationalError, connections
 from sluice_updates import history, publish
 from sluice_updates.positions import ZERO, Position
 from sluice_updates.sessions.models import Session
-
-from .support import RouteTo
+from updates_lab.support import RouteTo
 
 # `./manage.py migrate` at commit 75db6a0, as SQL.
 DUMPS = Path(__file__).parent / "old_names"

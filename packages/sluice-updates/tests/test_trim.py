@@ -10,12 +10,12 @@ import pytest
 from django.core.management import call_command
 from django.db import transaction
 from django.utils import timezone
-from unit.updates.support import Threads
 
 from sluice_updates import history, publish
 from sluice_updates.models import Stream, Update
 from sluice_updates.positions import ZERO
 from sluice_updates.trimming import trim
+from updates_lab.support import Threads
 
 DAY = timedelta(days=1)
 

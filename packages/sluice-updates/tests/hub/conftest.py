@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.servers import postgres_binaries
+from updates_lab.site import Person, Served, Site, running
 
-from .lab import Person, Served, Site, running
 
-# Both are in the test image; a developer's machine may lack one.
-collect_ignore = [
-    *([] if postgres_binaries() else ["test_postgresql.py"]),
-    *([] if Path("/usr/lib/rabbitmq/bin").exists() else ["test_rabbitmq.py"]),
-]
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A server of a test's own takes seconds, for its start, its health checks and its drain."""
+    for item in items:
+        if "serve" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.servers)
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,14 @@ import re
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.waiting import wait_until
+from updates_lab.site import PACKAGES, Person, Served, Site
 
-from .lab import HERE, Person, Served, Site
-
-PAGE = HERE.parents[2] / "docs" / "reference" / "close-codes-and-bad-input.md"
+PAGE = PACKAGES.parent / "docs" / "reference" / "close-codes-and-bad-input.md"
 FORGED = "0123456789abcdef"
 KIB = 1024
 LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
@@ -227,7 +225,7 @@ def test_the_page_has_no_other_rows() -> None:
 
 
 def test_the_page_has_every_close_code() -> None:
-    source = Path(__file__).resolve().parents[3] / "packages/sluice-updates/src/sluice_updates/close_codes.py"
+    source = PACKAGES / "sluice-updates/src/sluice_updates/close_codes.py"
     ours = set(re.findall(r"Final = (\d{4})", source.read_text()))
     documented = set(re.findall(r"^\| (\d{4})", PAGE.read_text(), flags=re.M))
     assert ours <= documented

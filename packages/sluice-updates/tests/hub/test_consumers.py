@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from .lab import Person, Served, Site
+from updates_lab.site import Person, Served, Site
 
 PATH = "/channels/echo/"
 

@@ -8,9 +8,10 @@ import gc
 import os
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connections
 
 from harness.servers import Postgres
 from harness.waiting import until
@@ -77,22 +78,24 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_server_that_stops_answering_leaves_no_files_open(postgresql: Postgres) -> None:
+def test_a_server_that_stops_answering_leaves_no_files_open(
+    postgresql: Postgres, database_on: Callable[[str], str]
+) -> None:
     """Not even until the garbage collector comes: a failed call's traceback keeps nothing alive."""
+    alias = database_on("postgresql")
 
     async def check() -> None:
         thread = DatabaseThread("test", stall=0.3)
-        await thread.run(_ask, within=5)
+        await thread.run(_ask, alias, within=5)
         before = _sockets()
         postgresql.pause()
         try:
             for _ in range(12):
                 with pytest.raises(DatabaseUnavailable):
-                    await thread.run(_ask, within=0.5)
+                    await thread.run(_ask, alias, within=0.5)
         finally:
             postgresql.resume()
-        await thread.run(_ask, within=10)
+        await thread.run(_ask, alias, within=10)
         await until(lambda: _sockets() <= before, 10, "no more sockets than before")
         thread.stop()
 
@@ -103,8 +106,8 @@ def test_a_server_that_stops_answering_leaves_no_files_open(postgresql: Postgres
         gc.enable()
 
 
-def _ask() -> None:
-    with connection.cursor() as cursor:
+def _ask(alias: str) -> None:
+    with connections[alias].cursor() as cursor:
         cursor.execute("SELECT 1")
 
 

@@ -13,8 +13,7 @@ import pamqp.frame
 import pytest
 
 from harness.waiting import wait_until
-
-from .lab import SOON, Person, Served, Site
+from updates_lab.site import SOON, Person, Served, Site
 
 
 def test_green_means_that_a_message_went_all_the_way_round(served: Served) -> None:

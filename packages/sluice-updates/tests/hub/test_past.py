@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .lab import Events, Person, Served, Site
+from updates_lab.site import Events, Person, Served, Site
 
 
 def test_an_offset_that_comes_again_with_another_tag_closes_with_4010(

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 
 from harness.waiting import wait_until
-
-from .lab import SOON, Events, Person, Served, Site
+from updates_lab.site import SOON, Events, Person, Served, Site
 
 Serve = Callable[..., Served]
 

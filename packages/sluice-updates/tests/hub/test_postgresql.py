@@ -12,8 +12,7 @@ import pytest
 
 from harness.servers import Postgres
 from harness.waiting import wait_until
-
-from .lab import SOON, Person, Served, Site, running
+from updates_lab.site import SOON, Person, Served, Site, running
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ import pytest
 
 from harness.servers import RabbitMQ
 from harness.waiting import wait_until
-
-from .lab import SOON, Served, Site
+from updates_lab.site import SOON, Served, Site
 
 SLOW_POLL = '{"POLL_SECONDS": 20}'
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from harness.waiting import wait_until
-
-from .lab import Person, Served, Site
+from updates_lab.site import Person, Served, Site
 
 PROMISED = 5.0  # seconds, for what is done through Django
 

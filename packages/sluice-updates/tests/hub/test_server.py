@@ -15,8 +15,7 @@ import pytest
 
 from harness.symptoms import OWN_DAPHNES, assert_refuted
 from harness.waiting import wait_until
-
-from .lab import SOON, Events, Person, Served, Site, environment
+from updates_lab.site import SOON, Events, Person, Served, Site, environment
 
 Serve = Callable[..., Served]
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from harness.waiting import wait_until
+import pytest
 
-from .lab import SOON, Person, Served, Site
+from harness.waiting import wait_until
+from updates_lab.site import SOON, Person, Served, Site
 
 SIZE = 30_000  # bytes an update, close to the largest
 COUNT = 120  # of them: more than any kernel takes for a client that has said how little it wants
+
+pytestmark = pytest.mark.servers  # these tests wait for seconds
 
 
 def test_a_client_that_reads_nothing_is_cut_with_4008(served: Served, site: Site, person: Person) -> None:

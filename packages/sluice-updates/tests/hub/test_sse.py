@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .lab import Events, Person, Served, Site
+from updates_lab.site import Events, Person, Served, Site
 
 FORGED = "0123456789abcdef"
 

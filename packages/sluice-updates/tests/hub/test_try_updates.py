@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from harness.tls import Authority
+from updates_lab.site import Person, Served, Site, environment
 
-from .lab import Person, Served, Site, environment
+pytestmark = pytest.mark.servers  # these tests wait for seconds
 
 
 def lines(
@@ -143,7 +144,7 @@ def test_the_database_goes_away_meanwhile(site: Site, person: Person, tmp_path: 
     with _answering(200, hello, "text/event-stream", before=drop) as url:
         status, said = lines(site, url, database=f"sqlite://{copy}")
     assert status == 1
-    assert said["event stream"].startswith("the database doesn't answer: no such table: updates_")
+    assert said["event stream"].startswith("the database doesn't answer: no such table: sluice_updates_")
 
 
 @pytest.mark.parametrize("frame", ["no json", "[1]"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .lab import Person, Served, Site, Socket, running
+from updates_lab.site import Person, Served, Site, Socket, running
 
 Updates = list[Any]
 

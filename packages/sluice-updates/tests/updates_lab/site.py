@@ -21,8 +21,8 @@ from websockets.typing import Origin, Subprotocol
 
 from harness.waiting import wait_until
 
-HERE = Path(__file__).resolve().parent
-APP = HERE.parents[2] / "app"
+TESTS = Path(__file__).resolve().parents[1]
+PACKAGES = TESTS.parents[1]
 SUBPROTOCOL = "sluice.v1"
 # For what is to happen within a second or so; a loaded machine is given more.
 SOON = 8.0
@@ -30,7 +30,7 @@ SOON = 8.0
 
 def environment(**more: str) -> dict[str, str]:
     """What a process of the site needs."""
-    paths = [HERE, APP]
+    paths = [TESTS, *PACKAGES.glob("*/src")]
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "HUBSITE_"))
     }
