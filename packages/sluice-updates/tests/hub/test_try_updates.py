@@ -43,7 +43,7 @@ def test_it_times_an_update_and_finds_what_is_missing(site: Site, served: Served
     assert said["publishing"].startswith("the site has published, last ")
     assert said["event stream"].startswith("3 updates came, the slowest after ")
     assert said["event stream"].endswith(
-        "by way of the database, without CHANNEL_LAYERS and UPDATES_PUBLISHER_URL"
+        "by way of the database, without CHANNEL_LAYERS and SLUICE_UPDATES_PUBLISHER_URL"
     )
     assert said["WebSocket"] == "it opens"
     assert said["polling"] == "404: urls.py has no path updates/ to sluice_updates.urls"
