@@ -42,7 +42,7 @@ lint: ## Ruff, mypy, ShellCheck, Dockerfiles, JavaScript's syntax and types
 	@scripts/in-tests scripts/lint
 
 test: ## Unit and configuration tests
-	@scripts/in-tests --with-images pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --junit-xml=/results/test.xml tests/unit tests/config $(ARGS)
+	@scripts/in-tests --with-images scripts/unit-tests $(ARGS)
 
 e2e: ## Boot the stack and prove that it does what it says
 	@scripts/in-tests --with-images pytest --junit-xml=/results/e2e.xml tests/e2e $(ARGS)

@@ -162,6 +162,24 @@ def test_the_hub_only_reads(acting_as: As) -> None:
             assert denied("CREATE TABLE x ()")
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no roles")
+def test_the_version_before_has_the_same_rights_by_the_old_names(transactional_db: None) -> None:
+    """Views have them while a rolling upgrade may need them, see sluice_updates.migrations."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE VIEW updates_update AS SELECT * FROM sluice_updates_update")
+        cursor.execute("CREATE ROLE celery")
+        try:
+            grants.apply(connection)
+            cursor.execute("SET ROLE celery")
+            cursor.execute("INSERT INTO updates_update (stream, event, payload) VALUES ('a', 'x', '{}')")
+            assert denied("UPDATE updates_update SET payload = '[]'")
+        finally:
+            cursor.execute("RESET ROLE")
+            cursor.execute("DROP VIEW updates_update")
+            cursor.execute("DROP OWNED BY celery")
+            cursor.execute("DROP ROLE celery")
+
+
 def test_the_worker_s_and_beat_s_jobs_need_no_more_than_they_may(
     acting_as: As, ada: Any, volume: Any, settings: Any
 ) -> None:

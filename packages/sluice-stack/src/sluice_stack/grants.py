@@ -74,20 +74,24 @@ def apply(connection: BaseDatabaseWrapper) -> list[str]:
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [list(GRANTS)])
         roles = sorted(row[0] for row in cursor.fetchall())
+        # The old names of tables of sluice_updates, which are views until the next release drops them.
+        cursor.execute("SELECT viewname FROM pg_views WHERE schemaname = 'public'")
+        views = {row[0] for row in cursor.fetchall()}
         for role in roles:
-            for statement in _statements(role, connection.ops.quote_name):
+            for statement in _statements(role, views, connection.ops.quote_name):
                 cursor.execute(statement)
     return roles
 
 
-def _statements(role: str, quote: Any) -> Iterator[str]:
+def _statements(role: str, views: set[str], quote: Any) -> Iterator[str]:
     name = quote(role)
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {name}"
     yield f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {name}"
     yield f"REVOKE CREATE ON SCHEMA public FROM {name}"
     yield f"GRANT USAGE ON SCHEMA public TO {name}"
     for table, privileges in GRANTS[role].items():
-        yield f"GRANT {_quoted_columns(privileges, quote)} ON {quote(table)} TO {name}"
+        for relation in (table, *({table.removeprefix("sluice_")} & views)):
+            yield f"GRANT {_quoted_columns(privileges, quote)} ON {quote(relation)} TO {name}"
 
 
 def _quoted_columns(privileges: str, quote: Any) -> str:
