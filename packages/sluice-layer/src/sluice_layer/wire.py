@@ -381,7 +381,7 @@ class PublishChannel(ExchangeChannel):
         self._returned: set[int] = set()
 
     def publish_durable(self, message: bytes, routing_key: str) -> asyncio.Future[None]:
-        """Publish a message that RabbitMQ keeps on disk. Without such a queue the future raises Unroutable."""
+        """Publish a message that RabbitMQ keeps on disk. Without its queue the future raises Unroutable."""
         tag = self._next_delivery_tag
         self._next_delivery_tag += 1
         # A returned message has no delivery tag, but keeps its id.
