@@ -14,3 +14,9 @@ if sys.version_info < OLDEST_PYTHON:
         " and a virtual environment made with it\n".format(*sys.version_info[:2], *OLDEST_PYTHON)
     )
     sys.exit(78)  # EX_CONFIG, as for settings that can't be used
+
+from importlib.util import find_spec  # noqa: E402
+
+# So that `@shared_task` uses it in every process. Celery is optional (requirements-async.txt).
+if find_spec("celery"):
+    from .celery import app as celery_app  # noqa: F401

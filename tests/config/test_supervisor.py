@@ -188,11 +188,11 @@ def test_gunicorn_and_daphne_are_waited_for_longer_than_they_drain(host: Path) -
     waits = {process["name"]: process["stopwaitsecs"] for process in understood(host)}
     graceful = re.search(
         r"^graceful_timeout = (\d+)",
-        (ROOT / "packages/sluice-stack/src/sluice_stack/gunicorn_configuration.py").read_text(),
+        (ROOT / "packages/sluice-stack/src/sluice_stack/gunicorn/configuration.py").read_text(),
         re.M,
     )
     assert graceful and int(graceful[1]) < waits["gunicorn_00"]
-    server = (ROOT / "packages/sluice-updates/src/sluice_updates/server/__main__.py").read_text()
+    server = (ROOT / "packages/sluice-updates/src/sluice_updates/server/daphne.py").read_text()
     drain = re.search(r"^DRAIN_SECONDS\b.* = ([\d.]+)", server, re.M)
     assert drain and float(drain[1]) < waits["daphne_00"]
 

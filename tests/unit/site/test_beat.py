@@ -11,8 +11,8 @@ import pytest
 
 from harness.waiting import wait_until
 from mysite.celery import app
-from sluice_stack import beat
-from sluice_stack.heartbeat import Heartbeat
+from sluice_stack.celery import beat
+from sluice_stack.health.heartbeat import Heartbeat
 
 
 def test_a_job_that_goes_on_is_not_started_again() -> None:
@@ -22,7 +22,7 @@ def test_a_job_that_goes_on_is_not_started_again() -> None:
         begun.release()
         go_on.wait(30)
 
-    runner = beat.Runner(job)
+    runner = beat.Runner(job, "job")
     assert runner.start()
     assert begun.acquire(timeout=30)
     assert not runner.start()
@@ -38,7 +38,7 @@ def test_a_job_that_fails_is_logged_and_run_again(caplog: pytest.LogCaptureFixtu
         runs.append(1)
         raise RuntimeError("no")
 
-    runner = beat.Runner(job)
+    runner = beat.Runner(job, "job")
     wait_until(lambda: runner.start() and len(runs) >= 2, 30, "two runs", every=0.01)
     assert "job failed" in caplog.text
 
@@ -49,6 +49,8 @@ def scheduler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> beat.LocalSche
     monkeypatch.setattr(beat.Runner, "start", lambda self: started.append(self.name))
     monkeypatch.setattr(beat, "Heartbeat", lambda service: Heartbeat(service, tmp_path))
     monkeypatch.setitem(app.conf, "broker_url", "amqp://192.0.2.1//")
+    nightly = {"task": "sluice_stack.ping", "schedule": 10.0}
+    monkeypatch.setitem(app.conf, "beat_schedule", {**app.conf.beat_schedule, "a task": nightly})
     scheduler = beat.LocalScheduler(app=app)
     scheduler.started = started
     return scheduler
@@ -66,10 +68,20 @@ def test_it_needs_no_broker_and_beats(scheduler: beat.LocalScheduler, tmp_path: 
     scheduler.close()
 
 
-def test_all_its_jobs_are_there() -> None:
+def test_the_stacks_jobs_and_the_sites_are_functions(scheduler: beat.LocalScheduler) -> None:
     from django.utils.module_loading import import_string
 
-    assert all(callable(import_string(entry["task"])) for entry in app.conf.beat_schedule.values())
+    jobs = {entry.task for entry in scheduler.schedule.values()} - {"sluice_stack.ping"}
+    assert jobs > {entry["task"] for entry in beat.JOBS.values()}
+    assert all(callable(import_string(job)) for job in jobs)
+
+
+def test_a_name_that_is_no_task_and_no_function_is_refused(
+    scheduler: beat.LocalScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(app.conf, "beat_schedule", {"x": {"task": "volumes.tasks.typo", "schedule": 10.0}})
+    with pytest.raises(ImportError, match="typo"):
+        beat.LocalScheduler(app=app)
 
 
 def test_a_heartbeat_touches_its_file_now_and_then(tmp_path: Path) -> None:

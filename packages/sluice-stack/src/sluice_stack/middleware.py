@@ -14,7 +14,7 @@ from django.template.loader import get_template
 
 from common.api import error_response, wants_json
 
-from . import health
+from .health import views as health
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
-"""Whether a Celery worker works: every few seconds it sends itself a task.
+"""The self-check of a Celery worker: every few seconds it sends itself a task, `sluice_stack.ping`.
 
-`mysite.ping` goes to the queue that all workers share; each sends as many as it should get. Whoever carries
-one out, a process of the pool, touches its worker's heartbeat file, and so does a crop that gets on. So the
-file's age is that of the last round trip: broker, consumer, pool. What excuses a missing one, and touches
-the file too, is a broker that is down, as long as the worker's loop goes round.
+The task goes to the queue that all workers share; each sends as many as it should get. The process of the
+pool that runs one touches its worker's heartbeat file, and so does a crop that makes progress. So the file's
+age is that of the last round trip: broker, consumer, pool. A missing round trip is excused, and the file
+touched, while the broker is down, as long as the worker's event loop runs.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from django.db import connection
 
 from sluice_updates.broker.connection import Broker, BrokerDown
 
-from .heartbeat import Heartbeat
+from ..health.heartbeat import Heartbeat
+from .ping import TASK
 
 logger = logging.getLogger(__name__)
 
-TASK: Final = "mysite.ping"
 EVERY_SECONDS: Final = 5.0
 # Three pings without an answer: a worker that has nothing else to do is deaf.
 DEAF_SECONDS: Final = 15.0
-# A crop that doesn't get on for so long is stuck; a slow disk may well take half of that to write one.
+# A task without progress for so long is stuck; to write a crop to a slow disk may take half of that.
 STUCK_SECONDS: Final = 30.0
-# The worker's loop may stand still for so long while it tries to connect.
+# The worker's loop may be blocked for so long while it tries to connect.
 _LOOP_SECONDS: Final = 30.0
-# A ping that nobody took is of no use to those that come after it.
+# A ping that no worker took is dropped: it would only delay those after it.
 _EXPIRATION_SECONDS: Final = 10
-_PAST_HELP: Final = 70  # EX_SOFTWARE
+_BROKEN: Final = 70  # EX_SOFTWARE
 
 
-class Pulse(threading.Thread):
-    """Sends the pings, watches the file, and ends the worker when it is past help. A daemon thread.
+class SelfCheck(threading.Thread):
+    """Sends the pings, watches the file, and ends the worker if it is broken. A daemon thread.
 
-    `app` is the Celery application, `queue` the name of the workers' queue and of the exchange to it.
+    `app` is the Celery application, `queue` the name of the workers' queue and of the exchange in front.
     """
 
     def __init__(self, app: Any, url: str, queue: str, heartbeat: Heartbeat) -> None:
-        super().__init__(name="pulse", daemon=True)
+        super().__init__(name="self-check", daemon=True)
         self._app = app
         self._url = url
         self._queue = queue
@@ -59,20 +59,20 @@ class Pulse(threading.Thread):
         self._heard_at = self._turned_at = time.monotonic()
 
     def turn(self) -> None:
-        """For the worker's loop to call: it goes round."""
+        """The worker's loop calls this: it runs."""
         self._turned_at = time.monotonic()
 
     def run(self) -> None:
-        # Once it is told to stop, a worker takes no more tasks, and nobody looks at its health.
+        # A worker that is told to stop takes no more tasks, and its health is no longer checked.
         while state.should_stop is None and state.should_terminate is None:
             try:
-                self._beat()
-            except Exception:  # the pulse must not end before the worker does
-                logger.exception("pulse")
+                self._check()
+            except Exception:  # the self-check must not end before the worker does
+                logger.exception("self-check")
             time.sleep(EVERY_SECONDS)
 
-    def _beat(self) -> None:
-        self._look()
+    def _check(self) -> None:
+        self._read()
         if not self._send(self._broker) and not self._broker_works():
             self._excuse()
             return
@@ -83,11 +83,11 @@ class Pulse(threading.Thread):
         if not self._broker_works() or (busy and not _database_works()):
             self._excuse()
             return
-        self._look()
+        self._read()
         if time.monotonic() - self._heard_at >= silence and state.should_stop is None:
-            self._end(f"no task of its own has come back for {silence:.0f} s, though the broker works")
+            self._end(f"its own tasks have not come back for {silence:.0f} s, though the broker works")
 
-    def _look(self) -> None:
+    def _read(self) -> None:
         last = self._heartbeat.last()
         if last != self._seen:
             self._seen = last
@@ -96,7 +96,7 @@ class Pulse(threading.Thread):
     def _excuse(self) -> None:
         if time.monotonic() - self._turned_at < _LOOP_SECONDS:
             self._heartbeat.touch()
-        self._look()
+        self._read()
 
     def _broker_works(self) -> bool:
         """Whether a fresh connection takes a message: our own may be at fault instead."""
@@ -108,7 +108,7 @@ class Pulse(threading.Thread):
 
     def _send(self, broker: Broker) -> bool:
         try:
-            # False: the exchange isn't there yet, which the worker makes with the queue. The broker is.
+            # False: there is no exchange yet, which the worker makes with the queue; but there is a broker.
             broker.publish(self._queue, self._queue, *self._message())
         except BrokerDown as error:
             logger.debug("no ping: %s", error)
@@ -126,13 +126,13 @@ class Pulse(threading.Thread):
         }
 
     def _end(self, why: str) -> None:
-        """At once: an orderly end would wait for what is stuck."""
+        """At once: a graceful stop would wait for the task that is stuck."""
         logger.critical("exiting: %s", why)
         for child in billiard.active_children():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)  # one that is stopped would outlive us
         logging.shutdown()
-        os._exit(_PAST_HELP)
+        os._exit(_BROKEN)
 
 
 def _database_works() -> bool:

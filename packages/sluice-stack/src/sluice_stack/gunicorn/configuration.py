@@ -5,7 +5,8 @@ What an operator may choose comes from the environment; see docs/reference/envir
 
 import os
 
-from sluice_stack import environment, gunicorn_worker
+from sluice_stack import environment
+from sluice_stack.gunicorn import worker
 from sluice_updates.server.listening import inherited
 
 try:
@@ -30,9 +31,9 @@ backlog = 2048
 limit_request_line = 8190
 
 # gthread's, which on a stop lets nobody down who was in the queue.
-worker_class = "sluice_stack.gunicorn_worker.Worker"
-when_ready = gunicorn_worker.when_ready
-post_worker_init = gunicorn_worker.post_worker_init
+worker_class = "sluice_stack.gunicorn.worker.Worker"
+when_ready = worker.when_ready
+post_worker_init = worker.post_worker_init
 workers = _env.wsgi_workers
 threads = _env.wsgi_threads
 # Imported once, before the fork: half the memory, and a mistake ends the master at once, with its words.

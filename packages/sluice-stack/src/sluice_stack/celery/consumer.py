@@ -1,4 +1,4 @@
-"""The part of a Celery worker that talks to the broker, with what this project doesn't use left out."""
+"""The part of a Celery worker that talks to the broker, without the parts that the stack doesn't use."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
 from django.conf import settings
 
-from . import pulse
-from .heartbeat import Heartbeat
+from ..health.heartbeat import Heartbeat
+from . import self_check
+from .delays import Delays
 
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 2.0
-# The broker's answers are waited for so long, and the connection is then made anew. Without it, a broker that
-# stalls while the worker declares its queue is waited for without an end, even by one that was told to stop.
+# For so long the worker waits for an answer of the broker, then it makes a new connection. Otherwise it would
+# wait for ever, even when told to stop, if the broker stalls while the queue is declared.
 ANSWER_SECONDS: Final = 10.0
-# Of a worker that stops, each of its five goodbyes: supervisor waits 60 s, also for the crop in hand.
+# Each of the five goodbyes of a worker that stops: supervisor waits 60 s, for the running task too.
 GOODBYE_SECONDS: Final = 1.0
-# Workers that talk about each other, their remote control, and queues for tasks with a delay: nothing here
-# uses them, and each would need more permissions at the broker, and more queues in it.
+# Gossip between workers, their remote control, and Celery's own step for delayed tasks (delays.py): each
+# would need more permissions at the broker, and more queues in it.
 _UNUSED: Final = ("Gossip", "Heart", "Control", "DelayedDelivery")
 
 
 class Turn(bootsteps.StartStopStep):
-    """Tells the pulse from the worker's event loop that it goes round."""
+    """Tells the self-check from the worker's event loop that the loop runs."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
     timer: Any = None
 
     def start(self, parent: Any) -> None:
         parent.turn()
-        self.timer = parent.timer.call_repeatedly(pulse.EVERY_SECONDS, parent.turn)
+        self.timer = parent.timer.call_repeatedly(self_check.EVERY_SECONDS, parent.turn)
 
     def stop(self, parent: Any) -> None:
         if self.timer is not None:
@@ -45,28 +46,31 @@ class Turn(bootsteps.StartStopStep):
 
 
 class Consumer(consumer.Consumer):
-    """Connects again within seconds, however long the broker was away, and stays alive meanwhile."""
+    """Reconnects within seconds, however long the broker was down, and stays healthy meanwhile."""
 
     class Blueprint(consumer.Consumer.Blueprint):
         default_steps = [
             *(step for step in consumer.Consumer.Blueprint.default_steps if not step.endswith(_UNUSED)),
+            Delays,
             Turn,
         ]
 
     def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        self.pulse: pulse.Pulse | None = None
+        self.self_check: self_check.SelfCheck | None = None
         # Tasks requires Mingle, which requires Events: both are there, switched off.
         off = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
         super().__init__(*args, worker_options={**(worker_options or {}), **off}, **kwargs)
 
     def turn(self) -> None:
-        """The loop goes round. The first time, after the pool was forked, the pulse begins."""
-        if self.pulse is None and settings.CELERY_BROKER_URL:
+        """The loop runs. The first time, after the pool was forked, the self-check begins."""
+        if self.self_check is None and settings.CELERY_BROKER_URL:
             queue = self.app.conf.task_default_queue
-            self.pulse = pulse.Pulse(self.app, settings.CELERY_BROKER_URL, queue, Heartbeat("celery"))
-            self.pulse.start()
-        if self.pulse is not None:
-            self.pulse.turn()
+            self.self_check = self_check.SelfCheck(
+                self.app, settings.CELERY_BROKER_URL, queue, Heartbeat("celery")
+            )
+            self.self_check.start()
+        if self.self_check is not None:
+            self.self_check.turn()
 
     def connect(self) -> Any:
         connection = super().connect()
@@ -74,16 +78,16 @@ class Consumer(consumer.Consumer):
         return connection
 
     def stop(self) -> None:
-        """A broker that answers no more doesn't keep the worker, which is then to finish its crop.
+        """A broker that doesn't answer doesn't delay the worker, which then finishes its task.
 
-        An acknowledgement that is lost so is harmless: the crop is handed out again and found finished.
+        An acknowledgement that is lost by this is harmless: the task is run again, and is idempotent.
         """
         if self.connection:
             bound_open_broker_sockets(self.connection, GOODBYE_SECONDS)
         super().stop()
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Celery's own waits up to 32 s between tries; and meanwhile its timers stand still."""
+        """Celery's own waits up to 32 s between tries, and its timers stop meanwhile."""
         self.turn()
 
         def waiting() -> None:

@@ -1,8 +1,8 @@
-"""The sign of life of a process that has no port: a file that it touches, and a health check looks at
+"""The heartbeat of a process that has no port: a file that it touches and a health check reads
 (images/app/heartbeat).
 
-Beat touches its own from its loop. A Celery worker's is touched by whoever carries out a task: see
-mysite/pulse.py.
+Beat touches its file from its loop. A Celery worker's file is touched by the process that runs a task: see
+sluice_stack.celery.self_check.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Heartbeat:
         self._next = 0.0
 
     def beat(self) -> None:
-        """Touch the file, at most once in SECONDS. Never raises: a full disk is no reason to stop working."""
+        """Touch the file, at most once in SECONDS. Never raises: a full disk must not stop the work."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -35,7 +35,7 @@ class Heartbeat:
     def touch(self) -> None:
         """Touch the file now. Never raises."""
         with contextlib.suppress(OSError):
-            # Not through a symbolic link: on a host, others may write to the directory.
+            # Symbolic links are not followed: on a host, other users may write to the directory.
             handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             try:
                 os.utime(handle)
@@ -43,7 +43,7 @@ class Heartbeat:
                 os.close(handle)
 
     def last(self) -> int:
-        """When it was last touched, by whichever process; nanoseconds, 0 for never."""
+        """The time of the last touch, by any process, in nanoseconds; 0 if there was none."""
         try:
             return self.path.stat().st_mtime_ns
         except OSError:

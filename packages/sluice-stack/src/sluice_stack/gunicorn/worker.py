@@ -71,8 +71,7 @@ def turn_away(listener: socket.socket) -> None:
 
 
 class Worker(ThreadWorker):
-    """`worker_class` for gunicorn_configuration.py, together with `when_ready` and
-    `post_worker_init`."""
+    """`worker_class` in configuration.py, together with `when_ready` and `post_worker_init`."""
 
     sockets: list[Any]
 
