@@ -1,13 +1,38 @@
-"""What the project is made of.
+"""Django's settings for the sample site.
 
-https://docs.djangoproject.com/en/5.2/ref/settings/#core-settings
+What an operator may choose comes from the environment (environment.py, docs/reference/environment.md) and
+is in `env`. What each Sluice site needs comes from sluice_stack.settings, here `stack`.
+
+https://docs.djangoproject.com/en/5.2/ref/settings/
 """
 
-from sluice_stack.settings.source import BASE_DIR as BASE_DIR
-from sluice_stack.settings.source import env, installed
+from pathlib import Path
 
+from mysite.environment import Environment
+from sluice_stack import settings as stack
+
+env = stack.read_environment(Environment)
+
+BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = env.debug
+DEVELOPMENT_DIR = BASE_DIR.parent / "var"
+DATA_DIR = DEVELOPMENT_DIR if DEBUG else Path("/var/lib/sluice")
 
+# Security. https://docs.djangoproject.com/en/5.2/howto/deployment/checklist/
+SECRET_KEY = stack.secret_key(env)
+SITE_URL = env.site_url
+ALLOWED_HOSTS = stack.allowed_hosts(env)
+CSRF_TRUSTED_ORIGINS = [env.site_url]
+CSRF_FAILURE_VIEW = "common.pages.csrf_failure"
+CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE = env.https
+SECURE_CROSS_ORIGIN_OPENER_POLICY = stack.cross_origin_opener_policy(env)
+SECURE_HSTS_SECONDS = stack.hsts_seconds(env)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # nginx overwrites what a client sends
+SECURE_REFERRER_POLICY = "same-origin"
+SILENCED_SYSTEM_CHECKS = stack.SILENCED_SYSTEM_CHECKS
+X_FRAME_OPTIONS = "DENY"
+
+# Applications and middleware
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -21,12 +46,11 @@ INSTALLED_APPS = [
     "common",
     "sluice_stack",
 ]
-if installed("channels", "channels_rabbitmq"):
-    # Before channels: its runworker takes the place of Channels' own.
+# Push is optional: app/requirements-async.txt. sluice_layer replaces the command runworker of channels.
+if stack.installed("channels", "channels_rabbitmq"):
     INSTALLED_APPS += ["sluice_layer", "channels"]
-if env.debug and installed("daphne"):
-    # Only here, since it loads Twisted into every process: makes `runserver` serve WebSockets. Before
-    # staticfiles.
+# For development only: `runserver` then serves WebSockets. It must come before staticfiles.
+if env.debug and stack.installed("daphne"):
     INSTALLED_APPS.insert(0, "daphne")
 
 MIDDLEWARE = [
@@ -46,8 +70,10 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "mysite.urls"
 WSGI_APPLICATION = "mysite.wsgi.application"
-# Daphne never serves Django's pages, but in development `runserver` is the only server there is.
-ASGI_APPLICATION = "mysite.asgi_development.application" if env.debug else "mysite.asgi.application"
+ASGI_APPLICATION = "mysite.asgi.application"
+FORCE_SCRIPT_NAME = env.url_prefix or None
+EXPOSE_BACKEND = env.expose_backend
+ASGI_BIND = env.asgi_bind or ("0.0.0.0:8001" if env.sluice_service else "127.0.0.1:8001")
 
 TEMPLATES = [
     {
@@ -65,8 +91,75 @@ TEMPLATES = [
     },
 ]
 
+# Database. https://docs.djangoproject.com/en/5.2/ref/databases/
+DATABASES = {"default": stack.database(env, sqlite=DEVELOPMENT_DIR / "sluice.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# What `python -m sluice_stack.migrate` does besides the stack's own: each program's rights, and more steps.
+SLUICE_STACK_GRANTS = "mysite.grants.GRANTS"
+SLUICE_STACK_MIGRATE_STEPS = {"sample volume": "volumes.sample.import_sample"}
+ADMIN_USERNAME = env.admin_username
+ADMIN_PASSWORD_FILE = env.admin_password_file
+
+# Sessions and sign-in. https://docs.djangoproject.com/en/5.2/topics/http/sessions/
+SESSION_ENGINE = "sluice_updates.sessions"  # lets a WebSocket in with one query
+SESSION_COOKIE_NAME = stack.session_cookie_name(env)
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{env.url_prefix}/"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "login"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+# Channels and the updates. https://channels.readthedocs.io/en/stable/topics/channel_layers.html
+CHANNEL_LAYERS = stack.channel_layers(env)
+UPDATES_PUBLISHER_URL = env.publisher_url
+UPDATES_PUBLISHER_PASSWORD_FILE = env.publisher_password_file
+UPDATES_MAY_READ = "volumes.progress.may_read"
+UPDATES_MAX_AGE_DAYS = env.updates_max_age_days
+UPDATES_MAX_PER_STREAM = env.updates_max_per_stream
+UPDATES_MAX_CONNECTIONS_PER_USER = env.updates_max_connections_per_user
+# `runworker` restarts after a preview of so many seconds: more than the database's time-outs take.
+WORKER_BUSY_LIMIT = 30
+WORKER_WARM_UP = "volumes.previews.warm_up"
+
+# Celery; celery.py has what only the worker needs.
+# https://docs.celeryq.dev/en/stable/userguide/configuration.html
+CELERY_BROKER_URL = stack.celery_broker_url(env)
+CELERY_BROKER_USE_SSL = stack.celery_broker_ssl(env)
+CELERY_WORKER_CONCURRENCY = env.celery_concurrency
+
+# Static files: collected when the image is built; migrate copies them to where nginx finds them.
+# https://docs.djangoproject.com/en/5.2/ref/contrib/staticfiles/
+STATIC_URL = f"{env.url_prefix}/static/"
+STATIC_ROOT = BASE_DIR.parent / "static"
+PUBLISHED_STATIC_ROOT = env.static_root or DATA_DIR / "static"
+STORAGES = stack.storages(env)
+
+# Files and uploads. Requests are small, images come by `manage.py import_volume`.
+MEDIA_ROOT = env.media_root or DATA_DIR / "media"
+SENDFILE = env.sendfile  # "nginx": downloads leave through X-Accel-Redirect
+DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
+DATA_UPLOAD_MAX_NUMBER_FILES = 0
+
+# https://docs.djangoproject.com/en/5.2/topics/i18n/
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
+
+# https://docs.djangoproject.com/en/5.2/topics/logging/
+# tifffile reports each flaw of a damaged file as an error; the one that matters is raised.
+LOGGING = stack.logging(env, levels={"numcodecs": "INFO", "PIL": "INFO", "tifffile": "CRITICAL"})
+
+# This site's own
+VOLUMES_ROOT = env.volumes_root or DATA_DIR / "volumes"
+CROP_MAX_VOXELS = env.crop_max_voxels
+CROP_QUOTA_BYTES = env.crop_quota_mb * 2**20
+CROP_RETENTION_DAYS = env.crop_retention_days
+CROP_MAX_OPEN_PER_USER = 500  # waiting or running
+POLL_SECONDS = env.poll_seconds

@@ -21,7 +21,7 @@ from inbox.models import Message
 from volumes import handover
 from volumes.models import Crop
 
-APP = Path(__file__).parents[3] / "app"
+APP = Path(__file__).parents[2] / "app"
 
 
 class Program:

@@ -1,4 +1,4 @@
-"""`sluice_stack.migrate`, step by step, and each role's rights."""
+"""What `sluice_stack.migrate` does for this site: the sample volume, and each role's rights."""
 
 from __future__ import annotations
 
@@ -9,43 +9,15 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.contrib.auth import get_user_model
-from django.db import DatabaseError, ProgrammingError, connection
+from django.db import ProgrammingError, connection
 
-from sluice_stack import grants, migrate
+from sluice_stack import grants
 from sluice_updates import publish
 from sluice_updates.models import Update
+from volumes import sample
 from volumes.models import Volume
 
-APP = Path(__file__).parents[3] / "app"
-
-
-@pytest.fixture
-def password(settings: Any, tmp_path: Path) -> Path:
-    path = tmp_path / "admin_password"
-    path.write_text("first")
-    settings.ADMIN_PASSWORD_FILE = str(path)
-    settings.ADMIN_USERNAME = "root"
-    return path
-
-
-def test_the_administrator_is_made_kept_and_refreshed(db: None, password: Path) -> None:
-    assert migrate.administrator() == "made root"
-    admin = get_user_model().objects.get()
-    assert admin.is_superuser and admin.is_staff and admin.check_password("first")
-    assert migrate.administrator() == "root is there"
-    assert get_user_model().objects.get().password == admin.password
-    password.write_text("second")
-    get_user_model().objects.update(is_active=False)
-    assert migrate.administrator() == "refreshed root"
-    admin.refresh_from_db()
-    assert admin.check_password("second") and admin.is_active
-
-
-def test_no_password_no_administrator(db: None, settings: Any) -> None:
-    settings.ADMIN_PASSWORD_FILE = ""
-    assert migrate.administrator().startswith("left alone")
-    assert not get_user_model().objects.exists()
+APP = Path(__file__).parents[2] / "app"
 
 
 def test_the_sample_is_imported_once(db: None, settings: Any, tmp_path: Path) -> None:
@@ -53,40 +25,20 @@ def test_the_sample_is_imported_once(db: None, settings: Any, tmp_path: Path) ->
     import numpy
 
     settings.BASE_DIR = tmp_path / "app"
-    assert migrate.sample().startswith("none,")
+    assert sample.import_sample().startswith("none,")
     (tmp_path / "share").mkdir()
-    nibabel.Nifti1Image(numpy.zeros((4, 5, 6), "uint8"), numpy.eye(4)).to_filename(tmp_path / migrate.SAMPLE)
-    assert migrate.sample() == f"imported {migrate.SAMPLE_TITLE}"
-    assert migrate.sample() == "not needed"
+    nibabel.Nifti1Image(numpy.zeros((4, 5, 6), "uint8"), numpy.eye(4)).to_filename(tmp_path / sample.FILE)
+    assert sample.import_sample() == f"imported {sample.TITLE}"
+    assert sample.import_sample() == "not needed"
     assert Volume.objects.count() == 1
-
-
-def test_static_files_are_copied_over_and_old_ones_stay(settings: Any, tmp_path: Path) -> None:
-    settings.STATIC_ROOT, settings.PUBLISHED_STATIC_ROOT = tmp_path / "baked", tmp_path / "published"
-    (tmp_path / "baked/css").mkdir(parents=True)
-    (tmp_path / "baked/css/a.123456789abc.css").write_text("a")
-    (tmp_path / "baked/staticfiles.json").write_text("{}")
-    assert migrate.static().startswith("copied 2 files")
-    assert migrate.static().startswith("copied 0 files")
-    (tmp_path / "baked/css/a.123456789abc.css").rename(tmp_path / "baked/css/a.bbbbbbbbbbbb.css")
-    (tmp_path / "baked/staticfiles.json").write_text("[]")
-    assert migrate.static().startswith("copied 2 files")
-    published = sorted(path.name for path in (tmp_path / "published").rglob("*") if path.is_file())
-    assert published == ["a.123456789abc.css", "a.bbbbbbbbbbbb.css", "staticfiles.json"]
-    assert (tmp_path / "published/staticfiles.json").read_text() == "[]"
 
 
 def test_the_table_of_rights_names_tables_that_there_are(db: None) -> None:
     tables = set(connection.introspection.table_names())
-    named = {table for rights in grants.GRANTS.values() for table in rights}
+    named = {table for rights in grants.table().values() for table in rights}
     assert named <= tables
     # Only those that no service but migrate touches are in nobody's.
     assert {model._meta.db_table for model in apps.get_models(include_auto_created=True)} <= named
-
-
-def test_rights_are_for_postgresql(db: None) -> None:
-    said = migrate.rights()
-    assert said.startswith("none, the database has no roles") or connection.vendor == "postgresql"
 
 
 As = Callable[[str], Any]
@@ -99,10 +51,10 @@ def acting_as(transactional_db: None) -> Iterator[As]:
         yield lambda role: contextlib.nullcontext()  # SQLite has no roles: the work alone is tried
         return
     with connection.cursor() as cursor:
-        for role in grants.GRANTS:
+        for role in grants.table():
             cursor.execute(f"CREATE ROLE {role}")
-    assert sorted(grants.apply(connection)) == sorted(grants.GRANTS)
-    assert sorted(grants.apply(connection)) == sorted(grants.GRANTS)
+    assert sorted(grants.apply(connection)) == sorted(grants.table())
+    assert sorted(grants.apply(connection)) == sorted(grants.table())
 
     class Acting:
         def __init__(self, role: str) -> None:
@@ -120,7 +72,7 @@ def acting_as(transactional_db: None) -> Iterator[As]:
         yield Acting
     finally:
         with connection.cursor() as cursor:
-            for role in grants.GRANTS:
+            for role in grants.table():
                 cursor.execute(f"DROP OWNED BY {role}")
                 cursor.execute(f"DROP ROLE {role}")
 
@@ -134,7 +86,7 @@ def denied(statement: str, *values: Any) -> bool:
     return False
 
 
-@pytest.mark.parametrize("role", [role for role in grants.GRANTS if role != "asgi"])
+@pytest.mark.parametrize("role", [role for role in grants.STACK if role != "asgi"])
 def test_publishers_publish_and_can_not_forge(acting_as: As, role: str) -> None:
     with acting_as(role):
         publish("user:1", "x", {}, key="once")
@@ -237,10 +189,3 @@ def test_the_pages_need_no_more_than_they_may(acting_as: As, ada: Any, volume: A
         assert client.post("/accounts/logout/").status_code == 302
         if connection.vendor == "postgresql":
             assert denied("DROP TABLE volumes_crop") or denied("TRUNCATE volumes_crop")
-
-
-def test_migrating_again_changes_nothing(transactional_db: None) -> None:
-    try:
-        assert migrate.tables() == "up to date"
-    except DatabaseError as error:  # pragma: no cover
-        pytest.fail(str(error))

@@ -411,7 +411,7 @@ def test_a_slice_that_is_too_large_is_refused() -> None:
 def test_the_reference_has_every_error() -> None:
     from pathlib import Path
 
-    page = (Path(__file__).parents[3] / "docs/reference/previews.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/reference/previews.md").read_text()
     codes = ("bad-frame", "bad-box", "no-volume", "no-data", "no-database", "busy", "no-answer", "no-broker")
     assert all(f"| `{code}` |" in page for code in codes)
     assert str(previews.PATIENCE_SECONDS) in page and str(slices.MAX_PIXELS) in page

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-APP = Path(__file__).parents[3] / "app"
+APP = Path(__file__).parents[2] / "app"
 
 
 def python(code: str, tmp_path: Path, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,8 @@ import pytest
 from sluice_stack import environment
 from sluice_stack.environment import Malformed
 
-APP = Path(__file__).parents[3] / "app"
+HERE = Path(__file__).parent
+SOURCE = HERE.parent / "src"
 
 
 def problem(**environ: str) -> str:
@@ -73,7 +74,7 @@ def test_site_url_is_an_origin(given: str, understood: str) -> None:
         {"HEALTH_ALLOW": "10.0.0.1/8"},
         {"ADMIN_USERNAME": "a b"},
         {"WSGI_WORKERS": "-1"},
-        {"CROP_MAX_VOXELS": "1e6"},
+        {"MAX_CLIENTS": "1e6"},
         {"DATABASE_URL": "mysql://u@h/d"},
         {"DATABASE_URL": "postgresql://h/d"},
         {"DATABASE_URL": "postgresql://u@h/d?sslmode=require"},
@@ -96,7 +97,7 @@ def test_malformed_values_are_refused_by_name(malformed: dict[str, str]) -> None
 
 
 def test_a_path_in_site_url_is_sent_to_where_it_belongs() -> None:
-    assert problem(SITE_URL="https://example.org/catmaid/").endswith("/catmaid belongs into URL_PREFIX")
+    assert problem(SITE_URL="https://example.org/catmaid/").endswith("/catmaid belongs in URL_PREFIX")
 
 
 @pytest.mark.parametrize(
@@ -141,10 +142,10 @@ def test_a_file_stands_in_for_what_the_process_lacks(tmp_path: Path) -> None:
         ("SITE_ULR=x\n", "SITE_ULR is not a setting of {file}; did you mean SITE_URL?"),
         (
             "MAX_BODY_SIZE=2m\n",
-            "MAX_BODY_SIZE does nothing in {file}; on a host nginx's own files have it:"
-            " docs/reference/the-split.md says where",
+            "MAX_BODY_SIZE has no effect in {file}; on a host nginx's own files set it:"
+            " see docs/reference/the-split.md",
         ),
-        ("IMAGE_TAG=x\n", "IMAGE_TAG does nothing in {file}; it is for containers: take it out"),
+        ("IMAGE_TAG=x\n", "IMAGE_TAG has no effect in {file}; only containers use it: remove it"),
         ("DEBUG=no\nexport X\n", "{file} line 2 is malformed: it must be NAME=VALUE or a comment"),
         ("DEBUG=no\nA B=1\n", "{file} line 2 is malformed: it must be NAME=VALUE or a comment"),
     ],
@@ -158,7 +159,7 @@ def test_a_bad_line_in_the_file_is_refused(tmp_path: Path, text: str, words: str
 
 
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(Malformed, match="is not there; make it, or unset the variable"):
+    with pytest.raises(Malformed, match="does not exist; create it, or unset the variable"):
         environment.with_file({"SLUICE_ENV_FILE": str(tmp_path / "none")})
 
 
@@ -169,14 +170,14 @@ def test_a_secret_is_the_files_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "cure"), [("", "make it: 64 letters"), ("wsgi", "the service init makes")]
+    ("service", "fix"), [("", "create it with 64 random"), ("wsgi", "the service init creates it")]
 )
 def test_secrets_that_are_missing_or_empty_are_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: str, cure: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: str, fix: str
 ) -> None:
     monkeypatch.setenv("SLUICE_SERVICE", service)
     (tmp_path / "empty").touch()
-    with pytest.raises(Malformed, match=rf"SECRET_KEY_FILE=.*/none is not there; {cure}"):
+    with pytest.raises(Malformed, match=rf"SECRET_KEY_FILE=.*/none does not exist; {fix}"):
         environment.secret(str(tmp_path / "none"), "SECRET_KEY_FILE")
     with pytest.raises(Malformed, match="is empty; delete it"):
         environment.secret(str(tmp_path / "empty"), "SECRET_KEY_FILE")
@@ -207,7 +208,10 @@ def test_the_command_lets_a_good_environment_pass_silently(tmp_path: Path) -> No
 
 def check(**environ: str) -> subprocess.CompletedProcess[str]:
     # -I and a path: this interpreter itself, without what a version manager adds to the environment.
-    code = f"import sys; sys.path.insert(0, {str(APP)!r}); from sluice_stack.environment import main; main()"
+    code = (
+        f"import runpy, sys; sys.path[:0] = [{str(HERE)!r}, {str(SOURCE)!r}]\n"
+        "runpy.run_module('sluice_stack.environment', run_name='__main__')"
+    )
     return subprocess.run(
         [os.path.realpath(sys.executable), "-I", "-c", code],
         env=environ,
@@ -218,34 +222,70 @@ def check(**environ: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_loads_nothing_but_the_standard_library() -> None:
+    """Nor does the table of a project load what else the project has."""
     code = (
-        f"import sys; sys.path.insert(0, {str(APP)!r}); import sluice_stack.environment, sluice_stack.init\n"
+        f"import sys; sys.path[:0] = [{str(HERE)!r}, {str(SOURCE)!r}]\n"
+        "from sluice_stack import environment, init\n"
+        "assert environment.load().page_size == 50\n"
         "loaded = {name.split('.')[0] for name in sys.modules}\n"
-        "print(sorted(loaded & {'django', 'celery', 'kombu', 'numpy', 'amqp'}))"
+        "print(sorted(loaded & {'django', 'celery', 'kombu', 'numpy', 'amqp'}), 'stacksite' in loaded)"
     )
-    run = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True, timeout=60)
-    assert run.stdout == "[]\n", run.stderr
+    environ = {"DJANGO_SETTINGS_MODULE": "stacksite.settings", "SLUICE_ENV_FILE": "/dev/null"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert run.stdout == "[] True\n", run.stderr
 
 
-def test_the_reference_page_and_the_example_are_the_tables() -> None:
-    from sluice_stack import environment_reference as reference
+PROJECT = {"DJANGO_SETTINGS_MODULE": "stacksite.settings"}
 
-    for name, text in (
-        ("docs/reference/environment.md", reference.page()),
-        (".env.example", reference.example()),
+
+def test_a_project_adds_settings_of_its_own() -> None:
+    assert environment.parse(PROJECT | {"PAGE_SIZE": "7"}).page_size == 7
+    assert not environment.unknown_names(PROJECT | {"PAGE_SIZE": "7"})
+    with pytest.raises(Malformed, match="PAGE_SIZE=0 is malformed: it must be a whole number from 1 to 500"):
+        environment.parse(PROJECT | {"PAGE_SIZE": "0"})
+    (sentence,) = environment.unknown_names(PROJECT | {"PAGE_SIZES": "7"})
+    assert sentence.endswith("did you mean PAGE_SIZE?")
+    assert list(environment.rows(environment.project_table(PROJECT)))[-1] == "PAGE_SIZE"
+
+
+def test_the_commands_and_their_checks_know_them(tmp_path: Path) -> None:
+    run = check(SLUICE_SERVICE="init", PAGE_SIZE="7", **PROJECT)
+    assert (run.returncode, run.stderr) == (0, "")
+    run = check(SLUICE_SERVICE="init", PAGE_SIZE="0", **PROJECT)
+    assert "PAGE_SIZE=0 is malformed" in run.stderr and run.returncode == 78
+
+
+def test_without_a_project_they_are_unknown_and_why_is_said() -> None:
+    (sentence,) = environment.unknown_names({"QQQQ": "7"})
+    assert "; if it is your project's own, set DJANGO_SETTINGS_MODULE; " in sentence
+
+
+def test_a_hosts_file_names_the_project(tmp_path: Path) -> None:
+    file = tmp_path / "sluice.env"
+    file.write_text("DJANGO_SETTINGS_MODULE=stacksite.settings\nPAGE_SIZE=7\n")
+    environ = environment.with_file({"SLUICE_ENV_FILE": str(file)})
+    assert environment.parse(environ).page_size == 7
+
+
+def test_a_project_without_a_table_has_the_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package itself is not imported: a project's imports Celery and Django there."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, table in (("bare", None), ("other", "class Environment: pass\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError\n")
+        if table:
+            (tmp_path / name / "environment.py").write_text(table)
+        environ = {"DJANGO_SETTINGS_MODULE": f"{name}.settings"}
+        assert environment.project_table(environ) is environment.Environment
+
+
+def test_a_project_that_can_not_be_found_is_a_sentence() -> None:
+    with pytest.raises(
+        Malformed, match="there is no package nowhere; run this command in the folder of mana"
     ):
-        written = (APP.parent / name).read_text(encoding="utf-8")
-        assert written == text, (
-            f"run python -m sluice_stack.environment_reference in app/, {name} is not up to date"
-        )
-
-
-def test_the_example_is_a_valid_env_file_when_every_line_is_taken_in() -> None:
-    lines = (APP.parent / ".env.example").read_text(encoding="utf-8").splitlines()
-    taken = [line.removeprefix("#") for line in lines if line.startswith("#") and line[1:2].isupper()]
-    values = dict(line.split("=", 1) for line in taken)
-    assert len(values) == len(taken) > 20 and not environment.unknown_names(values)
-    assert environment.parse(values) == environment.parse({})
+        environment.parse({"DJANGO_SETTINGS_MODULE": "nowhere.settings"})
 
 
 def test_a_program_of_a_host_reads_its_own_file_over_the_common_one(tmp_path: Path) -> None:
@@ -271,38 +311,19 @@ def test_a_mistake_in_a_programs_own_file_is_named_with_the_file(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("program", "line", "cure"),
+    ("program", "line", "fix"),
     [
-        ("gunicorn", "CELERY_CONCURRENCY=7", "it is for celery: put it into sluice.env"),
-        ("gunicorn", "LAYER_URL=amqp://layer@mq/asgi", "it is for daphne, channels-worker: put it into"),
-        ("daphne", "ADMIN_USERNAME=root", "it is for sluice_stack.migrate: put it into sluice.env"),
-        ("celery", "HTTP_PORT=81", "on a host nginx's own files have it"),
+        ("gunicorn", "CELERY_CONCURRENCY=7", "it is for celery: move it to sluice.env"),
+        ("gunicorn", "LAYER_URL=amqp://layer@mq/asgi", "it is for daphne, channels-worker: move it to"),
+        ("daphne", "ADMIN_USERNAME=root", "it is for sluice_stack.migrate: move it to sluice.env"),
+        ("celery", "HTTP_PORT=81", "on a host nginx's own files set it"),
     ],
 )
 def test_a_setting_of_others_is_refused_in_a_programs_own_file(
-    tmp_path: Path, program: str, line: str, cure: str
+    tmp_path: Path, program: str, line: str, fix: str
 ) -> None:
     (tmp_path / "sluice.env").write_text("LOG_LEVEL=debug\nCELERY_CONCURRENCY=7\nMAX_CLIENTS=900\n")
     (tmp_path / f"{program}.env").write_text(f"LOG_LEVEL=error\n{line}\n")
     name = line.partition("=")[0]
-    with pytest.raises(Malformed, match=rf"^{name} does nothing in .*/{program}\.env; {cure}"):
+    with pytest.raises(Malformed, match=rf"^{name} has no effect in .*/{program}\.env; {fix}"):
         environment.with_file({"SLUICE_ENV_FILE": str(tmp_path / "sluice.env"), "SLUICE_PROGRAM": program})
-
-
-@pytest.mark.parametrize("program", ["", "gunicorn", "daphne", "channels-worker", "celery", "beat"])
-def test_the_files_that_are_shipped_for_a_host_are_in_order(program: str) -> None:
-    shipped = APP.parent / "supervisor/host"
-    values = environment.with_file(
-        {"SLUICE_ENV_FILE": str(shipped / "sluice.env"), "SLUICE_PROGRAM": program}
-    )
-    assert environment.parse(values).database_url.startswith(f"postgresql://{ROLES[program]}@127.0.0.1:5432/")
-
-
-ROLES = {
-    "": "owner",
-    "gunicorn": "wsgi",
-    "daphne": "asgi",
-    "channels-worker": "worker",
-    "celery": "celery",
-    "beat": "beat",
-}

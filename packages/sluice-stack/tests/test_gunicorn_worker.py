@@ -18,7 +18,7 @@ import pytest
 from harness.servers import free_port
 from harness.waiting import wait_until
 
-APP = Path(__file__).parents[3] / "app"
+HERE = Path(__file__).parent
 POST = b"POST /nowhere/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody"
 
 
@@ -30,8 +30,8 @@ class Gunicorn:
     ) -> None:
         self.port = free_port()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--config", config, "mysite.wsgi"],
-            cwd=APP,
+            [sys.executable, "-m", "gunicorn", "--config", config, "stacksite.wsgi"],
+            cwd=HERE,
             env=environ | {"WSGI_BIND": f"127.0.0.1:{self.port}", "ALLOWED_HOSTS": "localhost"},
             stdin=subprocess.DEVNULL,
         )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -92,20 +91,3 @@ def test_without_a_limit_an_answer_takes_as_long_as_it_takes(
     connection.close()
     monkeypatch.setattr(postgresql, "seconds", None)
     assert select(connection, f"1 FROM pg_sleep({4 * limit})") == 1
-
-
-@pytest.mark.parametrize(
-    ("code", "seconds"),
-    [
-        ("import mysite.wsgi", 10),
-        ("import mysite.asgi", 10),
-        ("from celery import signals; import mysite.celery; signals.worker_init.send(None)", 20),
-        ("import mysite.celery", None),  # beat
-    ],
-    ids=["gunicorn", "daphne and runworker", "celery", "beat"],
-)
-def test_who_waits_how_long(
-    elsewhere: Callable[[str], subprocess.Popen[bytes]], db: None, code: str, seconds: float | None
-) -> None:
-    process = elsewhere(f"{code}; from mysite import postgresql; assert postgresql.seconds == {seconds}")
-    assert process.wait(60) == 0

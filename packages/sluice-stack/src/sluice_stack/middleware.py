@@ -12,9 +12,8 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.template.loader import get_template
 
-from common.api import error_response, wants_json
-
 from . import health
+from .errors import error_response, wants_json
 
 logger = logging.getLogger(__name__)
 

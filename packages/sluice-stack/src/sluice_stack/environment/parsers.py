@@ -1,4 +1,4 @@
-"""Parsers of the environment's values: text in, value out. A ValueError says "must be …"."""
+"""Parsers of settings: text in, value out. They raise ValueError, whose text begins with "must"."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def yes_no(value: str) -> bool:
 
 def whole(lowest: int, highest: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
-        # int() also takes "1_000", " 1" and other scripts' digits, which other containers don't understand.
+        # int() also accepts "1_000", " 1" and other scripts' digits, which nginx's container does not.
         if not re.fullmatch(r"[0-9]{1,19}", value, re.ASCII) or not lowest <= int(value) <= highest:
             raise ValueError(f"must be a whole number from {lowest} to {highest}")
         return int(value)
@@ -60,7 +60,7 @@ def site_url(value: str) -> str:
     host, port = parts.hostname or "", parts.port
     if parts.path.strip("/"):
         path = parts.path.rstrip("/")
-        raise ValueError(f"must end after the host and port; {path} belongs into URL_PREFIX")
+        raise ValueError(f"must end after the host and port; {path} belongs in URL_PREFIX")
     if parts.scheme not in ("http", "https") or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError(meaning)
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]+", host, re.ASCII):
@@ -101,9 +101,9 @@ def database_url(value: str) -> str:
     if parts.scheme != "postgresql" or not (parts.hostname and parts.username and parts.path.strip("/")):
         raise ValueError(meaning)
     if parts.query or parts.fragment:
-        raise ValueError("must end after the database: options such as sslmode would not be heeded there")
+        raise ValueError("must end after the database: options such as sslmode have no effect there")
     if parts.password:
-        raise ValueError("must not hold the password, whose place is the file DATABASE_PASSWORD_FILE")
+        raise ValueError("must not contain the password: put it into the file DATABASE_PASSWORD_FILE")
     return value
 
 
@@ -115,7 +115,7 @@ def amqp_url(value: str) -> str:
     if not re.fullmatch(r"/[A-Za-z0-9_.%-]+", parts.path):
         raise ValueError(meaning)
     if parts.password:
-        raise ValueError("must not hold the password, whose place is the file …_PASSWORD_FILE")
+        raise ValueError("must not contain the password: put it into the file …_PASSWORD_FILE")
     return value
 
 
@@ -140,7 +140,7 @@ def path(value: str) -> str:
 def _split(value: str, meaning: str) -> SplitResult:
     try:
         parts = urlsplit(text(value))
-        _ = parts.port  # raises if it is none
+        _ = parts.port  # raises ValueError if it is not a port
     except ValueError:
         raise ValueError(meaning) from None
     return parts

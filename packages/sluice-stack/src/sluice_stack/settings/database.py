@@ -9,18 +9,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sluice_stack.settings.source import BASE_DIR, development_directory, env, secret
+from sluice_stack.environment import Environment
+
+from .source import secret
 
 
-def _sqlite(url: str) -> dict[str, Any]:
-    name = url.removeprefix("sqlite:///")
-    path = Path(name) if name else BASE_DIR.parent / "var" / "sluice.sqlite3"
-    if not name and env.debug:
-        development_directory()
+def database(env: Environment, sqlite: Path) -> dict[str, Any]:
+    """One entry of DATABASES, from DATABASE_URL. `sqlite`: the SQLite file to use if that is empty."""
+    if env.database_url.startswith("postgresql:"):
+        return _postgresql(env)
+    if env.database_url:
+        return _sqlite(Path(env.database_url.removeprefix("sqlite:///")))
+    if env.debug:
+        sqlite.parent.mkdir(exist_ok=True)
+    return _sqlite(sqlite)
+
+
+def _sqlite(path: Path) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
-        # Readers don't wait for the writer, and a writer waits for its turn instead of failing half-way.
+        # Readers do not wait for the writer, and a writer waits for its turn instead of failing half-way.
         "OPTIONS": {
             "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
             "transaction_mode": "IMMEDIATE",
@@ -29,8 +38,8 @@ def _sqlite(url: str) -> dict[str, Any]:
     }
 
 
-def _postgresql(url: str) -> dict[str, Any]:
-    parts = urlsplit(url)
+def _postgresql(env: Environment) -> dict[str, Any]:
+    parts = urlsplit(env.database_url)
     return {
         "ENGINE": "sluice_stack.postgresql",
         "HOST": parts.hostname,
@@ -42,22 +51,15 @@ def _postgresql(url: str) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             "application_name": env.sluice_service or "sluice",
-            # Seconds, of which 2 is the least.
+            # Seconds; 2 is the minimum.
             "connect_timeout": 3,
-            # A server that is gone is noticed after 10 s, on either side: ours by these (milliseconds) … One
-            # that is there and doesn't answer: see mysite/postgresql.
+            # Both sides notice within 10 s that the other is gone: the client by these (milliseconds; for a
+            # server that accepts data but does not answer, see sluice_stack/postgresql) …
             "tcp_user_timeout": 10_000,
             "keepalives_idle": 5,
             "keepalives_interval": 2,
             "keepalives_count": 3,
-            # … the server's by these, so that what a vanished worker had locked is soon free again.
+            # … the server by these, so that the locks of a worker that vanished are soon released.
             "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
         },
     }
-
-
-DATABASES = {
-    "default": _postgresql(env.database_url)
-    if env.database_url.startswith("postgresql:")
-    else _sqlite(env.database_url)
-}

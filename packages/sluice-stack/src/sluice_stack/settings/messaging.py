@@ -1,40 +1,41 @@
-"""The broker: the channel layer, the wake-ups of updates, and Celery. All of it is optional.
+"""The broker: the channel layer and Celery. An empty URL switches its part off.
 
-Three accounts, and two vhosts: what may only publish can do no more. An empty URL switches its part off.
+Each has an account of its own, and Celery a vhost of its own: an account that publishes can do no more.
 """
 
-from sluice_stack.settings.source import env, installed, secret, with_password
-from sluice_updates.broker.address import Address
+from __future__ import annotations
 
-# https://channels.readthedocs.io/en/stable/topics/channel_layers.html
-if not installed("channels"):
-    pass
-elif env.layer_url and installed("channels_rabbitmq"):
-    CHANNEL_LAYERS = {
-        "default": {
-            "BACKEND": "sluice_layer.RabbitmqChannelLayer",
-            # Read anew at each connect, as the publisher's is: a rotated password needs no restart.
-            "CONFIG": {"host": env.layer_url, "password_file": env.layer_password_file or None},
-        },
-    }
-else:
-    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+from typing import Any
 
-# The app `updates`: docs in packages/sluice-updates/README.md
-UPDATES_PUBLISHER_URL = env.publisher_url
-UPDATES_PUBLISHER_PASSWORD_FILE = env.publisher_password_file
-UPDATES_MAY_READ = "volumes.progress.may_read"
-UPDATES_MAX_AGE_DAYS = env.updates_max_age_days
-UPDATES_MAX_PER_STREAM = env.updates_max_per_stream
-UPDATES_MAX_CONNECTIONS_PER_USER = env.updates_max_connections_per_user
+from sluice_stack.environment import Environment
 
-# https://docs.celeryq.dev/en/stable/userguide/configuration.html (what only the worker needs:
-# mysite/celery.py)
-CELERY_BROKER_URL = with_password(env.tasks_url, secret(env.tasks_password_file, "TASKS_PASSWORD_FILE"))
-CELERY_BROKER_USE_SSL = Address.parse(CELERY_BROKER_URL).tls if CELERY_BROKER_URL else {}
-CELERY_WORKER_CONCURRENCY = env.celery_concurrency
+from .source import installed, secret, with_password
 
-# `runworker`: a preview that takes this many seconds has its worker exit, and be started anew. More than the
-# database's time-outs: a database that is down is no reason.
-WORKER_BUSY_LIMIT = 30
-WORKER_WARM_UP = "volumes.previews.warm_up"
+
+def channel_layers(env: Environment) -> dict[str, Any]:
+    """CHANNEL_LAYERS: RabbitMQ at LAYER_URL, or in memory; empty where Channels is not installed.
+
+    https://channels.readthedocs.io/en/stable/topics/channel_layers.html
+    """
+    if not installed("channels"):
+        return {}
+    if not (env.layer_url and installed("channels_rabbitmq")):
+        return {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    # The password is read at each connect: a new one needs no restart.
+    options = {"host": env.layer_url, "password_file": env.layer_password_file or None}
+    return {"default": {"BACKEND": "sluice_layer.RabbitmqChannelLayer", "CONFIG": options}}
+
+
+def celery_broker_url(env: Environment) -> str:
+    """CELERY_BROKER_URL: TASKS_URL with its password; empty if that is.
+
+    https://docs.celeryq.dev/en/stable/userguide/configuration.html#broker-settings
+    """
+    return with_password(env.tasks_url, secret(env.tasks_password_file, "TASKS_PASSWORD_FILE"))
+
+
+def celery_broker_ssl(env: Environment) -> dict[str, Any]:
+    """CELERY_BROKER_USE_SSL: verify the broker's certificate if TASKS_URL is amqps://."""
+    from sluice_updates.broker.address import Address
+
+    return Address.parse(env.tasks_url).tls if env.tasks_url else {}
