@@ -47,8 +47,11 @@ test: ## Unit and configuration tests
 e2e: ## Boot the stack and prove that it does what it says
 	@scripts/in-tests --with-images pytest --junit-xml=/results/e2e.xml tests/e2e $(ARGS)
 
+packages: ## Build the wheels into dist/, and check them in an empty environment
+	@scripts/packages $(ARGS)
+
 layer: ## The channel layer: each defect of the stock class, and its cure, on a real RabbitMQ
-	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml tests/layer $(ARGS)
+	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml packages/sluice-layer/tests $(ARGS)
 layer-versions: ## The same on each Python, Channels and RabbitMQ that the layer is for, into a table
 	@scripts/layer-versions $(ARGS)
 
@@ -76,4 +79,4 @@ help: ## This list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll doctor password certificate base clean dev lint test e2e layer layer-versions faults browser rolling soak bare-metal bench help
+.PHONY: up down logs roll doctor password certificate base clean dev lint test e2e packages layer layer-versions faults browser rolling soak bare-metal bench help

@@ -13,12 +13,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
 django.setup()
 
 from sluice_stack.postgresql import answer_within  # noqa: E402
-from sluice_updates.asgi import application as asgi  # noqa: E402  (Django is set up first)
+from sluice_updates.asgi import application as updates  # noqa: E402  (Django is set up first)
 from volumes import routing  # noqa: E402
 
 answer_within(10)  # seconds: longer than a user waits
 
-application = asgi.application(
+application = updates(
     websocket_urlpatterns=routing.websocket_urlpatterns,
     channels=routing.channel_consumers,
     otherwise=get_asgi_application() if settings.DEBUG else None,

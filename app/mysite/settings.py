@@ -20,7 +20,7 @@ DATA_DIR = DEVELOPMENT_DIR if DEBUG else Path("/var/lib/sluice")
 
 # Security. https://docs.djangoproject.com/en/5.2/howto/deployment/checklist/
 SECRET_KEY = stack.secret_key(env)
-SITE_URL = env.site_url
+SITE_URL = SLUICE_UPDATES_SITE_URL = env.site_url
 ALLOWED_HOSTS = stack.allowed_hosts(env)
 CSRF_TRUSTED_ORIGINS = [env.site_url]
 CSRF_FAILURE_VIEW = "common.pages.csrf_failure"
@@ -72,8 +72,8 @@ ROOT_URLCONF = "mysite.urls"
 WSGI_APPLICATION = "mysite.wsgi.application"
 ASGI_APPLICATION = "mysite.asgi.application"
 FORCE_SCRIPT_NAME = env.url_prefix or None
-EXPOSE_BACKEND = env.expose_backend
-ASGI_BIND = env.asgi_bind or ("0.0.0.0:8001" if env.sluice_service else "127.0.0.1:8001")
+EXPOSE_BACKEND = SLUICE_UPDATES_EXPOSE_BACKEND = env.expose_backend
+SLUICE_UPDATES_BIND = env.asgi_bind or ("0.0.0.0:8001" if env.sluice_service else "127.0.0.1:8001")
 
 TEMPLATES = [
     {
@@ -116,21 +116,27 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # Channels and the updates. https://channels.readthedocs.io/en/stable/topics/channel_layers.html
 CHANNEL_LAYERS = stack.channel_layers(env)
-UPDATES_PUBLISHER_URL = env.publisher_url
-UPDATES_PUBLISHER_PASSWORD_FILE = env.publisher_password_file
-UPDATES_MAY_READ = "volumes.progress.may_read"
-UPDATES_MAX_AGE_DAYS = env.updates_max_age_days
-UPDATES_MAX_PER_STREAM = env.updates_max_per_stream
-UPDATES_MAX_CONNECTIONS_PER_USER = env.updates_max_connections_per_user
+SLUICE_UPDATES_PUBLISHER_URL = env.publisher_url
+SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = env.publisher_password_file
+SLUICE_UPDATES_MAY_READ = "volumes.progress.may_read"
+SLUICE_UPDATES_MAX_AGE_DAYS = env.updates_max_age_days
+SLUICE_UPDATES_MAX_PER_STREAM = env.updates_max_per_stream
+SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER = env.updates_max_connections_per_user
 # `runworker` restarts after a preview of so many seconds: more than the database's time-outs take.
-WORKER_BUSY_LIMIT = 30
-WORKER_WARM_UP = "volumes.previews.warm_up"
+SLUICE_LAYER_WORKER_BUSY_LIMIT = 30
+SLUICE_LAYER_WORKER_WARM_UP = "volumes.previews.warm_up"
 
-# Celery; celery.py has what only the worker needs.
+# Celery. sluice_stack.celery.configuration has the defaults.
 # https://docs.celeryq.dev/en/stable/userguide/configuration.html
 CELERY_BROKER_URL = stack.celery_broker_url(env)
 CELERY_BROKER_USE_SSL = stack.celery_broker_ssl(env)
 CELERY_WORKER_CONCURRENCY = env.celery_concurrency
+# Functions that beat runs itself, with their intervals in seconds: docs/how-to/add-a-task.md.
+CELERY_BEAT_SCHEDULE = {
+    "hand over crops": {"task": "volumes.handover.hand_over_waiting", "schedule": 10.0},
+    "remove discarded crops": {"task": "volumes.retention.remove_discarded", "schedule": 10.0},
+    "delete old crops": {"task": "volumes.retention.clean_up", "schedule": 3600.0},
+}
 
 # Static files: collected when the image is built; migrate copies them to where nginx finds them.
 # https://docs.djangoproject.com/en/5.2/ref/contrib/staticfiles/

@@ -6,4 +6,11 @@ class VolumesConfig(AppConfig):
     verbose_name = "Image volumes"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401  (they register themselves)
+        from sluice_stack.settings.source import installed
+
+        from . import checks, handover  # noqa: F401  (the checks register themselves)
+
+        if installed("celery"):
+            from sluice_stack.celery.publishing import task_confirmed
+
+            task_confirmed.connect(handover.note_confirmed)

@@ -1,4 +1,4 @@
-"""Ordering a crop: a row, and a word to the worker once it is committed."""
+"""Ordering a crop: a row, and a task for the worker once it is committed."""
 
 from __future__ import annotations
 

@@ -1,16 +1,26 @@
 """Celery's tasks. Each only calls what does the work."""
 
-import tifffile  # noqa: F401  (here, before the worker forks: the first crop would wait for it for a second)
+from typing import Any
 
-from mysite.celery import app
-from sluice_stack.heartbeat import Heartbeat
+from celery import shared_task, signals
 
-from . import handover, jobs, reading
+from sluice_stack.health.heartbeat import Heartbeat
 
-reading.zarr()  # likewise
+from . import handover, jobs
 
 
-@app.task(name=handover.TASK)
+@shared_task(name=handover.TASK)
 def cut_crop(crop_id: int) -> None:
-    """Cut a crop, if it still waits. As long as it gets on, so does the worker (mysite/pulse.py)."""
+    """Cut a crop, if it still waits. The worker is healthy as long as the crop makes progress
+    (sluice_stack.celery.self_check)."""
     jobs.run(crop_id, alive=Heartbeat("celery").beat)
+
+
+@signals.worker_init.connect
+def import_early(**kwargs: Any) -> None:
+    """Before the pool is forked: the first crop would wait a second for it."""
+    import tifffile  # noqa: F401
+
+    from . import reading
+
+    reading.zarr()

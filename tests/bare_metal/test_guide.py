@@ -78,7 +78,15 @@ def test_each_user_of_the_broker_may_do_what_it_needs_and_no_more(machine: Machi
             ("layer", f"^({queues})$", rf"^({queues}|amq\.default)$", f"^({queues})$"),
             ("publisher", "^$", "^groups$", "^$"),
         },
-        "celery": {("celery", "^celery$", "^celery$", "^celery$"), ("tasks", "^$", r"^amq\.default$", "^$")},
+        "celery": {
+            (
+                "celery",
+                "^celery(_delayed_.*)?$",
+                r"^(celery(_delayed_.*)?|amq\.default)$",
+                "^celery(_delayed_.*)?$",
+            ),
+            ("tasks", "^$", r"^(amq\.default|celery_delayed_27)$", "^$"),
+        },
     }
 
 

@@ -277,8 +277,14 @@ if _built():
         ("vhost", "user", "configure", "write", "read"),
         [
             ("asgi", "publisher", "^$", "^groups$", "^$"),
-            ("celery", "tasks", "^$", r"^amq\.default$", "^$"),
-            ("celery", "celery", "^celery$", "^celery$", "^celery$"),
+            ("celery", "tasks", "^$", r"^(amq\.default|celery_delayed_27)$", "^$"),
+            (
+                "celery",
+                "celery",
+                "^celery(_delayed_.*)?$",
+                r"^(celery(_delayed_.*)?|amq\.default)$",
+                "^celery(_delayed_.*)?$",
+            ),
         ],
     )
     def test_a_user_may_do_what_it_is_for(

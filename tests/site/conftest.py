@@ -102,5 +102,22 @@ def elsewhere(environment_of_others: dict[str, str]) -> Iterator[Callable[[str],
 
 
 @pytest.fixture
+def tasks_at(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Makes this process publish its tasks to a broker; without, they run where they are called."""
+    from mysite.celery import app
+
+    assert app.conf.task_always_eager  # computed now, from the settings as they are
+
+    def tasks_at(url: str) -> None:
+        settings.CELERY_BROKER_URL = url
+        monkeypatch.setitem(app.conf, "task_always_eager", False)
+        app.__dict__.pop("_publisher", None)
+
+    yield tasks_at
+    if publisher := app.__dict__.pop("_publisher", None):
+        publisher._backlog.clear()
+
+
+@pytest.fixture
 def box() -> dict[str, list[int]]:
     return {"x": [10, 74], "y": [5, 50], "z": [2, 29]}

@@ -22,6 +22,8 @@ from volumes import handover
 from volumes.models import Crop
 
 APP = Path(__file__).parents[2] / "app"
+# Where tasks with a countdown wait.
+LEVELS = [f"celery_delayed_{level}" for level in range(28)]
 
 
 class Program:
@@ -80,12 +82,12 @@ class Program:
 
 
 @pytest.fixture
-def broker(rabbitmq: RabbitMQ, settings: Any) -> Iterator[str]:
+def broker(rabbitmq: RabbitMQ, tasks_at: Callable[[str], None]) -> str:
     vhost = f"celery{time.monotonic_ns()}"
     rabbitmq.ctl("add_vhost", vhost)
     rabbitmq.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
-    settings.CELERY_BROKER_URL = f"amqp://guest:guest@127.0.0.1:{rabbitmq.port}/{vhost}"
-    yield f"amqp://guest@127.0.0.1:{rabbitmq.port}/{vhost}"
+    tasks_at(f"amqp://guest:guest@127.0.0.1:{rabbitmq.port}/{vhost}")
+    return f"amqp://guest@127.0.0.1:{rabbitmq.port}/{vhost}"
 
 
 @pytest.fixture
@@ -121,21 +123,24 @@ def test_a_worker_cuts_what_is_handed_over_and_ends_in_order(
     worker.says("ready.")
     for crop in crops:
         for _ in range(2):  # each task twice: once is enough
-            handover._publish(handover_broker(), [crop.pk])
+            handover._publish(crop.pk)
     wait_until(lambda: states() == {"done"}, 30, "all crops done")
     assert Message.objects.count() == len(crops)
     vhost = broker.rpartition("/")[2]
     queues = rabbitmq.ctl("list_queues", "-p", vhost, "name", "type", "durable", "arguments").splitlines()
-    assert [line.split()[:3] for line in queues[1:]] == [["celery", "quorum", "true"]]
+    found = sorted(line.split()[:3] for line in queues[1:])
+    assert found == sorted([name, "quorum", "true"] for name in ["celery", *LEVELS])
     assert worker.stop() == 0
 
 
 @pytest.fixture
-def by_tls(broker: str, rabbitmq: RabbitMQ, settings: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+def by_tls(
+    broker: str, rabbitmq: RabbitMQ, tasks_at: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> str:
     """The same vhost, by TLS, for this process too; whose authority is trusted."""
     monkeypatch.setenv("SSL_CERT_FILE", str(rabbitmq.authority))
     vhost = broker.rpartition("/")[2]
-    settings.CELERY_BROKER_URL = f"{rabbitmq.tls_url}{vhost}"
+    tasks_at(f"{rabbitmq.tls_url}{vhost}")
     return f"amqps://guest@localhost:{rabbitmq.tls_port}/{vhost}"
 
 
@@ -193,14 +198,6 @@ def test_a_worker_whose_broker_does_not_shake_hands_is_well_and_ends(start: Call
         assert worker.stop() == 0
 
 
-def handover_broker() -> Any:
-    from django.conf import settings
-
-    from sluice_updates.broker.connection import Broker
-
-    return Broker(settings.CELERY_BROKER_URL)
-
-
 def test_without_a_broker_a_worker_lives_and_can_be_stopped(start: Callable[..., Program]) -> None:
     worker = start(f"amqp://guest@127.0.0.1:{free_port()}/celery", "worker")
     worker.says("no broker yet, after 2 tries")
@@ -234,7 +231,7 @@ def test_a_killed_worker_process_s_crop_is_run_again(
     os.mkfifo(metadata)
     worker = start(broker, "worker")
     worker.says("ready.")
-    handover._publish(handover_broker(), [crops[0].pk])
+    handover._publish(crops[0].pk)
     wait_until(lambda: Crop.objects.get(pk=crops[0].pk).state == "running", 30, "the crop running")
     children = worker.children()
     metadata.unlink()
@@ -259,7 +256,7 @@ def test_a_worker_is_well_while_tasks_come_back_and_while_there_is_no_broker(
         rabbitmq.start()
     worker.is_touched(4)
     assert worker.stop() == 0
-    assert "mysite.ping" not in worker.log.read_text().partition("ready.")[2]
+    assert "sluice_stack.ping" not in worker.log.read_text().partition("ready.")[2]
 
 
 def test_a_worker_is_well_while_the_broker_stands_still(
@@ -285,7 +282,7 @@ def test_a_worker_that_is_told_to_stop_finishes_its_crop_while_the_broker_stands
     worker.says("ready.")
     (child,) = worker.children()
     os.kill(child, signal.SIGSTOP)
-    handover._publish(handover_broker(), [crops[0].pk])
+    handover._publish(crops[0].pk)
     worker.says("received")
     rabbitmq.pause()
     try:
@@ -308,7 +305,7 @@ def test_a_worker_whose_pool_stands_still_ends_to_be_started_anew(
     for child in children:
         os.kill(child, signal.SIGSTOP)
     assert worker.process.wait(35) == 70
-    assert "no task of its own has come back" in worker.log.read_text()
+    assert "its own tasks have not come back" in worker.log.read_text()
     wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "its pool gone")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from django.utils import timezone
 
 from harness.servers import RabbitMQ, free_port
 from harness.waiting import wait_until
-from sluice_updates.wakeup.background import BackgroundSender
+from sluice_stack.celery.delays import QUEUE
 from volumes import claims, handover
 from volumes.models import Crop
 
@@ -70,9 +71,9 @@ def test_without_a_broker_nothing_is_tried(crop: Crop, settings: Any) -> None:
 
 
 def test_a_broker_that_is_down_is_a_line_in_the_log(
-    crop: Crop, settings: Any, caplog: pytest.LogCaptureFixture
+    crop: Crop, tasks_at: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.CELERY_BROKER_URL = f"amqp://tasks:secret@127.0.0.1:{free_port()}/celery"
+    tasks_at(f"amqp://tasks:secret@127.0.0.1:{free_port()}/celery")
     began = time.monotonic()
     assert handover.hand_over_waiting() == 0
     assert time.monotonic() - began < 5
@@ -81,47 +82,45 @@ def test_a_broker_that_is_down_is_a_line_in_the_log(
 
 
 def test_ordering_costs_no_time_whatever_the_broker_does(
-    as_ada: Client, volume: Any, box: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+    as_ada: Client,
+    volume: Any,
+    box: Any,
+    tasks_at: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    handover._sender.cache_clear()
-    settings.CELERY_BROKER_URL = "amqp://tasks:secret@192.0.2.1:5672/celery"  # an address that never answers
-    put = BackgroundSender.put
+    tasks_at("amqp://tasks:secret@192.0.2.1:5672/celery")  # an address that never answers
+    hand_over = handover.hand_over_soon
     costs: list[float] = []
 
-    def timed(self: Any, item: Any) -> bool:
+    def timed(crop_id: int) -> None:
         began = time.perf_counter()
         try:
-            return put(self, item)
+            hand_over(crop_id)
         finally:
             costs.append(time.perf_counter() - began)
 
-    monkeypatch.setattr(BackgroundSender, "put", timed)
+    monkeypatch.setattr(handover, "hand_over_soon", timed)
     body = json.dumps({"box": box})
     for _ in range(20):
         answer = as_ada.post(f"/volumes/{volume.pk}/crops/", body, content_type="application/json")
         assert answer.status_code == 202
     assert len(costs) == 20 and sorted(costs)[10] < 0.001
     assert Crop.objects.filter(state="queued", handed_over_at=None).count() == 20
-    handover._sender.cache_clear()
 
 
 @pytest.fixture
-def queue(rabbitmq: RabbitMQ, settings: Any) -> Any:
+def queue(rabbitmq: RabbitMQ, tasks_at: Callable[[str], None]) -> Any:
     """Celery's vhost and queue, as the image defines them, and a channel that reads it."""
     vhost = f"celery{time.monotonic_ns()}"
     rabbitmq.ctl("add_vhost", vhost)
     rabbitmq.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
-    settings.CELERY_BROKER_URL = f"amqp://guest:guest@127.0.0.1:{rabbitmq.port}/{vhost}"
-    handover._sender.cache_clear()
+    tasks_at(f"amqp://guest:guest@127.0.0.1:{rabbitmq.port}/{vhost}")
     connection = amqp.Connection(f"127.0.0.1:{rabbitmq.port}", virtual_host=vhost)
     connection.connect()
     channel = connection.channel()
-    channel.queue_declare(
-        handover.QUEUE, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"}
-    )
+    channel.queue_declare(QUEUE, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
     yield channel
     connection.close()
-    handover._sender.cache_clear()
 
 
 def test_an_order_is_a_durable_task_that_celery_understands(
@@ -131,7 +130,7 @@ def test_an_order_is_a_durable_task_that_celery_understands(
         f"/volumes/{volume.pk}/crops/", json.dumps({"box": box}), content_type="application/json"
     )
     crop_id = answer.json()["crop_id"]
-    message = wait_until(lambda: queue.basic_get(handover.QUEUE, no_ack=True), 10, "the task in the queue")
+    message = wait_until(lambda: queue.basic_get(QUEUE, no_ack=True), 10, "the task in the queue")
     assert message.properties["delivery_mode"] == 2
     assert message.headers["task"] == "volumes.cut_crop"
     assert json.loads(message.body)[:2] == [[crop_id], {}]
@@ -142,12 +141,12 @@ def test_an_order_is_a_durable_task_that_celery_understands(
 def test_beat_hands_over_what_was_ordered_without_a_broker(crop: Crop, queue: Any) -> None:
     assert handover.hand_over_waiting() == 1
     assert handover.hand_over_waiting() == 0
-    assert json.loads(queue.basic_get(handover.QUEUE, no_ack=True).body)[0] == [crop.pk]
+    assert json.loads(queue.basic_get(QUEUE, no_ack=True).body)[0] == [crop.pk]
 
 
 def test_a_task_that_was_lost_with_the_broker_is_made_anew(crop: Crop, queue: Any) -> None:
     handover.hand_over_waiting()
-    queue.queue_purge(handover.QUEUE)
+    queue.queue_purge(QUEUE)
     Crop.objects.update(handed_over_at=ago(61))
     assert handover.hand_over_waiting() == 1
-    assert queue.basic_get(handover.QUEUE, no_ack=True) is not None
+    assert queue.basic_get(QUEUE, no_ack=True) is not None

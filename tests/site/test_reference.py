@@ -10,7 +10,7 @@ from django.urls import URLPattern, get_resolver
 
 import mysite
 from common import api, paging
-from sluice_stack import health
+from sluice_stack.health import views as health
 from volumes.models import Crop
 
 PAGE = Path(mysite.__file__).parent.parent.parent / "docs/reference/http-api.md"

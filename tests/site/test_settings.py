@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.utils.module_loading import import_string
 
 APP = Path(__file__).parents[2] / "app"
 
@@ -96,7 +98,7 @@ def test_passwords_come_from_files(tmp_path: Path) -> None:
     (tmp_path / "p").write_text("s3cret/+\n")
     file = str(tmp_path / "p")
     found = values(
-        "CELERY_BROKER_URL UPDATES_PUBLISHER_URL UPDATES_PUBLISHER_PASSWORD_FILE",
+        "CELERY_BROKER_URL SLUICE_UPDATES_PUBLISHER_URL SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE",
         tmp_path,
         TASKS_URL="amqp://tasks@mq:5672/celery",
         TASKS_PASSWORD_FILE=file,
@@ -115,7 +117,7 @@ def test_a_malformed_environment_is_a_line_and_status_78(tmp_path: Path) -> None
 
 
 def test_gunicorn_refuses_to_start_without_a_key(tmp_path: Path) -> None:
-    run = python("import sluice_stack.gunicorn_configuration", tmp_path, SECRET_KEY_FILE="")
+    run = python("import sluice_stack.gunicorn.configuration", tmp_path, SECRET_KEY_FILE="")
     assert run.returncode == 78
     assert (
         run.stderr
@@ -128,7 +130,7 @@ def test_gunicorn_refuses_to_start_without_a_key(tmp_path: Path) -> None:
 )
 def test_where_gunicorn_listens(tmp_path: Path, service: str, bind: str) -> None:
     run = python(
-        "from sluice_stack import gunicorn_configuration; print(gunicorn_configuration.bind)",
+        "from sluice_stack.gunicorn import configuration; print(configuration.bind)",
         tmp_path,
         SLUICE_SERVICE=service,
     )
@@ -172,7 +174,7 @@ print(*asked[0])
     assert run.stdout.strip() == expected, run.stderr
 
 
-def test_gunicorn_loads_what_slices_need_and_nothing_asynchronous(tmp_path: Path) -> None:
+def test_gunicorn_loads_what_slices_and_tasks_need_before_the_fork_and_no_event_loop(tmp_path: Path) -> None:
     url = "amqp://x@192.0.2.1:5672/v"
     code = """
 import sys, mysite.wsgi
@@ -182,7 +184,12 @@ loaded = {name.split(".")[0] for name in sys.modules}
 print(sorted(loaded & {"celery", "kombu", "numpy", "zarr", "twisted", "daphne"}))
 """
     run = python(code, tmp_path, TASKS_URL=url, PUBLISHER_URL=url)
-    assert run.stdout == "['numpy', 'zarr']\n", run.stderr
+    assert run.stdout == "['celery', 'kombu', 'numpy', 'zarr']\n", run.stderr
+
+
+def test_all_jobs_of_beat_are_functions(settings: Any) -> None:
+    for entry in settings.CELERY_BEAT_SCHEDULE.values():
+        assert callable(import_string(entry["task"]))
 
 
 def test_daphne_loads_nothing_for_images(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 def served(site: Site) -> Iterator[Browser]:
     """It, served by Gunicorn with the settings that ship."""
     gunicorn = site.start(
-        "gunicorn", "--config", "python:sluice_stack.gunicorn_configuration", "mysite.wsgi:application"
+        "gunicorn", "--config", "python:sluice_stack.gunicorn.configuration", "mysite.wsgi:application"
     )
     try:
         wait_until(

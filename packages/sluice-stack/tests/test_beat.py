@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from stacksite.celery import app
 
 from harness.waiting import wait_until
-from sluice_stack import beat
-from sluice_stack.heartbeat import Heartbeat
+from sluice_stack.celery import beat
+from sluice_stack.health.heartbeat import Heartbeat
+from stacksite.celery import app
 
 
 def test_a_job_that_goes_on_is_not_started_again() -> None:
@@ -22,7 +22,7 @@ def test_a_job_that_goes_on_is_not_started_again() -> None:
         begun.release()
         go_on.wait(30)
 
-    runner = beat.Runner(job)
+    runner = beat.Runner(job, "job")
     assert runner.start()
     assert begun.acquire(timeout=30)
     assert not runner.start()
@@ -38,7 +38,7 @@ def test_a_job_that_fails_is_logged_and_run_again(caplog: pytest.LogCaptureFixtu
         runs.append(1)
         raise RuntimeError("no")
 
-    runner = beat.Runner(job)
+    runner = beat.Runner(job, "job")
     wait_until(lambda: runner.start() and len(runs) >= 2, 30, "two runs", every=0.01)
     assert "job failed" in caplog.text
 
@@ -49,6 +49,8 @@ def scheduler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> beat.LocalSche
     monkeypatch.setattr(beat.Runner, "start", lambda self: started.append(self.name))
     monkeypatch.setattr(beat, "Heartbeat", lambda service: Heartbeat(service, tmp_path))
     monkeypatch.setitem(app.conf, "broker_url", "amqp://192.0.2.1//")
+    nightly = {"task": "sluice_stack.ping", "schedule": 10.0}
+    monkeypatch.setitem(app.conf, "beat_schedule", {**app.conf.beat_schedule, "a task": nightly})
     scheduler = beat.LocalScheduler(app=app)
     scheduler.started = started
     return scheduler
@@ -64,6 +66,22 @@ def test_it_needs_no_broker_and_beats(scheduler: beat.LocalScheduler, tmp_path: 
     assert waits[-1] <= 5
     assert (tmp_path / "beat.alive").exists()
     scheduler.close()
+
+
+def test_the_stacks_jobs_and_the_sites_are_functions(scheduler: beat.LocalScheduler) -> None:
+    from django.utils.module_loading import import_string
+
+    jobs = {entry.task for entry in scheduler.schedule.values()} - {"sluice_stack.ping"}
+    assert jobs > {entry["task"] for entry in beat.JOBS.values()}
+    assert all(callable(import_string(job)) for job in jobs)
+
+
+def test_a_name_that_is_no_task_and_no_function_is_refused(
+    scheduler: beat.LocalScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(app.conf, "beat_schedule", {"x": {"task": "stacksite.steps.typo", "schedule": 10.0}})
+    with pytest.raises(ImportError, match="typo"):
+        beat.LocalScheduler(app=app)
 
 
 def test_a_heartbeat_touches_its_file_now_and_then(tmp_path: Path) -> None:

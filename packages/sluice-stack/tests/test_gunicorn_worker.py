@@ -26,7 +26,7 @@ class Gunicorn:
     """With this project's settings, on a port of its own."""
 
     def __init__(
-        self, environ: dict[str, str], config: str = "python:sluice_stack.gunicorn_configuration"
+        self, environ: dict[str, str], config: str = "python:sluice_stack.gunicorn.configuration"
     ) -> None:
         self.port = free_port()
         self.process = subprocess.Popen(
@@ -114,7 +114,7 @@ def test_a_worker_that_is_just_being_made_hears_of_the_stop(
     config, go = tmp_path / "config.py", tmp_path / "go"
     config.write_text(
         "import pathlib, time\n"
-        "from sluice_stack.gunicorn_configuration import *\n"
+        "from sluice_stack.gunicorn.configuration import *\n"
         "def post_fork(server, worker):\n"
         f"    while not pathlib.Path({str(go)!r}).exists():\n"
         "        time.sleep(0.01)\n"

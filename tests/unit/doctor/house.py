@@ -168,7 +168,7 @@ class House:
                 "-m",
                 "gunicorn",
                 "--config",
-                "python:sluice_stack.gunicorn_configuration",
+                "python:sluice_stack.gunicorn.configuration",
                 "mysite.wsgi:application",
             ],
             "daphne": ["-m", "sluice_updates.server"],

@@ -12,8 +12,8 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.template.loader import get_template
 
-from . import health
 from .errors import error_response, wants_json
+from .health import views as health
 
 logger = logging.getLogger(__name__)
 

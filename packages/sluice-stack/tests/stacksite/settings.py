@@ -10,7 +10,7 @@ env = stack.read_environment(Environment)
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = env.debug
 SECRET_KEY = stack.secret_key(env)
-SITE_URL = env.site_url
+SITE_URL = SLUICE_UPDATES_SITE_URL = env.site_url
 ALLOWED_HOSTS = stack.allowed_hosts(env)
 
 INSTALLED_APPS = [
@@ -35,7 +35,7 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "stacksite.urls"
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
-EXPOSE_BACKEND = env.expose_backend
+EXPOSE_BACKEND = SLUICE_UPDATES_EXPOSE_BACKEND = env.expose_backend
 
 DATABASES = {"default": stack.database(env, sqlite=BASE_DIR / "stacksite.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -46,10 +46,11 @@ ADMIN_PASSWORD_FILE = env.admin_password_file
 
 SESSION_ENGINE = "sluice_updates.sessions"
 CHANNEL_LAYERS = stack.channel_layers(env)
-UPDATES_PUBLISHER_URL = env.publisher_url
-UPDATES_PUBLISHER_PASSWORD_FILE = env.publisher_password_file
+SLUICE_UPDATES_PUBLISHER_URL = env.publisher_url
+SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = env.publisher_password_file
 CELERY_BROKER_URL = stack.celery_broker_url(env)
 CELERY_BROKER_USE_SSL = stack.celery_broker_ssl(env)
+CELERY_BEAT_SCHEDULE = {"greet": {"task": "stacksite.steps.greet", "schedule": 10.0}}
 
 STATIC_URL = f"{env.url_prefix}/static/"
 STATIC_ROOT = BASE_DIR / "static"

@@ -1,0 +1,52 @@
+"""The Celery application of a project in this stack: Celery's own class with the stack's defaults.
+
+`sluice_stack.celery.configuration` has the defaults; every setting `CELERY_…` of the project overrides its
+own. Two things differ from Celery: how a task is published (publishing.py) and where a delayed task waits
+(delays.py). Nothing here waits for the broker: neither the import nor the start of a process.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import celery
+
+from . import configuration, delays
+from .ping import ping  # noqa: F401  (registers the stack's own task)
+from .publishing import Publisher
+
+
+class Celery(celery.Celery):
+    """`app = Celery("mysite")`, in place of Celery's class of the same name."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_defaults(configuration.defaults)
+
+    def producer_or_acquire(self, producer: Any = None) -> Any:
+        """What each published task passes through. Celery's pool of connections is not used."""
+        return self._publisher.or_given(producer)
+
+    def send_task(
+        self,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        countdown: float | None = None,
+        eta: datetime | str | None = None,
+        **options: Any,
+    ) -> Any:
+        """A task with a countdown or an ETA, a retry among them, waits in the broker."""
+        delays.redirect(options, delays.seconds_until(countdown, eta, self.now()))
+        return super().send_task(name, args, kwargs, **options)
+
+    @cached_property
+    def Beat(self) -> Any:
+        """The stack's beat, whichever scheduler the command line names."""
+        return self.subclass_with_self("sluice_stack.celery.beat:Beat")
+
+    @cached_property
+    def _publisher(self) -> Publisher:
+        return Publisher(self)

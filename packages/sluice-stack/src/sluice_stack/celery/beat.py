@@ -1,0 +1,88 @@
+"""Beat sends tasks to the workers, as Celery's does, and runs jobs itself, each in a thread of its own.
+
+A job is a function of no arguments, named by its dotted path where a task's name would stand. Jobs are for
+what must not wait for a broker: to make up for one that was down, or to clean the database up.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from celery import beat
+from celery.apps.beat import Beat as CelerysBeat
+from django.db import InterfaceError, OperationalError, connections
+from django.utils.module_loading import import_string
+from kombu.exceptions import OperationalError as BrokerError
+
+from ..health.heartbeat import Heartbeat
+
+logger = logging.getLogger(__name__)
+
+# The stack's own jobs. Seconds. A project's entry of the same name overrides one.
+JOBS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "trim updates": {"task": "sluice_updates.trimming.trim", "schedule": 3600.0},
+    "delete old sessions": {"task": "sluice_stack.session_cleaning.clean_up", "schedule": 3600.0},
+}
+
+
+class Beat(CelerysBeat):
+    """The command, with the scheduler below, whichever the command line names."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "scheduler": "sluice_stack.celery.beat:LocalScheduler"})
+
+
+class LocalScheduler(beat.Scheduler):
+    """Celery's schedule (the setting CELERY_BEAT_SCHEDULE) and JOBS, kept in memory."""
+
+    producer = None  # Celery's would connect to the broker, and wait for it
+
+    def setup_schedule(self) -> None:
+        self.merge_inplace({**JOBS, **self.app.conf.beat_schedule})
+        self.heartbeat = Heartbeat("beat")
+        self.runners = {entry.name: self._runner(entry) for entry in self.schedule.values()}
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        self.heartbeat.beat()
+        return float(super().tick(*args, **kwargs))
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        self.runners[entry.name].start()
+
+    def _runner(self, entry: Any) -> Runner:
+        """Raises ImportError for a name that is neither a task nor a function."""
+        if entry.task in self.app.tasks:
+            return Runner(partial(self.apply_async, entry, advance=False), entry.task)
+        return Runner(import_string(entry.task), entry.task)
+
+
+class Runner:
+    """Runs one function in the background, never twice at a time."""
+
+    def __init__(self, function: Callable[[], object], name: str) -> None:
+        self.name = name
+        self._function = function
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> bool:
+        """Run it now, unless the last run still goes on, as one does while the database doesn't answer."""
+        if self._thread is not None and self._thread.is_alive():
+            logger.warning("%s: the last run has not ended yet", self.name)
+            return False
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self._thread.start()
+        return True
+
+    def _run(self) -> None:
+        try:
+            self._function()
+        except (OperationalError, InterfaceError, BrokerError) as error:  # an outage: one line will do
+            logger.warning("%s: %s", self.name, " ".join(str(error).split()))
+        except Exception:
+            logger.exception("%s failed", self.name)
+        finally:
+            connections.close_all()  # of this thread

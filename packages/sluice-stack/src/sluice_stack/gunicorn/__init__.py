@@ -1,0 +1,1 @@
+"""Gunicorn's configuration and worker: `gunicorn --config python:sluice_stack.gunicorn.configuration`."""

@@ -1,0 +1,145 @@
+"""`GET /healthz`: this process answers. `GET /readyz`: it can serve pages, and what else is or isn't there.
+
+The database decides; a broker that is down makes the answer "degraded", since every page works without it.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import connection
+from django.http import HttpResponse, JsonResponse
+
+from sluice_stack.settings.source import installed
+from sluice_updates import conf
+from sluice_updates.broker.address import Address
+from sluice_updates.wakeup import sender
+
+logger = logging.getLogger(__name__)
+
+# Of each part, all asked at once; with what is around it, an answer comes within 2 s.
+PATIENCE_SECONDS: Final = 1.5
+
+
+def alive() -> HttpResponse:
+    """Touches nothing but this process."""
+    return HttpResponse("ok\n", content_type="text/plain", headers={"Cache-Control": "no-store"})
+
+
+def ready() -> JsonResponse:
+    """200 `ok` or `degraded`, 503 `unavailable`, with the state of each part."""
+    parts = _ask(_probes())
+    state = _overall(parts)
+    response = JsonResponse(
+        {"status": state, **parts, "sender": sender.status()}, status=503 if state == "unavailable" else 200
+    )
+    response["Cache-Control"] = "no-store"
+    if state == "unavailable":
+        response["Retry-After"] = "5"
+    return response
+
+
+VIEWS: Final[Mapping[str, Callable[[], HttpResponse]]] = {"/healthz": alive, "/readyz": ready}
+
+
+class Probe:
+    """Asks one part in a thread of its own: one that hangs holds up nobody, and at most one thread waits for
+    it."""
+
+    def __init__(self, name: str, ask: Callable[[], None]) -> None:
+        self.name = name
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._running: _Run | None = None
+
+    def start(self) -> _Run:
+        """Begin to ask, or join whoever asks already."""
+        with self._lock:
+            if self._running is None or self._running.ended.is_set():
+                self._running = _Run(self.name, self._ask)
+                threading.Thread(target=self._running, name=f"probe {self.name}", daemon=True).start()
+            return self._running
+
+
+class _Run:
+    def __init__(self, name: str, ask: Callable[[], None]) -> None:
+        self._name = name
+        self._ask = ask
+        self.began = time.monotonic()
+        self.ended = threading.Event()
+        self.state: dict[str, Any] = {}
+
+    def __call__(self) -> None:
+        try:
+            self._ask()
+            milliseconds = (time.monotonic() - self.began) * 1000
+            self.state = {"status": "up", "milliseconds": round(milliseconds, 1)}
+        except Exception as error:
+            # What went wrong in detail, names and addresses included, is for the log alone.
+            said = "; ".join(getattr(error, "__notes__", ())) or str(error)
+            logger.warning("readyz: the %s is down: %s", self._name, " ".join(said.split()))
+            self.state = {"status": "down", "detail": type(error).__name__}
+        self.ended.set()
+
+    def result(self, deadline: float) -> dict[str, Any]:
+        if self.ended.wait(max(0.0, deadline - time.monotonic())):
+            return self.state
+        seconds = time.monotonic() - self.began
+        return {"status": "down", "detail": f"no answer for {seconds:.1f} s"}
+
+
+def _ask(probes: Iterable[Probe]) -> dict[str, dict[str, Any]]:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    runs = {probe.name: probe.start() for probe in probes}
+    states = {name: run.result(deadline) for name, run in runs.items()}
+    return {name: states.get(name, {"status": "off"}) for name in ("database", "publisher", "tasks")}
+
+
+def _overall(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    if parts["database"]["status"] != "up":
+        return "unavailable"
+    return "degraded" if any(part["status"] == "down" for part in parts.values()) else "ok"
+
+
+def _ask_database() -> None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    finally:
+        connection.close()  # of this thread only
+
+
+def _ask_broker(url: str, password: Callable[[], str | None]) -> None:
+    address = Address.parse(url)
+    connection = address.connection(PATIENCE_SECONDS, password=password())
+    try:
+        connection.connect()
+        connection.close()
+    except OSError as error:
+        # The state has the error's kind, the log its meaning.
+        error.add_note(f"{address.place}: {address.explain(error)}")
+        raise
+    finally:
+        connection.collect()
+
+
+@functools.cache
+def _probes() -> list[Probe]:
+    probes = [Probe("database", _ask_database)]
+    if installed("amqp"):
+        brokers = {
+            "publisher": (settings.SLUICE_UPDATES_PUBLISHER_URL, conf.publisher_password),
+            "tasks": (settings.CELERY_BROKER_URL, lambda: None),
+        }
+        probes += [
+            Probe(name, functools.partial(_ask_broker, url, password))
+            for name, (url, password) in brokers.items()
+            if url
+        ]
+    return probes

@@ -1,0 +1,104 @@
+"""The ASGI side of a site: everything below /channels/, and nothing else.
+
+# mysite/asgi.py
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
+django.setup()
+application = application(websocket_urlpatterns=[path("channels/chat/", ChatConsumer.as_asgi())])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ..asgi_types import Application, Receive, Scope, Send
+from ..push.hub import get_hub
+from .health import healthz
+from .responses import respond, saying_backend
+from .sse import server_sent_events
+from .websocket import websocket
+
+PREFIX: Final = "/channels/"
+WEBSOCKET: Final = "/channels/updates/"
+EVENTS: Final = "/channels/updates/sse"
+HEALTH: Final = "/channels/healthz"
+
+
+def application(
+    *,
+    websocket_urlpatterns: Sequence[Any] = (),
+    channels: Mapping[str, Application] | None = None,
+    otherwise: Application | None = None,
+) -> Application:
+    """The application for an ASGI server.
+
+    `websocket_urlpatterns`: Django URL patterns of ordinary Channels consumers, below channels/. They are
+    asked for by pages of the site only and by people who are signed in: others don't reach them;
+    `scope["user"]` is the user. `channels`: consumers of named channels, for `manage.py runworker`.
+    `otherwise`: who answers HTTP requests for any other path; by default they are not found. Only for
+    development.
+    """
+    consumers = _consumers(websocket_urlpatterns) if websocket_urlpatterns else None
+    workers = _workers(channels) if channels else None
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "websocket":
+            if scope["path"] == WEBSOCKET:
+                await websocket(scope, receive, send)
+            elif consumers is not None and scope["path"].startswith(PREFIX):
+                await consumers(scope, receive, saying_backend(send))
+            else:
+                await _no_socket(scope, receive, send)
+        elif kind == "http":
+            view = {EVENTS: server_sent_events, HEALTH: healthz}.get(scope["path"], otherwise or _not_found)
+            await view(scope, receive, send)
+        elif kind == "lifespan":
+            await _lifespan(receive, send)
+        elif kind == "channel" and workers is not None:
+            await workers(scope, receive, send)
+        else:
+            raise ValueError(f"nothing here serves {kind}")
+
+    return serve
+
+
+def _consumers(urlpatterns: Sequence[Any]) -> Application:
+    from channels.routing import URLRouter
+    from django.urls import re_path
+
+    from .consumers import guarded
+
+    return guarded(URLRouter([*urlpatterns, re_path(r"", _no_socket)]))
+
+
+def _workers(channels: Mapping[str, Application]) -> Application:
+    from channels.routing import ChannelNameRouter
+
+    return ChannelNameRouter(dict(channels))
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    await respond(send, 404, b"Not found.\n")
+
+
+async def _no_socket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse an upgrade: 404 where the server can say so, else 403."""
+    await receive()
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close"})
+        return
+    await send({"type": "websocket.http.response.start", "status": 404, "headers": []})
+    await send({"type": "websocket.http.response.body", "body": b""})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            get_hub()
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await get_hub().stop()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
