@@ -36,7 +36,7 @@ def _usable(deployment: Deployment) -> Iterator[Finding]:
 
 def _refused(program: Program, account: Account) -> Iterator[Finding]:
     media = Path(program.env.media_root or settings.MEDIA_ROOT)
-    volumes = Path(program.env.volumes_root or settings.VOLUMES_ROOT)
+    volumes = Path(getattr(program.env, "volumes_root", "") or settings.VOLUMES_ROOT)
     # A folder that isn't there yet is made with the first crop.
     if program.service in _WRITE_MEDIA and (
         found := account.refused("write", _nearest(media), "-type", "d", depth=1)

@@ -87,16 +87,16 @@ OWN_SETTINGS = {
 @pytest.mark.parametrize("what", OWN_SETTINGS)
 def test_gunicorn_serves_no_page(house: House, front: str, what: str) -> None:
     lines, says, cure = OWN_SETTINGS[what]
-    (house.app / "wanting.py").write_text(f"from mysite.settings import *\n\n{lines}")
-    with house.restarted("gunicorn", DJANGO_SETTINGS_MODULE="wanting"):
+    (house.app / "mysite/wanting.py").write_text(f"from mysite.settings import *\n\n{lines}")
+    with house.restarted("gunicorn", DJANGO_SETTINGS_MODULE="mysite.wanting"):
         found = house.doctor("--at", front, "--only", "front-pages").of("front-pages")
     assert says in found["says"] and cure in found["cure"], found
 
 
 def test_the_site_is_served_under_any_name(house: House, tmp_path: Path) -> None:
-    (house.app / "anybody.py").write_text('from mysite.settings import *\n\nALLOWED_HOSTS = ["*"]\n')
+    (house.app / "mysite/anybody.py").write_text('from mysite.settings import *\n\nALLOWED_HOSTS = ["*"]\n')
     with (
-        house.restarted("gunicorn", DJANGO_SETTINGS_MODULE="anybody"),
+        house.restarted("gunicorn", DJANGO_SETTINGS_MODULE="mysite.anybody"),
         house.front(tmp_path, bare()(house)) as at,
     ):
         said = house.doctor("--at", at, "--only", "front-name")
@@ -164,10 +164,10 @@ def test_daphne_is_without_its_database_or_its_broker_or_both(house: House, fron
 
 
 def test_other_sites_pages_are_let_in(house: House, front: str) -> None:
-    (house.app / "hospitable.py").write_text(
+    (house.app / "mysite/hospitable.py").write_text(
         'from mysite.settings import *\n\nCSRF_TRUSTED_ORIGINS = ["https://*.invalid"]\n'
     )
-    with house.restarted("daphne", DJANGO_SETTINGS_MODULE="hospitable"):
+    with house.restarted("daphne", DJANGO_SETTINGS_MODULE="mysite.hospitable"):
         found = house.doctor("--at", front, "--only", "push-origin").of("push-origin")
     assert "a foreign page may open a WebSocket" in found["says"] and "CSRF_TRUSTED_ORIGINS" in found["cure"]
 

@@ -59,10 +59,12 @@ def test_the_document_has_every_option(house: House) -> None:
 
 
 def test_a_defect_of_its_own_hides_nothing_that_the_others_find(house: House, front: str) -> None:
-    (house.app / "sessionless.py").write_text('from mysite.settings import *\n\nSESSION_ENGINE = "nowhere"\n')
+    (house.app / "mysite/sessionless.py").write_text(
+        'from mysite.settings import *\n\nSESSION_ENGINE = "nowhere"\n'
+    )
     said = house.doctor(
         "--at", front, "--only", "push-hello", "push-origin",
-        environment={"DJANGO_SETTINGS_MODULE": "sessionless"},
+        environment={"DJANGO_SETTINGS_MODULE": "mysite.sessionless"},
     )  # fmt: skip
     assert said.of("push-hello")["says"].startswith("the doctor itself failed: ModuleNotFoundError")
     assert "report it" in said.of("push-hello")["cure"]

@@ -137,12 +137,13 @@ def test_a_common_setting_that_is_malformed_ends_it_in_a_sentence(house: House) 
 
 def test_a_first_login_backend_that_knows_no_users(house: House, front: str) -> None:
     """The doctor's own session is by the next one."""
-    (house.app / "guarded.py").write_text(
+    (house.app / "mysite/guarded.py").write_text(
         "from mysite.settings import *\n\nclass OnlyRefuses:\n    pass\n\n"
-        'AUTHENTICATION_BACKENDS = ["guarded.OnlyRefuses", "django.contrib.auth.backends.ModelBackend"]\n'
+        'AUTHENTICATION_BACKENDS = ["mysite.guarded.OnlyRefuses",'
+        ' "django.contrib.auth.backends.ModelBackend"]\n'
     )
     asked = ("--at", front, "--only", "push-hello")
-    said = house.doctor(*asked, environment={"DJANGO_SETTINGS_MODULE": "guarded"})
+    said = house.doctor(*asked, environment={"DJANGO_SETTINGS_MODULE": "mysite.guarded"})
     assert said.of("push-hello")["verdict"] == "ok", said.output
 
 
@@ -154,9 +155,9 @@ def test_a_first_login_backend_that_knows_no_users(house: House, front: str) -> 
     ],
 )
 def test_settings_that_are_set_against_each_other(house: House, line: str, check: str, verdict: str) -> None:
-    (house.app / "careless.py").write_text(f"from mysite.settings import *\n\n{line}\n")
+    (house.app / "mysite/careless.py").write_text(f"from mysite.settings import *\n\n{line}\n")
     said = house.doctor(
-        "--inside", "--only", "settings-checks", environment={"DJANGO_SETTINGS_MODULE": "careless"}
+        "--inside", "--only", "settings-checks", environment={"DJANGO_SETTINGS_MODULE": "mysite.careless"}
     )
     found = said.of("settings-checks")
     assert (found["where"], found["verdict"], said.code) == (check, verdict, int(verdict == "failure"))

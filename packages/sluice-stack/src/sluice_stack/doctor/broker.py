@@ -90,7 +90,7 @@ def accounts_of(deployment: Deployment) -> list[Account]:
 
 
 _USED_BY: Final = {
-    setting: environment.TABLE[f"{setting}_URL"].services.split()
+    setting: environment.rows(environment.Environment)[f"{setting}_URL"].services.split()
     for setting in ("LAYER", "PUBLISHER", "TASKS")
 }
 

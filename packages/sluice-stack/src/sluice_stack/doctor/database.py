@@ -202,7 +202,7 @@ def _tables(deployment: Deployment) -> Iterator[Finding]:
 
 def _rights(deployment: Deployment) -> Iterator[Finding]:
     for program in _on_postgresql(deployment):
-        wanted = grants.GRANTS.get(program.service)
+        wanted = grants.table().get(program.service)
         if wanted is None:
             continue
         try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sluice_stack.settings.source import BASE_DIR
+from django.conf import settings
 
 from .broker import accounts_of
 from .deployment import Deployment
@@ -110,10 +110,10 @@ def _by_folder(deployment: Deployment, found: list[Process]) -> Iterator[Process
         except OSError:
             yield _doubted(process, _NOT_SEEN)
             continue
-        if Path(folder).is_relative_to(BASE_DIR) or _is_by_our_environment(process.command):
+        if Path(folder).is_relative_to(settings.BASE_DIR) or _is_by_our_environment(process.command):
             yield process
         else:
-            yield _strange(process, f"it runs in {folder}, the site in {BASE_DIR}")
+            yield _strange(process, f"it runs in {folder}, the site in {settings.BASE_DIR}")
 
 
 def _is_by_our_environment(command: str) -> bool:

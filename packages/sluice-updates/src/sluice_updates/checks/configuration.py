@@ -106,11 +106,7 @@ _OLD_SETTINGS = {
 def check_names(**kwargs: Any) -> list[CheckMessage]:
     """A setting under its old name has no effect."""
     return [
-        Warning(
-            f"The setting {old} has no effect.",
-            hint=f"Rename it to {new}.",
-            id="sluice_updates.W013",
-        )
+        Warning(f"The setting {old} has no effect.", hint=f"Rename it to {new}.", id="sluice_updates.W013")
         for old, new in _OLD_SETTINGS.items()
-        if hasattr(settings, old) and not hasattr(settings, new)
+        if hasattr(settings, old)
     ]
