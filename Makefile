@@ -51,7 +51,7 @@ packages: ## Build the wheels into dist/, and check them in an empty environment
 	@scripts/packages $(ARGS)
 
 layer: ## The channel layer: each defect of the stock class, and its cure, on a real RabbitMQ
-	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml tests/layer $(ARGS)
+	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml packages/sluice-layer/tests $(ARGS)
 layer-versions: ## The same on each Python, Channels and RabbitMQ that the layer is for, into a table
 	@scripts/layer-versions $(ARGS)
 

@@ -10,12 +10,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
 django.setup()
 
 from sluice_stack.postgresql import answer_within  # noqa: E402
-from sluice_updates.asgi import application as asgi  # noqa: E402  (Django's apps come first)
+from sluice_updates.asgi import application as updates  # noqa: E402  (Django's apps come first)
 from volumes import routing  # noqa: E402
 
 # Seconds. Somebody at a browser waits for less.
 answer_within(10)
 
-application = asgi.application(
-    websocket_urlpatterns=routing.websocket_urlpatterns, channels=routing.channel_consumers
-)
+application = updates(websocket_urlpatterns=routing.websocket_urlpatterns, channels=routing.channel_consumers)

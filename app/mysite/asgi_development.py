@@ -7,9 +7,9 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
 pages = get_asgi_application()
 
-from sluice_updates.asgi import application as asgi  # noqa: E402  (Django's apps come first)
+from sluice_updates.asgi import application as updates  # noqa: E402  (Django's apps come first)
 from volumes import routing  # noqa: E402
 
-application = asgi.application(
+application = updates(
     websocket_urlpatterns=routing.websocket_urlpatterns, channels=routing.channel_consumers, otherwise=pages
 )

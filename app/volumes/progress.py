@@ -23,7 +23,7 @@ def crops_stream(user_id: Any) -> str:
 
 
 def may_read(user: User, stream: str) -> bool:
-    """The site's rule (UPDATES_MAY_READ): the default one, and the progress of one's own crops."""
+    """The site's rule (SLUICE_UPDATES_MAY_READ): the default one, and the progress of one's own crops."""
     return stream == crops_stream(user.pk) or default_may_read(user, stream)
 
 

@@ -12,13 +12,13 @@
 # What a shell, an engine or an administrator sets in any container: not a setting of ours, nothing to refuse.
 readonly system_names='PATH|HOME|HOSTNAME|HOSTTYPE|LANG|LANGUAGE|LC_[A-Z]+|TERM|TZ|PWD|OLDPWD|SHLVL|USER|LOGNAME|SHELL|_|container|[A-Za-z]+_(PROXY|proxy)'
 
-# refuse_unknown NAME...: every variable of the environment is one of NAME... or one that any container may have.
+# refuse_unknown NAME...: ends the container if a variable is neither one of NAME... nor one that any container may have.
 refuse_unknown() {
-    local known=" $* " pair name
+    local pair name known="it has ${*:-none}"
     while IFS= read -r -d '' pair; do
         name=${pair%%=*}
-        [[ $known == *" $name "* || $name =~ ^($system_names)$ ]] && continue
-        refuse "$(printable "$name") is not a setting of this container; $(suggestion "$name" "$@")"
+        [[ " $* " == *" $name "* || $name =~ ^($system_names)$ ]] ||
+            refuse "$(printable "$name") is not a setting of this container; $known"
     done < <(env -0)
 }
 
@@ -81,43 +81,4 @@ refuse() {
 printable() {
     local text=${1//[^[:print:]]/?}
     printf '%s' "${text:0:200}"
-}
-
-# suggestion NAME KNOWN...: "did you mean X?" for the nearest known name, or all names where none is near.
-suggestion() {
-    local name=$1 candidate nearest='' least=4 edits
-    shift
-    ((${#name} < 8)) && least=$((${#name} / 2 + 1))
-    for candidate; do
-        edits=$(distance "$name" "$candidate")
-        ((edits < least)) && least=$edits nearest=$candidate
-    done
-    if [[ $nearest ]]; then
-        printf 'did you mean %s?' "$nearest"
-    elif (($#)); then
-        printf 'it has %s' "$*"
-    else
-        printf 'it has none'
-    fi
-}
-
-# distance A B: how many letters have to be inserted, removed, replaced or swapped with their neighbour to make B of A.
-distance() {
-    local a=$1 b=$2 i j cost best
-    local -A d
-    for ((i = 0; i <= ${#a}; i++)); do d[$i,0]=$i; done
-    for ((j = 0; j <= ${#b}; j++)); do d[0,$j]=$j; done
-    for ((i = 1; i <= ${#a}; i++)); do
-        for ((j = 1; j <= ${#b}; j++)); do
-            [[ ${a:i-1:1} == "${b:j-1:1}" ]] && cost=0 || cost=1
-            best=$((d[$((i - 1)),$((j - 1))] + cost))
-            ((d[$((i - 1)),$j] + 1 < best)) && best=$((d[$((i - 1)),$j] + 1))
-            ((d[$i,$((j - 1))] + 1 < best)) && best=$((d[$i,$((j - 1))] + 1))
-            if ((i > 1 && j > 1)) && [[ ${a:i-1:1} == "${b:j-2:1}" && ${a:i-2:1} == "${b:j-1:1}" ]]; then
-                ((d[$((i - 2)),$((j - 2))] + 1 < best)) && best=$((d[$((i - 2)),$((j - 2))] + 1))
-            fi
-            d[$i,$j]=$best
-        done
-    done
-    printf '%s' "${d[${#a},${#b}]}"
 }

@@ -4,13 +4,28 @@
 
 names=()
 
-# setting NAME DEFAULT REGEX MEANING: an empty value means the default; any other is the operator's and has to match.
+# setting NAME DEFAULT REGEX MEANING: an empty value means the default; any other value must match REGEX.
 setting() {
     names+=("$1")
     [[ ${!1-} ]] || declare -g "$1=$2"
     require_match "$1" "$3" "$4"
 }
 
+# choice NAME DEFAULT OTHER...: one of these words.
+choice() {
+    local words=${*:2}
+    local listed=${words// /, }
+    setting "$1" "$2" "${words// /|}" "it must be ${listed%, *} or ${listed##*, }"
+}
+
+# whole NAME DEFAULT LOWEST HIGHEST: a number in this range.
+whole() {
+    setting "$1" "$2" '[0-9]{1,5}' "it must be a whole number from $3 to $4"
+    ((10#${!1} >= $3 && 10#${!1} <= $4)) || require_match "$1" '' "it must be a whole number from $3 to $4"
+}
+
+# The image has no Python, so sluice_stack's table can't be used here. This repeats its rows for nginx; tests/config compares the two:
+# names, defaults, and what is malformed.
 byte='(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])'
 ipv4="$byte(\.$byte){3}"
 group='[0-9A-Fa-f]{1,4}'
@@ -18,23 +33,21 @@ ipv6="(($group:){7}$group|(($group:){0,6}$group)?::(($group:){0,6}$group)?)"
 network="($ipv4(/([12]?[0-9]|3[0-2]))?|$ipv6(/([1-9]?[0-9]|1[01][0-9]|12[0-8]))?)"
 host="([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[$ipv6\])"
 port='([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])'
-clients='[1-9][0-9]{0,3}|[12][0-9]{4}|3[01][0-9]{3}|32000' # two connections each, and 65536 files at most
 
 setting SITE_URL http://localhost:8080 "https?://$host(:$port)?/*" \
     'it must be http:// or https://, a host and, where needed, a port, such as https://sluice.example.org'
 setting URL_PREFIX '' '(/(\.{0,2}[A-Za-z0-9_~-]|\.{3})[A-Za-z0-9._~-]*)*' \
     'it must be empty or a path such as /catmaid: a leading slash, none at the end, of letters, digits and . _ ~ -'
-setting EXPOSE_BACKEND no 'yes|no' 'it must be yes or no'
-setting LOG_LEVEL info 'debug|info|warning|error' 'it must be debug, info, warning or error'
-setting HEALTH_ALLOW 127.0.0.0/8 "$network([ ,]+$network)*" \
-    'it must be networks such as 127.0.0.0/8, separated by spaces'
+choice EXPOSE_BACKEND no yes
+choice LOG_LEVEL info debug warning error
+setting HEALTH_ALLOW 127.0.0.0/8 "$network([ ,]+$network)*" 'it must be networks such as 127.0.0.0/8, separated by spaces'
 setting WSGI_ADDRESS wsgi:8000 "$host:$port" 'it must be a host and a port, such as wsgi:8000'
 setting ASGI_ADDRESS asgi:8001 "$host:$port" 'it must be a host and a port, such as asgi:8001'
 setting MAX_BODY_SIZE 1m '[1-9][0-9]{0,5}[km]?' 'it must be a size such as 512k or 1m'
-setting MAX_CLIENTS 5000 "$clients" 'it must be a whole number from 1 to 32000'
-setting CHANNELS_PER_ADDRESS 5000 "$clients" 'it must be a whole number from 1 to 32000'
-setting CHANNELS_PER_ADDRESS_SECOND 200 '[1-9][0-9]{0,3}' 'it must be a whole number from 1 to 9999'
-setting TLS off 'off|self-signed|own' 'it must be off, self-signed or own'
+whole MAX_CLIENTS 5000 1 32000 # each takes two connections, and nginx may open 65536 files
+whole CHANNELS_PER_ADDRESS 5000 1 32000
+whole CHANNELS_PER_ADDRESS_SECOND 200 1 9999
+choice TLS off self-signed own
 setting HTTPS_PORT '' "($port)?" 'it must be a port, from 1 to 65535'
 
 refuse_unknown "${names[@]}"
@@ -73,7 +86,7 @@ place() {
     done
     # People come by https: if not to this nginx, then to a proxy in front of it.
     [[ $SITE_URL == https:* ]] && values[SCHEME]=https
-    [[ $TLS == off ]] || values[LISTEN_TLS]='include places/container-tls.conf;'
+    [[ $TLS == off ]] || values[LISTEN_TLS]='include container/tls.conf;'
     while [[ ${values[SITE]} == */ ]]; do values[SITE]=${values[SITE]%/}; done
     for network in ${HEALTH_ALLOW//,/ }; do
         values[ALLOWED]+="$network yes; "

@@ -16,14 +16,14 @@ def sh(
 ) -> subprocess.CompletedProcess[str]:
     """Run `code` with all functions of scripts/, in `folder` (the repository); errors go to stdout."""
     return _run(
-        ["bash", "-c", f". scripts/prepare.sh; cd '{folder or SOURCE}'; {code}"],
+        ["bash", "-c", f". scripts/lib/prepare.sh; cd '{folder or SOURCE}'; {code}"],
         {"PATH": os.environ["PATH"], "HOME": "/tmp", **(env or {})},
     )
 
 
 def elsewhere(image: str, *command: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run `command` in a container of `image`, without a network, in a clone that has no `.env`."""
-    clone = 'mkdir /tmp/it; cp -r /src/{compose.yaml,.env.example,images} /tmp/it; cd /tmp/it; "$@"'
+    clone = 'mkdir /tmp/it; cp -r /src/{compose.yaml,.env.example,images,scripts} /tmp/it; cd /tmp/it; "$@"'
     run = ["docker", "run", "--rm", "--network", "none", "--volumes-from", run_id(), *options, image]
     return _run([*run, "bash", "-c", clone, "clone", *command], dict(os.environ))
 

@@ -320,7 +320,7 @@ class Nginx:
             )
         )
         place = run / "place.conf"
-        tls = etc / "places/container-tls.conf"
+        tls = etc / "container/tls.conf"
         tls.write_text(_replaced(tls.read_text(), {"listen 18080 ": f"listen 127.0.0.1:{self.tls_port} "}))
         place.write_text(
             _replaced(

@@ -10,7 +10,7 @@ import pytest
 from harness.compose import SOURCE
 
 FOLDER = SOURCE / "scripts"
-PARTS = sorted(FOLDER.glob("*.sh"))
+PARTS = sorted(FOLDER.glob("*/*.sh"))
 COMMANDS = sorted(
     path
     for path in FOLDER.iterdir()

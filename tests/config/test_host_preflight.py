@@ -127,7 +127,7 @@ def test_a_folder_of_certificates_that_is_not_there() -> None:
 
 def test_a_setting_that_is_none_is_refused_before_anything_is_built() -> None:
     done = elsewhere(BASE, "bash", "-c", "echo SITE_ULR=x > .env; scripts/up")
-    assert sentence(done).startswith(".env sets SITE_ULR, which is not a setting: did you mean SITE_URL?")
+    assert sentence(done) == ".env sets SITE_ULR, which is not a setting: .env.example lists all of them."
 
 
 @pytest.mark.parametrize("url", ["sluice.example.org", "https://a b:8443", "https://a.example/catmaid"])
@@ -148,7 +148,7 @@ def test_an_address_that_is_one(url: str) -> None:
 def test_so_is_one_that_make_is_given() -> None:
     given = ("--env", "MAKEFLAGS= -- HTTP_PORT=8081 URL_PREFX=/x")
     said = sentence(elsewhere(BASE, "scripts/up", options=given))
-    assert said.startswith("make sets URL_PREFX, which is not a setting: did you mean URL_PREFIX?")
+    assert said == "make sets URL_PREFX, which is not a setting: .env.example lists all of them."
 
 
 def test_the_minimums_that_are_documented_are_those_that_are_checked() -> None:
@@ -167,7 +167,7 @@ def test_asking_is_for_terminals_only() -> None:
 )
 def test_at_a_terminal_the_answer_counts(answer: str, goes_on: bool) -> None:
     master, slave = os.openpty()
-    code = ". scripts/lib.sh; go_on 'Go on?' && exit 0; exit 3"
+    code = ". scripts/lib/common.sh; go_on 'Go on?' && exit 0; exit 3"
     process = subprocess.Popen(["bash", "-c", code], stdin=slave, stdout=slave, stderr=slave, cwd=SOURCE)
     os.close(slave)
     # End of file, from somebody who presses Ctrl-D, is no.

@@ -165,7 +165,7 @@ def test_a_request_is_one_line_of_the_log_whatever_it_holds(site: Site) -> None:
     )
     assert len(lines) == 1
     for part in (
-        "answer=wsgi",
+        "route=wsgi",
         "since=user:7/14-9f3ac1d20b7e4455",
         'upstream="127.0.0.1:',
         " time=",

@@ -89,7 +89,7 @@ def host(tmp_path: Path) -> Path:
 def container(tmp_path: Path) -> Path:
     """The files as images/app/Dockerfile lays them out for a container."""
     copied(FOLDER / "conf.d", tmp_path / "conf.d")
-    copied(FOLDER / "container.d", tmp_path / "container.d")
+    copied(FOLDER / "container", tmp_path / "container")
     main_file = tmp_path / "supervisord.conf"
     main_file.write_bytes((FOLDER / "supervisord.conf").read_bytes())
     return main_file
@@ -154,7 +154,7 @@ def test_a_host_runs_the_workers_as_one_group_and_the_servers_on_their_sockets(h
 
 def test_the_place_is_read_after_the_programs_and_before_none_of_its_own(host: Path) -> None:
     """supervisord lets the last file win."""
-    place = (FOLDER / "places/host.conf").read_text()
+    place = (FOLDER / "host/supervisor.conf").read_text()
     place += "[program:celery]\nstopwaitsecs = 99\n"
     (host.parent / "conf.d" / "sluice-place.conf").write_text(place)
     waits = {process["name"]: process["stopwaitsecs"] for process in understood(host)}
@@ -164,7 +164,7 @@ def test_the_place_is_read_after_the_programs_and_before_none_of_its_own(host: P
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_container_runs_one_and_the_listener(container: Path, program: str) -> None:
     for other in {"daphne", "gunicorn"} - {program}:
-        (container.parent / "container.d" / f"{other}.conf").unlink()  # only in its own image
+        (container.parent / "container" / f"{other}.conf").unlink()  # only in its own image
     processes = understood(container, SUPERVISOR_PROGRAM=program)
     assert sorted(process["group"] for process in processes) == sorted([program, "fatal"])
     (process,) = (process for process in processes if process["group"] == program)
@@ -192,7 +192,7 @@ def test_gunicorn_and_daphne_are_waited_for_longer_than_they_drain(host: Path) -
         re.M,
     )
     assert graceful and int(graceful[1]) < waits["gunicorn_00"]
-    server = (ROOT / "packages/sluice-updates/src/sluice_updates/server/__main__.py").read_text()
+    server = (ROOT / "packages/sluice-updates/src/sluice_updates/server/daphne.py").read_text()
     drain = re.search(r"^DRAIN_SECONDS\b.* = ([\d.]+)", server, re.M)
     assert drain and float(drain[1]) < waits["daphne_00"]
 

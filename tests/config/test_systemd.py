@@ -7,7 +7,8 @@ import pytest
 
 from sluice_stack.environment import EX_CONFIG
 
-FOLDER = Path(__file__).parents[2] / "supervisor"
+FOLDER = Path(__file__).parents[2] / "systemd"
+PROGRAMS = FOLDER.parent / "supervisor/conf.d"
 UNITS = {
     "gunicorn": "sluice-gunicorn@.service",
     "daphne": "sluice-daphne@.service",
@@ -26,8 +27,8 @@ def read(path: Path) -> ConfigParser:
 
 @pytest.mark.parametrize("program", UNITS)
 def test_a_unit_says_what_the_program_file_says(program: str) -> None:
-    service = read(FOLDER / "systemd" / UNITS[program])["Service"]
-    (section,) = (ours := read(FOLDER / "conf.d" / f"{program}.conf")).sections()
+    service = read(FOLDER / UNITS[program])["Service"]
+    (section,) = (ours := read(PROGRAMS / f"{program}.conf")).sections()
     ours_says = ours[section]
     assert service["ExecStart"].replace("--fd 3", "--fd 0") == ours_says["command"]
     assert service["WorkingDirectory"] == ours_says["directory"]
@@ -39,7 +40,7 @@ def test_a_unit_says_what_the_program_file_says(program: str) -> None:
 @pytest.mark.parametrize("program", UNITS)
 def test_a_unit_is_started_again_but_for_a_mistake_in_the_settings(program: str) -> None:
     """With a limit of starts, systemd would close the socket of those that run when it is reached."""
-    unit = read(FOLDER / "systemd" / UNITS[program])
+    unit = read(FOLDER / UNITS[program])
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"
     assert unit["Service"]["Restart"] == "always"
     assert unit["Service"]["RestartPreventExitStatus"] == str(EX_CONFIG)
@@ -47,16 +48,16 @@ def test_a_unit_is_started_again_but_for_a_mistake_in_the_settings(program: str)
 
 @pytest.mark.parametrize("program", ["gunicorn", "daphne"])
 def test_a_socket_unit_listens_where_supervisor_does(program: str) -> None:
-    listens = read(FOLDER / "systemd" / f"sluice-{program}.socket")["Socket"]
-    ours = read(FOLDER / "conf.d" / f"{program}.conf")[f"fcgi-program:{program}"]
+    listens = read(FOLDER / f"sluice-{program}.socket")["Socket"]
+    ours = read(PROGRAMS / f"{program}.conf")[f"fcgi-program:{program}"]
     assert f"tcp://{listens['ListenStream']}" == ours["socket"]
     assert listens["Backlog"] == ours["socket_backlog"]
-    service = read(FOLDER / "systemd" / UNITS[program])["Service"]
+    service = read(FOLDER / UNITS[program])["Service"]
     assert service["Sockets"] == f"sluice-{program}.socket"
     assert service["NonBlocking"] == "yes" and "StandardInput" not in service
 
 
 def test_there_is_a_unit_for_each_program_and_no_other() -> None:
     names = {"sluice-gunicorn.service", "sluice-daphne.service"}
-    assert {path.name for path in (FOLDER / "systemd").glob("*.service")} == set(UNITS.values()) | names
-    assert {path.stem for path in (FOLDER / "conf.d").glob("*.conf")} == set(UNITS) | {"sluice"}
+    assert {path.name for path in FOLDER.glob("*.service")} == set(UNITS.values()) | names
+    assert {path.stem for path in PROGRAMS.glob("*.conf")} == set(UNITS) | {"sluice"}

@@ -81,7 +81,7 @@ def cost_of_waking(count: int, pause: float) -> None:
     """What announcing costs a request, in milliseconds: `wake`, the call that follows a commit, and whole
     transactions that publish, in turn with the announcement and without; and what the sender counted.
     """
-    url, wake = settings.UPDATES_PUBLISHER_URL, sender.wake
+    url, wake = settings.SLUICE_UPDATES_PUBLISHER_URL, sender.wake
     costs: dict[str, list[float]] = {"wake": [], "announced": [], "not announced": []}
 
     def timed(ids: list[int]) -> None:
@@ -91,11 +91,11 @@ def cost_of_waking(count: int, pause: float) -> None:
     sender.wake = timed
     for number in range(2 * count):
         announced = number % 2 == 0
-        settings.UPDATES_PUBLISHER_URL = url if announced else ""
+        settings.SLUICE_UPDATES_PUBLISHER_URL = url if announced else ""
         with _timed(costs["announced" if announced else "not announced"]), transaction.atomic():
             publish("measure", "measured", {"text": "x" * 100})
         time.sleep(pause)
-    settings.UPDATES_PUBLISHER_URL = url
+    settings.SLUICE_UPDATES_PUBLISHER_URL = url
     sender.flush()
     print(json.dumps({"costs": costs, "sender": sender.status()}))
 

@@ -43,7 +43,7 @@ def empty_environment(tmp_path_factory: pytest.TempPathFactory, dist: Path, auth
     folder = tmp_path_factory.mktemp("empty") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin/python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
     wanted = [str(wheel(dist, "sluice-layer")), f"{wheel(dist, 'sluice-updates')}[asgi,rabbitmq]"]
     subprocess.run(
         [*pip, "--disable-pip-version-check", *wanted],

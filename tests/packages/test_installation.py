@@ -110,7 +110,14 @@ class Project:
     def served(self) -> Iterator[str]:
         """The site's address, while our Daphne serves it."""
         port = free_port()
-        command = [self.python, "-m", "sluice_updates.server", "--port", str(port), "guest.asgi:application"]
+        command = [
+            str(self.python),
+            "-m",
+            "sluice_updates.server",
+            "--port",
+            str(port),
+            "guest.asgi:application",
+        ]
         process = subprocess.Popen(command, cwd=self.folder, env=self.environment)
         try:
             address = f"http://127.0.0.1:{port}"

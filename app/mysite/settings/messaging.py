@@ -21,12 +21,12 @@ else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 # The app `updates`: docs in packages/sluice-updates/README.md
-UPDATES_PUBLISHER_URL = env.publisher_url
-UPDATES_PUBLISHER_PASSWORD_FILE = env.publisher_password_file
-UPDATES_MAY_READ = "volumes.progress.may_read"
-UPDATES_MAX_AGE_DAYS = env.updates_max_age_days
-UPDATES_MAX_PER_STREAM = env.updates_max_per_stream
-UPDATES_MAX_CONNECTIONS_PER_USER = env.updates_max_connections_per_user
+SLUICE_UPDATES_PUBLISHER_URL = env.publisher_url
+SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = env.publisher_password_file
+SLUICE_UPDATES_MAY_READ = "volumes.progress.may_read"
+SLUICE_UPDATES_MAX_AGE_DAYS = env.updates_max_age_days
+SLUICE_UPDATES_MAX_PER_STREAM = env.updates_max_per_stream
+SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER = env.updates_max_connections_per_user
 
 # https://docs.celeryq.dev/en/stable/userguide/configuration.html (the stack's defaults:
 # sluice_stack.celery.configuration)
@@ -42,5 +42,5 @@ CELERY_BEAT_SCHEDULE = {
 
 # `runworker`: a preview that takes this many seconds has its worker exit, and be started anew. More than the
 # database's time-outs: a database that is down is no reason.
-WORKER_BUSY_LIMIT = 30
-WORKER_WARM_UP = "volumes.previews.warm_up"
+SLUICE_LAYER_WORKER_BUSY_LIMIT = 30
+SLUICE_LAYER_WORKER_WARM_UP = "volumes.previews.warm_up"

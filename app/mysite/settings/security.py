@@ -17,7 +17,7 @@ if env.debug and not SECRET_KEY:
         "insecure, for development only: everyone knows it. DEBUG=yes uses it where SECRET_KEY_FILE is unset"
     )
 
-SITE_URL = env.site_url
+SITE_URL = SLUICE_UPDATES_SITE_URL = env.site_url
 ALLOWED_HOSTS = [_url.hostname]
 if env.debug:
     ALLOWED_HOSTS += [".localhost", "127.0.0.1", "[::1]"]

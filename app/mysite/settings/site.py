@@ -3,7 +3,7 @@
 from sluice_stack.settings.source import directory, env
 
 FORCE_SCRIPT_NAME = env.url_prefix or None
-EXPOSE_BACKEND = env.expose_backend
+EXPOSE_BACKEND = SLUICE_UPDATES_EXPOSE_BACKEND = env.expose_backend
 
 # Requests are small: JSON of a few hundred bytes, a form. Images come by `manage.py import_volume`.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
@@ -27,4 +27,4 @@ ADMIN_USERNAME = env.admin_username
 ADMIN_PASSWORD_FILE = env.admin_password_file
 
 # For `python -m sluice_updates.server`; under supervisor it gets its socket ready made.
-ASGI_BIND = env.asgi_bind or ("0.0.0.0:8001" if env.sluice_service else "127.0.0.1:8001")
+SLUICE_UPDATES_BIND = env.asgi_bind or ("0.0.0.0:8001" if env.sluice_service else "127.0.0.1:8001")

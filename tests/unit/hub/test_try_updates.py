@@ -42,7 +42,7 @@ def test_it_times_an_update_and_finds_what_is_missing(site: Site, served: Served
     assert said["publishing"].startswith("the site has published, last ")
     assert said["event stream"].startswith("3 updates came, the slowest after ")
     assert said["event stream"].endswith(
-        "by way of the database, without CHANNEL_LAYERS and UPDATES_PUBLISHER_URL"
+        "by way of the database, without CHANNEL_LAYERS and SLUICE_UPDATES_PUBLISHER_URL"
     )
     assert said["WebSocket"] == "it opens"
     assert said["polling"] == "404: urls.py has no path updates/ to sluice_updates.urls"
@@ -143,7 +143,7 @@ def test_the_database_goes_away_meanwhile(site: Site, person: Person, tmp_path: 
     with _answering(200, hello, "text/event-stream", before=drop) as url:
         status, said = lines(site, url, database=f"sqlite://{copy}")
     assert status == 1
-    assert said["event stream"].startswith("the database doesn't answer: no such table: updates_")
+    assert said["event stream"].startswith("the database doesn't answer: no such table: sluice_updates_")
 
 
 @pytest.mark.parametrize("frame", ["no json", "[1]"])

@@ -66,7 +66,7 @@ def test_a_broker_that_refuses_is_degraded(settings: Any) -> None:
 def test_a_broker_that_says_nothing_is_degraded_within_two_seconds(settings: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"amqp://u:secret@127.0.0.1:{mute.getsockname()[1]}/v"
-        settings.CELERY_BROKER_URL = settings.UPDATES_PUBLISHER_URL = url
+        settings.CELERY_BROKER_URL = settings.SLUICE_UPDATES_PUBLISHER_URL = url
         status, said, seconds = ready()
     assert (status, said["status"]) == (200, "degraded")
     assert said["tasks"]["status"] == said["publisher"]["status"] == "down"
@@ -76,7 +76,7 @@ def test_a_broker_that_says_nothing_is_degraded_within_two_seconds(settings: Any
 def test_a_broker_is_asked_by_tls(
     settings: Any, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.CELERY_BROKER_URL = settings.UPDATES_PUBLISHER_URL = rabbitmq.tls_url
+    settings.CELERY_BROKER_URL = settings.SLUICE_UPDATES_PUBLISHER_URL = rabbitmq.tls_url
     assert ready()[1]["tasks"] == {"status": "down", "detail": "SSLCertVerificationError"}
     assert f"localhost:{rabbitmq.tls_port}: its certificate is not trusted" in caplog.text
     monkeypatch.setenv("SSL_CERT_FILE", str(rabbitmq.authority))
@@ -95,8 +95,8 @@ def test_a_broker_that_says_nothing_by_tls_is_degraded_within_two_seconds(settin
 def test_the_publishers_password_is_read_at_each_asking(
     settings: Any, rabbitmq: RabbitMQ, tmp_path: Path
 ) -> None:
-    settings.UPDATES_PUBLISHER_URL = f"amqp://guest@127.0.0.1:{rabbitmq.port}/"
-    settings.UPDATES_PUBLISHER_PASSWORD_FILE = str(tmp_path / "password")
+    settings.SLUICE_UPDATES_PUBLISHER_URL = f"amqp://guest@127.0.0.1:{rabbitmq.port}/"
+    settings.SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = str(tmp_path / "password")
     assert ready()[1]["publisher"] == {"status": "down", "detail": "FileNotFoundError"}
     for password, state in (("old", "down"), ("guest", "up")):
         (tmp_path / "password").write_text(f"{password}\n")

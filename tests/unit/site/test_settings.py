@@ -96,7 +96,7 @@ def test_passwords_come_from_files(tmp_path: Path) -> None:
     (tmp_path / "p").write_text("s3cret/+\n")
     file = str(tmp_path / "p")
     found = values(
-        "CELERY_BROKER_URL UPDATES_PUBLISHER_URL UPDATES_PUBLISHER_PASSWORD_FILE",
+        "CELERY_BROKER_URL SLUICE_UPDATES_PUBLISHER_URL SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE",
         tmp_path,
         TASKS_URL="amqp://tasks@mq:5672/celery",
         TASKS_PASSWORD_FILE=file,

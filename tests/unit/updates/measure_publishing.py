@@ -106,9 +106,9 @@ if __name__ == "__main__":
         ),
     ]
     for state, begin, end in troubles:
-        settings.UPDATES_PUBLISHER_URL = ""
+        settings.SLUICE_UPDATES_PUBLISHER_URL = ""
         report("not configured")
-        settings.UPDATES_PUBLISHER_URL = rabbitmq.url
+        settings.SLUICE_UPDATES_PUBLISHER_URL = rabbitmq.url
         begin()
         report(state)
         end()

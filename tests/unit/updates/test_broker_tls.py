@@ -206,7 +206,7 @@ def test_a_child_connects_by_itself(broker: Broker) -> None:
 
 
 def test_check_deploy_asks_by_tls(url: str, settings: Any, rabbitmq: RabbitMQ) -> None:
-    settings.UPDATES_PUBLISHER_URL = settings.CELERY_BROKER_URL = url
+    settings.SLUICE_UPDATES_PUBLISHER_URL = settings.CELERY_BROKER_URL = url
     settings.CHANNEL_LAYERS = {
         "default": {"BACKEND": "sluice_layer.RabbitmqChannelLayer", "CONFIG": {"host": url}}
     }
@@ -221,7 +221,7 @@ def test_it_leaves_out_tls_in_a_way_of_the_sites_own(
     rabbitmq: RabbitMQ, settings: Any, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
-    settings.UPDATES_PUBLISHER_URL = ""
+    settings.SLUICE_UPDATES_PUBLISHER_URL = ""
     settings.CELERY_BROKER_URL = url
     settings.CELERY_BROKER_USE_SSL = {"ca_certs": str(rabbitmq.authority)}
     settings.CHANNEL_LAYERS = {

@@ -36,15 +36,15 @@ def test_nothing_to_say(database: str) -> None:
     ],
 )
 def test_the_publishers_url(settings: Any, url: str, expected: list[str]) -> None:
-    settings.UPDATES_PUBLISHER_URL = url
+    settings.SLUICE_UPDATES_PUBLISHER_URL = url
     assert ids(checks.check_publisher()) == expected
 
 
 def test_the_publishers_password(settings: Any, tmp_path: Path) -> None:
     """One that can't be read is a warning: nothing depends on wake-ups."""
-    settings.UPDATES_PUBLISHER_URL = "amqp://publisher@rabbitmq:5672/asgi"
+    settings.SLUICE_UPDATES_PUBLISHER_URL = "amqp://publisher@rabbitmq:5672/asgi"
     file = tmp_path / "password"
-    settings.UPDATES_PUBLISHER_PASSWORD_FILE = str(file)
+    settings.SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = str(file)
     (found,) = checks.check_publisher()
     assert (found.id, found.is_serious()) == ("sluice_updates.W012", False)
     assert f"No such file or directory: '{file}'" in found.msg
@@ -58,7 +58,7 @@ def test_the_publishers_password(settings: Any, tmp_path: Path) -> None:
     "path", ["sluice_updates.rights.nothing", "nowhere.at_all", "sluice_updates.streams.ALL", ""]
 )
 def test_the_rule_must_be_there(settings: Any, path: str) -> None:
-    settings.UPDATES_MAY_READ = path
+    settings.SLUICE_UPDATES_MAY_READ = path
     assert ids(checks.check_rights()) == ["sluice_updates.E003"]
 
 

@@ -68,7 +68,7 @@ def test_the_layer(settings: Any, layers: Any, expected: list[str], monkeypatch:
     ],
 )
 def test_one_vhost_for_both(settings: Any, published: str, heard: str, expected: list[str]) -> None:
-    settings.UPDATES_PUBLISHER_URL = published
+    settings.SLUICE_UPDATES_PUBLISHER_URL = published
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "x", "CONFIG": {"host": heard} if heard else {}}}
     assert ids(checks_site.check_vhosts()) == expected
 
@@ -76,10 +76,13 @@ def test_one_vhost_for_both(settings: Any, published: str, heard: str, expected:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"SITE_URL": "http://other.example"}, ["sluice_updates.E007"]),
-        ({"SITE_URL": "http://site.example", "ALLOWED_HOSTS": [".example"]}, []),
+        ({"SLUICE_UPDATES_SITE_URL": "http://other.example"}, ["sluice_updates.E007"]),
+        ({"SLUICE_UPDATES_SITE_URL": "http://site.example", "ALLOWED_HOSTS": [".example"]}, []),
         ({"SESSION_COOKIE_SECURE": True}, ["sluice_updates.E008"]),
-        ({"SITE_URL": "https://site.example", "SESSION_COOKIE_SECURE": True}, ["sluice_updates.W005"]),
+        (
+            {"SLUICE_UPDATES_SITE_URL": "https://site.example", "SESSION_COOKIE_SECURE": True},
+            ["sluice_updates.W005"],
+        ),
         ({"ALLOWED_HOSTS": ["*"]}, ["sluice_updates.W006"]),
         ({"ALLOWED_HOSTS": ["*"], "DEBUG": True}, []),
         ({"USE_X_FORWARDED_HOST": True}, ["sluice_updates.W007"]),
@@ -87,7 +90,7 @@ def test_one_vhost_for_both(settings: Any, published: str, heard: str, expected:
     ids=str,
 )
 def test_hosts_and_origins(settings: Any, change: dict[str, Any], expected: list[str]) -> None:
-    settings.SITE_URL = "http://site.example"
+    settings.SLUICE_UPDATES_SITE_URL = "http://site.example"
     settings.ALLOWED_HOSTS = ["site.example"]
     settings.CSRF_TRUSTED_ORIGINS = ["http://site.example"]
     for name, value in change.items():
@@ -147,17 +150,17 @@ def test_it_is_asked_only_by_a_check_before_deploying(settings: Any, monkeypatch
         return []
 
     monkeypatch.setattr(checks_broker, "_enter", enter)
-    settings.UPDATES_PUBLISHER_URL = settings.CELERY_BROKER_URL = "amqp://x@192.0.2.1/v"
+    settings.SLUICE_UPDATES_PUBLISHER_URL = settings.CELERY_BROKER_URL = "amqp://x@192.0.2.1/v"
     call_command("check", tags=["sluice_updates"])
     assert asked == []
     django_checks.run_checks(tags=["sluice_updates"], include_deployment_checks=True)
-    assert asked == ["UPDATES_PUBLISHER_URL", "CELERY_BROKER_URL"]
+    assert asked == ["SLUICE_UPDATES_PUBLISHER_URL", "CELERY_BROKER_URL"]
 
 
 def test_passwords_in_files(settings: Any, rabbitmq: RabbitMQ, tmp_path: Path) -> None:
     file = tmp_path / "password"
     url = rabbitmq.url.replace("guest:guest@", "guest:wrong@")
-    settings.UPDATES_PUBLISHER_URL, settings.UPDATES_PUBLISHER_PASSWORD_FILE = url, str(file)
+    settings.SLUICE_UPDATES_PUBLISHER_URL, settings.SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = url, str(file)
     settings.CHANNEL_LAYERS = {
         "default": {
             "BACKEND": "sluice_layer.RabbitmqChannelLayer",
@@ -175,23 +178,23 @@ def test_passwords_in_files(settings: Any, rabbitmq: RabbitMQ, tmp_path: Path) -
 def test_a_broker_that_is_away(settings: Any) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and doesn't listen
-        settings.UPDATES_PUBLISHER_URL = f"amqp://x:y@127.0.0.1:{nobody.getsockname()[1]}/asgi"
+        settings.SLUICE_UPDATES_PUBLISHER_URL = f"amqp://x:y@127.0.0.1:{nobody.getsockname()[1]}/asgi"
         assert ids(checks_broker.check_broker()) == ["sluice_updates.W009"]
 
 
 def test_a_broker_that_does_not_answer(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks_broker, "_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        settings.UPDATES_PUBLISHER_URL = f"amqp://x:y@127.0.0.1:{mute.getsockname()[1]}/asgi"
+        settings.SLUICE_UPDATES_PUBLISHER_URL = f"amqp://x:y@127.0.0.1:{mute.getsockname()[1]}/asgi"
         assert ids(checks_broker.check_broker()) == ["sluice_updates.W009"]
 
 
 def test_a_vhost_that_is_missing_and_a_password_that_is_wrong(settings: Any, rabbitmq: RabbitMQ) -> None:
     url = rabbitmq.url
-    settings.UPDATES_PUBLISHER_URL = url
+    settings.SLUICE_UPDATES_PUBLISHER_URL = url
     assert ids(checks_broker.check_broker()) == []
-    settings.UPDATES_PUBLISHER_URL = f"{url}no-such-vhost"
+    settings.SLUICE_UPDATES_PUBLISHER_URL = f"{url}no-such-vhost"
     (found,) = checks_broker.check_broker()
     assert found.id == "sluice_updates.W010" and "has no vhost 'no-such-vhost'" in found.msg
-    settings.UPDATES_PUBLISHER_URL = url.replace(":guest@", ":wrong@")
+    settings.SLUICE_UPDATES_PUBLISHER_URL = url.replace(":guest@", ":wrong@")
     assert ids(checks_broker.check_broker()) == ["sluice_updates.W011"]

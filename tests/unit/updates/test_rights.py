@@ -20,7 +20,7 @@ def test_the_default_rule() -> None:
 
 @pytest.mark.parametrize("user", [AnonymousUser(), User(pk=7, is_active=False)])
 def test_nobody_without_an_account(user: Any, settings: Any) -> None:
-    settings.UPDATES_MAY_READ = f"{__name__}.everybody"
+    settings.SLUICE_UPDATES_MAY_READ = f"{__name__}.everybody"
     assert rights.allowed(user, STREAMS) == set()
 
 
@@ -29,7 +29,7 @@ def everybody(user: Any, stream: str) -> bool:
 
 
 def test_a_projects_own_rule(settings: Any) -> None:
-    settings.UPDATES_MAY_READ = f"{__name__}.everybody"
+    settings.SLUICE_UPDATES_MAY_READ = f"{__name__}.everybody"
     assert rights.allowed(User(pk=7), STREAMS) == set(STREAMS)
 
 

@@ -259,7 +259,7 @@ def test_a_request_does_not_feel_it(
 
     The limit is 1 ms for 99 of 100 requests (measure_publishing.py); here, a busy machine has its share.
     """
-    settings.UPDATES_PUBLISHER_URL = rabbitmq.url
+    settings.SLUICE_UPDATES_PUBLISHER_URL = rabbitmq.url
     ids = commit("all")
     end = None
     try:
@@ -397,7 +397,7 @@ def test_a_child_connects_by_itself(rabbitmq: RabbitMQ, layer: Layer) -> None:
 def test_through_the_thread_to_the_layer(
     database: str, layer: Layer, rabbitmq: RabbitMQ, settings: Any
 ) -> None:
-    settings.UPDATES_PUBLISHER_URL = rabbitmq.url
+    settings.SLUICE_UPDATES_PUBLISHER_URL = rabbitmq.url
     with transaction.atomic(using=database):
         publish("all", "e", {})
         publish("user:7", "e", {})
@@ -411,7 +411,7 @@ def test_the_password_is_in_a_file_and_may_come_later(
 ) -> None:
     """Without it the site publishes all the same: a line, and no wake-up."""
     file = tmp_path / "password"
-    settings.UPDATES_PUBLISHER_PASSWORD_FILE = str(file)
+    settings.SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = str(file)
     wakeups = Wakeups(rabbitmq.url.replace(":guest@", ":wrong@"))
     wakeups.send([commit("all")])
     assert (wakeups.state, wakeups.skipped) == ("down", 1)
@@ -423,7 +423,7 @@ def test_the_password_is_in_a_file_and_may_come_later(
 
 
 def test_without_a_broker_there_is_no_thread(any_database: str, settings: Any) -> None:
-    settings.UPDATES_PUBLISHER_URL = ""
+    settings.SLUICE_UPDATES_PUBLISHER_URL = ""
     before = threading.active_count()
     commit("all")
     assert threading.active_count() == before

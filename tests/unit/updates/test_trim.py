@@ -111,8 +111,8 @@ def test_readers_and_writers_while_trimming(database: str) -> None:
 
 def test_the_command_takes_the_settings(database: str, settings: object) -> None:
     fill(database, "all", 9, 1, 1, 1)
-    settings.UPDATES_MAX_AGE_DAYS = 7  # type: ignore[attr-defined]
-    settings.UPDATES_MAX_PER_STREAM = 2  # type: ignore[attr-defined]
+    settings.SLUICE_UPDATES_MAX_AGE_DAYS = 7  # type: ignore[attr-defined]
+    settings.SLUICE_UPDATES_MAX_PER_STREAM = 2  # type: ignore[attr-defined]
     output = StringIO()
     call_command("trim_updates", stdout=output)
     assert output.getvalue() == "trimmed 2 updates\n"

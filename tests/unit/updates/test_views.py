@@ -171,7 +171,7 @@ def only_projects(user: Any, stream: str) -> bool:
 
 
 def test_a_projects_own_rule(database: str, settings: Any) -> None:
-    settings.UPDATES_MAY_READ = f"{__name__}.only_projects"
+    settings.SLUICE_UPDATES_MAY_READ = f"{__name__}.only_projects"
     publish("project:9", "e", {})
     found = answer("?streams=project:9,user:7&since=project:9/0-0")
     assert found["streams"]["user:7"] == {"denied": True} and len(found["updates"]) == 1

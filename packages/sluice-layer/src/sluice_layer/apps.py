@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig, apps
+from django.conf import settings
 from django.core import checks
+
+# Settings of runworker, without the prefix SLUICE_LAYER_: their names in earlier versions.
+WORKER_SETTINGS = ("WORKER_ALIVE_FILE", "WORKER_STOP_TIMEOUT", "WORKER_BUSY_LIMIT", "WORKER_WARM_UP")
 
 
 class SluiceLayerConfig(AppConfig):
@@ -14,6 +18,7 @@ class SluiceLayerConfig(AppConfig):
 
     def ready(self) -> None:
         checks.register(stands_before_channels)
+        checks.register(uses_prefixed_settings)
 
 
 def stands_before_channels(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
@@ -23,8 +28,21 @@ def stands_before_channels(app_configs: Any, **kwargs: Any) -> list[checks.Check
         return [
             checks.Warning(
                 "sluice_layer stands after channels in INSTALLED_APPS, so runworker is Channels' own",
-                hint="Move sluice_layer before channels: SIGTERM then finishes the message in hand.",
+                hint="Move sluice_layer before channels: SIGTERM then lets handlers finish their messages.",
                 id="sluice_layer.W001",
             )
         ]
     return []
+
+
+def uses_prefixed_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """A setting under its old name has no effect any more."""
+    return [
+        checks.Warning(
+            f"The setting {name} has no effect: its name is SLUICE_LAYER_{name} now",
+            hint="Rename it.",
+            id="sluice_layer.W002",
+        )
+        for name in WORKER_SETTINGS
+        if hasattr(settings, name) and not hasattr(settings, f"SLUICE_LAYER_{name}")
+    ]

@@ -1,4 +1,4 @@
-"""A Channels worker that finishes what it has in hand, and that knows whether it works (pulse.py)."""
+"""A Channels worker that finishes its messages before it stops, and checks itself (self_check.py)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import Any
 from asgiref.compatibility import guarantee_single_callable
 from channels.worker import Worker
 
-from .pulse import PING, Pulse
+from .self_check import PING, SelfCheck
 
 logger = logging.getLogger(__name__)
 
-PAST_HELP = 70  # EX_SOFTWARE
+EX_SOFTWARE = 70  # of sysexits.h: the worker can't recover
 
 
 class GracefulWorker(Worker):
-    """Handles one message at a time per channel, and acknowledges it when the application comes for the next.
+    """Handles one message at a time per channel; acknowledges it when the application asks for the next.
 
-    So a message whose worker dies is given to another worker; one whose handler raises is not given out
-    again. On SIGTERM or SIGINT it takes no more, lets the handlers finish for at most `stop_timeout` seconds,
-    and returns.
+    So the message of a worker that dies goes to another worker. The message of a handler that raises is not
+    delivered again. On SIGTERM or SIGINT the worker takes no more messages, gives its handlers `stop_timeout`
+    seconds to finish, and returns.
     """
 
     def __init__(
@@ -52,47 +52,51 @@ class GracefulWorker(Worker):
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        hands = [_Hand(self.application, self.channel_layer, channel) for channel in self.channels]
-        tasks = [hand.task for hand in hands]
-        pulse = Pulse(self.channel_layer, hands, alive_file=self._alive_file, busy_limit=self._busy_limit)
-        for hand in hands:
-            hand.on_change = pulse.heard
-        beating = loop.create_task(pulse.run())
+        readers = [_ChannelReader(self.application, self.channel_layer, channel) for channel in self.channels]
+        tasks = [reader.task for reader in readers]
+        self_check = SelfCheck(
+            self.channel_layer, readers, alive_file=self._alive_file, busy_limit=self._busy_limit
+        )
+        for reader in readers:
+            reader.on_change = self_check.heard
+        checking = loop.create_task(self_check.run())
         stopping: asyncio.Task[Any] = loop.create_task(stop.wait())
         try:
-            await asyncio.wait([*tasks, beating, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if beating.done() and not stopping.done():
-                _die(beating)
-            beating.cancel()
-            await self._finish(hands)
+            await asyncio.wait([*tasks, checking, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if checking.done() and not stopping.done():
+                _exit(checking)
+            checking.cancel()
+            await self._finish(readers)
             for task in tasks:
                 if task.done() and not task.cancelled():
-                    task.result()  # a worker that cannot go on says so by its exit code
+                    task.result()  # raises, so that the exit status tells of a reader that failed
         finally:
-            for task in [*tasks, beating, stopping]:
+            for task in [*tasks, checking, stopping]:
                 task.cancel()
-            await asyncio.gather(*tasks, beating, stopping, return_exceptions=True)
+            await asyncio.gather(*tasks, checking, stopping, return_exceptions=True)
             close = getattr(self.channel_layer, "close", None)
             if close is not None:
                 await close()
 
-    async def _finish(self, hands: list[_Hand]) -> None:
-        for hand in hands:
-            hand.stop()
-        busy = [hand for hand in hands if not hand.idle.is_set()]
+    async def _finish(self, readers: list[_ChannelReader]) -> None:
+        for reader in readers:
+            reader.stop()
+        busy = [reader for reader in readers if reader.busy]
         if not busy:
             return
-        logger.info("Stopping when %d messages in hand are dealt with", len(busy))
-        idle = [asyncio.ensure_future(hand.idle.wait()) for hand in busy]
+        logger.info("Stopping: waiting for %d unfinished messages", len(busy))
+        idle = [asyncio.ensure_future(reader.idle.wait()) for reader in busy]
         _, late = await asyncio.wait(idle, timeout=self._stop_timeout)
         for task in late:
             task.cancel()
         if late:
-            logger.warning("%d messages took longer than %g s; they go back", len(late), self._stop_timeout)
+            logger.warning(
+                "%d messages took longer than %g s; they go back to the queue", len(late), self._stop_timeout
+            )
 
 
-class _Hand:
-    """What works on one channel: an application instance after another, a message after another."""
+class _ChannelReader:
+    """Reads one channel: runs one instance of the application after another, one message after another."""
 
     def __init__(self, application: Any, channel_layer: Any, channel: str) -> None:
         self._application = guarantee_single_callable(application)
@@ -108,7 +112,7 @@ class _Hand:
 
     @property
     def busy(self) -> bool:
-        """Whether there is a message in hand."""
+        """Whether it is handling a message."""
         return not self.idle.is_set()
 
     def stop(self) -> None:
@@ -119,7 +123,7 @@ class _Hand:
 
     async def _work(self) -> None:
         while True:
-            # The first message is waited for here, so that an application that fails at once doesn't spin.
+            # Wait for the first message here: an application that fails at once must not make this loop spin.
             self._next = await self._take()
             try:
                 await self._application(
@@ -131,12 +135,12 @@ class _Hand:
                     error,
                     "".join(traceback.format_tb(error.__traceback__)),
                 )
-            self._dealt_with()
+            self._finished()
 
     async def _receive(self) -> dict[str, Any]:
-        """The application's `receive`: its coming back means that it has dealt with the one before."""
+        """The application's `receive`. Another call means that it has finished the message before."""
         if self._next is None:
-            self._dealt_with()
+            self._finished()
             self._next = await self._take()
         (message, self._acknowledge), self._next = self._next, None
         return message
@@ -165,8 +169,8 @@ class _Hand:
             return taken
         return await self._channel_layer.receive(self.channel), lambda: None
 
-    def _dealt_with(self) -> None:
-        # Also one that an application was made for, and that it never fetched.
+    def _finished(self) -> None:
+        # Also a message for which an application was started that never asked for it.
         if self._next is not None:
             self._acknowledge, self._next = self._next[1], None
         if self._acknowledge is not None:
@@ -180,12 +184,12 @@ class _Hand:
         self.on_change()
 
 
-def _die(beating: asyncio.Task[str]) -> None:
+def _exit(checking: asyncio.Task[str]) -> None:
     """At once: an orderly end would wait for the handler that is stuck."""
-    logger.critical("Exiting: %s", beating.result())
+    logger.critical("Exiting: %s", checking.result())
     logging.shutdown()
-    os._exit(PAST_HELP)
+    os._exit(EX_SOFTWARE)
 
 
 async def _send_nothing(message: Any) -> None:
-    raise RuntimeError("a worker has nobody to send to; use the channel layer")
+    raise RuntimeError("a worker has no client to send to; use the channel layer")

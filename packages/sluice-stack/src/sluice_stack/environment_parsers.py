@@ -63,7 +63,7 @@ def site_url(value: str) -> str:
         raise ValueError(f"must end after the host and port; {path} belongs into URL_PREFIX")
     if parts.scheme not in ("http", "https") or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError(meaning)
-    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]+", host, re.ASCII):
+    if port == 0 or not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]+", host, re.ASCII):
         raise ValueError(meaning)
     shown = f"[{host}]" if ":" in host else host
     default_port = {"http": 80, "https": 443}[parts.scheme]

@@ -9,4 +9,8 @@ class UpdatesConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from . import publishing
         from .checks import broker, configuration, consistency  # noqa: F401  (they register themselves)
+        from .wakeup import sender
+
+        publishing.announcer = sender

@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from . import history, rights, streams
-from .asgi.origin import Scope, headers
+from .asgi_types import Scope, headers
 from .history import Reading
 from .positions import Position
 from .sessions import SessionStore
@@ -54,7 +54,7 @@ def session_key(scope: Scope) -> str | None:
     return key if _SESSION_KEY.fullmatch(key) else None
 
 
-def admit(
+def authenticate(
     key: str,
     wanted: list[str] | None,
     since: Mapping[str, Position],

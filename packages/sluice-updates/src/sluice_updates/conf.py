@@ -1,7 +1,8 @@
-"""The settings of this app, with their defaults; README.md explains each."""
+"""The Django settings of this app, with their defaults. The README explains each."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -9,33 +10,65 @@ from django.conf import settings
 
 DEFAULT_MAX_AGE_DAYS: Final = 7
 DEFAULT_MAX_PER_STREAM: Final = 10_000
+DEFAULT_CONNECTIONS_PER_USER: Final = 32
+DEFAULT_BIND: Final = "127.0.0.1:8001"
 DEFAULT_MAY_READ: Final = "sluice_updates.rights.default_may_read"
 
 
 def max_age_days() -> float:
-    """UPDATES_MAX_AGE_DAYS: after so many days an update may be trimmed."""
-    return float(getattr(settings, "UPDATES_MAX_AGE_DAYS", DEFAULT_MAX_AGE_DAYS))
+    """SLUICE_UPDATES_MAX_AGE_DAYS: after so many days an update may be trimmed."""
+    return float(getattr(settings, "SLUICE_UPDATES_MAX_AGE_DAYS", DEFAULT_MAX_AGE_DAYS))
 
 
 def max_per_stream() -> int:
-    """UPDATES_MAX_PER_STREAM: of each stream, so many updates are kept at most."""
-    return int(getattr(settings, "UPDATES_MAX_PER_STREAM", DEFAULT_MAX_PER_STREAM))
+    """SLUICE_UPDATES_MAX_PER_STREAM: of each stream, so many updates are kept at most."""
+    return int(getattr(settings, "SLUICE_UPDATES_MAX_PER_STREAM", DEFAULT_MAX_PER_STREAM))
 
 
 def may_read() -> str:
-    """UPDATES_MAY_READ: dotted path of the function (user, stream) -> bool: who may read a stream."""
-    return str(getattr(settings, "UPDATES_MAY_READ", DEFAULT_MAY_READ))
+    """SLUICE_UPDATES_MAY_READ: dotted path of the function (user, stream) -> bool: who may read a stream."""
+    return str(getattr(settings, "SLUICE_UPDATES_MAY_READ", DEFAULT_MAY_READ))
 
 
 def publisher_url() -> str:
-    """UPDATES_PUBLISHER_URL: amqp:// or amqps://user:password@host:port/vhost; empty: no wake-ups."""
-    return str(getattr(settings, "UPDATES_PUBLISHER_URL", "") or "")
+    """SLUICE_UPDATES_PUBLISHER_URL: amqp:// or amqps://user:password@host:port/vhost; empty: no wake-ups."""
+    return str(getattr(settings, "SLUICE_UPDATES_PUBLISHER_URL", "") or "")
 
 
 def publisher_password() -> str | None:
-    """What the file UPDATES_PUBLISHER_PASSWORD_FILE holds now; None: the password stands in the URL.
+    """What the file SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE holds now; None: the password stands in the URL.
 
     Raises OSError or ValueError if it can't be read: a reason to send no wake-ups, not to stop the site.
     """
-    path = getattr(settings, "UPDATES_PUBLISHER_PASSWORD_FILE", "") or ""
+    path = getattr(settings, "SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE", "") or ""
     return Path(path).read_text(encoding="utf-8").rstrip("\r\n") if path else None
+
+
+def connections_per_user() -> int:
+    """SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER: more at once, in one process, are refused with 4013."""
+    return int(getattr(settings, "SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER", DEFAULT_CONNECTIONS_PER_USER))
+
+
+def bind() -> str:
+    """SLUICE_UPDATES_BIND: where `python -m sluice_updates.server` listens, ADDRESS:PORT or unix:PATH."""
+    return str(getattr(settings, "SLUICE_UPDATES_BIND", "") or DEFAULT_BIND)
+
+
+def site_url() -> str:
+    """SLUICE_UPDATES_SITE_URL: the site's address, whose pages may connect. Empty: by Host alone."""
+    return str(getattr(settings, "SLUICE_UPDATES_SITE_URL", "") or "")
+
+
+def expose_backend() -> bool:
+    """SLUICE_UPDATES_EXPOSE_BACKEND: whether responses carry `X-Backend: asgi`, for tests and debugging."""
+    return bool(getattr(settings, "SLUICE_UPDATES_EXPOSE_BACKEND", False))
+
+
+def health_allow(*, behind_proxy: bool) -> Sequence[str]:
+    """SLUICE_UPDATES_HEALTH_ALLOW: networks that may see the details of /channels/healthz.
+
+    Unset: this machine, and nobody where a proxy passed the request on.
+    """
+    default = () if behind_proxy else ("127.0.0.0/8", "::1/128")
+    found: Sequence[str] = getattr(settings, "SLUICE_UPDATES_HEALTH_ALLOW", default)
+    return found

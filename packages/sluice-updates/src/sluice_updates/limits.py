@@ -1,10 +1,8 @@
-"""The bounds of the hub and its connections, in seconds and bytes; some are settings of the site."""
+"""The bounds of the hub and its connections, in seconds and bytes."""
 
 from __future__ import annotations
 
 from typing import Final
-
-from django.conf import settings
 
 PING_SECONDS: Final = 25  # without a frame; said in hello
 RETRY_MILLISECONDS: Final = 2000  # the least window for the first attempt after 1012; said in hello
@@ -44,18 +42,13 @@ STUCK_SECONDS: Final = 5.0  # a client that takes nothing of it for so long is c
 BEHIND_SECONDS: Final = 30.0  # so is one that fell behind and doesn't come up again for so long
 WINDOW_BYTES: Final = 64 * 1024  # of recent frames kept in memory, a stream
 WINDOWS_BYTES: Final = 32 * 1024 * 1024  # the same, all streams
-EARLY_FRAMES: Final = 1000  # kept a stream while the ones before them are read
+OUT_OF_ORDER_FRAMES: Final = 1000  # kept a stream while the ones before them are read
 SIGHTINGS: Final = 10_000  # streams that nobody follows and whose latest offset is remembered
 IDLE_SECONDS: Final = 60.0  # a stream is followed for so long after its last subscriber
 BAD_FRAMES: Final = 5  # the fifth closes with 4000
 PONGS_PER_SECOND: Final = 30  # to a client; more have to wait
 PONGS_OWED: Final = 1000  # pings beyond that are bad frames
 MESSAGE_BYTES: Final = 64 * 1024  # that a client may send in one message
-
-
-def connections_per_user() -> int:
-    """UPDATES_MAX_CONNECTIONS_PER_USER: more at once, in one process, are refused with 4013."""
-    return int(getattr(settings, "UPDATES_MAX_CONNECTIONS_PER_USER", 32))
 
 
 def retry_milliseconds(connections: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
 from django.db import connections, router, transaction
@@ -13,10 +13,23 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from . import streams
 from .models import EVENT_LENGTH, KEY_LENGTH, Stream, Update
-from .wakeup import sender
 
 MAX_PAYLOAD_BYTES: Final = 32 * 1024
 RESERVED_EVENTS: Final = frozenset({"hello", "ping", "pong", "error", "close"})
+
+
+class Announcer(Protocol):
+    """What tells the hubs of a commit. Without one, they find it in the database within a second."""
+
+    def is_wanted(self) -> bool:
+        """Whether commits are to be announced."""
+
+    def wake(self, ids: list[int], /) -> None:
+        """Announce the updates with these ids, all of one commit. Returns at once."""
+
+
+# wakeup.sender, once Django's apps are ready (apps.py).
+announcer: Announcer | None = None
 
 
 class InvalidUpdate(ValueError):
@@ -40,7 +53,7 @@ def publish(stream: str, event: str, payload: Mapping[str, Any], *, key: str | N
     with transaction.atomic(using=using, savepoint=False):
         connection = connections[using]
         update_id = insert(connection, stream, event, text, key)
-        if update_id is not None and sender.is_wanted():
+        if update_id is not None and announcer is not None and announcer.is_wanted():
             _wake_after_commit(connection, update_id)
 
 
@@ -91,8 +104,8 @@ class _Commit:
 
     def announce(self) -> None:
         ids, self.ids = self.ids, []
-        if ids:
-            sender.wake(ids)
+        if ids and announcer is not None:
+            announcer.wake(ids)
 
 
 _commits: WeakKeyDictionary[BaseDatabaseWrapper, _Commit] = WeakKeyDictionary()

@@ -1,4 +1,4 @@
-"""Who may read a stream. One function decides; a project puts its own in its place by UPDATES_MAY_READ."""
+"""Who may read a stream. One function decides: SLUICE_UPDATES_MAY_READ names a project's own."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class User(Protocol):
 def may_read(user: User, stream: str) -> bool:
     """Whether the user may read the stream, past and future, judged now.
 
-    The function that UPDATES_MAY_READ names (dotted path) is asked; it is called with the same two arguments,
-    also for streams that do not exist, and from the hub's thread, so it must be quick, and query the database
-    through Django only. Nobody signed out or deactivated reads anything, whatever it says.
+    SLUICE_UPDATES_MAY_READ names the function (dotted path). It gets the same two arguments, also for streams
+    that do not exist, and runs in the hub's thread too: it must be quick and query the database through
+    Django only. A user who is signed out or deactivated reads nothing, whatever it returns.
     """
     if not (user.is_authenticated and user.is_active):
         return False

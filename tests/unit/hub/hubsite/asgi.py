@@ -15,7 +15,7 @@ from channels.layers import get_channel_layer  # noqa: E402
 from django.urls import path  # noqa: E402
 
 from sluice_updates import limits  # noqa: E402
-from sluice_updates.asgi.application import application as updates_application  # noqa: E402
+from sluice_updates.asgi import application as updates_application  # noqa: E402
 from sluice_updates.asgi.responses import respond  # noqa: E402
 
 # Tests that are about something else need not wait for the usual seconds.

@@ -8,7 +8,7 @@ _url = urllib.parse.urlsplit(os.environ["DATABASE_URL"])
 
 SECRET_KEY = "for these tests only"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
-SITE_URL = "https://site.example"
+SLUICE_UPDATES_SITE_URL = "https://site.example"
 CSRF_TRUSTED_ORIGINS = ["https://*.trusted.example", "http://other.example:8000"]
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -24,11 +24,11 @@ if "HUBSITE_BACKENDS" in os.environ:
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-UPDATES_MAY_READ = "hubsite.rights.may_read"
-UPDATES_MAX_CONNECTIONS_PER_USER = int(os.environ.get("HUBSITE_CONNECTIONS_PER_USER", "32"))
-UPDATES_PUBLISHER_URL = os.environ.get("HUBSITE_PUBLISHER_URL", "")
-EXPOSE_BACKEND = True
-HEALTH_ALLOW = ("127.0.0.0/8",)
+SLUICE_UPDATES_MAY_READ = "hubsite.rights.may_read"
+SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER = int(os.environ.get("HUBSITE_CONNECTIONS_PER_USER", "32"))
+SLUICE_UPDATES_PUBLISHER_URL = os.environ.get("HUBSITE_PUBLISHER_URL", "")
+SLUICE_UPDATES_EXPOSE_BACKEND = True
+SLUICE_UPDATES_HEALTH_ALLOW = ("127.0.0.0/8",)
 
 DATABASES: dict[str, dict[str, Any]]
 if _url.scheme == "sqlite":

@@ -146,7 +146,7 @@ def _origin(deployment: Deployment) -> Iterator[Finding]:
             yield failed(
                 f"{who} may open a WebSocket, with your users' cookies",
                 "ALLOWED_HOSTS must not have *, nor CSRF_TRUSTED_ORIGINS foreign sites;"
-                " a consumer of your own must be behind sluice_updates.asgi.application.application",
+                " a consumer of your own must be behind sluice_updates.asgi.application",
             )
             return
     yield passed("the site's own pages only")

@@ -134,7 +134,7 @@ def _probes() -> list[Probe]:
     probes = [Probe("database", _ask_database)]
     if installed("amqp"):
         brokers = {
-            "publisher": (settings.UPDATES_PUBLISHER_URL, conf.publisher_password),
+            "publisher": (settings.SLUICE_UPDATES_PUBLISHER_URL, conf.publisher_password),
             "tasks": (settings.CELERY_BROKER_URL, lambda: None),
         }
         probes += [

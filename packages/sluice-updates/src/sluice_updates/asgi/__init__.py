@@ -1,1 +1,26 @@
-"""The ASGI side: WebSockets, event streams, consumers of Channels, health."""
+"""The ASGI side of a site: WebSockets, event streams, consumers of Channels, health.
+
+# asgi.py
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+django.setup()
+
+from sluice_updates.asgi import application as updates
+
+application = updates()
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .routes import application as application
+
+__all__ = ["application"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `application` at its first use: it needs Django's apps, and the server loads before those."""
+    if name == "application":
+        from .routes import application
+
+        return application
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

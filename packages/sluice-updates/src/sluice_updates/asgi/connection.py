@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping
 
 from .. import authentication, close_codes, limits
+from ..asgi_types import Scope
 from ..authentication import Admission, Person
 from ..history import Reading
 from ..metrics import count
@@ -16,7 +17,6 @@ from ..push.database_thread import DatabaseUnavailable
 from ..push.frames import Frame, UpdateFrame, hello
 from ..push.hub import Hub
 from ..push.window import Subscription
-from .origin import Scope
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Connection(ABC):
 
     def open(self, scope: Scope) -> None:
         """Begin: find out who it is, say hello, replay, go live; or close. Returns at once."""
-        self.hub.connections.add(self)
+        self.hub.people.connections.add(self)
         self._opening = asyncio.ensure_future(self._open(scope))
 
     def close(self, code: int) -> None:
@@ -113,7 +113,7 @@ class Connection(ABC):
         for subscription in self.subscriptions.values():
             self.hub.unsubscribe(subscription)
         self.subscriptions = {}
-        self.hub.leave(self, self.person)
+        self.hub.people.leave(self, self.person)
         self.person = None
         if self._pinging is not None:
             self._pinging.cancel()
@@ -183,23 +183,29 @@ class Connection(ABC):
         self._catching_up = asyncio.current_task()
         try:
             async with asyncio.timeout(limits.HELLO_SECONDS):
-                admission = await self._knock(key, wanted, since)
+                admission = await self._authenticate(key, wanted, since)
                 self._enter(admission)
                 told, backlog = await self._subscribe(admission, since)
         except TimeoutError:
             raise Closed(close_codes.TRY_LATER) from None
         self.write_hello(
-            hello(told, ping=limits.PING_SECONDS, retry=limits.retry_milliseconds(len(self.hub.connections)))
+            hello(
+                told,
+                ping=limits.PING_SECONDS,
+                retry=limits.retry_milliseconds(len(self.hub.people.connections)),
+            )
         )
         self._keep_alive()
         self._backlog.update(backlog)
         await self._catch_up_all()
 
-    async def _knock(self, key: str, wanted: list[str] | None, since: Mapping[str, Position]) -> Admission:
+    async def _authenticate(
+        self, key: str, wanted: list[str] | None, since: Mapping[str, Position]
+    ) -> Admission:
         """Ask the database who this is, and for what the hub doesn't know."""
         heads = {name: stream.head for name, stream in self.hub.streams.items()}
-        admission = await self.hub.door.run(
-            authentication.admit,
+        admission = await self.hub.handshake.run(
+            authentication.authenticate,
             key,
             wanted,
             since,
@@ -217,10 +223,10 @@ class Connection(ABC):
             raise Closed(close_codes.NOT_SIGNED_IN)
         if not admission.allowed:
             raise Closed(close_codes.NOTHING_ALLOWED)
-        if self.hub.is_full(admission.person):
+        if self.hub.people.is_full(admission.person):
             raise Closed(close_codes.TOO_MANY)
         self.person = admission.person
-        self.hub.enter(self, admission.person)
+        self.hub.people.enter(self, admission.person)
 
     async def _subscribe(
         self, admission: Admission, since: Mapping[str, Position]
@@ -291,7 +297,7 @@ class Connection(ABC):
                     await asyncio.sleep(limits.POLL_SECONDS)
                     continue
                 if not reading.recovered[stream.name]:
-                    raise Closed(close_codes.PAST_CHANGED)
+                    raise Closed(close_codes.HISTORY_REWRITTEN)
                 missed = _frames(reading, stream.name)
             for frame in missed:
                 await self._replay(subscription, frame)

@@ -1,25 +1,22 @@
 """In front of ordinary Channels consumers: the page's origin, and who is signed in, by one bounded query.
 
-Their connections are the hub's guests: it ends them like its own when the session ends or the server
-restarts.
+The hub ends their connections like its own when the session ends or the server restarts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from .. import authentication, close_codes, limits
+from ..asgi_types import Application, Receive, Scope, Send
 from ..authentication import Person
 from ..metrics import count
 from ..push.database_thread import DatabaseUnavailable
 from ..push.hub import Hub, get_hub
+from ..push.window import Subscription
 from . import origin
-from .origin import Scope
-from .transport import Send, SocketTransport, socket_transport
-from .websocket import Receive
-
-Application = Callable[[Any, Any, Any], Awaitable[None]]
+from .transport import SocketTransport, socket_transport
 
 
 def guarded(application: Application) -> Application:
@@ -36,7 +33,7 @@ def guarded(application: Application) -> Application:
             await send({"type": "websocket.close"})
             return
         hub = get_hub()
-        found, code = await _admit(hub, scope)
+        found, code = await _authenticate(hub, scope)
         transport = socket_transport(scope, send)
         if found is None:
             await send({"type": "websocket.accept"})
@@ -48,24 +45,24 @@ def guarded(application: Application) -> Application:
         async def receive_all() -> dict[str, Any]:
             return first.pop() if first else await receive()
 
-        guest = Guest(person, transport)
-        hub.enter(guest, person)
+        connection = ConsumerConnection(person, transport)
+        hub.people.enter(connection, person)
         try:
             await application({**scope, "user": user}, receive_all, send)
         finally:
-            hub.leave(guest, person)
+            hub.people.leave(connection, person)
 
     return serve
 
 
-class Guest:
-    """A connection that is served by somebody else. The hub only ends it."""
+class ConsumerConnection:
+    """A connection that a consumer of Channels serves. The hub only ends it."""
 
     __slots__ = ("_transport", "person", "subscriptions")
 
     def __init__(self, person: Person, transport: SocketTransport) -> None:
-        self.person = person
-        self.subscriptions: dict[str, Any] = {}
+        self.person: Person | None = person
+        self.subscriptions: dict[str, Subscription] = {}
         self._transport = transport
 
     def close(self, code: int) -> None:
@@ -78,10 +75,10 @@ class Guest:
         self.close(close_codes.RESTART)
 
     def deny(self, names: Iterable[str]) -> None:
-        """Nothing: a guest follows no streams."""
+        """Nothing: a consumer follows no streams."""
 
 
-async def _admit(hub: Hub, scope: Scope) -> tuple[tuple[Person, Any] | None, int]:
+async def _authenticate(hub: Hub, scope: Scope) -> tuple[tuple[Person, Any] | None, int]:
     """The person and the user, or None and the close code that says why."""
     key = authentication.session_key(scope)
     if hub.draining:
@@ -89,11 +86,11 @@ async def _admit(hub: Hub, scope: Scope) -> tuple[tuple[Person, Any] | None, int
     if key is None:
         return None, close_codes.NOT_SIGNED_IN
     try:
-        found = await hub.door.run(authentication.identify, key, within=limits.HELLO_SECONDS)
+        found = await hub.handshake.run(authentication.identify, key, within=limits.HELLO_SECONDS)
     except DatabaseUnavailable:
         return None, close_codes.TRY_LATER
     if found is None:
         return None, close_codes.NOT_SIGNED_IN
-    if hub.is_full(found[0]):
+    if hub.people.is_full(found[0]):
         return None, close_codes.TOO_MANY
     return found, 0

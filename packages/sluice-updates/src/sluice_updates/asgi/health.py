@@ -6,20 +6,15 @@ import asyncio
 import contextlib
 import ipaddress
 import json
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
-from django.conf import settings
-
-from .. import limits
+from .. import conf, limits
+from ..asgi_types import Receive, Scope, Send, headers
 from ..metrics import counters
 from ..push.hub import Hub, get_hub
 from . import origin
-from .origin import Scope, headers
 from .responses import NO_STORE, respond
-from .transport import Send
-from .websocket import Receive
 
 JSON = (b"content-type", b"application/json")
 
@@ -29,7 +24,7 @@ async def healthz(scope: Scope, receive: Receive, send: Send) -> None:
     hub = get_hub()
     with contextlib.suppress(TimeoutError):  # it may just have been started, by this very request
         async with asyncio.timeout(limits.STALL_SECONDS):
-            await hub.feed.has_polled.wait()
+            await hub.poller.has_polled.wait()
     report = health(hub)
     status = 200 if report["status"] in ("ok", "degraded") else 503
     if not _may_see_details(scope):
@@ -44,8 +39,8 @@ def health(hub: Hub) -> dict[str, Any]:
     """What this process knows of itself. Ages and latencies in seconds."""
     now = hub.loop.time()
     layer = hub.layer
-    polled, returned = _age(now, hub.feed.polled_at), _age(now, layer.returned_at)
-    polls = _is_young(polled) and not hub.feed.failures
+    polled, returned = _age(now, hub.poller.polled_at), _age(now, layer.returned_at)
+    polls = _is_young(polled) and not hub.poller.failures
     returns = _is_young(returned) and not layer.failures
     way = "layer" if returns or (_is_young(returned) and not polls) else "database"
     if hub.draining:
@@ -60,7 +55,7 @@ def health(hub: Hub) -> dict[str, Any]:
         "status": status,
         "way": way,
         "age": returned if way == "layer" else polled,
-        "latency": round(layer.latency if way == "layer" else hub.feed.latency, 6),
+        "latency": round(layer.latency if way == "layer" else hub.poller.latency, 6),
         "layer": {
             "configured": layer.configured,
             "works": returns,
@@ -68,8 +63,8 @@ def health(hub: Hub) -> dict[str, Any]:
             "failures": layer.failures,
             "trouble": layer.trouble,
         },
-        "database": {"works": polls, "age": polled, "failures": hub.feed.failures},
-        "connections": len(hub.connections),
+        "database": {"works": polls, "age": polled, "failures": hub.poller.failures},
+        "connections": len(hub.people.connections),
         "people": len(hub.people),
         "streams": len(hub.streams),
         "counters": dict(counters),
@@ -85,7 +80,7 @@ def _is_young(age: float | None) -> bool:
 
 
 def _may_see_details(scope: Scope) -> bool:
-    """Whether nginx says so, or the client is in one of the networks of the setting HEALTH_ALLOW.
+    """Whether nginx says so, or the client is in a network of SLUICE_UPDATES_HEALTH_ALLOW.
 
     nginx overwrites these headers. Without nginx the peer is the client; without the setting, only this
     machine may.
@@ -94,9 +89,7 @@ def _may_see_details(scope: Scope) -> bool:
         return True
     forwarded = headers(scope, b"x-real-ip") or headers(scope, b"x-forwarded-for")
     client = forwarded[-1].split(",")[-1].strip() if forwarded else (scope.get("client") or ("",))[0]
-    allowed: Iterable[str] = getattr(
-        settings, "HEALTH_ALLOW", () if forwarded else ("127.0.0.0/8", "::1/128")
-    )
+    allowed = conf.health_allow(behind_proxy=bool(forwarded))
     try:
         address = ipaddress.ip_address(client)
     except ValueError:

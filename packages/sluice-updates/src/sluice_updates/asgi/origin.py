@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 from django.utils.http import is_same_domain
 
-Scope = Mapping[str, Any]
+from .. import conf
+from ..asgi_types import Scope, headers
+
 Origin = tuple[str, str, int]  # scheme, host, port
 
 
@@ -36,17 +36,12 @@ def may_stream(scope: Scope) -> bool:
     return all(site in ("same-origin", "none") for site in headers(scope, b"sec-fetch-site"))
 
 
-def headers(scope: Scope, name: bytes) -> list[str]:
-    """The values of a header, in order."""
-    return [value.decode("latin-1").strip() for key, value in scope["headers"] if key == name]
-
-
 def _is_ours(origin: str, scope: Scope) -> bool:
-    """The scheme and Host of the request (if that Host is allowed), SITE_URL's, or a trusted one."""
+    """The request's own origin (if its Host is allowed), the configured one, or a trusted one."""
     wanted = _normal(origin)
     if wanted is None or urlsplit(origin)[2:] != ("", "", ""):  # an origin has no path, not even "/"
         return False
-    if wanted in (_own(scope), _normal(getattr(settings, "SITE_URL", ""))):
+    if wanted in (_own(scope), _normal(conf.site_url())):
         return True
     return any(_is_trusted(wanted, site) for site in settings.CSRF_TRUSTED_ORIGINS)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django.conf import settings
-
-from .transport import Send
+from .. import conf
+from ..asgi_types import Send
 
 Header = tuple[bytes, bytes]
 PLAIN: Final[Header] = (b"content-type", b"text/plain; charset=utf-8")
@@ -14,8 +13,8 @@ NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 
 
 def backend_headers() -> list[Header]:
-    """`X-Backend: asgi` where the setting EXPOSE_BACKEND asks for it (tests, debugging)."""
-    return [(b"x-backend", b"asgi")] if getattr(settings, "EXPOSE_BACKEND", False) else []
+    """`X-Backend: asgi` where the setting SLUICE_UPDATES_EXPOSE_BACKEND asks for it (tests, debugging)."""
+    return [(b"x-backend", b"asgi")] if conf.expose_backend() else []
 
 
 async def respond(send: Send, status: int, body: bytes, *headers: Header) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import limits
+from ..asgi_types import Receive, Scope, Send, headers
 from ..close_codes import TOO_SLOW
 from ..metrics import count
 from ..positions import Position, format_positions, parse_positions
@@ -11,10 +12,8 @@ from ..push.hub import Hub, get_hub
 from ..push.window import Subscription
 from . import origin
 from .connection import Connection
-from .origin import Scope, headers
 from .responses import NO_STORE, PLAIN, backend_headers, respond
-from .transport import Send, StreamTransport, stream_transport
-from .websocket import Receive
+from .transport import StreamTransport, stream_transport
 
 EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 UNBUFFERED = (b"x-accel-buffering", b"no")  # for an nginx that buffers responses

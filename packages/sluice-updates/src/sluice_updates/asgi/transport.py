@@ -1,8 +1,8 @@
 """Ways out to one client: how much of what was written is still unsent, and how to end it.
 
-updates/server.py hands them to the application in `scope["extensions"]["sluice.transport"]`. Stock Daphne
-doesn't, but its `send` is bound to the protocol object, which does as well. Any other ASGI server gets a
-bounded queue and a task that awaits `send`.
+Our own server (`sluice_updates.server`) hands its protocol object to the application in
+`scope["extensions"]["sluice.transport"]`. Stock Daphne does not, but its `send` is bound to the protocol
+object. Any other ASGI server gets a bounded queue and a task that awaits `send`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import asyncio
 import contextlib
 import functools
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from ..push.frames import Frame
+from ..asgi_types import Send
+from ..push.frames import Frame
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 EXTENSION = "sluice.transport"
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 from .. import close_codes, limits
+from ..asgi_types import Receive, Scope, Send
 from ..metrics import count
 from ..push.frames import PING, PONG, Frame, UpdateFrame, error
 from ..push.hub import Hub, get_hub
 from ..push.window import Subscription
 from . import origin
 from .connection import Connection
-from .origin import Scope
 from .responses import backend_headers
-from .transport import Send, SocketTransport, socket_transport
+from .transport import SocketTransport, socket_transport
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 SUBPROTOCOL: Final = "sluice.v1"
 
 

@@ -31,7 +31,7 @@ def _found() -> Iterator[CheckMessage]:
         try:
             password = read()
         except (OSError, ValueError) as error:
-            if setting != "UPDATES_PUBLISHER_URL":  # of which check_publisher says it
+            if setting != "SLUICE_UPDATES_PUBLISHER_URL":  # of which check_publisher says it
                 yield unreadable(f"{setting}: password_file", error)
             continue
         yield from _enter(setting, url, password)
@@ -49,7 +49,7 @@ def _accounts() -> Iterator[tuple[str, str, Callable[[], str | None]]]:
                 lambda: Path(file).read_text(encoding="utf-8").strip() if file else None,
             )
     if url := conf.publisher_url():
-        yield "UPDATES_PUBLISHER_URL", url, conf.publisher_password
+        yield "SLUICE_UPDATES_PUBLISHER_URL", url, conf.publisher_password
     url = str(getattr(settings, "CELERY_BROKER_URL", "") or "")
     if _is_ours_to_try(url):
         yield "CELERY_BROKER_URL", url, lambda: None

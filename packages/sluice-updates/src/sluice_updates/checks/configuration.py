@@ -49,12 +49,12 @@ def check_publisher(**kwargs: Any) -> list[CheckMessage]:
     try:
         Address.parse(url)
     except ValueError as error:
-        return [Error(f"UPDATES_PUBLISHER_URL {error}.", id="sluice_updates.E002")]
+        return [Error(f"SLUICE_UPDATES_PUBLISHER_URL {error}.", id="sluice_updates.E002")]
     missing = [name for name in ("amqp", "msgpack") if importlib.util.find_spec(name) is None]
     if missing:
         return [
             Warning(
-                f"UPDATES_PUBLISHER_URL is set, but {' and '.join(missing)} can't be imported:"
+                f"SLUICE_UPDATES_PUBLISHER_URL is set, but {' and '.join(missing)} can't be imported:"
                 " no wake-ups are sent.",
                 hint="Install amqp and msgpack, or leave the setting empty.",
                 id="sluice_updates.W002",
@@ -63,7 +63,7 @@ def check_publisher(**kwargs: Any) -> list[CheckMessage]:
     try:
         conf.publisher_password()
     except (OSError, ValueError) as error:
-        return [unreadable("UPDATES_PUBLISHER_PASSWORD_FILE", error)]
+        return [unreadable("SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE", error)]
     return []
 
 
@@ -82,7 +82,9 @@ def check_rights(**kwargs: Any) -> list[CheckMessage]:
     try:
         rule = import_string(conf.may_read())
     except ImportError as error:
-        return [Error(f"UPDATES_MAY_READ: {error}", id="sluice_updates.E003")]
+        return [Error(f"SLUICE_UPDATES_MAY_READ: {error}", id="sluice_updates.E003")]
     if not callable(rule):
-        return [Error(f"UPDATES_MAY_READ: {conf.may_read()} is not a function.", id="sluice_updates.E003")]
+        return [
+            Error(f"SLUICE_UPDATES_MAY_READ: {conf.may_read()} is not a function.", id="sluice_updates.E003")
+        ]
     return []

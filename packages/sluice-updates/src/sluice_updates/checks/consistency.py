@@ -64,7 +64,7 @@ def check_vhosts(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            f"UPDATES_PUBLISHER_URL leads to the vhost {vhost(published)!r}, the channel layer to"
+            f"SLUICE_UPDATES_PUBLISHER_URL leads to the vhost {vhost(published)!r}, the channel layer to"
             f" {vhost(heard)!r}: no wake-up will ever be heard.",
             hint="Both need the channel layer's vhost, by accounts of their own.",
             id="sluice_updates.E006",
@@ -79,26 +79,27 @@ def check_hosts(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _hosts() -> Iterator[CheckMessage]:
-    site = urlsplit(getattr(settings, "SITE_URL", ""))
+    site = urlsplit(conf.site_url())
     hosts = settings.ALLOWED_HOSTS
     if site.hostname and hosts and not validate_host(site.hostname, hosts):
         yield Error(
-            f"SITE_URL's host {site.hostname} is none of ALLOWED_HOSTS: every page would be answered 400.",
+            f"the host of SLUICE_UPDATES_SITE_URL, {site.hostname}, is not in ALLOWED_HOSTS: every page is"
+            " answered with 400.",
             id="sluice_updates.E007",
         )
     if site.scheme == "http" and settings.SESSION_COOKIE_SECURE:
         yield Error(
-            "SITE_URL is http, and SESSION_COOKIE_SECURE keeps browsers from sending the session's cookie"
-            " there: nobody could sign in.",
-            hint="SITE_URL is what people see: https, if something in front does the TLS.",
+            "SLUICE_UPDATES_SITE_URL is http, and SESSION_COOKIE_SECURE keeps browsers from sending the"
+            " session's cookie there: nobody can sign in.",
+            hint="SLUICE_UPDATES_SITE_URL is what people see: https, if something in front does the TLS.",
             id="sluice_updates.E008",
         )
     for origin in settings.CSRF_TRUSTED_ORIGINS:
         parts = urlsplit(origin)
         if parts.hostname == site.hostname and site.scheme and parts.scheme != site.scheme:
             yield Warning(
-                f"CSRF_TRUSTED_ORIGINS has {origin}, and SITE_URL is {site.scheme}: pages from {origin} may"
-                " open sockets, but they don't have the session's cookie, or anybody on the way does.",
+                f"CSRF_TRUSTED_ORIGINS has {origin}, and SLUICE_UPDATES_SITE_URL is {site.scheme}: pages from"
+                f" {origin} may open sockets, but they lack the session's cookie, or send it in the clear.",
                 id="sluice_updates.W005",
             )
     if "*" in hosts and not settings.DEBUG:

@@ -188,7 +188,7 @@ class Trial:
             text = answer.read().decode(errors="replace")
         found = re.search(r"[^\"'\s]*updates/updates(\.[0-9a-f]{12})?\.js", text)
         if not found:
-            raise _Failed(f"{path} doesn't load updates/updates.js")
+            raise _Failed(f"{path} doesn't load sluice_updates/updates.js")
         return f"{path} loads {found[0]}"
 
     # ---- their parts
@@ -246,7 +246,7 @@ def database_error(error: Error) -> str:
 def _way(seconds: float) -> str:
     values = {
         "CHANNEL_LAYERS": getattr(settings, "CHANNEL_LAYERS", None),
-        "UPDATES_PUBLISHER_URL": conf.publisher_url(),
+        "SLUICE_UPDATES_PUBLISHER_URL": conf.publisher_url(),
     }
     missing = [name for name, value in values.items() if not value]
     if missing:

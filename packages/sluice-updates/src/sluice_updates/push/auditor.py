@@ -6,16 +6,14 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import authentication, close_codes, limits, rights, streams
 from ..authentication import Person
 from ..metrics import count
 from .database_thread import DatabaseThread, DatabaseUnavailable
 from .frames import UpdateFrame
-
-if TYPE_CHECKING:
-    from .hub import Hub
+from .people import People
 
 CHUNK = 500  # people a query
 EVERYBODY = ""  # in the place of somebody's stream
@@ -25,8 +23,9 @@ class Auditor:
     """Closes connections whose session is over, and ends subscriptions to streams that are no longer
     allowed."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, loop: asyncio.AbstractEventLoop, people: People) -> None:
+        self._loop = loop
+        self._people = people
         self._judged: dict[Any, float] = {}  # by user id: loop time of the last judgement of their rights
         # Streams of users whose rights are said to have changed, and until when they are judged at each look:
         # whoever was let in by what was read just before the change subscribes a moment after it.
@@ -49,7 +48,7 @@ class Auditor:
         self._suspect(EVERYBODY)
 
     def _suspect(self, name: str) -> None:
-        self._hinted[name] = self._hub.loop.time() + limits.HELLO_SECONDS + limits.AUDIT_SECONDS
+        self._hinted[name] = self._loop.time() + limits.HELLO_SECONDS + limits.AUDIT_SECONDS
         self._hint.set()
 
     async def audit_forever(self) -> None:
@@ -61,7 +60,7 @@ class Auditor:
             except TimeoutError:
                 pass
             self._hint.clear()
-            began, hinted = self._hub.loop.time(), frozenset(self._hinted)
+            began, hinted = self._loop.time(), frozenset(self._hinted)
             with contextlib.suppress(DatabaseUnavailable):  # with the database down, sockets stay
                 await self._audit(hinted)
                 for name in hinted:
@@ -74,9 +73,9 @@ class Auditor:
 
     async def _audit(self, hinted: frozenset[str]) -> None:
         people = list(
-            {connection.person for connection in self._hub.connections if connection.person is not None}
+            {connection.person for connection in self._people.connections if connection.person is not None}
         )
-        now = self._hub.loop.time()
+        now = self._loop.time()
         self._judged = {
             person.user_id: self._judged.get(person.user_id, now) for person in people
         }  # who has just come was judged at the door
@@ -92,10 +91,10 @@ class Auditor:
             self._act(over, denied)
 
     def _followed_by(self, user_id: Any) -> set[str]:
-        return {name for connection in self._hub.people.get(user_id, ()) for name in connection.subscriptions}
+        return {name for connection in self._people.of(user_id) for name in connection.subscriptions}
 
     def _act(self, over: set[Person], denied: Mapping[Any, set[str]]) -> None:
-        for connection in list(self._hub.connections):
+        for connection in list(self._people.connections):
             person = connection.person
             if person is None:
                 continue

@@ -12,24 +12,19 @@ import logging
 import random
 import secrets
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
 from .. import limits
 from ..metrics import count
+from ..wakeup.message import COMMITTED, GROUP, LOOP_BACK, Malformed, WokenUpdate, unpack
 
 logger = logging.getLogger(__name__)
-
-GROUP: Final = "updates"
-COMMITTED: Final = "updates.committed"
-LOOP_BACK: Final = "updates.loop_back"
-
-Updates = Iterable[tuple[str, int, str, str]]  # stream, offset, tag, frame
 
 
 class LayerLink:
     """Receives the wake-ups of the group, and measures the way round."""
 
-    def __init__(self, hub_id: str, wake_up: Callable[[Updates], None]) -> None:
+    def __init__(self, hub_id: str, wake_up: Callable[[Iterable[WokenUpdate]], None]) -> None:
         self.configured = True
         self.returned_at = 0.0  # loop time of the last loop-back that came back; 0: none yet
         self.latency = 0.0  # what it took, in seconds
@@ -165,11 +160,8 @@ class LayerLink:
         if kind == COMMITTED:
             count("wake_ups")
             try:
-                updates = [
-                    (str(name), int(offset), str(tag), str(text))
-                    for name, offset, tag, text in message["updates"]
-                ]
-            except (KeyError, TypeError, ValueError):
+                updates = unpack(message)
+            except Malformed:
                 count("wake_ups_malformed")
                 logger.warning(
                     "a malformed wake-up came through the channel layer; the poll will find what it meant"

@@ -11,9 +11,8 @@ import asyncio
 import logging
 import random
 import secrets
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from .. import close_codes, history, limits
@@ -24,13 +23,9 @@ from .auditor import Auditor
 from .channel_layer import LayerLink
 from .database_thread import DatabaseThread
 from .frames import UpdateFrame
-from .poller import Feed, has_changed
-from .window import FollowedStream, Subscription
-
-if TYPE_CHECKING:
-    from ..asgi.connection import Connection
-    from ..asgi.consumers import Guest
-    from ..authentication import Person
+from .people import People
+from .poller import Poller, has_changed
+from .window import FollowedStream, Subscriber, Subscription
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +49,18 @@ class Hub:
         self.loop = loop
         self.id = secrets.token_hex(8)
         self.streams: dict[str, FollowedStream] = {}
-        self.connections: set[Connection | Guest] = set()
-        self.people: defaultdict[Any, set[Connection | Guest]] = defaultdict(set)  # by user id
+        self.people = People()
         self.draining = False
-        self.door = DatabaseThread("sluice-door")  # handshakes
-        self.feed = Feed(self)
+        self.handshake = DatabaseThread("sluice-handshake")
         self.layer = LayerLink(self.id, self._wake_up)
-        self.auditor = Auditor(self)
+        self.auditor = Auditor(loop, self.people)
+        self.poller = Poller(
+            loop,
+            self.streams,
+            take=self.take,
+            history_rewritten=self.history_rewritten,
+            cursor_lost=self.auditor.doubt_all,
+        )
         self._sightings: OrderedDict[str, int] = OrderedDict()
         self._window_bytes = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -68,8 +68,8 @@ class Hub:
     def start(self) -> None:
         """Begin to follow what commits. Nothing outside has to be up."""
         works: list[Callable[[], Awaitable[None]]] = [
-            self.feed.poll_forever,
-            self.feed.fill_forever,
+            self.poller.poll_forever,
+            self.poller.fill_forever,
             self._sweep_forever,
             self.layer.listen,
             self.layer.loop_back_forever,
@@ -82,30 +82,10 @@ class Hub:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.feed.stop()
-        self.door.stop()
+        self.poller.stop()
+        self.handshake.stop()
         self.auditor.stop()
         _hubs.pop(self.loop, None)
-
-    # People
-
-    def enter(self, connection: Connection | Guest, person: Person) -> None:
-        """Count a connection as this person's."""
-        self.connections.add(connection)
-        self.people[person.user_id].add(connection)
-
-    def leave(self, connection: Connection | Guest, person: Person | None) -> None:
-        """Forget a connection."""
-        self.connections.discard(connection)
-        if person is not None:
-            theirs = self.people[person.user_id]
-            theirs.discard(connection)
-            if not theirs:
-                del self.people[person.user_id]
-
-    def is_full(self, person: Person) -> bool:
-        """Whether this person has as many connections as are allowed."""
-        return len(self.people.get(person.user_id, ())) >= limits.connections_per_user()
 
     # Streams and subscriptions
 
@@ -116,17 +96,17 @@ class Hub:
             stream = self.streams[name] = FollowedStream(name, state.head)
             stream.idle_since = self.loop.time()
             if self._sightings.pop(name, 0) > state.head.offset:
-                self.feed.fill(name)  # an update passed by between the reading and now
+                self.poller.fill(name)  # an update passed by between the reading and now
         elif state.head.offset > stream.head.offset:
-            self.feed.fill(name)
+            self.poller.fill(name)
         return stream
 
     def knows(self, name: str, position: Position | None) -> bool:
-        """Whether no query is needed for a client with this position. The thread at the door asks, too."""
+        """Whether no query is needed for a client with this position. The handshake thread asks, too."""
         stream = self.streams.get(name)
         return stream is not None and stream.knows(position)
 
-    def subscribe(self, connection: Connection, stream: FollowedStream, position: Position) -> Subscription:
+    def subscribe(self, connection: Subscriber, stream: FollowedStream, position: Position) -> Subscription:
         """Enter a connection into a stream. It catches up by itself, then calls go_live()."""
         subscription = Subscription(connection, stream, position)
         stream.subscriptions[subscription] = None
@@ -151,7 +131,7 @@ class Hub:
     async def read(self, wanted: Mapping[str, Position | None]) -> Reading:
         """What follows these positions, from the database. Raises DatabaseUnavailable."""
         heads = {name: self.streams[name].head for name in wanted if name in self.streams}
-        reading = await self.door.run(
+        reading = await self.handshake.run(
             history.read, wanted, limits.REPLAY_UPDATES, within=limits.HELLO_SECONDS
         )
         self.learn(reading, heads)
@@ -162,19 +142,21 @@ class Hub:
         for name, state in reading.states.items():
             held = before.get(name)
             if held is not None and has_changed(held, state.head):
-                self.past_changed(name)
+                self.history_rewritten(name)
         for update in reading.updates:
             self.take(UpdateFrame.of(update))
 
-    def past_changed(self, name: str) -> None:
-        """Close all who are subscribed to a stream whose updates are no longer what they were."""
+    def history_rewritten(self, name: str) -> None:
+        """Close all subscribers of a stream whose updates are no longer what they were."""
         stream = self.streams.pop(name, None)
         if stream is None:
             return
-        count("pasts_changed")
-        logger.warning("the past of the stream %s changed; its connections are closed with 4010", name)
+        count("histories_rewritten")
+        logger.warning(
+            "the history of the stream %s was rewritten; its connections are closed with 4010", name
+        )
         for subscription in list(stream.subscriptions):
-            subscription.connection.close(close_codes.PAST_CHANGED)
+            subscription.connection.close(close_codes.HISTORY_REWRITTEN)
 
     # Updates
 
@@ -186,17 +168,17 @@ class Hub:
             self._sight(frame.stream, frame.offset)
         elif frame.offset == stream.head.offset + 1:
             self._deliver(stream, frame)
-            while (follower := stream.early.pop(stream.head.offset + 1, None)) is not None:
+            while (follower := stream.out_of_order.pop(stream.head.offset + 1, None)) is not None:
                 self._deliver(stream, follower)
         elif frame.offset > stream.head.offset:
-            count("updates_early")
-            if len(stream.early) < limits.EARLY_FRAMES:
-                stream.early[frame.offset] = frame
-            self.feed.fill(stream.name)
+            count("updates_out_of_order")
+            if len(stream.out_of_order) < limits.OUT_OF_ORDER_FRAMES:
+                stream.out_of_order[frame.offset] = frame
+            self.poller.fill(stream.name)
         else:
             tag = stream.tag_at(frame.offset)
             if tag is not None and tag != frame.tag:
-                self.past_changed(stream.name)
+                self.history_rewritten(stream.name)
 
     def _deliver(self, stream: FollowedStream, frame: UpdateFrame) -> None:
         before = stream.size

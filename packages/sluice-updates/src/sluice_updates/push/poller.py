@@ -8,31 +8,45 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from .. import history, limits
+from ..history import Cursor, Polled, StreamState
 from ..metrics import count
+from ..positions import Position
 from .database_thread import DatabaseThread, DatabaseUnavailable
 from .frames import UpdateFrame
-
-if TYPE_CHECKING:
-    from ..history import Cursor, Polled, StreamState
-    from ..positions import Position
-    from .hub import Hub
+from .window import FollowedStream
 
 logger = logging.getLogger(__name__)
 
 
-class Feed:
-    """Gives the hub every committed update that it doesn't have, and tells it of pasts that changed."""
+class Poller:
+    """Gives the hub every committed update that it does not have, and reports rewritten histories.
 
-    def __init__(self, hub: Hub) -> None:
+    `streams`: what the hub follows. `take` is given each update, `history_rewritten` the name of a stream
+    whose updates are no longer what they were. `cursor_lost` is called when the poll starts from scratch.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        streams: Mapping[str, FollowedStream],
+        *,
+        take: Callable[[UpdateFrame], None],
+        history_rewritten: Callable[[str], None],
+        cursor_lost: Callable[[], None],
+    ) -> None:
         self.polled_at = 0.0  # loop time of the last poll that worked; 0: none yet
         self.latency = 0.0  # what it took, in seconds
         self.failures = 0  # of polls, in a row
         self.has_polled = asyncio.Event()  # or tried to
-        self._hub = hub
+        self._loop = loop
+        self._streams = streams
+        self._take = take
+        self._history_rewritten = history_rewritten
+        self._cursor_lost = cursor_lost
         self._thread = DatabaseThread("sluice-hub")
         self._cursor: Cursor | None = None
         self._through: object = None  # the driver's connection to which the cursor belongs
@@ -52,7 +66,7 @@ class Feed:
 
     async def poll_forever(self) -> None:
         """Ask every second for what committed since."""
-        loop = self._hub.loop
+        loop = self._loop
         while True:
             began = loop.time()
             try:
@@ -72,8 +86,7 @@ class Feed:
             await asyncio.sleep(limits.REORDER_SECONDS)  # two wake-ups that overtook each other need no query
             self._gap.clear()
             names, self._gaps = self._gaps, set()
-            streams = self._hub.streams
-            wanted = {name: streams[name].head for name in names if name in streams}
+            wanted = {name: self._streams[name].head for name in names if name in self._streams}
             try:
                 more = await self._fill(wanted) if wanted else False
             except DatabaseUnavailable:
@@ -84,7 +97,7 @@ class Feed:
                 self._gap.set()
 
     async def _poll(self, now: float) -> None:
-        heads = {name: stream.head for name, stream in self._hub.streams.items()}
+        heads = {name: stream.head for name, stream in self._streams.items()}
         compare = now - self._compared_at > limits.COMPARE_SECONDS or now < self._compare_until
         polled, states, through = await self._thread.run(
             partial(_poll, self._cursor, self._through, heads, compare), within=2 * limits.STALL_SECONDS
@@ -93,12 +106,12 @@ class Feed:
             # What committed before this cursor is found by comparing heads; also those of streams that
             # somebody at the door is just reading, and that are followed a moment later.
             self._compare_until = now + 2 * limits.HELLO_SECONDS
-            self._hub.auditor.doubt_all()  # a change of rights may be among what is found only so
+            self._cursor_lost()  # a change of rights may be among what is found only so
         self._cursor, self._through = polled.cursor, through
         for name in polled.rewound:
-            self._hub.past_changed(name)
+            self._history_rewritten(name)
         for update in polled.updates:
-            self._hub.take(UpdateFrame.of(update))
+            self._take(UpdateFrame.of(update))
         if states is not None:
             self._compared_at = now
             self._compare(heads, states)
@@ -106,9 +119,9 @@ class Feed:
     def _compare(self, before: dict[str, Position], states: dict[str, StreamState]) -> None:
         for name, state in states.items():
             if has_changed(before[name], state.head):
-                self._hub.past_changed(name)
+                self._history_rewritten(name)
                 continue
-            stream = self._hub.streams.get(name)
+            stream = self._streams.get(name)
             if stream is not None and state.head.offset > stream.head.offset:
                 self.fill(name)
 
@@ -120,11 +133,11 @@ class Feed:
         )
         for name, recovered in reading.recovered.items():
             if not recovered:  # changed, or trimmed beyond where the hub is: either way clients must ask anew
-                self._hub.past_changed(name)
+                self._history_rewritten(name)
         for update in reading.updates:
-            self._hub.take(UpdateFrame.of(update))
+            self._take(UpdateFrame.of(update))
         for name in wanted:
-            if (stream := self._hub.streams.get(name)) is not None:
+            if (stream := self._streams.get(name)) is not None:
                 stream.drop_stale()
         return reading.more
 
@@ -138,7 +151,7 @@ class Feed:
         if self.failures:
             logger.info("the database can be polled again")
         self.failures = 0
-        self.polled_at = self._hub.loop.time()
+        self.polled_at = self._loop.time()
         self.latency = self.polled_at - began
 
 

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from .. import limits
 from ..positions import Position
 from .frames import UpdateFrame
 
-if TYPE_CHECKING:
-    from ..asgi.connection import Connection
-
 # What a frame costs besides its text, roughly: the objects around it and its encoded copy.
 _OVERHEAD: Final = 300
+
+
+class Subscriber(Protocol):
+    """A connection as the hub sees it: what it writes updates to."""
+
+    def write_update(self, subscription: Subscription, frame: UpdateFrame, now: float) -> None:
+        """Write the next update of the stream; `now` is the loop's time."""
+
+    def fall_behind(self, subscription: Subscription) -> None:
+        """Catch up alone, at the client's pace."""
+
+    def close(self, code: int) -> None:
+        """End the connection with this close code."""
 
 
 class Subscription:
@@ -22,7 +32,7 @@ class Subscription:
 
     __slots__ = ("connection", "live", "offset", "stream", "tag")
 
-    def __init__(self, connection: Connection, stream: FollowedStream, position: Position) -> None:
+    def __init__(self, connection: Subscriber, stream: FollowedStream, position: Position) -> None:
         self.connection = connection
         self.stream = stream
         self.offset = position.offset
@@ -37,7 +47,7 @@ class Subscription:
 class FollowedStream:
     """The head of a stream and a window of the updates before it, gap-free and in order."""
 
-    __slots__ = ("base", "early", "head", "idle_since", "name", "size", "subscriptions", "window")
+    __slots__ = ("base", "head", "idle_since", "name", "out_of_order", "size", "subscriptions", "window")
 
     def __init__(self, name: str, head: Position) -> None:
         self.name = name
@@ -45,7 +55,7 @@ class FollowedStream:
         self.base = head  # just before the first frame of the window
         self.window: deque[UpdateFrame] = deque()
         self.size = 0  # of the window, in bytes, roughly
-        self.early: dict[int, UpdateFrame] = {}  # beyond a gap, by offset
+        self.out_of_order: dict[int, UpdateFrame] = {}  # beyond a gap, by offset
         self.subscriptions: dict[Subscription, None] = {}
         self.idle_since: float | None = None
 
@@ -75,8 +85,10 @@ class FollowedStream:
         self.base = frame.position
 
     def drop_stale(self) -> None:
-        """Drop the early updates that the head has passed meanwhile."""
-        self.early = {offset: frame for offset, frame in self.early.items() if offset > self.head.offset}
+        """Drop out-of-order updates that the head has passed."""
+        self.out_of_order = {
+            offset: frame for offset, frame in self.out_of_order.items() if offset > self.head.offset
+        }
 
     def after(self, offset: int) -> list[UpdateFrame] | None:
         """The updates after an offset, from memory; None if memory doesn't go back so far."""

@@ -19,17 +19,16 @@ from django.db import InterfaceError, OperationalError, connections, router
 from .. import conf, history
 from ..models import Update
 from .background import FLUSH_SECONDS, BackgroundSender
+from .message import GROUP, pack
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # needs amqp
     from ..broker.connection import Broker
 
 logger = logging.getLogger(__name__)
 
-# The channel layer's exchange, the group and how long a message may lie in a hub's queue.
+# The channel layer's exchange, and how long a message may lie in a hub's queue.
 EXCHANGE: Final = "groups"
-GROUP: Final = "updates"
 EXPIRATION_MILLISECONDS: Final = "60000"
-MESSAGE_TYPE: Final = "updates.committed"
 
 # A message is a whole commit, unless that is larger than this. So many are also read at once.
 _UPDATES_AT_ONCE: Final = 200
@@ -152,23 +151,11 @@ class Wakeups:
         _close_database()
 
     def _publish(self, updates: Sequence[history.Update]) -> None:
-        import msgpack
-
         from ..broker.connection import Broker
 
         if self._broker is None:
             self._broker = Broker(self.url, conf.publisher_password)
-        body = msgpack.packb(
-            {
-                "type": MESSAGE_TYPE,
-                "updates": [
-                    [update.stream, update.position.offset, update.position.tag, update.frame]
-                    for update in updates
-                ],
-                "__asgi_group__": GROUP,
-            }
-        )
-        if self._broker.publish(EXCHANGE, GROUP, body, {"expiration": EXPIRATION_MILLISECONDS}):
+        if self._broker.publish(EXCHANGE, GROUP, pack(updates), {"expiration": EXPIRATION_MILLISECONDS}):
             self.announced += len(updates)
         else:
             self.unheard += len(updates)

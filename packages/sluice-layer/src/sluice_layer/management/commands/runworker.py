@@ -13,26 +13,29 @@ from sluice_layer.worker import GracefulWorker
 
 
 class Command(ChannelsCommand):
-    help = "Run a worker for the given channels. SIGTERM finishes the messages in hand."
+    help = "Run a worker for the given channels. SIGTERM lets the handlers finish their messages."
 
     def add_arguments(self, parser: Any) -> None:
         super().add_arguments(parser)
         parser.add_argument(
             "--alive-file",
-            default=getattr(settings, "WORKER_ALIVE_FILE", "/tmp/worker.alive"),
-            help="touched every 5 s or so, by a round trip; empty: none (WORKER_ALIVE_FILE; %(default)s)",
+            default=getattr(settings, "SLUICE_LAYER_WORKER_ALIVE_FILE", "/tmp/worker.alive"),
+            help="file that is touched about every 5 s, after a round trip through RabbitMQ; empty: no file"
+            " (setting SLUICE_LAYER_WORKER_ALIVE_FILE; %(default)s)",
         )
         parser.add_argument(
             "--stop-timeout",
             type=float,
-            default=getattr(settings, "WORKER_STOP_TIMEOUT", 20.0),
-            help="seconds for the messages in hand on SIGTERM (setting WORKER_STOP_TIMEOUT; %(default)s)",
+            default=getattr(settings, "SLUICE_LAYER_WORKER_STOP_TIMEOUT", 20.0),
+            help="seconds that handlers have to finish after SIGTERM"
+            " (setting SLUICE_LAYER_WORKER_STOP_TIMEOUT; %(default)s)",
         )
         parser.add_argument(
             "--busy-limit",
             type=float,
-            default=getattr(settings, "WORKER_BUSY_LIMIT", 600.0),
-            help="seconds for one message, then the worker exits (setting WORKER_BUSY_LIMIT; %(default)s)",
+            default=getattr(settings, "SLUICE_LAYER_WORKER_BUSY_LIMIT", 600.0),
+            help="seconds that a handler may take for one message before the worker exits"
+            " (setting SLUICE_LAYER_WORKER_BUSY_LIMIT; %(default)s)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -42,7 +45,7 @@ class Command(ChannelsCommand):
             stop_timeout=options["stop_timeout"],
             busy_limit=options["busy_limit"],
         )
-        warm_up = getattr(settings, "WORKER_WARM_UP", "")
+        warm_up = getattr(settings, "SLUICE_LAYER_WORKER_WARM_UP", "")
         if warm_up:
             import_string(warm_up)()
         super().handle(*args, **options)

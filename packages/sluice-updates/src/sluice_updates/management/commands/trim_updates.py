@@ -20,13 +20,13 @@ class Command(BaseCommand):
             "--max-age-days",
             type=float,
             default=conf.max_age_days(),
-            help="default %(default)s, UPDATES_MAX_AGE_DAYS",
+            help="default %(default)s, SLUICE_UPDATES_MAX_AGE_DAYS",
         )
         parser.add_argument(
             "--max-per-stream",
             type=int,
             default=conf.max_per_stream(),
-            help="default %(default)s, UPDATES_MAX_PER_STREAM",
+            help="default %(default)s, SLUICE_UPDATES_MAX_PER_STREAM",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -16,8 +16,8 @@ from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull, StopConsumer
 from channels_rabbitmq.core import RabbitmqChannelLayer as Stock
 
-from layer.broker import PASSWORD, PLAIN_USER, USER, VHOST, Broker
-from layer.kit import Ear, both, layer_and_proxy, until, url
+from layer_lab.broker import PASSWORD, PLAIN_USER, USER, VHOST, Broker
+from layer_lab.kit import Ear, both, layer_and_proxy, until, url
 from sluice_layer import LayerRefused, LayerUnavailable
 from sluice_layer import RabbitmqChannelLayer as Ours
 from sluice_layer.wire import Address, refuse_version
@@ -122,7 +122,7 @@ def test_an_address_of_ipv6() -> None:
 
 def test_connects_by_ipv6(broker: Broker) -> None:
     async def scenario() -> None:
-        from layer.faults import FaultProxy
+        from layer_lab.faults import FaultProxy
 
         proxy = FaultProxy(lambda: broker.address, listen="::1")
         await proxy.accept()

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from layer.broker import PERMITTED, PERMITTED_TO_WRITE, USER, VHOST, Broker
-from layer.kit import Ear, both, during, layer_and_proxy, until
+from layer_lab.broker import PERMITTED, PERMITTED_TO_WRITE, USER, VHOST, Broker
+from layer_lab.kit import Ear, both, during, layer_and_proxy, until
 from sluice_layer import LayerUnavailable
 from sluice_layer import RabbitmqChannelLayer as Ours
 

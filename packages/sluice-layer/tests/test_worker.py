@@ -19,18 +19,19 @@ from asgiref.sync import async_to_sync
 from channels.layers import InMemoryChannelLayer
 from channels_rabbitmq.core import RabbitmqChannelLayer as Stock
 from django.apps import apps
+from django.conf import settings
 
 import sluice_layer
-from layer.broker import Broker
-from layer.deaf import Deaf
-from layer.kit import both, url
+from layer_lab.broker import Broker
+from layer_lab.deaf import Deaf
+from layer_lab.kit import both, url
 from sluice_layer import RabbitmqChannelLayer as Ours
-from sluice_layer.apps import stands_before_channels
-from sluice_layer.pulse import FAILED_PINGS, PING_EVERY
+from sluice_layer.apps import WORKER_SETTINGS, stands_before_channels, uses_prefixed_settings
+from sluice_layer.self_check import FAILED_PINGS, PING_EVERY
 from sluice_layer.worker import GracefulWorker
 
 # Where this process has the layer from, its source or an installed wheel, and these tests.
-IMPORTABLE = (Path(sluice_layer.__file__).parents[1], Path(__file__).parents[1])
+IMPORTABLE = (Path(sluice_layer.__file__).parents[1], Path(__file__).parent)
 
 
 class Work:
@@ -50,7 +51,7 @@ class Work:
         """A worker; its number."""
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(map(str, IMPORTABLE)),
-            "DJANGO_SETTINGS_MODULE": "layer.worker_project",
+            "DJANGO_SETTINGS_MODULE": "layer_lab.worker_project",
             "WORKER_APPS": json.dumps(apps),
             "WORKER_LAYER": f"{kind.__module__}.{kind.__name__}",
             "WORKER_HOST": url(kind, *self.broker.address),
@@ -179,7 +180,7 @@ def test_a_message_that_takes_too_long_goes_back(work: Work) -> None:
     work.workers[worker].send_signal(signal.SIGTERM)
     code, output = work.end(worker)
     assert code == 0
-    assert "1 messages took longer than 0.5 s; they go back" in output
+    assert "1 messages took longer than 0.5 s; they go back to the queue" in output
     work.start()
     work.go()
     work.wait_for("end 1")
@@ -260,7 +261,7 @@ def test_a_deaf_worker_exits(work: Work) -> None:
     (work.folder / "deaf").touch()
     code, output = work.end(worker, 30)
     assert code == 70
-    assert f"nothing has come on channel {work.channel}" in output
+    assert f"channel {work.channel} received nothing for" in output
 
 
 def test_a_worker_that_stood_still_as_a_whole_goes_on(work: Work) -> None:
@@ -286,7 +287,7 @@ def test_a_worker_whose_handler_is_stuck_exits(prefix: str, work: Work) -> None:
     work.wait_for("begin 1")
     code, output = work.end(worker, 30)
     assert code == 70
-    assert f"a message of channel {work.channel} has been in hand" in output
+    assert f"a handler has worked on a message of channel {work.channel} for" in output
 
 
 def test_workers_that_share_a_channel_are_all_heard_of(work: Work, tmp_path: Path) -> None:
@@ -338,3 +339,15 @@ def test_its_place_among_the_apps_is_checked(monkeypatch: pytest.MonkeyPatch) ->
     configs = list(apps.get_app_configs())
     monkeypatch.setattr(apps, "get_app_configs", lambda: configs[::-1])
     assert [message.id for message in stands_before_channels(None)] == ["sluice_layer.W001"]
+
+
+@pytest.mark.parametrize("name", WORKER_SETTINGS)
+def test_a_setting_under_its_old_name_is_found(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    prefixed = f"SLUICE_LAYER_{name}"
+    monkeypatch.delattr(settings, prefixed, raising=False)
+    assert uses_prefixed_settings(None) == []
+    monkeypatch.setattr(settings, name, "1", raising=False)
+    (warning,) = uses_prefixed_settings(None)
+    assert (warning.id, prefixed in warning.msg) == ("sluice_layer.W002", True)
+    monkeypatch.setattr(settings, prefixed, "1", raising=False)
+    assert uses_prefixed_settings(None) == []

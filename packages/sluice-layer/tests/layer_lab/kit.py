@@ -12,8 +12,8 @@ from urllib.parse import quote
 import pytest
 from channels_rabbitmq.core import RabbitmqChannelLayer as Stock
 
-from layer.broker import PASSWORD, PLAIN_PASSWORD, PLAIN_USER, USER, VHOST, Broker
-from layer.faults import FaultProxy, proxy_to
+from layer_lab.broker import PASSWORD, PLAIN_PASSWORD, PLAIN_USER, USER, VHOST, Broker
+from layer_lab.faults import FaultProxy, proxy_to
 from sluice_layer import RabbitmqChannelLayer as Ours
 
 Layer = Any  # Stock or Ours: what they have in common is Channels' interface

@@ -9,8 +9,8 @@ import os
 import pytest
 from channels_rabbitmq.core import RabbitmqChannelLayer as Stock
 
-from layer.broker import PASSWORD, Broker
-from layer.kit import DEADLINE, Ear, both, is_up, layer_and_proxy, until
+from layer_lab.broker import PASSWORD, Broker
+from layer_lab.kit import DEADLINE, Ear, both, is_up, layer_and_proxy, until
 from sluice_layer import RabbitmqChannelLayer as Ours
 
 SECRET = "only for whom it was sent to"

@@ -8,7 +8,7 @@ apt_sources() {
     local files=()
     mapfile -t files < <(find -L "${1:-/etc/apt}/sources.list" "${1:-/etc/apt}/sources.list.d" -maxdepth 1 -type f \
         \( -name '*.list' -o -name '*.sources' \) 2>/dev/null | sort)
-    ((${#files[@]} == 0)) || awk -f scripts/sources.awk "${files[@]}"
+    ((${#files[@]} == 0)) || awk -f scripts/machine/sources.awk "${files[@]}"
 }
 
 # debian_source SUITE [FOLDER]: the line of the source that gives Debian's own SUITE. Others may use the same name for theirs, so

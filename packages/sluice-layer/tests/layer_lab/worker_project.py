@@ -16,8 +16,8 @@ INSTALLED_APPS = json.loads(os.environ["WORKER_APPS"])
 CHANNEL_LAYERS = {
     "default": {"BACKEND": os.environ["WORKER_LAYER"], "CONFIG": {"host": os.environ["WORKER_HOST"]}}
 }
-ASGI_APPLICATION = "layer.worker_project.application"
-WORKER_ALIVE_FILE = os.environ["WORKER_ALIVE"]
+ASGI_APPLICATION = "layer_lab.worker_project.application"
+SLUICE_LAYER_WORKER_ALIVE_FILE = os.environ["WORKER_ALIVE"]
 
 FOLDER = Path(os.environ["WORKER_FOLDER"])
 

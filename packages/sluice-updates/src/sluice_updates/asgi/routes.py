@@ -8,18 +8,15 @@ application = application(websocket_urlpatterns=[path("channels/chat/", ChatCons
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from ..asgi_types import Application, Receive, Scope, Send
 from ..push.hub import get_hub
 from .health import healthz
-from .origin import Scope
 from .responses import respond, saying_backend
 from .sse import server_sent_events
-from .transport import Send
-from .websocket import Receive, websocket
-
-Application = Callable[[Any, Any, Any], Awaitable[None]]
+from .websocket import websocket
 
 PREFIX: Final = "/channels/"
 WEBSOCKET: Final = "/channels/updates/"

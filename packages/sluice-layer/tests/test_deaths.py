@@ -10,8 +10,8 @@ import asyncio
 import msgpack
 import pytest
 
-from layer.broker import Broker
-from layer.kit import (
+from layer_lab.broker import Broker
+from layer_lab.kit import (
     DEADLINE,
     Ear,
     Ours,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from channels.consumer import AsyncConsumer
 
-from layer.broker import Broker
-from layer.kit import Ear, both, held, layer_and_proxy, until
+from layer_lab.broker import Broker
+from layer_lab.kit import Ear, both, held, layer_and_proxy, until
 from sluice_layer import RabbitmqChannelLayer as Ours
 from sluice_layer import TidyConsumer
 

@@ -4,7 +4,7 @@ set -euo pipefail
 shopt -s inherit_errexit
 
 unset CDPATH
-cd "${BASH_SOURCE[0]%/*}/.."
+cd "${BASH_SOURCE[0]%/*}/../.."
 
 # A plain user's PATH, or that of `su`, lacks the folders of dockerd, iptables and debootstrap.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin

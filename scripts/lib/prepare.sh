@@ -1,13 +1,15 @@
 # shellcheck shell=bash
 # All parts of this folder, and the one thing that `make up` and the tests both begin with. To be sourced instead of the parts.
-. "${BASH_SOURCE[0]%/*}/lib.sh"
-. scripts/settings.sh
-. scripts/apt.sh
-. scripts/engine.sh
-. scripts/daemon.sh
-. scripts/checks.sh
-. scripts/certificates.sh
-. scripts/base-image.sh
+. "${BASH_SOURCE[0]%/*}/common.sh"
+. scripts/lib/settings.sh
+. scripts/lib/engine.sh
+. scripts/lib/checks.sh
+. scripts/lib/certificates.sh
+. scripts/lib/base-image.sh
+. scripts/machine/apt.sh
+. scripts/machine/install.sh
+. scripts/machine/daemon.sh
+. scripts/machine/debootstrap.sh
 
 # prepare_machine: afterwards an engine that is new enough answers, has room, and has the base image.
 prepare_machine() {

@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
-from layer.broker import Broker
-from layer.kit import both, connection_of, during, layer_and_proxy, until
+from layer_lab.broker import Broker
+from layer_lab.kit import both, connection_of, during, layer_and_proxy, until
 from sluice_layer import RabbitmqChannelLayer as Ours
 
 

@@ -1,16 +1,17 @@
-"""docs/reference/symptoms.md: what RabbitMQ says. Not a part of the layer's own suite, which has no page."""
+"""docs/reference/symptoms.md: the symptoms that RabbitMQ itself shows, on a real one."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 
 import pytest
 from channels_rabbitmq.core import RabbitmqChannelLayer as Stock
 
 from harness.symptoms import assert_proved, assert_refuted, assert_seen
-from layer.broker import PLAIN_USER, VHOST, Broker
-from layer.kit import Ear, during, give_up_during_an_outage, layer_and_proxy, until
+from layer_lab.broker import PLAIN_USER, VHOST, Broker, running
+from layer_lab.kit import Ear, during, give_up_during_an_outage, layer_and_proxy, until
 from sluice_layer import LayerRefused, LayerUnavailable
 from sluice_layer import RabbitmqChannelLayer as Ours
 
@@ -21,6 +22,12 @@ REFUSED = {
     "access to exchange": (f"{PLAIN_USER}:plain", VHOST, "forbidden"),
 }
 """By what RabbitMQ's log says: user, vhost and exchange of who asks."""
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    with running() as broker:
+        yield broker
 
 
 @pytest.mark.parametrize("kind", [Stock, Ours], ids=["stock", "ours"])

@@ -1,0 +1,93 @@
+"""The command line of the server."""
+
+from __future__ import annotations
+
+from .daphne import DRAIN_SECONDS, DrainingServer  # isort: skip  # before Twisted's reactor
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from asgiref.compatibility import guarantee_single_callable
+from daphne.endpoints import build_endpoint_description_strings
+from daphne.utils import import_by_path
+
+from .. import conf
+from .listening import is_listening, take_over
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until a signal. Returns the exit status."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until there is something to drain
+    sys.path.insert(0, os.getcwd())
+    application = guarantee_single_callable(import_by_path(options.application or _configured()))
+    # The application's own settings of logging, if it has some, come first; then this does nothing.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    server = DrainingServer(application, _endpoints(options), drain_seconds=options.drain_seconds)
+    server.run()
+    for number in (signal.SIGTERM, signal.SIGINT):  # while Python takes itself down, one more would kill it
+        signal.signal(number, signal.SIG_IGN)
+    return server.exit_status
+
+
+def _configured() -> str:
+    """MODULE:NAME of the setting ASGI_APPLICATION. Exits with a sentence where there is none."""
+    from django.conf import settings
+    from django.core.exceptions import ImproperlyConfigured
+
+    try:
+        path = str(getattr(settings, "ASGI_APPLICATION", "") or "")
+    except ImproperlyConfigured:
+        path = ""
+    module, _, name = path.rpartition(".")
+    if not module:
+        sys.exit(
+            "sluice_updates.server: no application to serve; name it as MODULE:NAME, or set"
+            " DJANGO_SETTINGS_MODULE and, in the settings, ASGI_APPLICATION"
+        )
+    return f"{module}:{name}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sluice_updates.server", description="Daphne with an orderly end."
+    )
+    parser.add_argument("--bind", metavar="ADDRESS", help="listen on this address")
+    parser.add_argument("--port", type=int, help="and this port")
+    parser.add_argument(
+        "--fd", type=int, metavar="NUMBER", help="accept from this socket, which is listening already"
+    )
+    parser.add_argument(
+        "--drain-seconds",
+        type=float,
+        default=DRAIN_SECONDS,
+        metavar="SECONDS",
+        help="spread the closes over so long when stopping, at most (default: %(default)g)",
+    )
+    parser.add_argument("application", nargs="?", help="MODULE:NAME (default: the setting ASGI_APPLICATION)")
+    return parser
+
+
+def _endpoints(options: argparse.Namespace) -> list[str]:
+    """Where to listen, in Twisted's words."""
+    number = options.fd
+    if number is None and options.bind is None and options.port is None and is_listening(0):
+        number = 0
+    if number is not None:
+        if not is_listening(number):
+            sys.exit(
+                f"sluice_updates.server: file {number} is not a listening socket; supervisor hands one over"
+                " in an [fcgi-program], as long as no [group] names it, and systemd to a unit with Sockets="
+            )
+        return build_endpoint_description_strings(file_descriptor=take_over(number))
+    bind = conf.bind()
+    if bind.startswith("unix:") and options.bind is None and options.port is None:
+        return build_endpoint_description_strings(unix_socket=bind.removeprefix("unix:"))
+    host, _, port = (conf.DEFAULT_BIND if bind.startswith("unix:") else bind).rpartition(":")
+    return build_endpoint_description_strings(
+        host=options.bind or host, port=options.port if options.port is not None else int(port)
+    )

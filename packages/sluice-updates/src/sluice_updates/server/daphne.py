@@ -1,0 +1,281 @@
+"""Daphne's server with a drain, and its WebSocket protocol without a few of its faults."""
+
+from __future__ import annotations
+
+from daphne.server import Server  # isort: skip  # before Twisted's reactor: it chooses which one
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from autobahn.websocket.types import ConnectionDeny
+from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from .. import close_codes, limits
+from ..asgi.responses import backend_headers
+from ..asgi.transport import EXTENSION
+from .watchdog import EXIT_STATUS as BROKEN
+from .watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from ..push.hub import Hub
+
+logger = logging.getLogger("sluice_updates.server")
+access = logging.getLogger("sluice_updates.access")
+
+BACKLOG: Final = 4096  # connections that the kernel holds for us, within net.core.somaxconn
+HANDSHAKE_SECONDS: Final = 5
+CLOSE_SECONDS: Final = 5  # for the client's answer to a close frame
+DRAIN_SECONDS: Final = 8.0  # in which 1012 is spread over all clients, at most
+LINGER_SECONDS: Final = 1.0  # after that, for their answers and for the applications to end
+STEP_SECONDS: Final = 0.02
+
+
+class DrainingServer(Server):
+    """Daphne's server, with limits that fit browsers behind nginx, and a drain."""
+
+    def __init__(
+        self, application: Any, endpoints: list[str], *, drain_seconds: float = DRAIN_SECONDS
+    ) -> None:
+        super().__init__(
+            application=application,
+            endpoints=endpoints,
+            signal_handlers=False,  # ours, see _started()
+            action_logger=_log,
+            websocket_timeout=-1,
+            websocket_connect_timeout=HANDSHAKE_SECONDS,
+            websocket_handshake_timeout=HANDSHAKE_SECONDS,
+            websocket_max_message_size=limits.MESSAGE_BYTES,
+            websocket_max_frame_size=limits.MESSAGE_BYTES,
+            ping_interval=limits.PROTOCOL_PING_SECONDS,
+            ping_timeout=limits.PONG_SECONDS,
+            proxy_forwarded_address_header="X-Real-IP",
+            proxy_forwarded_proto_header="X-Forwarded-Proto",
+            server_name="",
+        )
+        self.exit_status = 0
+        self._drain_seconds = drain_seconds
+        self._hub: Hub | None = None
+        self._ports: list[Any] = []
+        self._draining: asyncio.Task[None] | None = None
+        self._draining_since = 0.0
+
+    def run(self) -> None:
+        reactor.callWhenRunning(self._started)
+        super().run()
+        if self.abort_start:
+            self.exit_status = 1
+
+    def drain(self) -> None:
+        """Stop accepting, send everybody 1012, then stop. Called again after a second: stop at once."""
+        now = time.monotonic()
+        if self._draining is None:
+            self._draining, self._draining_since = asyncio.ensure_future(self._drain()), now
+        elif (
+            now - self._draining_since >= 1
+        ):  # else it is the same one, by two ways: to the process and to its group
+            logger.warning("told to stop again: stopping at once")
+            self.stop()
+
+    # What Daphne calls
+
+    def listen_success(self, port: Any) -> None:
+        super().listen_success(port)
+        self._ports.append(port)
+        listener: socket.socket = port.socket
+        listener.listen(BACKLOG)  # whoever made the socket: a later call only changes the backlog
+        if listener.family != socket.AF_UNIX:
+            # Accepted sockets inherit these. The pings of an event stream are never answered: only TCP can
+            # tell.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, limits.UNACKNOWLEDGED_SECONDS // 2)
+            listener.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limits.UNACKNOWLEDGED_SECONDS * 1000
+            )
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        scope["extensions"] = {EXTENSION: protocol}
+        if scope["type"] == "websocket":
+            scope["extensions"]["websocket.http.response"] = {}
+        return super().create_application(protocol, scope)
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        if protocol in self.connections:  # it may have been cleared away, or never have come so far
+            super().protocol_disconnected(protocol)
+
+    def kill_all_applications(self) -> Deferred[Any]:
+        # Daphne's own fails on a connection that has no application any more, and then cancels none.
+        running = self._applications()
+        for application in running:
+            application.cancel()
+        return Deferred.fromFuture(asyncio.gather(*running, return_exceptions=True))
+
+    # Beginning and end
+
+    def _started(self) -> None:
+        loop = asyncio.get_event_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.drain)
+        self.ws_factory.protocol = ServedWebSocket
+        # An orderly close frame says what was wrong with a bad one; by default the connection is just cut.
+        # (allowNullOrigin: each call sets it, and ours is to judge all origins alike.)
+        self.ws_factory.setProtocolOptions(
+            failByDrop=False, closeHandshakeTimeout=CLOSE_SECONDS, allowNullOrigin=True
+        )
+        loop.call_soon(self._start_hub)
+        Watchdog(loop).start()
+        logger.info("serving on %s", ", ".join(str(port.getHost()) for port in self._ports))
+
+    def _start_hub(self) -> None:
+        from ..push.hub import get_hub  # needs Django's apps, which the application sets up
+
+        self._hub = get_hub()
+        self._hub.layer.on_broken = self._broken
+
+    def _broken(self) -> None:
+        self.exit_status = BROKEN
+        if self._draining is None:
+            self.drain()
+
+    async def _drain(self) -> None:
+        """Close everybody and stop, whatever fails meanwhile: one that stays is killed."""
+        try:
+            await self._close_all()
+        except Exception:
+            logger.exception("the drain failed; stopping all the same")
+        finally:
+            logger.info("stopped after %.1f s", time.monotonic() - self._draining_since)
+            self.stop()
+
+    async def _close_all(self) -> None:
+        began = self._draining_since
+        for port in self._ports:
+            port.stopListening()
+        ends: list[Callable[[], object]] = []
+        if self._hub is not None:
+            self._hub.draining = True
+            ends = [connection.restart for connection in self._hub.people.connections]
+        logger.info("stopping: %d connections to close", len(ends))
+        # As many closes a second as reconnects, which fall on the processes that stay.
+        spread = max(limits.CLOSES_SECONDS, len(ends) / limits.RECONNECTS_PER_SECOND)
+        seconds = min(self._drain_seconds, spread)
+        for number, end in enumerate(ends):
+            while time.monotonic() - began < number * seconds / len(ends):
+                await asyncio.sleep(STEP_SECONDS)
+            try:
+                end()
+            except Exception:  # of this connection: the others are closed all the same
+                logger.exception("a connection could not be told that the server restarts")
+        for protocol in self._sockets():  # those that the hub doesn't know, if there are any
+            protocol.restart()
+        await self._until(lambda: not self._sockets() and not self._applications())
+        for protocol in self._sockets():
+            protocol.dropConnection(abort=True)
+        await self._until(lambda: not self._applications(), LINGER_SECONDS / 2)
+        if self._hub is not None:
+            await self._hub.stop()
+
+    async def _until(self, is_so: Callable[[], bool], seconds: float = LINGER_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
+        while not is_so() and time.monotonic() < deadline:
+            await asyncio.sleep(STEP_SECONDS)
+
+    def _sockets(self) -> list[ServedWebSocket]:
+        return [
+            protocol
+            for protocol in self.connections
+            if isinstance(protocol, ServedWebSocket) and protocol.state != protocol.STATE_CLOSED
+        ]
+
+    def _applications(self) -> list[asyncio.Future[None]]:
+        found = [details.get("application_instance") for details in self.connections.values()]
+        return [application for application in found if application is not None and not application.done()]
+
+
+class ServedWebSocket(WebSocketProtocol):
+    """Daphne's protocol of one WebSocket, less a few of its faults."""
+
+    _denial: dict[str, Any] | None = None
+
+    def restart(self) -> None:
+        """Tell the client that the server restarts, unless it has been told to go before."""
+        if self.state == self.STATE_OPEN:
+            self.sendCloseFrame(code=close_codes.RESTART)
+
+    def onConnect(self, request: Any) -> Any:
+        # Daphne's own answers 500 to it, with a traceback in the log.
+        if not request.headers.get("sec-websocket-protocol", "").isascii():
+            raise ConnectionDeny(code=400, reason="Bad Request")
+        return super().onConnect(request)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        if hasattr(self, "server"):  # else the handshake was so bad that it never came to onConnect()
+            super().onClose(wasClean, code, reason)
+
+    def _closeConnection(self, abort: bool = False) -> None:
+        # Once the client has answered the close frame, autobahn resets the connection, and what was written
+        # last with it.
+        if abort and self.wasClean:
+            super()._closeConnection(abort=False)
+            asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abortConnection)
+        else:
+            super()._closeConnection(abort=abort)
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        kind = message.get("type")
+        if kind == "websocket.accept":
+            self._accept(message)
+        elif kind == "websocket.http.response.start":
+            self._denial = message
+        elif kind == "websocket.http.response.body":
+            self._deny()
+        else:
+            super().handle_reply(message)
+
+    def serverClose(self, code: int | None = None) -> None:
+        # Daphne's own refuses codes that an application may well need, such as 1011 to 1013.
+        if self.state == self.STATE_OPEN:
+            self.sendCloseFrame(code=1000 if code is None else code)
+
+    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
+        # An Origin that can't be understood is foreign.
+        super().failHandshake(reason, 403 if "Origin" in reason else code, responseHeaders)
+
+    def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
+        headers = [(name.decode(), value.decode()) for name, value in backend_headers()]
+        headers += [("Content-Length", "0"), ("Connection", "close"), *(responseHeaders or ())]
+        super().sendHttpErrorResponse(code, reason, headers)
+
+    def _accept(self, message: dict[str, Any]) -> None:
+        """As Daphne's, but with the application's headers."""
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in message.get("headers", ())
+        }
+        handshake = self.__dict__.pop("handshake_deferred", None)
+        if handshake is not None:
+            handshake.callback((message.get("subprotocol"), headers))
+
+    def _deny(self) -> None:
+        """Refuse the upgrade with the application's status, as by the extension websocket.http.response."""
+        status = self._denial["status"] if self._denial is not None else 403
+        handshake = self.__dict__.pop("handshake_deferred", None)
+        if handshake is not None:
+            handshake.errback(ConnectionDeny(code=status, reason="Refused"))
+            self.server.protocol_disconnected(self)
+
+
+def _log(protocol: str, action: str, details: dict[str, Any]) -> None:
+    """One line for what began and what ended; none for health checks that went well."""
+    client, path = details.get("client"), details.get("path")
+    if action in ("connected", "disconnected", "rejected"):
+        access.info("%s websocket %s %s", client, action, path)
+    elif action == "complete" and not (path == "/channels/healthz" and details["status"] == 200):
+        access.info(
+            '%s "%s %s" %s %.3f s', client, details["method"], path, details["status"], details["time_taken"]
+        )
