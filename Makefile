@@ -37,7 +37,10 @@ clean: ## Remove all that was made: containers, data, networks, images, the line
 dev: ## The site on SQLite without Docker, push included, for development
 	@scripts/dev $(ARGS)
 
-##@ Checks (each in the image sluice-tests; results in results/)
+##@ Checks (each but quick in the image sluice-tests; results in results/)
+quick: ## Without Docker, in a minute: style, imports, tests without a server
+	@scripts/quick
+
 lint: ## Ruff, mypy, ShellCheck, Dockerfiles, JavaScript's syntax and types
 	@scripts/in-tests scripts/lint
 
@@ -79,4 +82,4 @@ help: ## This list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll doctor password certificate base clean dev lint test e2e packages layer layer-versions faults browser rolling soak bare-metal bench help
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages layer layer-versions faults browser rolling soak bare-metal bench help
