@@ -37,10 +37,10 @@ POLICY: Final = "; ".join(
 
 
 class ExposeBackend:
-    """Says that Gunicorn's side made the response, where EXPOSE_BACKEND asks for it."""
+    """Says that Gunicorn's side made the response, where SLUICE_STACK_EXPOSE_BACKEND asks for it."""
 
     def __init__(self, get_response: GetResponse) -> None:
-        if not settings.EXPOSE_BACKEND:
+        if not settings.SLUICE_STACK_EXPOSE_BACKEND:
             raise MiddlewareNotUsed
         self.get_response = get_response
 

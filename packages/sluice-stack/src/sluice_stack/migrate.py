@@ -93,8 +93,8 @@ def administrator() -> str:
 
     from .settings.source import secret
 
-    password = secret(settings.ADMIN_PASSWORD_FILE, "ADMIN_PASSWORD_FILE")
-    name = settings.ADMIN_USERNAME
+    password = secret(settings.SLUICE_STACK_ADMIN_PASSWORD_FILE, "ADMIN_PASSWORD_FILE")
+    name = settings.SLUICE_STACK_ADMIN_USERNAME
     if not password:
         return "unchanged, ADMIN_PASSWORD_FILE is not set"
     users = get_user_model().objects
@@ -115,7 +115,7 @@ def static() -> str:
     """Copied for nginx. Older files stay: pages that are still open ask for the previous version's names."""
     from django.conf import settings
 
-    source, target = Path(settings.STATIC_ROOT), Path(settings.PUBLISHED_STATIC_ROOT)
+    source, target = Path(settings.STATIC_ROOT), Path(settings.SLUICE_STACK_STATIC_ROOT)
     if not source.is_dir() or source == target:
         return "nothing to copy"
     copied = sum(
