@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from sluice_stack.settings.source import BASE_DIR
+from django.conf import settings
 
 from .deployment import Check, Deployment
 from .finding import Finding, Skipped, failed, passed, warning
@@ -29,7 +29,7 @@ def _python(deployment: Deployment) -> Iterator[Finding]:
 def _packages(deployment: Deployment) -> Iterator[Finding]:
     files = ["requirements.txt", *(["requirements-async.txt"] if _has_some_of_async() else [])]
     for name in files:
-        file = BASE_DIR / name
+        file = Path(getattr(settings, "BASE_DIR", ".")) / name
         if not file.exists():
             continue
         gone, other = _compared(file)
