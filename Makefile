@@ -21,7 +21,7 @@ logs: ## Follow the services' logs, from the last 100 lines
 	@scripts/logs
 roll: ## Replace containers one by one; SERVICE=asgi: only those
 	@scripts/roll $(SERVICE)
-doctor: ## Find problems of the running site; ARGS=--quiet: no more
+doctor: ## Check the running site; ARGS=--quiet: only problems
 	@scripts/doctor $(ARGS)
 password: ## Print the administrator's password
 	@scripts/password

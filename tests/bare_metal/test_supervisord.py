@@ -94,7 +94,9 @@ def _cure(machine: Machine, left: list[str]) -> None:
     """Do what sluice-restart says, which restarts nothing before."""
     done = machine.exec("sluice-restart")
     said, _, lines = done.output.partition("\nEnd them")
-    named = re.sub(r"_\d+", "", said.partition("nothing would restart them: ")[2].partition(". So nothing")[0])
+    named = re.sub(
+        r"_\d+", "", said.partition("nothing would restart them: ")[2].partition(". So nothing")[0]
+    )
     assert (done.code, sorted(named.split(", "))) == (1, left), done.output
     machine.shell(lines.partition(":\n")[2])
     machine.wait_running()
