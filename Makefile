@@ -38,7 +38,7 @@ dev: ## Run the site without Docker, on SQLite, for development
 lint: ## Ruff, mypy, imports, ShellCheck, Dockerfiles, JavaScript
 	@scripts/in-tests scripts/lint
 test: ## Unit and configuration tests
-	@scripts/in-tests --with-images pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --junit-xml=/results/test.xml -m "not broker" tests/unit tests/config packages/sluice-layer/tests $(ARGS)
+	@scripts/in-tests --with-images scripts/unit-tests $(ARGS)
 e2e: ## Start the stack and test what it promises
 	@scripts/in-tests --with-images pytest --junit-xml=/results/e2e.xml tests/e2e $(ARGS)
 packages: ## Build the wheels into dist/, test them in a clean venv

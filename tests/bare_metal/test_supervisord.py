@@ -109,8 +109,8 @@ def _examined(machine: Machine) -> tuple[int, list[tuple[str, str]]]:
     """The doctor's status, and what it has against the programs: where, and what it says."""
     done = machine.exec("venv/bin/python", "app/manage.py", "doctor", "--only", "programs", "--json")
     found = findings(done.output)
-    assert found and {one["verdict"] for one in found} <= {"ok", "failure"}, done.output
-    return done.code, [(one["where"], one["says"]) for one in bad(found)]
+    assert found and {one["verdict"] for one in found} <= {"passed", "failed"}, done.output
+    return done.code, [(one["where"], one["message"]) for one in bad(found)]
 
 
 def _await_running(machine: Machine) -> None:

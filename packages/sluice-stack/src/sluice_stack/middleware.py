@@ -12,8 +12,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.template.loader import get_template
 
-from common.api import error_response, wants_json
-
+from .errors import error_response, wants_json
 from .health import views as health
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The two tables: streams and their updates. PROTOCOL.md says what the columns mean to clients."""
+"""The two tables: streams and their updates. PROTOCOL.md has the columns' meaning for clients."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Stream(models.Model):
 
 
 class Update(models.Model):
-    """A published update. Written by publish() only, never changed by anybody.
+    """A published update. Written by publish() only, and never changed.
 
     On PostgreSQL `offset` and `tag` are null until the transaction commits: a deferred trigger allots them
-    (migration 0002), and there is one more column, `xid` (xid8), the id of the writing transaction, by which
-    history.poll finds what committed. `created` is when it was published, not when it was committed.
+    (migrations/_trigger.py). There is one more column, `xid` (xid8), the id of the writing transaction, by
+    which history.poll finds what committed. `created` is when it was published, not when it was committed.
     """
 
     # No foreign key: the trigger makes the row of the stream at COMMIT, and a key would lock it before.

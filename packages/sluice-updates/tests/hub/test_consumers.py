@@ -1,0 +1,50 @@
+"""Ordinary Channels consumers, mounted next to the updates and guarded by the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from updates_lab.site import Person, Served, Site
+
+PATH = "/channels/echo/"
+
+
+def test_a_consumer_is_served_and_knows_the_user(served: Served, person: Person) -> None:
+    with served.connect(person, path=PATH) as socket:
+        assert socket.frame() == {"user": person.name}
+        socket.send({"a": 1})
+        assert socket.frame() == {"a": 1}
+
+
+def test_a_page_of_another_site_does_not_reach_it(served: Served, person: Person) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        served.connect(person, path=PATH, origin="https://evil.example")
+    assert refused.value.response.status_code == 403
+
+
+def test_who_is_not_signed_in_does_not_reach_it(served: Served) -> None:
+    with served.connect(session="x" * 32, path=PATH) as socket:
+        assert socket.close_code() == 4001
+
+
+def test_signed_out_means_gone(served: Served, site: Site, person: Person) -> None:
+    with served.connect(person, path=PATH) as socket:
+        socket.frame()
+        site.sign_out(person.session)
+        assert socket.close_code() == 4009
+
+
+def test_one_that_fails_is_closed_with_1011_and_is_its_own_affair(
+    serve: Callable[..., Served], site: Site, person: Person
+) -> None:
+    served = serve(HUBSITE_LIMITS='{"POLL_SECONDS": 0.2}')
+    with served.connect(person, path=PATH) as socket, served.connect(person) as neighbour:
+        neighbour.hello()
+        socket.frame()
+        socket.send({"fail": True})
+        assert socket.close_code() == 1011
+        site.send(person.stream, 1)
+        assert neighbour.numbers(1) == [1]

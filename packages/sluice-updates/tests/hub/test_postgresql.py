@@ -1,0 +1,160 @@
+"""With PostgreSQL: it is stopped, paused and started again, and no update is lost or doubled."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from harness.servers import Postgres
+from harness.waiting import wait_until
+from updates_lab.site import SOON, Person, Served, Site, running
+
+
+@pytest.fixture(scope="module")
+def site(postgresql: Postgres) -> Iterator[Site]:
+    """A site on PostgreSQL."""
+    url = postgresql.url
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS hub WITH (FORCE)")
+        connection.execute("CREATE DATABASE hub")
+    site = Site(urlsplit(url)._replace(path="/hub").geturl())
+    try:
+        site.migrate()
+        yield site
+    finally:
+        site.close()
+
+
+@pytest.fixture(scope="module")
+def served(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server of it."""
+    with running(site, tmp_path_factory.mktemp("postgresql") / "server.log") as served:
+        yield served
+        assert served.stop() == 0
+        assert "Traceback" not in served.text(), served.text()
+
+
+def test_replay_then_live(served: Served, site: Site, person: Person) -> None:
+    site.send(person.stream, *range(250))
+    with served.connect(person, f"since={person.stream}/0-0") as socket:
+        assert socket.hello()[person.stream]["recovered"] is True
+        site.send(person.stream, *range(250, 260))
+        assert socket.numbers(260) == list(range(260))
+
+
+def test_an_update_of_a_long_transaction_is_not_missed(served: Served, site: Site, person: Person) -> None:
+    with served.connect(person) as socket:
+        socket.hello()
+        site.begin(person.stream, 1)  # on a connection of its own, left open
+        site.send(person.stream, 2, 3)
+        assert socket.numbers(2) == [2, 3]
+        site.commit()
+        assert socket.numbers(1) == [1]
+
+
+def test_several_writers_and_readers(served: Served, site: Site, person: Person) -> None:
+    writers = [Site(site.database_url) for _ in range(3)]
+    try:
+        with served.connect(person) as one, served.connect(person) as two:
+            one.hello(), two.hello()
+            threads = [
+                threading.Thread(
+                    target=writer.send, args=(person.stream, *range(number * 100, number * 100 + 50))
+                )
+                for number, writer in enumerate(writers)
+            ]
+            for thread in threads:
+                thread.start()
+            frames = [one.frame() for _ in range(150)]
+            for thread in threads:
+                thread.join(SOON)
+            assert [int(frame["position"].split("-")[0]) for frame in frames] == list(range(1, 151))
+            assert [two.frame() for _ in range(150)] == frames
+    finally:
+        for writer in writers:
+            writer.close()
+
+
+def test_a_change_of_rights_while_the_database_was_away_is_not_missed(
+    served: Served, site: Site, person: Person
+) -> None:
+    """The update that says so may be what the poll can't find then, and nobody here follows its stream."""
+    group = f"g{person.id}"
+    site.join(person.name, group)
+    with served.connect(person, f"streams=project:{group}") as socket:
+        socket.hello()
+        site.leave(person.name, group, tell=False)
+        site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        assert socket.close_code(2 * SOON) == 4003  # and not after JUDGE_SECONDS
+
+
+def test_a_paused_server(postgresql: Postgres, served: Served, site: Site, person: Person) -> None:
+    site.send(person.stream, 1)
+    with served.connect(person) as socket:
+        position = socket.hello()[person.stream]["head"]
+        postgresql.pause()
+        try:
+            began = time.monotonic()
+            with served.connect(person) as refused:
+                assert refused.close_code() == 1013
+            assert time.monotonic() - began < 3
+            wait_until(lambda: not served.health()[1]["database"]["works"], 20, "notice")
+            assert served.health()[1]["status"] == "degraded"
+            assert served.health()[0] == 200
+            assert socket.is_quiet(0.1)
+        finally:
+            postgresql.resume()
+        site.send(person.stream, 2)
+        assert socket.numbers(1) == [2]
+        with served.connect(person, f"since={person.stream}/{position}") as again:
+            assert again.hello()[person.stream]["recovered"] is True
+            assert again.numbers(1) == [2]
+
+
+def test_a_restarted_server(postgresql: Postgres, served: Served, site: Site, person: Person) -> None:
+    with served.connect(person) as socket:
+        socket.hello()
+        site.send(person.stream, 1)
+        assert socket.numbers(1) == [1]
+        postgresql.stop()
+        with served.connect(person) as refused:
+            assert refused.close_code(3) == 1013
+        postgresql.start()
+        site.send(person.stream, 2, 3)
+        assert socket.numbers(2) == [2, 3]
+
+
+def test_a_connection_that_died_while_nobody_used_it_is_replaced(
+    served: Served, site: Site, person: Person
+) -> None:
+    """After a restart that nobody noticed, the first who comes is let in, not sent away with 1013."""
+    with served.connect(person) as socket:
+        socket.hello()
+    site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    with served.connect(person) as socket:
+        assert person.stream in socket.hello()
+
+
+def test_a_past_that_changed_while_it_was_away(
+    postgresql: Postgres, served: Served, site: Site, person: Person
+) -> None:
+    other = site.person()
+    site.send(person.stream, 1)
+    before = site.heads(person.stream)[person.stream]
+    site.send(person.stream, 2)
+    with served.connect(person) as socket, served.connect(other) as neighbour:
+        socket.hello(), neighbour.hello()
+        polls = served.health()[1]["counters"].get("polls_failed", 0)
+        postgresql.stop()
+        wait_until(lambda: served.health()[1]["counters"].get("polls_failed", 0) > polls, SOON, "notice")
+        postgresql.start()
+        site.restore(person.stream, before)
+        site.send(person.stream, 9)
+        site.send(other.stream, 1)
+        assert socket.close_code() == 4010
+        assert neighbour.numbers(1) == [1]

@@ -1,0 +1,255 @@
+"""`manage.py try_updates`: what it says of a server that is right, and of others."""
+
+from __future__ import annotations
+
+import http.server
+import sqlite3
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.tls import Authority
+from updates_lab.site import Person, Served, Site, environment
+
+pytestmark = pytest.mark.servers  # these tests wait for seconds
+
+
+def lines(
+    site: Site, url: str, *arguments: str, database: str = "", **variables: str
+) -> tuple[int, dict[str, str]]:
+    """Its exit status, and its sentences by what they are about."""
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "try_updates", url, *arguments],
+        env=environment(DATABASE_URL=database or site.database_url, HUBSITE_LAYER="none", **variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, dict(line.split(": ", 1) for line in (done.stdout + done.stderr).splitlines())
+
+
+def test_it_times_an_update_and_finds_what_is_missing(site: Site, served: Served, person: Person) -> None:
+    """Daphne alone is right by its own ways; it serves neither polling nor pages."""
+    site.send(person.stream, 1)
+    status, said = lines(site, served.origin, "--user", person.name, "--page", "/")
+    assert status == 1
+    assert said["publishing"].startswith("the site has published, last ")
+    assert said["event stream"].startswith("3 updates came, the slowest after ")
+    assert said["event stream"].endswith(
+        "by way of the database, without CHANNEL_LAYERS and SLUICE_UPDATES_PUBLISHER_URL"
+    )
+    assert said["WebSocket"] == "it opens"
+    assert said["polling"] == "404: urls.py has no path updates/ to sluice_updates.urls"
+    assert said["page"] == "404: not the 200 that it should be"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "words"),
+    [
+        (404, "Not Found", "404: what answers there is the site, not Daphne: nginx's server lacks"),
+        (200, "<p>A page", "what answers there is the site, not Daphne: nginx's server lacks"),
+        (503, '503: the service "asgi" isn\'t there', '503: the service "asgi" isn\'t there'),
+        (302, "", "302: not the 200 that it should be"),
+    ],
+)
+def test_it_says_what_answers_instead_of_daphne(
+    site: Site, person: Person, status: int, text: str, words: str
+) -> None:
+    with _answering(status, text) as url:
+        assert lines(site, url)[1]["event stream"].startswith(words)
+
+
+def test_it_says_where_a_redirect_leads(site: Site, person: Person) -> None:
+    """As of a server that only leads to https."""
+    with _answering(301, "", place="https://example.org/") as url:
+        status, said = lines(site, url, "--page", "/")
+    assert status == 1
+    assert {said[way] for way in ("polling", "event stream", "WebSocket", "page")} == {
+        "301: it leads on to https://example.org/; the URL must be the one where people end up"
+    }
+
+
+def test_something_holds_events_back(site: Site, person: Person) -> None:
+    """As a proxy does that buffers: not even the headers come."""
+    with _answering(404, "", held="/channels/updates/sse") as url:
+        said = lines(site, url)[1]
+    assert said["event stream"].startswith("nothing came within 10 s: Daphne hangs, or a proxy in front of")
+    assert said["polling"].startswith("404: ")
+
+
+def test_nobody_answers(site: Site, person: Person) -> None:
+    status, said = lines(site, "http://127.0.0.1:1")
+    assert status == 1
+    assert "127.0.0.1:1 doesn't answer: " in said["polling"]
+
+
+def test_a_certificate_that_nobody_here_knows(site: Site, person: Person, tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue("localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    with _answering(404, "", tls=context) as url:
+        said = lines(site, url)[1]
+        assert "'s certificate: unable to get local issuer certificate; if it is" in said["polling"]
+        trusted = lines(site, url, SSL_CERT_FILE=str(tmp_path / "authority.pem"))[1]
+        assert trusted["polling"] == "404: urls.py has no path updates/ to sluice_updates.urls"
+
+
+def test_there_is_no_such_user(site: Site) -> None:
+    status, said = lines(site, "http://127.0.0.1:1", "--user", "nobody")
+    assert status == 1
+    assert said == {"CommandError": "there is no such user, and nobody who isn't signed in receives updates"}
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:1", "example.org", "ftp://127.0.0.1:1", "http:///notes", "http://["]
+)
+def test_no_address(site: Site, person: Person, url: str) -> None:
+    status, said = lines(site, url)
+    assert status == 1
+    assert list(said) == ["CommandError"]
+
+
+def test_without_migrate(site: Site, tmp_path: Path) -> None:
+    status, said = lines(site, "http://127.0.0.1:1", database=f"sqlite://{tmp_path}/new.sqlite3")
+    assert status == 1
+    assert said["CommandError"].startswith("the database doesn't answer: no such table: auth_user")
+
+
+def test_without_a_database(site: Site) -> None:
+    status, said = lines(site, "http://127.0.0.1:1", database="postgresql://x:x@127.0.0.1:1/x")
+    assert status == 1
+    assert said["CommandError"].startswith("the database doesn't answer: connection failed")
+
+
+def test_the_database_goes_away_meanwhile(site: Site, person: Person, tmp_path: Path) -> None:
+    """Between one way and the next; also when the session is to be removed."""
+    copy = tmp_path / "copy.sqlite3"
+    original = site.database_url.removeprefix("sqlite://")
+    with closing(sqlite3.connect(original)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+
+    def drop() -> None:
+        with closing(sqlite3.connect(copy)) as database, database:
+            for table in ("sluice_updates_update", "sluice_updates_stream", "sluice_updates_session"):
+                database.execute(f"DROP TABLE IF EXISTS {table}")
+
+    hello = 'data: {"event": "hello"}\n\n'
+    with _answering(200, hello, "text/event-stream", before=drop) as url:
+        status, said = lines(site, url, database=f"sqlite://{copy}")
+    assert status == 1
+    assert said["event stream"].startswith("the database doesn't answer: no such table: sluice_updates_")
+
+
+@pytest.mark.parametrize("frame", ["no json", "[1]"])
+def test_what_answers_is_foreign(site: Site, person: Person, frame: str) -> None:
+    with _answering(200, f"data: {frame}\n\n", "text/event-stream") as url:
+        said = lines(site, url)[1]
+    assert said["event stream"].startswith("what 127.0.0.1:")
+    assert "can't be read: " in said["event stream"]
+    assert said["polling"] == "what answers at updates/ is no view of sluice_updates.urls"
+
+
+def test_the_session_is_by_a_backend_that_knows_the_user(site: Site, served: Served, person: Person) -> None:
+    """Some backends, put first, only refuse logins: a session by them signs nobody in."""
+    backends = "hubsite.backends.OnlyRefuses django.contrib.auth.backends.ModelBackend"
+    said = lines(site, served.origin, HUBSITE_BACKENDS=backends)[1]
+    assert said["event stream"].startswith("3 updates came")
+
+
+def test_no_backend_knows_the_user(site: Site, person: Person) -> None:
+    status, said = lines(site, "http://127.0.0.1:1", HUBSITE_BACKENDS="hubsite.backends.OnlyRefuses")
+    assert status == 1
+    assert said["CommandError"].startswith("no backend of AUTHENTICATION_BACKENDS has a get_user()")
+
+
+def test_with_sessions_in_signed_cookies(site: Site, serve: Callable[..., Served], person: Person) -> None:
+    """Which have no key before they are saved, and nothing to be removed."""
+    engine = "django.contrib.sessions.backends.signed_cookies"
+    served = serve(HUBSITE_SESSION_ENGINE=engine)
+    said = lines(site, served.origin, HUBSITE_SESSION_ENGINE=engine)[1]
+    assert said["event stream"].startswith("3 updates came")
+
+
+def test_sessions_that_can_not_be_kept(site: Site, person: Person, tmp_path: Path) -> None:
+    """Here there is a file where their folder should be."""
+    (tmp_path / "file").touch()
+    engine = "django.contrib.sessions.backends.file"
+    status, said = lines(
+        site,
+        "http://127.0.0.1:1",
+        HUBSITE_SESSION_ENGINE=engine,
+        HUBSITE_SESSION_FILE_PATH=str(tmp_path / "file"),
+    )
+    assert status == 1
+    assert said["CommandError"].startswith(f"{engine} keeps no session: ")
+
+
+def test_it_is_no_superuser_if_there_is_another(site: Site, tmp_path: Path) -> None:
+    """Whose session it was says the stream that it asked for."""
+    asked: list[str] = []
+    own = Site(f"sqlite://{tmp_path}/own.sqlite3")
+    try:
+        own.migrate()
+        root, somebody = own.person(), own.person()
+        with closing(sqlite3.connect(tmp_path / "own.sqlite3")) as database, database:
+            database.execute("UPDATE auth_user SET is_superuser = 1 WHERE id = ?", [root.id])
+        with _answering(404, "", asked=asked) as url:
+            lines(own, url)
+            lines(own, url, "--user", root.name)
+    finally:
+        own.close()
+    streams = [line.split("streams=")[1].split("&")[0] for line in asked if "sse" in line]
+    assert streams == [somebody.stream, root.stream]
+
+
+@contextmanager
+def _answering(
+    status: int,
+    text: str,
+    kind: str = "text/plain",
+    *,
+    asked: list[str] | None = None,
+    before: Callable[[], None] = lambda: None,
+    held: str = "",
+    tls: ssl.SSLContext | None = None,
+    place: str = "",
+) -> Iterator[str]:
+    """The URL of a server that answers everything so, but for the path `held` only at its end; with `tls`,
+    by https at localhost.
+    """
+    ending = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            before()
+            if held and self.path.startswith(held):
+                ending.wait()
+            if asked is not None:
+                asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            if place:
+                self.send_header("Location", place)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *ignored: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"{'https://localhost' if tls else 'http://127.0.0.1'}:{server.server_address[1]}"
+        finally:
+            ending.set()
+            server.shutdown()

@@ -1,0 +1,90 @@
+"""manage.py check says what is wrong with the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import connections
+from django.test import RequestFactory
+
+from sluice_updates.admin import StreamAdmin, UpdateAdmin
+from sluice_updates.checks import configuration as checks
+from sluice_updates.models import Stream, Update
+
+
+def ids(found: list[Any]) -> list[str]:
+    return [message.id for message in found]
+
+
+def test_nothing_to_say(database: str) -> None:
+    assert checks.check_database() + checks.check_publisher() + checks.check_rights() == []
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("amqp://publisher:x@rabbitmq:5672/asgi", []),
+        ("amqps://publisher@rabbitmq/asgi", []),
+        ("redis://rabbitmq/asgi", ["sluice_updates.E002"]),
+        ("amqps://rabbitmq:none/asgi", ["sluice_updates.E002"]),
+        ("rabbitmq:5672", ["sluice_updates.E002"]),
+        ("amqp:///asgi", ["sluice_updates.E002"]),
+    ],
+)
+def test_the_publishers_url(settings: Any, url: str, expected: list[str]) -> None:
+    settings.SLUICE_UPDATES_PUBLISHER_URL = url
+    assert ids(checks.check_publisher()) == expected
+
+
+def test_the_publishers_password(settings: Any, tmp_path: Path) -> None:
+    """One that can't be read is a warning: nothing depends on wake-ups."""
+    settings.SLUICE_UPDATES_PUBLISHER_URL = "amqp://publisher@rabbitmq:5672/asgi"
+    file = tmp_path / "password"
+    settings.SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = str(file)
+    (found,) = checks.check_publisher()
+    assert (found.id, found.is_serious()) == ("sluice_updates.W012", False)
+    assert f"No such file or directory: '{file}'" in found.msg
+    file.write_bytes(b"\xff")
+    assert ids(checks.check_publisher()) == ["sluice_updates.W012"]
+    file.write_text("x\n")
+    assert checks.check_publisher() == []
+
+
+@pytest.mark.parametrize(
+    "path", ["sluice_updates.rights.nothing", "nowhere.at_all", "sluice_updates.streams.ALL", ""]
+)
+def test_the_rule_must_be_there(settings: Any, path: str) -> None:
+    settings.SLUICE_UPDATES_MAY_READ = path
+    assert ids(checks.check_rights()) == ["sluice_updates.E003"]
+
+
+def test_the_admin_only_shows() -> None:
+    for model, shown in ((Stream, StreamAdmin), (Update, UpdateAdmin)):
+        page = shown(model, admin.site)
+        assert page.check() == []
+        request = RequestFactory().get("/")
+        request.user = User(is_superuser=True)
+        assert page.has_view_permission(request)
+        assert not page.has_add_permission(request)
+        assert not page.has_change_permission(request) and not page.has_delete_permission(request)
+
+
+def test_sqlite_without_immediate_transactions(database_on: Any) -> None:
+    alias = database_on("sqlite")
+    options = connections[alias].settings_dict["OPTIONS"]
+    mode = options.pop("transaction_mode")
+    try:
+        assert ids(checks.check_database()) == ["sluice_updates.W001"]
+    finally:
+        options["transaction_mode"] = mode
+
+
+def test_an_old_name_of_a_setting_is_reported(settings: Any) -> None:
+    assert checks.check_names() == []
+    settings.UPDATES_MAX_AGE_DAYS = 3
+    (found,) = checks.check_names()
+    assert found.id == "sluice_updates.W013" and "SLUICE_UPDATES_MAX_AGE_DAYS" in (found.hint or "")

@@ -1,0 +1,194 @@
+"""GET updates/: the answers of PROTOCOL.md's polling."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import OperationalError, connections, transaction
+from django.http import HttpResponse
+from django.test import RequestFactory
+
+from sluice_updates import history, publish
+from sluice_updates.positions import MAX_URL_BYTES, ZERO
+from sluice_updates.views import poll
+
+TAG = "9f3ac1d20b7e4455"
+
+
+def get(query: str = "", user: Any = None, method: str = "GET") -> HttpResponse:
+    request = RequestFactory().generic(method, "/updates/" + query)
+    request.user = user or User(pk=7)
+    return poll(request)
+
+
+def answer(query: str = "", **more: Any) -> dict[str, Any]:
+    response = get(query, **more)
+    assert response.status_code == 200, response.content
+    assert response["Content-Type"] == "application/json" and "no-store" in response["Cache-Control"]
+    found: dict[str, Any] = json.loads(response.content)
+    assert set(found) == {"streams", "updates", "more"}
+    return found
+
+
+def refusal(query: str = "", **more: Any) -> tuple[int, dict[str, Any]]:
+    response = get(query, **more)
+    assert "no-store" in response["Cache-Control"]
+    return response.status_code, json.loads(response.content)["error"]
+
+
+def test_the_default_streams(database: str) -> None:
+    publish("user:7", "a", {})
+    head = str(history.heads(["user:7"])["user:7"].head)
+    assert answer() == {
+        "streams": {"user:7": {"head": head}, "all": {"head": "0-0"}},
+        "updates": [],
+        "more": False,
+    }
+
+
+def test_the_updates_missed(database: str) -> None:
+    publish("user:7", "a", {"n": 1})
+    first = history.heads(["user:7"])["user:7"].head
+    publish("user:7", "b", {"n": 2})
+    head = history.heads(["user:7"])["user:7"].head
+    found = answer(f"?since=user:7/{first},all/0-0")
+    assert found["streams"] == {
+        "user:7": {"head": str(head), "recovered": True},
+        "all": {"head": "0-0", "recovered": True},
+    }
+    assert found["updates"] == [
+        {"event": "b", "payload": {"n": 2}, "stream": "user:7", "position": str(head)}
+    ]
+
+
+def test_what_cannot_be_replayed(database: str) -> None:
+    publish("all", "a", {})
+    found = answer(f"?streams=all&since=all/1-{TAG}")
+    assert found["streams"]["all"]["recovered"] is False and found["updates"] == [] and found["more"] is False
+
+
+def test_more(database: str) -> None:
+    with transaction.atomic(using=database):
+        for _ in range(501):
+            publish("all", "e", {})
+    found = answer("?streams=all&since=all/0-0")
+    assert len(found["updates"]) == 500 and found["more"] is True
+    found = answer(f"?streams=all&since=all/{found['updates'][-1]['position']}")
+    assert len(found["updates"]) == 1 and found["more"] is False
+
+
+def test_denied_streams(database: str) -> None:
+    publish("user:8", "secret", {})
+    found = answer("?streams=user:8,all,project:9&since=user:8/0-0")
+    assert found["streams"] == {
+        "user:8": {"denied": True},
+        "all": {"head": "0-0"},
+        "project:9": {"denied": True},
+    }
+    assert found["updates"] == []
+    assert answer("?streams=user:8&since=user:8/0-0")["streams"] == {"user:8": {"denied": True}}
+
+
+def test_positions_of_other_streams_are_ignored(database: str) -> None:
+    publish("all", "a", {})
+    found = answer("?streams=user:7&since=all/0-0,user:8/0-0")
+    assert found == {"streams": {"user:7": {"head": "0-0"}}, "updates": [], "more": False}
+
+
+@pytest.mark.parametrize("user", [AnonymousUser(), User(pk=7, is_active=False)])
+def test_signed_out(database: str, user: Any) -> None:
+    assert refusal(user=user) == (401, {"detail": "sign in to receive updates"})
+    assert refusal("?streams=%ff", user=user)[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("?streams=All", "streams"),
+        ("?streams=all,all", "streams"),
+        ("?streams=" + ",".join(f"s:{n}" for n in range(65)), "streams"),
+        ("?since=all", "since"),
+        (f"?since=all/1-{TAG},all/1-{TAG}", "since"),
+        ("?since=all/1-xyz", "since"),
+        ("?streams=%ff", None),
+    ],
+)
+def test_malformed(database: str, query: str, field: str | None) -> None:
+    status, error = refusal(query)
+    assert status == 400 and error.get("field") == field and error["detail"]
+
+
+def test_too_long(database: str) -> None:
+    assert refusal("?x=" + "y" * MAX_URL_BYTES)[0] == 414
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_other_methods(database: str, method: str) -> None:
+    response = get(method=method)
+    assert response.status_code == 405 and response["Allow"] == "GET, HEAD"
+
+
+def test_head(database: str) -> None:
+    assert get(method="HEAD").status_code == 200
+
+
+def test_the_database_is_down(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    publish("all", "a", {})
+
+    def refuse(*arguments: Any) -> None:
+        raise OperationalError("connection refused\n\tis the server running?")
+
+    # The way a connection that was lost fails: at its next query.
+    with connections[database].execute_wrapper(lambda *arguments: refuse(*arguments)):
+        response = get("?since=all/0-0")
+    assert response.status_code == 503 and int(response["Retry-After"]) > 0
+    assert "no-store" in response["Cache-Control"] and "error" in json.loads(response.content)
+    assert caplog.messages == ["updates: a poll failed: connection refused is the server running?"]
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_only_the_user_has_the_database_down(database: str) -> None:
+    class Unreachable:
+        @property
+        def is_authenticated(self) -> bool:
+            raise OperationalError("connection refused")
+
+    assert get(user=Unreachable()).status_code == 503
+
+
+def test_a_hole_in_the_frames_is_no_json_of_ours(database: str) -> None:
+    publish("all", "e", {"text": "</script>\u2028 é \u0000"})
+    assert answer("?streams=all&since=all/0-0")["updates"][0]["payload"] == {
+        "text": "</script>\u2028 é \u0000"
+    }
+
+
+def only_projects(user: Any, stream: str) -> bool:
+    return stream.startswith("project:")
+
+
+def test_a_projects_own_rule(database: str, settings: Any) -> None:
+    settings.SLUICE_UPDATES_MAY_READ = f"{__name__}.only_projects"
+    publish("project:9", "e", {})
+    found = answer("?streams=project:9,user:7&since=project:9/0-0")
+    assert found["streams"]["user:7"] == {"denied": True} and len(found["updates"]) == 1
+
+
+def test_all_positions_from_polling_alone(database: str) -> None:
+    """A client with no other transport gets every update once, in order."""
+    position, seen = ZERO, []
+    for count in (3, 0, 700, 1):
+        with transaction.atomic(using=database):
+            for _ in range(count):
+                publish("all", "e", {})
+        more = True
+        while more:
+            found = answer(f"?streams=all&since=all/{position}")
+            more = found["more"]
+            for update in found["updates"]:
+                position = update["position"]
+                seen.append(int(position.split("-")[0]))
+    assert seen == list(range(1, 705))
