@@ -4,11 +4,11 @@
 readonly python=$PWD/var/venv/bin/python
 
 check_python() {
-    have python3 || stop "Python 3 is missing; Python 3.11 or newer is needed: \`apt-get install python3 python3-venv\`."
+    have python3 || stop "Python 3.11 or newer is needed: \`apt-get install python3 python3-venv\`."
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        stop "$(python3 --version) is too old; Python 3.11 or newer is needed: put it first on the PATH."
+        stop "$(python3 --version) is too old, 3.11 or newer is needed: put a newer python3 first on the PATH."
     # Debian has both in a package of their own.
-    python3 -c 'import ensurepip, venv' 2>/dev/null || stop "$(python3 --version) cannot create virtual environments: \`apt-get install python3-venv\`."
+    python3 -c 'import ensurepip, venv' 2>/dev/null || stop "$(python3 --version) can't make virtual environments: \`apt-get install python3-venv\`."
 }
 
 # install_packages FILE...: installs exactly what these lock files name, again whenever one of them or Python has changed.
