@@ -1,4 +1,4 @@
-"""The entry point: an orderly end, listening, and stock Daphne in its place."""
+"""The entry point: a graceful stop, listening, and stock Daphne in its place."""
 
 from __future__ import annotations
 
