@@ -1,13 +1,14 @@
 #!/usr/bin/env python
-"""Django's command line for this project."""
+"""Django's command-line utility for administrative tasks."""
 
 import os
 import sys
 
-import mysite  # noqa: F401  (refuses a Python that is too old, before Django is missed)
+import sluice_stack  # noqa: F401  (refuses a Python that is too old)
 
 
 def main() -> None:
+    """Run administrative tasks."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
     from django.core.management import execute_from_command_line
 

@@ -16,6 +16,8 @@ from django.http.multipartparser import MultiPartParserError
 from django.utils.cache import add_never_cache_headers
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
+from sluice_stack.errors import error_response
+
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 16
 
@@ -47,14 +49,6 @@ def bad_field(field: str, what: str, limit: Any = None) -> ApiError:
     return ApiError(400, f"{field} {what}", field, limit)
 
 
-def error_response(status: int, detail: str, field: str = "", limit: Any = None) -> JsonResponse:
-    """The one form that errors have."""
-    error = {"field": field, "detail": detail, "limit": limit}
-    return JsonResponse(
-        {"error": {name: value for name, value in error.items() if value not in ("", None)}}, status=status
-    )
-
-
 def api(view: View) -> View:
     """For a view that answers JSON: 401 without a session, 403 without the CSRF token, ApiError as it says.
 
@@ -84,12 +78,6 @@ def api(view: View) -> View:
         return response
 
     return wrapped
-
-
-def wants_json(request: HttpRequest) -> bool:
-    """Whether to answer JSON rather than a page: all do but browsers, which name text/html when they open a
-    page."""
-    return getattr(request, "api", False) or "text/html" not in request.headers.get("Accept", "")
 
 
 def only_methods(request: HttpRequest, *allowed: str) -> None:

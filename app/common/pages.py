@@ -18,9 +18,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_safe
 
+from sluice_stack.errors import error_response, wants_json
 from sluice_updates import history, streams
 
-from .api import ApiError, api, error_response, only_methods, wants_json
+from .api import ApiError, api, only_methods
 from .paging import place_of
 
 View = Callable[..., HttpResponse]

@@ -10,9 +10,10 @@ from django.shortcuts import redirect, render
 from django.urls import get_script_prefix
 from django.views.decorators.http import require_http_methods
 
-from common.api import ApiError, api, bad_field, only_fields, only_methods, read_object, wants_json
+from common.api import ApiError, api, bad_field, only_fields, only_methods, read_object
 from common.pages import button, live
 from common.paging import Page, read_page
+from sluice_stack.errors import wants_json
 
 from . import changes
 from .forms import MessageForm

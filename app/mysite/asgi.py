@@ -1,19 +1,25 @@
-"""Daphne's entry point: what is below `/channels/`, and nothing else. Django's pages are Gunicorn's.
-`runworker` begins here too.
+"""Daphne's entry point: what is below `/channels/`. Gunicorn serves Django's pages (wsgi.py).
+
+`manage.py runworker` starts here too, and so does `runserver` with DEBUG=yes, where one server does all.
 """
 
 import os
 
 import django
+from django.conf import settings
+from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
 django.setup()
 
 from sluice_stack.postgresql import answer_within  # noqa: E402
-from sluice_updates.asgi import application as updates  # noqa: E402  (Django's apps come first)
+from sluice_updates.asgi import application as updates  # noqa: E402  (Django is set up first)
 from volumes import routing  # noqa: E402
 
-# Seconds. Somebody at a browser waits for less.
-answer_within(10)
+answer_within(10)  # seconds: longer than a user waits
 
-application = updates(websocket_urlpatterns=routing.websocket_urlpatterns, channels=routing.channel_consumers)
+application = updates(
+    websocket_urlpatterns=routing.websocket_urlpatterns,
+    channels=routing.channel_consumers,
+    otherwise=get_asgi_application() if settings.DEBUG else None,
+)

@@ -11,9 +11,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from common.api import ApiError, api, only_fields, only_methods, read_object, wants_json
+from common.api import ApiError, api, only_fields, only_methods, read_object
 from common.pages import button, live
 from common.paging import Page, read_page
+from sluice_stack.errors import wants_json
 
 from . import progress, quota
 from .box import AXES

@@ -80,8 +80,8 @@ def test_updates_and_crops_go_by_tls(machine: Machine) -> None:
 def test_the_doctor_is_content(machine: Machine) -> None:
     found = _ask_the_doctor(machine)
     assert bad(found) == []
-    assert {one["check"] for one in found if one["verdict"] == "ok"} == set(CHECKS)
-    reached = {one["says"] for one in found if one["check"] == "broker-reachable"}
+    assert {one["check"] for one in found if one["verdict"] == "passed"} == set(CHECKS)
+    reached = {one["message"] for one in found if one["check"] == "broker-reachable"}
     assert reached == {f"RabbitMQ answers at {NAME}:5671"}
 
 
@@ -100,7 +100,7 @@ def test_with_a_certificate_for_another_name_the_site_works_and_says_why_it_is_s
         crop = _order_a_crop(machine)
 
         refused = [one for one in bad(_ask_the_doctor(machine)) if one["check"] == "broker-reachable"]
-        assert {f"{NAME}:5671: its certificate is not for {NAME}"} == {one["says"] for one in refused}
+        assert {f"{NAME}:5671: its certificate is not for {NAME}"} == {one["message"] for one in refused}
         for service in PROGRAMS:
             _await_the_reason(machine, service)
         assert not _is_cut(machine, crop)

@@ -94,7 +94,9 @@ def _cure(machine: Machine, left: list[str]) -> None:
     """Do what sluice-restart says, which restarts nothing before."""
     done = machine.exec("sluice-restart")
     said, _, lines = done.output.partition("\nEnd them")
-    named = re.sub(r"_\d+", "", said.partition("start them again: ")[2].partition(". So nothing")[0])
+    named = re.sub(
+        r"_\d+", "", said.partition("nothing would restart them: ")[2].partition(". So nothing")[0]
+    )
     assert (done.code, sorted(named.split(", "))) == (1, left), done.output
     machine.shell(lines.partition(":\n")[2])
     machine.wait_running()
@@ -107,8 +109,8 @@ def _examined(machine: Machine) -> tuple[int, list[tuple[str, str]]]:
     """The doctor's status, and what it has against the programs: where, and what it says."""
     done = machine.exec("venv/bin/python", "app/manage.py", "doctor", "--only", "programs", "--json")
     found = findings(done.output)
-    assert found and {one["verdict"] for one in found} <= {"ok", "failure"}, done.output
-    return done.code, [(one["where"], one["says"]) for one in bad(found)]
+    assert found and {one["verdict"] for one in found} <= {"passed", "failed"}, done.output
+    return done.code, [(one["where"], one["message"]) for one in bad(found)]
 
 
 def _await_running(machine: Machine) -> None:

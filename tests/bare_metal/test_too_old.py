@@ -46,22 +46,22 @@ def doctor(machine: Machine, *checks: str) -> dict[str, set[tuple[str, str]]]:
     command = ("venv/bin/python", "app/manage.py", "doctor", "--inside", "--json", "--only")
     found: dict[str, set[tuple[str, str]]] = {}
     for finding in findings(machine.exec(*command, *checks).output):
-        found.setdefault(finding["check"], set()).add((finding["verdict"], finding["says"]))
+        found.setdefault(finding["check"], set()).add((finding["verdict"], finding["message"]))
     return found
 
 
 def test_the_doctor_names_what_is_too_old(held_back: Machine) -> None:
     found = doctor(held_back, "version-nginx", "database-reachable")
-    assert found["version-nginx"] == {("failure", "nginx/1.18.0 is too old")}
-    assert found["database-reachable"] == {("failure", "PostgreSQL 13 is too old")}
+    assert found["version-nginx"] == {("failed", "nginx/1.18.0 is too old")}
+    assert found["database-reachable"] == {("failed", "PostgreSQL 13 is too old")}
 
 
 def test_the_oldest_rabbitmq_is_old_enough(held_back: Machine) -> None:
     checks = ("broker-reachable", "broker-version", "broker-login", "broker-vhost", "layer-round-trip")
     found = doctor(held_back, *checks)
-    assert found["broker-version"] == {("ok", "RabbitMQ 3.8.9")}
+    assert found["broker-version"] == {("passed", "RabbitMQ 3.8.9")}
     verdicts = {check: {verdict for verdict, _ in said} for check, said in found.items()}
-    assert verdicts == {check: {"ok"} for check in checks}
+    assert verdicts == {check: {"passed"} for check in checks}
 
 
 @pytest.mark.parametrize("program", [("app/manage.py", "doctor"), ("-m", "sluice_stack.migrate")])

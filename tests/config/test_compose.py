@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from sluice_stack.environment import BUILD, OPERATOR, TABLE
+from mysite.environment import Environment
+from sluice_stack.environment import BUILD, OPERATOR, rows
 
 ROOT = Path(__file__).parents[2]
+TABLE = rows(Environment)
 Service = dict[str, Any]
 
 TRAFFIC = ["nginx", "wsgi", "asgi", "worker", "celery", "beat", "rabbitmq", "postgres", "migrate", "init"]

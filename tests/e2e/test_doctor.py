@@ -19,11 +19,11 @@ LEFT_OUT = {"programs", "front-certificate", "version-nginx", "nginx-connections
 
 
 def test_it_is_content_from_outside_and_inside(site: Stack) -> None:
-    quick = [name for name in checks.NAMES if name != "push-idle"]
+    quick = [name for name in checks.names() if name != "push-idle"]
     done = site.service("wsgi")[0].exec(*DOCTOR, "--only", *quick)
     found = findings(done.output)
     assert (bad(found), done.code) == ([], 0)
-    assert {one["check"] for one in found if one["verdict"] == "left out"} == {
+    assert {one["check"] for one in found if one["verdict"] == "skipped"} == {
         *LEFT_OUT,
         "layer-round-trip",  # the layer is asgi's and worker's
         "broker-one-vhost",
@@ -52,14 +52,14 @@ def make_doctor(project: str, *arguments: str) -> subprocess.CompletedProcess[st
 def test_make_doctor_asks_each_service(stack: Stack) -> None:
     done = make_doctor(stack.name)
     assert (done.returncode, done.stdout.count("sluice doctor:")) == (0, 5), done.stdout + done.stderr
-    assert "ok        push-idle: Daphne's ping came after" in done.stdout
-    assert "failure" not in done.stdout
+    assert "passed    push-idle: Daphne's ping came after" in done.stdout
+    assert "failed" not in done.stdout
 
 
 def test_make_doctor_names_the_services_that_do_not_run() -> None:
     done = make_doctor(f"{PREFIX}-nobody")
     named = {
-        line.split("[")[1].split("]")[0] for line in done.stdout.splitlines() if line.startswith("failure")
+        line.split("[")[1].split("]")[0] for line in done.stdout.splitlines() if line.startswith("failed")
     }
     assert (done.returncode, named) == (1, set(SERVICES))
 
@@ -73,15 +73,15 @@ def test_make_doctor_names_the_services_that_do_not_run() -> None:
 )
 def test_a_kernel_that_is_set_too_low(image_tag: str, sysctl: str, value: str, check: str) -> None:
     found = alone(image_tag, check, sysctls={sysctl: value})
-    assert found["verdict"] in ("warning", "failure") and sysctl in found["says"] and sysctl in found["cure"]
+    assert found["verdict"] in ("warning", "failed") and sysctl in found["message"] and sysctl in found["fix"]
 
 
 def test_an_engine_that_gives_too_few_files(image_tag: str) -> None:
     from docker.types import Ulimit
 
     found = alone(image_tag, "open-files", ulimits=[Ulimit(name="nofile", soft=2048, hard=2048)])
-    assert found["says"].startswith("the engine gives a container 2048 files, nginx needs 10512")
-    assert "LimitNOFILE" in found["cure"]
+    assert found["message"].startswith("the engine gives a container 2048 files, nginx needs 10512")
+    assert "LimitNOFILE" in found["fix"]
 
 
 def alone(image_tag: str, check: str, **options: Any) -> dict[str, str]:

@@ -100,9 +100,9 @@ def test_cookies_go_over_tls_only_and_nobody_is_bound_to_a_certificate_that_is_n
 
 
 def test_the_doctor_says_no_more_than_that_the_certificate_is_not_trusted(encrypted: Stack) -> None:
-    quick = [name for name in checks.NAMES if name != "push-idle"]
+    quick = [name for name in checks.names() if name != "push-idle"]
     done = encrypted.service("wsgi")[0].exec(*IN_CONTAINER, "--only", *quick)
-    found = [(one["check"], one["verdict"], one["says"]) for one in bad(findings(done.output))]
+    found = [(one["check"], one["verdict"], one["message"]) for one in bad(findings(done.output))]
     assert found == [
         ("front-certificate", "warning", "this machine does not trust it: self-signed certificate")
     ]

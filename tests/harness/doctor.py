@@ -15,4 +15,4 @@ def findings(output: str) -> list[dict[str, str]]:
 
 def bad(found: list[dict[str, str]]) -> list[dict[str, str]]:
     """The failures and warnings among them."""
-    return [one for one in found if one["verdict"] in ("failure", "warning")]
+    return [one for one in found if one["verdict"] in ("failed", "warning")]

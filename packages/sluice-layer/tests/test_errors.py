@@ -35,7 +35,7 @@ SENTENCES = [
     (closed(320, "CONNECTION_FORCED"), "it closed the connection (320 CONNECTION_FORCED)"),
     (channel_closed(403, "ACCESS_REFUSED"), "the user lacks a permission (ACCESS_REFUSED)"),
     (channel_closed(405, "RESOURCE_LOCKED"), "our previous connection still holds our queue"),
-    (NOT_OURS, "something is declared otherwise than we need it; delete it there"),
+    (NOT_OURS, "something is declared with other arguments; delete it there"),
     (OVERDUE, "it closed the channel (406"),
     (carehare.ConnectionClosedByHeartbeatMonitor(), "it fell silent (no heartbeat)"),
     (carehare.ConnectionClosed(), "the connection was lost"),

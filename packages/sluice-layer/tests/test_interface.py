@@ -90,7 +90,7 @@ def test_a_channel_of_another_loop(broker: Broker) -> None:
         async with layer_and_proxy(Ours, broker) as (layer, _):
             other = await asyncio.to_thread(async_to_sync(layer.new_channel))
             for call in (layer.receive(other), layer.group_add("ears", other)):
-                with pytest.raises(ValueError, match="was not made by new_channel"):
+                with pytest.raises(ValueError, match="was not created by new_channel"):
                     await call
 
     asyncio.run(scenario())

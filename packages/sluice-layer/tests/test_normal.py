@@ -148,7 +148,7 @@ def test_a_queue_that_was_made_with_other_limits(broker: Broker, caplog: pytest.
             ]
 
     asyncio.run(scenario())
-    assert caplog.text.count("asgi.normal.resized keeps the remote_capacity") == 1
+    assert caplog.text.count("asgi.normal.resized keeps its old remote_capacity") == 1
 
 
 def test_survives_a_restart_of_the_broker(broker: Broker) -> None:

@@ -81,3 +81,10 @@ def test_sqlite_without_immediate_transactions(database_on: Any) -> None:
         assert ids(checks.check_database()) == ["sluice_updates.W001"]
     finally:
         options["transaction_mode"] = mode
+
+
+def test_an_old_name_of_a_setting_is_reported(settings: Any) -> None:
+    assert checks.check_names() == []
+    settings.UPDATES_MAX_AGE_DAYS = 3
+    (found,) = checks.check_names()
+    assert found.id == "sluice_updates.W013" and "SLUICE_UPDATES_MAX_AGE_DAYS" in (found.hint or "")

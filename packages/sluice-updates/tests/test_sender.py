@@ -223,7 +223,7 @@ def test_trouble_and_recovery(
     began = time.monotonic()
     wakeups.send([commit("all") for _ in range(10)])
     assert wakeups.skipped == 11 and time.monotonic() - began < 1, "it is tried again, later"
-    assert caplog.text.count("takes no wake-ups") == 1
+    assert caplog.text.count("accepts no wake-ups") == 1
     end()
     layer = Layer(rabbitmq.url)
 

@@ -146,7 +146,7 @@ def test_the_database_is_down(database: str, caplog: pytest.LogCaptureFixture) -
         response = get("?since=all/0-0")
     assert response.status_code == 503 and int(response["Retry-After"]) > 0
     assert "no-store" in response["Cache-Control"] and "error" in json.loads(response.content)
-    assert caplog.messages == ["updates: a poll can't be answered: connection refused is the server running?"]
+    assert caplog.messages == ["updates: a poll failed: connection refused is the server running?"]
     assert not any(record.exc_info for record in caplog.records)
 
 

@@ -30,8 +30,12 @@ _OWN = r"channels_.*|groups|asgi\.normal\..*"
 PERMISSIONS = {
     ("layer", "asgi"): [f"^({_OWN})$", rf"^({_OWN}|amq\.default)$", f"^({_OWN})$"],
     ("publisher", "asgi"): ["^$", "^groups$", "^$"],
-    ("celery", "celery"): ["^celery$"] * 3,
-    ("tasks", "celery"): ["^$", r"^amq\.default$", "^$"],
+    ("celery", "celery"): [
+        "^celery(_delayed_.*)?$",
+        r"^(celery(_delayed_.*)?|amq\.default)$",
+        "^celery(_delayed_.*)?$",
+    ],
+    ("tasks", "celery"): ["^$", r"^(amq\.default|celery_delayed_27)$", "^$"],
 }
 ROLES = ("wsgi", "asgi", "worker", "celery", "beat")
 _HBA = "host all owner 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
@@ -50,14 +54,14 @@ class Said:
         """The worst finding of the check, at that place if one is given."""
         found = [one for one in self.findings if one["check"] == check and where in one["where"]]
         assert found, f"nothing was said of {check} {where}: {self.output}{self.errors}"
-        return min(found, key=lambda one: ["failure", "warning", "ok", "left out"].index(one["verdict"]))
+        return min(found, key=lambda one: ["failed", "warning", "passed", "skipped"].index(one["verdict"]))
 
     @property
     def bad(self) -> list[tuple[str, str, str]]:
         return [
-            (one["check"], one["where"], one["says"])
+            (one["check"], one["where"], one["message"])
             for one in self.findings
-            if one["verdict"] in ("failure", "warning")
+            if one["verdict"] in ("failed", "warning")
         ]
 
 
@@ -171,7 +175,7 @@ class House:
                 "python:sluice_stack.gunicorn.configuration",
                 "mysite.wsgi:application",
             ],
-            "daphne": ["-m", "sluice_updates.server"],
+            "daphne": ["-m", "sluice_updates.server", *([] if arguments else ["mysite.asgi:application"])],
             "celery": ["-m", "celery", "--app", "mysite", "worker"],
         }
         with (self.folder / f"{name}.log").open("wb") as log:

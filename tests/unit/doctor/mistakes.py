@@ -20,9 +20,9 @@ class Mistake:
     make: Making
     check: str
     where: str
-    says: str
-    cure: str
-    verdict: str = "failure"
+    message: str
+    fix: str
+    verdict: str = "failed"
     arguments: tuple[str, ...] = ()
 
 
@@ -30,8 +30,8 @@ def recognised(house: House, front: str, mistake: Mistake) -> None:
     with mistake.make(house):
         said = house.doctor(*mistake.arguments, "--at", front, "--only", mistake.check)
     found = said.of(mistake.check, mistake.where)
-    assert (found["verdict"], said.code) == (mistake.verdict, int(mistake.verdict == "failure")), said.output
-    assert mistake.says in found["says"] and mistake.cure in found["cure"], found
+    assert (found["verdict"], said.code) == (mistake.verdict, int(mistake.verdict == "failed")), said.output
+    assert mistake.message in found["message"] and mistake.fix in found["fix"], found
 
 
 def sql(statement: str, undo: str) -> Making:

@@ -17,7 +17,7 @@ from harness.waiting import wait_until
 def test_gunicorn_is_gone(house: House, front: str) -> None:
     with house.without("gunicorn"):
         found = house.doctor("--at", front, "--only", "front-pages").of("front-pages")
-    assert found["says"] == "Gunicorn isn't there" and "$sluice_wsgi" in found["cure"]
+    assert found["message"] == "Gunicorn isn't there" and "$sluice_wsgi" in found["fix"]
 
 
 def test_gunicorn_stands_still_and_nobody_waits_for_long(house: House, front: str) -> None:
@@ -25,9 +25,9 @@ def test_gunicorn_stands_still_and_nobody_waits_for_long(house: House, front: st
         said = house.doctor(
             "--at", front, "--only", "front-answers", "front-name", "front-pages", "split-site"
         )
-    assert said.of("front-answers")["verdict"] == "ok"
-    assert said.of("front-pages")["says"] == "a page gets no answer: no answer within 8 s"
-    assert said.of("split-site")["verdict"] == "left out"
+    assert said.of("front-answers")["verdict"] == "passed"
+    assert said.of("front-pages")["message"] == "a page gets no answer: no answer within 8 s"
+    assert said.of("split-site")["verdict"] == "skipped"
 
 
 def test_gunicorn_was_not_restarted_after_the_name_changed(house: House, tmp_path: Path) -> None:
@@ -36,10 +36,10 @@ def test_gunicorn_was_not_restarted_after_the_name_changed(house: House, tmp_pat
         said = house.doctor(
             url, "--at", f"http://{at}", "--only", "front-name", "push-upgrade", "settings-address"
         )
-    assert "Gunicorn be restarted" in said.of("front-name")["cure"]
-    assert "does not take the page's Origin" in said.of("push-upgrade")["says"]
-    assert "restart Daphne" in said.of("push-upgrade")["cure"]
-    assert f"not {url}" in said.of("settings-address")["says"]
+    assert "Gunicorn be restarted" in said.of("front-name")["fix"]
+    assert "does not take the page's Origin" in said.of("push-upgrade")["message"]
+    assert "restart Daphne" in said.of("push-upgrade")["fix"]
+    assert f"not {url}" in said.of("settings-address")["message"]
 
 
 # On other ports than 443, and with a certificate that isn't trusted, no HSTS is asked for.
@@ -63,10 +63,10 @@ def test_gunicorn_is_told_of_https_or_not(house: House, tmp_path: Path, settings
 
     with house.restarted("gunicorn", **settings):
         well, ill = said(True), said(False)
-    assert well.of("front-pages")["verdict"] == "ok"
-    assert ill.of("front-pages")["says"].startswith("Gunicorn isn't told that people come by https")
-    assert "$sluice_scheme" in ill.of("front-pages")["cure"]
-    assert well.of("front-certificate")["says"] == "a proxy in front does the TLS"
+    assert well.of("front-pages")["verdict"] == "passed"
+    assert ill.of("front-pages")["message"].startswith("Gunicorn isn't told that people come by https")
+    assert "$sluice_scheme" in ill.of("front-pages")["fix"]
+    assert well.of("front-certificate")["message"] == "a proxy in front does the TLS"
 
 
 # As settings that somebody wrote for themselves; and what is then said.
@@ -87,20 +87,20 @@ OWN_SETTINGS = {
 @pytest.mark.parametrize("what", OWN_SETTINGS)
 def test_gunicorn_serves_no_page(house: House, front: str, what: str) -> None:
     lines, says, cure = OWN_SETTINGS[what]
-    (house.app / "wanting.py").write_text(f"from mysite.settings import *\n\n{lines}")
-    with house.restarted("gunicorn", DJANGO_SETTINGS_MODULE="wanting"):
+    (house.app / "mysite/wanting.py").write_text(f"from mysite.settings import *\n\n{lines}")
+    with house.restarted("gunicorn", DJANGO_SETTINGS_MODULE="mysite.wanting"):
         found = house.doctor("--at", front, "--only", "front-pages").of("front-pages")
-    assert says in found["says"] and cure in found["cure"], found
+    assert says in found["message"] and cure in found["fix"], found
 
 
 def test_the_site_is_served_under_any_name(house: House, tmp_path: Path) -> None:
-    (house.app / "anybody.py").write_text('from mysite.settings import *\n\nALLOWED_HOSTS = ["*"]\n')
+    (house.app / "mysite/anybody.py").write_text('from mysite.settings import *\n\nALLOWED_HOSTS = ["*"]\n')
     with (
-        house.restarted("gunicorn", DJANGO_SETTINGS_MODULE="anybody"),
+        house.restarted("gunicorn", DJANGO_SETTINGS_MODULE="mysite.anybody"),
         house.front(tmp_path, bare()(house)) as at,
     ):
         said = house.doctor("--at", at, "--only", "front-name")
-    assert "ALLOWED_HOSTS" in said.of("front-name")["cure"]
+    assert "ALLOWED_HOSTS" in said.of("front-name")["fix"]
 
 
 def test_daphne_is_gone(house: House, front: str) -> None:
@@ -108,9 +108,9 @@ def test_daphne_is_gone(house: House, front: str) -> None:
         said = house.doctor(
             "--at", front, "--only", "push-upgrade", "push-hello", "push-health", "push-origin"
         )
-    assert said.of("push-upgrade")["says"] == said.of("push-health")["says"] == "Daphne isn't there"
-    assert said.of("push-hello")["says"] == said.of("push-origin")["says"]
-    assert "see push-upgrade" in said.of("push-hello")["says"]
+    assert said.of("push-upgrade")["message"] == said.of("push-health")["message"] == "Daphne isn't there"
+    assert said.of("push-hello")["message"] == said.of("push-origin")["message"]
+    assert "see push-upgrade" in said.of("push-hello")["message"]
 
 
 def test_daphne_stands_still(house: House, front: str) -> None:
@@ -118,8 +118,8 @@ def test_daphne_stands_still(house: House, front: str) -> None:
         said = house.doctor(
             "--at", front, "--only", "push-upgrade", "push-hello", "push-origin", "push-headers"
         )
-    assert said.of("push-upgrade")["says"] == "the handshake gets no answer: no answer within 8 s"
-    assert said.of("push-headers")["verdict"] == "left out"
+    assert said.of("push-upgrade")["message"] == "the handshake gets no answer: no answer within 8 s"
+    assert said.of("push-headers")["verdict"] == "skipped"
 
 
 def test_daphne_has_no_more_files(house: House, front: str) -> None:
@@ -127,22 +127,22 @@ def test_daphne_has_no_more_files(house: House, front: str) -> None:
         for _ in range(60):
             held.enter_context(socket.create_connection(("127.0.0.1", house.ports["daphne"])))
         said = house.doctor("--at", front, "--only", "push-upgrade", "open-files")
-    assert said.of("push-upgrade")["verdict"] == "failure" and "open-files" in said.of("push-upgrade")["cure"]
-    assert "48 files may be open" in said.of("open-files", "Daphne")["says"]
-    assert "minfds" in said.of("open-files", "Daphne")["cure"]
+    assert said.of("push-upgrade")["verdict"] == "failed" and "open-files" in said.of("push-upgrade")["fix"]
+    assert "48 files may be open" in said.of("open-files", "Daphne")["message"]
+    assert "minfds" in said.of("open-files", "Daphne")["fix"]
 
 
 def test_daphne_goes_by_another_name(house: House, front: str) -> None:
     with house.restarted("daphne", SITE_URL="http://old.example"):
         found = house.doctor("--at", front, "--only", "push-upgrade").of("push-upgrade")
-    assert "does not take the page's Origin" in found["says"] and "SITE_URL" in found["cure"]
+    assert "does not take the page's Origin" in found["message"] and "SITE_URL" in found["fix"]
 
 
 def test_daphne_has_another_key(house: House, front: str, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("k" * 64)
     with house.restarted("daphne", SECRET_KEY_FILE=str(tmp_path / "key")):
         found = house.doctor("--at", front, "--only", "push-hello").of("push-hello")
-    assert "does not know a session" in found["says"] and "SECRET_KEY_FILE" in found["cure"]
+    assert "does not know a session" in found["message"] and "SECRET_KEY_FILE" in found["fix"]
 
 
 def test_daphne_is_without_its_database_or_its_broker_or_both(house: House, front: str) -> None:
@@ -152,24 +152,26 @@ def test_daphne_is_without_its_database_or_its_broker_or_both(house: House, fron
     )
     with house.restarted("daphne", is_well=False, **without[0]):
         found = house.doctor("--at", front, "--only", "push-hello").of("push-hello")
-        assert found["says"] == "Daphne can't reach its database"
+        assert found["message"] == "Daphne can't reach its database"
     with house.restarted("daphne", is_well=False, **without[1]):
         said = house.doctor("--at", front, "--only", "push-hello", "push-health")
-        assert said.of("push-hello")["verdict"] == "ok"
+        assert said.of("push-hello")["verdict"] == "passed"
         assert (said.of("push-health")["verdict"], said.code) == ("warning", 0)
-        assert "the layer carries none" in said.of("push-health")["says"]
+        assert "the layer carries none" in said.of("push-health")["message"]
     with house.restarted("daphne", is_well=False, **without[0], **without[1]):
         found = house.doctor("--at", front, "--only", "push-health").of("push-health")
-        assert (found["verdict"], "is deaf" in found["says"]) == ("failure", True)
+        assert (found["verdict"], "is deaf" in found["message"]) == ("failed", True)
 
 
 def test_other_sites_pages_are_let_in(house: House, front: str) -> None:
-    (house.app / "hospitable.py").write_text(
+    (house.app / "mysite/hospitable.py").write_text(
         'from mysite.settings import *\n\nCSRF_TRUSTED_ORIGINS = ["https://*.invalid"]\n'
     )
-    with house.restarted("daphne", DJANGO_SETTINGS_MODULE="hospitable"):
+    with house.restarted("daphne", DJANGO_SETTINGS_MODULE="mysite.hospitable"):
         found = house.doctor("--at", front, "--only", "push-origin").of("push-origin")
-    assert "a foreign page may open a WebSocket" in found["says"] and "CSRF_TRUSTED_ORIGINS" in found["cure"]
+    assert (
+        "a foreign page may open a WebSocket" in found["message"] and "CSRF_TRUSTED_ORIGINS" in found["fix"]
+    )
 
 
 # Somebody's own application in its place, for those who are signed in; it does what the file `mood` says.
@@ -201,10 +203,10 @@ def test_daphne_runs_another_application_and_then_stops(house: House, front: str
         return house.doctor(*asked).of("push-hello")
 
     with house.restarted("daphne", arguments=["greeting:application"]):
-        assert said("other")["says"] == "it is greeted with something else than hello"
+        assert said("other")["message"] == "it is greeted with something else than hello"
         found = said("closed")
-        assert found["says"] == "Daphne closes it with 4013" and "protocol.md" in found["cure"]
-        assert said("silent")["says"] == "no hello within 4 s"
+        assert found["message"] == "Daphne closes it with 4013" and "protocol.md" in found["fix"]
+        assert said("silent")["message"] == "no hello within 4 s"
         silent.unlink()
         with house.doctor_at_work(*asked) as doctor:
             wait_until(silent.exists, 30, "its socket")
@@ -217,7 +219,7 @@ def test_daphne_falls_silent(house: House, front: str) -> None:
     """After its hello: no ping comes."""
     with house.doctor_at_work("--at", front, "--only", "push-idle") as doctor:
         assert doctor.stdout is not None
-        assert doctor.stdout.readline().startswith("ok        push-hello")
+        assert doctor.stdout.readline().startswith("passed    push-hello")
         with house.paused("daphne"):
             output, _ = doctor.communicate(timeout=60)
-    assert "failure   push-idle: Daphne does not ping: 30 s went by without a frame" in output
+    assert "failed    push-idle: Daphne does not ping: 30 s went by without a frame" in output

@@ -251,15 +251,15 @@ def test_postgresql_is_down_or_stands_still(house: House, front: str) -> None:
         said = house.doctor("--at", front, *every, "push-hello", "front-ready")
     finally:
         house.postgres.start()
-    assert "nothing listens at" in said.of("database-reachable", "daphne")["says"]
-    assert said.of("front-ready")["says"] == "Gunicorn can't reach its database"
-    assert said.of("database-tables")["verdict"] == said.of("push-hello")["verdict"] == "left out"
+    assert "nothing listens at" in said.of("database-reachable", "daphne")["message"]
+    assert said.of("front-ready")["message"] == "Gunicorn can't reach its database"
+    assert said.of("database-tables")["verdict"] == said.of("push-hello")["verdict"] == "skipped"
     house.postgres.pause()
     try:
         said = house.doctor("--inside", *every)
     finally:
         house.postgres.resume()
-    assert "does not answer" in said.of("database-reachable", "daphne")["says"]
+    assert "does not answer" in said.of("database-reachable", "daphne")["message"]
 
 
 def test_postgresql_loses_what_it_took_when_the_machine_does(house: House) -> None:
@@ -270,7 +270,10 @@ def test_postgresql_loses_what_it_took_when_the_machine_does(house: House) -> No
     finally:
         house.postgres.stop()
         house.postgres.start()
-    assert (found["verdict"], found["says"]) == ("warning", "fsync off: a crash of the machine can damage it")
+    assert (found["verdict"], found["message"]) == (
+        "warning",
+        "fsync off: a crash of the machine can damage it",
+    )
 
 
 def test_postgresql_is_a_standby(house: House) -> None:
@@ -285,7 +288,7 @@ def test_postgresql_is_a_standby(house: House) -> None:
         house.postgres.stop()
         signal_file.unlink()
         house.postgres.start()
-    assert "it is a standby" in found["says"] and "primary" in found["cure"]
+    assert "it is a standby" in found["message"] and "primary" in found["fix"]
 
 
 # ---- another server, which only beat is sent to
@@ -317,13 +320,15 @@ def test_postgresql_has_hardly_a_connection_left_and_then_none(house: House, spa
 
         take(16)
         found = said_of(house, "database-connections")
-        assert (found["verdict"], found["says"]) == ("warning", "16 of all 20 connections are taken")
+        assert (found["verdict"], found["message"]) == ("warning", "16 of all 20 connections are taken")
         for more, words in ((1, "remaining connection slots"), (3, "too many clients")):
             take(more)
             with pytest.raises(psycopg.OperationalError, match=words):
                 psycopg.connect(spare.url.replace("owner", "beat"))
             found = said_of(house, "database-reachable")
-            assert found["says"] == "PostgreSQL has no connection left" and "max_connections" in found["cure"]
+            assert (
+                found["message"] == "PostgreSQL has no connection left" and "max_connections" in found["fix"]
+            )
 
 
 def test_postgresql_is_about_to_stop(house: House, spare: Postgres) -> None:
@@ -332,7 +337,7 @@ def test_postgresql_is_about_to_stop(house: House, spare: Postgres) -> None:
         spare.signal(signal.SIGTERM)
         wait_until(lambda: spare.ready() == 1, 10, "the end of its welcome")
         found = said_of(house, "database-reachable")
-    assert found["says"] == "PostgreSQL lets nobody in now: the database system is shutting down"
+    assert found["message"] == "PostgreSQL lets nobody in now: the database system is shutting down"
     spare.stop()
     spare.start()
 
@@ -346,7 +351,7 @@ def test_postgresql_is_being_restored(house: House, spare: Postgres) -> None:
     spare.launch(restore_command=f"until test -e {come}; do sleep 0.1; done; false")
     wait_until(lambda: spare.ready() == 1, 10, "its first answer")
     found = said_of(house, "database-reachable")
-    assert found["says"] == "PostgreSQL lets nobody in now: the database system is starting up"
-    assert found["cure"].startswith("wait")
+    assert found["message"] == "PostgreSQL lets nobody in now: the database system is starting up"
+    assert found["fix"].startswith("wait")
     come.touch()
     wait_until(lambda: spare.ready() == 0, 30, "the end of it")

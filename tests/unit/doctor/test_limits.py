@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import subprocess
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -21,40 +17,24 @@ def nginx_conf(old: str, new: str) -> AbstractContextManager[None]:
     return rewritten(file, re.sub(old, new, file.read_text()))
 
 
-@contextlib.contextmanager
-def few_files_for_rabbitmq(house: House) -> Iterator[None]:
-    """Lowered by its own user, for root may not in a container."""
-    listed = subprocess.run(["pgrep", "-f", "beam.smp .*rabbit"], capture_output=True, text=True)
-    found = listed.stdout.split()
-    assert found
-    limits = [Path(f"/proc/{pid}/limits").read_text() for pid in found]
-    soft = [int(text.split("Max open files")[1].split()[0]) for text in limits]
-
-    def allow(pid: str, files: int) -> None:
-        by = ["setpriv", "--reuid=rabbitmq", "--regid=rabbitmq", "--clear-groups"] if os.getuid() == 0 else []
-        subprocess.run([*by, "prlimit", f"--pid={pid}", f"--nofile={files}:"], check=True)
-
-    for pid in found:
-        allow(pid, 1024)
-    try:
-        yield
-    finally:
-        for pid, files in zip(found, soft, strict=True):
-            allow(pid, files)
-
-
 LIMITS = {
     "too few files in all": Mistake(
         as_it_is, "kernel-file-max", "", "1000000000 clients", "sysctl", arguments=("--clients", "1000000000")
     ),
     "too few ports": Mistake(
-        as_it_is, "kernel-ports", "", "70000 clients", "ip_local_port_range", arguments=("--clients", "70000")
+        as_it_is,
+        "kernel-ports",
+        "",
+        "70000 clients",
+        "ip_local_port_range",
+        "warning",
+        arguments=("--clients", "70000"),
     ),
     "too few connections of nginx": Mistake(
         lambda house: nginx_conf(r"worker_connections \d+", "worker_connections 512"),
         "nginx-connections",
         "",
-        "512 connections, 1512 are needed",
+        "512 connections, and needs 1512",
         "worker_connections 1512;",
         arguments=("--clients", "500"),
     ),
@@ -63,29 +43,39 @@ LIMITS = {
         "nginx-connections",
         "",
         'unknown directive "worker_conections"',
-        "mend that line",
-    ),
-    "too few files for RabbitMQ": Mistake(
-        few_files_for_rabbitmq,
-        "open-files",
-        "RabbitMQ",
-        "1024 files may be open, 4096 are needed",
-        "LimitNOFILE",
+        "correct that line",
     ),
     "too few files for Gunicorn": Mistake(
         lambda house: house.restarted("gunicorn", "prlimit", "--nofile=256"),
         "open-files",
-        "Gunicorn",
-        "256 files may be open, 512 are needed",
+        "gunicorn",
+        "may open 256 files, and needs 512",
         "minfds",
     ),
-    "too few files for nginx": Mistake(
+    "too few files for Daphne": Mistake(
         as_it_is,
         "open-files",
-        "nginx",
-        "2000100 are needed for 1000000 clients",
-        "worker_rlimit_nofile",
-        arguments=("--clients", "1000000"),
+        "daphne",
+        "needs 10000050 for 10000000 clients",
+        "LimitNOFILE",
+        arguments=("--clients", "10000000"),
+    ),
+    "too few files for nginx": Mistake(
+        lambda house: nginx_conf(r"(?s)\A", "worker_rlimit_nofile 600;\n"),
+        "nginx-connections",
+        "",
+        "may open 600 files, and needs 700",
+        "worker_rlimit_nofile 700;",
+        arguments=("--clients", "300"),
+    ),
+    "no number of files for nginx": Mistake(
+        lambda house: nginx_conf(r"worker_connections \d+", "worker_connections 1512"),
+        "nginx-connections",
+        "",
+        "sets no limit of open files, so its workers may have 1024; they need 1100",
+        "worker_rlimit_nofile 1100;",
+        "warning",
+        arguments=("--clients", "500"),
     ),
 }
 

@@ -209,23 +209,23 @@ def test_it_recognises(house: House, tmp_path: Path, mistake: str) -> None:
     with house.front(tmp_path, wanted.change(house), **wanted.settings) as at:
         said = house.doctor("--at", at, "--only", wanted.check)
     found = said.of(wanted.check)
-    assert (found["verdict"], said.code) == ("failure", 1), found
-    assert wanted.says in found["says"] and wanted.cure in found["cure"], found
+    assert (found["verdict"], said.code) == ("failed", 1), found
+    assert wanted.says in found["message"] and wanted.cure in found["fix"], found
 
 
 def test_nobody_listens_and_the_rest_is_spared(house: House) -> None:
     said = house.doctor(
         "--at", "127.0.0.1:1", "--only", "front-answers", "front-pages", "split-site", "push-upgrade"
     )
-    assert said.of("front-answers")["says"] == "127.0.0.1:1 gives no answer: the connection is refused"
+    assert said.of("front-answers")["message"] == "127.0.0.1:1 gives no answer: the connection is refused"
     assert {said.of(check)["verdict"] for check in ("front-pages", "split-site", "push-upgrade")} == {
-        "left out"
+        "skipped"
     }
 
 
 def test_somebody_listens_who_speaks_no_http(house: House) -> None:
     said = house.doctor("--at", f"127.0.0.1:{house.rabbitmq.port}", "--only", "front-answers")
-    why = said.of("front-answers")["says"].partition("gives no answer: ")[2]
+    why = said.of("front-answers")["message"].partition("gives no answer: ")[2]
     assert why in ("the answer is not HTTP", "the connection is closed without an answer")
 
 
@@ -248,7 +248,9 @@ def proxied(house: House, folder: Path, at: str, lines: str) -> Iterator[str]:
 def test_a_proxy_in_front_drops_the_upgrade(house: House, front: str, tmp_path: Path) -> None:
     with proxied(house, tmp_path, front, "") as at:
         found = house.doctor("--at", at, "--only", "push-upgrade").of("push-upgrade")
-    assert found["says"] == "the upgrade does not arrive as one" and "proxy_http_version 1.1" in found["cure"]
+    assert (
+        found["message"] == "the upgrade does not arrive as one" and "proxy_http_version 1.1" in found["fix"]
+    )
 
 
 def test_a_proxy_in_front_waits_for_less_long_than_the_doctor(
@@ -260,14 +262,14 @@ def test_a_proxy_in_front_waits_for_less_long_than_the_doctor(
         house.paused("daphne"),
     ):
         said = house.doctor("--at", at, "--only", "front-pages", "push-upgrade")
-    assert said.of("front-pages")["says"] == "Gunicorn accepts and doesn't answer"
-    assert said.of("push-upgrade")["says"] == "Daphne accepts and doesn't answer"
+    assert said.of("front-pages")["message"] == "Gunicorn accepts and doesn't answer"
+    assert said.of("push-upgrade")["message"] == "Daphne accepts and doesn't answer"
 
 
 def test_a_proxy_in_front_cuts_what_is_silent(house: House, front: str, tmp_path: Path) -> None:
     with proxied(house, tmp_path, front, f"proxy_read_timeout 5s; {UPGRADE_PASSED}") as at:
         found = house.doctor("--at", at, "--only", "push-idle").of("push-idle")
-    assert "each proxy and balancer in front" in found["cure"]
+    assert "each proxy and balancer in front" in found["fix"]
 
 
 def test_an_address_with_too_many_connections(house: House, tmp_path: Path) -> None:
@@ -280,7 +282,7 @@ def test_an_address_with_too_many_connections(house: House, tmp_path: Path) -> N
         wire.sendall(head("/channels/updates/", headers=UPGRADE | own))
         assert read_answer(wire).status == 101
         found = house.doctor("--at", at, "--only", "push-upgrade").of("push-upgrade")
-    assert "too many connections" in found["says"] and "CHANNELS_PER_ADDRESS" in found["cure"]
+    assert "too many connections" in found["message"] and "CHANNELS_PER_ADDRESS" in found["fix"]
 
 
 # ---- its certificate
@@ -296,11 +298,11 @@ class Certificate:
 
 
 CERTIFICATES = {
-    "trusted": Certificate("ok", "trusted, until"),
+    "trusted": Certificate("passed", "trusted, until"),
     "near its end": Certificate("warning", "it ends on", days=(-80, 10)),
-    "ended": Certificate("failure", "certificate has expired", days=(-90, -1)),
-    "not begun": Certificate("failure", "certificate is not yet valid", days=(1, 90)),
-    "another's": Certificate("failure", "Hostname mismatch", name="other.example"),
+    "ended": Certificate("failed", "certificate has expired", days=(-90, -1)),
+    "not begun": Certificate("failed", "certificate is not yet valid", days=(1, 90)),
+    "another's": Certificate("failed", "Hostname mismatch", name="other.example"),
     "self-signed": Certificate("warning", "does not trust it: self-signed", trusted=False),
 }
 
@@ -326,15 +328,15 @@ def test_the_certificate(house: House, tmp_path: Path, kind: str) -> None:
             url, "--at", at, "--only", "front-certificate", "front-answers", environment=trust
         )
     found = said.of("front-certificate")
-    assert found["verdict"] == wanted.verdict and wanted.says in found["says"], found
-    assert said.of("front-answers")["verdict"] == "ok"
+    assert found["verdict"] == wanted.verdict and wanted.says in found["message"], found
+    assert said.of("front-answers")["verdict"] == "passed"
 
 
 def test_there_is_no_tls(house: House, front: str) -> None:
     found = house.doctor("https://localhost", "--at", front, "--only", "front-certificate").of(
         "front-certificate"
     )
-    assert found["says"].startswith("no TLS: ") and "snippets/sluice/tls.conf" in found["cure"]
+    assert found["message"].startswith("no TLS: ") and "snippets/sluice/tls.conf" in found["fix"]
 
 
 def signed(folder: Path, wanted: Certificate) -> Path:

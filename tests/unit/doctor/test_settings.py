@@ -50,14 +50,14 @@ SETTINGS = {
         "beat.env",
     ),
     "another address": Mistake(
-        edited("celery.env", "# Only", "SITE_URL=http://other.example\n#"),
+        edited("celery.env", "# For", "SITE_URL=http://other.example\n#"),
         "settings-address",
         "celery",
         "http://other.example",
         "SITE_URL",
     ),
     "another address, and nobody asks from outside": Mistake(
-        edited("celery.env", "# Only", "SITE_URL=http://other.example\n#"),
+        edited("celery.env", "# For", "SITE_URL=http://other.example\n#"),
         "settings-address",
         "celery",
         "takes http://other.example for the site's address, others another",
@@ -73,7 +73,7 @@ SETTINGS = {
         arguments=("http://localhost/catmaid/",),
     ),
     "DEBUG": Mistake(
-        edited("gunicorn.env", "# Only", "DEBUG=yes\n#"), "settings-debug", "gunicorn", "DEBUG is on", "DEBUG"
+        edited("gunicorn.env", "# For", "DEBUG=yes\n#"), "settings-debug", "gunicorn", "DEBUG is on", "DEBUG"
     ),
     "another version": Mistake(
         lock("pytest==1.0 \\\n    --hash=sha256:00"),
@@ -123,8 +123,8 @@ def test_a_secret_that_only_root_can_read(house: House) -> None:
             finally:
                 program.terminate()
     found = said.of("settings", "celery")
-    assert found["says"] == f"{secret} can't be read by www-data"
-    assert found["cure"].startswith(f"chgrp www-data {secret}; chmod 0640 {secret}")
+    assert found["message"] == f"{secret} can't be read by www-data"
+    assert found["fix"].startswith(f"chgrp www-data {secret}; chmod 0640 {secret}")
     assert [where for _, where, _ in said.bad] == ["celery"]
 
 
@@ -137,26 +137,27 @@ def test_a_common_setting_that_is_malformed_ends_it_in_a_sentence(house: House) 
 
 def test_a_first_login_backend_that_knows_no_users(house: House, front: str) -> None:
     """The doctor's own session is by the next one."""
-    (house.app / "guarded.py").write_text(
+    (house.app / "mysite/guarded.py").write_text(
         "from mysite.settings import *\n\nclass OnlyRefuses:\n    pass\n\n"
-        'AUTHENTICATION_BACKENDS = ["guarded.OnlyRefuses", "django.contrib.auth.backends.ModelBackend"]\n'
+        'AUTHENTICATION_BACKENDS = ["mysite.guarded.OnlyRefuses",'
+        ' "django.contrib.auth.backends.ModelBackend"]\n'
     )
     asked = ("--at", front, "--only", "push-hello")
-    said = house.doctor(*asked, environment={"DJANGO_SETTINGS_MODULE": "guarded"})
-    assert said.of("push-hello")["verdict"] == "ok", said.output
+    said = house.doctor(*asked, environment={"DJANGO_SETTINGS_MODULE": "mysite.guarded"})
+    assert said.of("push-hello")["verdict"] == "passed", said.output
 
 
 @pytest.mark.parametrize(
     ("line", "check", "verdict"),
     [
         ('ALLOWED_HOSTS = ["*"]', "sluice_updates.W006", "warning"),
-        ("SESSION_COOKIE_SECURE = True", "sluice_updates.E008", "failure"),
+        ("SESSION_COOKIE_SECURE = True", "sluice_updates.E008", "failed"),
     ],
 )
 def test_settings_that_are_set_against_each_other(house: House, line: str, check: str, verdict: str) -> None:
-    (house.app / "careless.py").write_text(f"from mysite.settings import *\n\n{line}\n")
+    (house.app / "mysite/careless.py").write_text(f"from mysite.settings import *\n\n{line}\n")
     said = house.doctor(
-        "--inside", "--only", "settings-checks", environment={"DJANGO_SETTINGS_MODULE": "careless"}
+        "--inside", "--only", "settings-checks", environment={"DJANGO_SETTINGS_MODULE": "mysite.careless"}
     )
     found = said.of("settings-checks")
-    assert (found["where"], found["verdict"], said.code) == (check, verdict, int(verdict == "failure"))
+    assert (found["where"], found["verdict"], said.code) == (check, verdict, int(verdict == "failed"))

@@ -1,4 +1,4 @@
-"""For consumers: leave nothing behind."""
+"""A mixin for consumers that cleans up after them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 class TidyConsumer:
-    """Mix into a consumer, first: however it ends, its channel leaves its groups and all that waits for it.
+    """The first base of a consumer. However the consumer ends, its channel leaves its groups and is emptied.
 
-    Channels calls neither `disconnect()` nor `group_discard` when a consumer raises or is cancelled. With
-    another layer than this package's it does nothing.
+    Channels calls neither `disconnect()` nor `group_discard()` when a consumer raises or is cancelled. The
+    mixin does nothing with another channel layer than this package's.
     """
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -22,17 +22,16 @@ from .wire import Address, Connection
 
 logger = logging.getLogger(__name__)
 
-LONGEST_LOCAL_EXPIRY = (
-    900.0  # seconds; RabbitMQ closes a channel that leaves a message unacknowledged for 30 minutes
-)
+# Seconds; RabbitMQ closes a channel that leaves a message unacknowledged for 30 minutes.
+LONGEST_LOCAL_EXPIRY = 900.0
 
 
 class RabbitmqChannelLayer(UpstreamChannelLayer):
-    """channels_rabbitmq's layer, made to survive; see README.md for the options and what each cure is.
+    """channels_rabbitmq's layer without its faults. README.md explains the options and the differences.
 
-    Each event loop that uses it has connections of its own, made when first needed and closed with the loop
-    (or by `close`). So the layer may be made anywhere, also without a loop, and `async_to_sync` works from
-    any thread.
+    Each event loop that uses it has connections of its own, opened at first use and closed with the loop (or
+    by `close`). So the layer may be created anywhere, also without a loop, and `async_to_sync` works in any
+    thread.
     """
 
     extensions = ["groups"]
@@ -56,11 +55,11 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
         abandoned_after: float = 600.0,
         normal_prefetch: int = 16,
     ) -> None:
-        # Not upstream's own: it refuses to be called without a running event loop.
+        # Not super(): upstream's refuses to run without a running event loop.
         BaseChannelLayer.__init__(self, expiry=expiry, capacity=remote_capacity)
         if group_expiry is not None:
             warnings.warn("group_expiry is ignored; see abandoned_after", DeprecationWarning, stacklevel=2)
-        if local_expiry is None:  # upstream's "never" is what starves it
+        if local_expiry is None:  # upstream's default, never, starves the process
             local_expiry = 30
         _check("local_capacity", local_capacity, 1, 65535)
         _check("local_expiry", local_expiry, 0.1, LONGEST_LOCAL_EXPIRY)
@@ -121,9 +120,9 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
         return message
 
     async def receive_unacknowledged(self, channel: str) -> tuple[dict[str, Any], Callable[[], None]]:
-        """A normal channel's next message, and the function to call when it has been dealt with.
+        """A normal channel's next message, and the function that acknowledges it.
 
-        Until then RabbitMQ keeps it, and gives it to another process if this one dies.
+        Until that call RabbitMQ keeps the message, and delivers it to another process if this one dies.
         """
         self._require_channel(channel)
         if "!" in channel:
@@ -137,7 +136,7 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
         return f"{endpoint.queue_name}!{random_letters(12)}"
 
     async def group_add(self, group: str, channel: str) -> None:
-        """Add one of this loop's channels. Once it returns, nothing sent to the group passes the channel by.
+        """Add one of this loop's channels. Once it returns, the channel gets every message to the group.
 
         Raises LayerUnavailable; the channel is then not in the group.
         """
@@ -146,13 +145,13 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
         await self._own(channel).group_add(group, channel, what=f"group_add to {group}")
 
     async def group_discard(self, group: str, channel: str) -> None:
-        """Take a channel out of a group, if it is in it. Effective at once, whatever RabbitMQ does."""
+        """Remove a channel from a group, if it is in it. Takes effect at once, whatever RabbitMQ does."""
         self._require_group(group)
         self._require_channel(channel)
         await self._own(channel).group_discard(group, channel, what=f"group_discard from {group}")
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Send to all members. Raises LayerUnavailable; members whose process is full don't get it."""
+        """Send to all members. Raises LayerUnavailable. Members in a process that is full miss it."""
         self._require_group(group)
         body = serialize_message(GroupRecipient(group), message)
         try:
@@ -160,22 +159,22 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
                 body, exchange_name=self.groups_exchange, routing_key=group, what=f"group_send to {group}"
             )
         except ChannelFull:
-            # https://channels.readthedocs.io/en/stable/channel_layer_spec.html#capacity: never raised for a
-            # group
-            logger.warning("A process is at capacity and did not get a message to group %s", group)
+            # Must not be raised for a group:
+            # https://channels.readthedocs.io/en/stable/channel_layer_spec.html#capacity
+            logger.warning("A process is at capacity and missed a message to group %s", group)
 
     # Beyond it
 
     def forget_channel(self, channel: str) -> None:
-        """Nobody will receive from this channel again: drop what waits for it, and leave its groups."""
+        """Drop all that waits for a channel that nobody will read again, and leave its groups."""
         self._own(channel).forget_channel(channel)
 
     async def broker_works(self) -> bool:
-        """Whether RabbitMQ takes a message on a connection made for that: our own may be at fault instead."""
+        """Whether RabbitMQ accepts a message on a fresh connection. If so, our own connection is broken."""
         return await takes_messages(self._settings.link)
 
     def status(self) -> dict[str, Any]:
-        """The running loop's state, for health checks and metrics: no waiting, no side effects."""
+        """The running loop's state, for health checks and metrics. It neither waits nor changes anything."""
         with self._lock:
             endpoint = self._endpoints.get(asyncio.get_running_loop())
         if endpoint is None:
@@ -222,8 +221,8 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
         endpoint = self._endpoint()
         if channel.partition("!")[0] != endpoint.queue_name:
             raise ValueError(
-                f"channel {channel} was not made by new_channel() on this event loop of this process:"
-                " only where it was made can it be received from, or be put into groups"
+                f"channel {channel} was not created by new_channel() on this event loop of this process:"
+                " only that loop can receive from it or add it to groups"
             )
         return endpoint
 

@@ -1,8 +1,8 @@
-"""One event loop's end of the layer: its two connections, its queue, its mailboxes.
+"""One event loop's part of the layer: its two connections, its queue, its mailboxes.
 
-Two connections, because RabbitMQ in alarm stops reading from those that publish: on the other one groups can
-still be joined and messages acknowledged. Each is made when it is first needed, so who only sends has no
-queue.
+There are two connections, because RabbitMQ stops reading from publishers during an alarm. On the other
+connection groups can still be joined and messages acknowledged. Each is opened at first use, so a loop that
+only sends has no queue.
 """
 
 from __future__ import annotations
@@ -66,18 +66,18 @@ class Endpoint:
         self._unbinding: set[asyncio.Task[None]] = set()
         self._warned_about: set[str] = set()
 
-    # What the layer offers, each bounded in time
+    # The layer's operations, each with a time limit
 
     async def publish(self, body: bytes, *, exchange_name: str, routing_key: str, what: str) -> None:
         """Raises ChannelFull if a queue is full, LayerUnavailable otherwise."""
         await self._bounded(self.outbox, what, self._publish(body, exchange_name, routing_key))
 
     async def publish_normal(self, body: bytes, *, channel: str, what: str) -> None:
-        """Like `publish`, to a normal channel's queue, which is made if need be."""
+        """Like `publish`, to a normal channel's queue, which is declared if it is missing."""
         await self._bounded(self.outbox, what, self._publish_normal(body, queue_name(channel)))
 
     async def group_add(self, group: str, channel: str, *, what: str) -> None:
-        """Returns when RabbitMQ has bound the group: every message sent from then on arrives."""
+        """Returns when RabbitMQ has bound the group: every later message arrives."""
         new = self.mailboxes.join(group, channel)
         try:
             await self._bounded(self.inbox, what, self._settle(group))
@@ -87,13 +87,13 @@ class Endpoint:
             raise
 
     async def group_discard(self, group: str, channel: str, *, what: str) -> None:
-        """Effective at once in this process; RabbitMQ is told if it can be."""
+        """Takes effect in this process at once; RabbitMQ unbinds the group if it can be reached."""
         unbinding = self._leave(group, channel)
         if unbinding is not None:
             await asyncio.wait({unbinding}, timeout=self._settings.operation_timeout)
 
     def forget_channel(self, channel: str) -> None:
-        """Nobody will read this channel any more: give back what it holds. Does not wait."""
+        """Free what a channel holds that nobody will read again. Does not wait."""
         for group in self.mailboxes.forget(channel):
             self._unbind_if_unused(group)
 
@@ -121,7 +121,7 @@ class Endpoint:
         self, body: bytes, exchange_name: str, routing_key: str, durable: bool = False
     ) -> None:
         if self.inbox.started and self.inbox.connects == 0:
-            await self.inbox.connection()  # an answer could come before there is a queue for it
+            await self.inbox.connection()  # a reply could arrive before our queue exists
         while True:
             connection = await self.outbox.connection()
             try:
@@ -134,7 +134,7 @@ class Endpoint:
             except carehare.ServerSentNack:
                 raise ChannelFull from None
             except carehare.ConnectionClosed:
-                # Sending it once more could deliver it twice.
+                # Sending it again could deliver it twice.
                 raise LayerUnavailable(
                     "the connection was lost before RabbitMQ confirmed it; it may or may not arrive"
                 ) from None
@@ -156,22 +156,22 @@ class Endpoint:
                     declared.add(queue)
                 return await self._publish(body, "", queue, durable=True)
             except Unroutable:
-                declared.discard(queue)  # somebody deleted it since
+                declared.discard(queue)  # it was deleted meanwhile
             except carehare.ChannelClosedByServer as error:
                 raise LayerRefused(explain(error)) from None
-        raise LayerUnavailable("RabbitMQ returned the message: its queue is deleted as often as it is made")
+        raise LayerUnavailable("RabbitMQ returned the message twice: something deletes its queue")
 
     # Groups
 
     async def _settle(self, group: str) -> None:
-        """Return once the group's binding is as its membership wants it; the one way to bind and unbind."""
+        """Return when the binding matches the membership. Nothing else binds or unbinds."""
         while True:
             connection = await self.inbox.connection()
             task = self._binding.get(group)
             if task is None:
                 if (group in self.mailboxes.groups) == (group in self._bound):
                     return
-                # A task, so that it ends in its own time even if the caller's is over.
+                # A task of its own: it may take longer than its caller waits.
                 task = asyncio.get_running_loop().create_task(self._bind_or_unbind(connection, group))
                 self._binding[group] = task
             await asyncio.wait({task})
@@ -198,7 +198,7 @@ class Endpoint:
         return self._unbind_if_unused(group)
 
     def _unbind_if_unused(self, group: str) -> asyncio.Task[None] | None:
-        # Without a connection there is no binding either, and the next one binds only what has members.
+        # Without a connection there is no binding; the next connection binds only groups with members.
         if self.closed or not self.inbox.up or group in self.mailboxes.groups:
             return None
 
@@ -207,11 +207,11 @@ class Endpoint:
                 await within(
                     self._settings.operation_timeout, self._settle(group), lambda: "no answer in time"
                 )
-            except Exception as error:  # a superfluous binding costs little: what comes by it is dropped
+            except Exception as error:  # a needless binding costs little: its messages are dropped
                 logger.debug("Could not unbind group %s: %s", group, explain(error))
 
         task = asyncio.get_running_loop().create_task(unbind())
-        self._unbinding.add(task)  # the loop itself would not keep it
+        self._unbinding.add(task)  # the loop keeps no reference
         task.add_done_callback(self._unbinding.discard)
         return task
 
@@ -245,7 +245,7 @@ class Endpoint:
 
     async def _serve_inbox(self, connection: Connection) -> None:
         for group in self._bound.difference(self.mailboxes.groups):
-            self._unbind_if_unused(group)  # left while we were preparing
+            self._unbind_if_unused(group)  # left during the set-up
         subscription = self._subscription
         await asyncio.wait({connection.closed, subscription.closed}, return_when=asyncio.FIRST_COMPLETED)
         if connection.closed.done():
@@ -265,11 +265,11 @@ class Endpoint:
         except carehare.ChannelClosedByServer as error:
             if error.reply_code != 406:
                 raise
-            # It was made with another capacity or expiry. Its messages matter more than our settings.
+            # It was declared with another capacity or expiry. Its messages matter more than our settings.
             if queue not in self._warned_about:
                 self._warned_about.add(queue)
                 logger.warning(
-                    "Queue %s keeps the remote_capacity and expiry that it was made with until it is deleted",
+                    "Queue %s keeps its old remote_capacity and expiry until it is deleted",
                     queue,
                 )
             await self._step(connection.call(Queue.Declare(queue=queue, passive=True)))
@@ -291,10 +291,10 @@ class Endpoint:
         try:
             recipient, message = deserialize_message(body)
             if not isinstance(recipient[0], str):
-                raise TypeError("a name that is no text")
-        except Exception as error:  # whoever may publish to us must not be able to stop us
+                raise TypeError("a name that is not text")
+        except Exception as error:  # no message may stop the reader
             logger.error(
-                "Dropped a message of %d octets: not one of Channels' (%s)", len(body), type(error).__name__
+                "Dropped a message of %d bytes: not in Channels' format (%s)", len(body), type(error).__name__
             )
             ack()
             return

@@ -1,4 +1,4 @@
-"""What the layer raises, and the sentence for each way in which a connection can fail."""
+"""The layer's exceptions, and the sentence for each failure of a connection."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ OLDEST_RABBITMQ = (3, 8)
 
 
 class LayerUnavailable(TimeoutError):
-    """The layer could not do what it was asked within its time; the message says why.
+    """An operation did not succeed within its time limit; the text gives the reason.
 
-    For `send` and `group_send` the outcome is unknown: the message may or may not arrive, and never arrives
-    twice.
+    After `send` and `group_send` the message may or may not arrive. It never arrives twice.
     """
 
 
 class LayerRefused(LayerUnavailable):
-    """RabbitMQ answers, but won't have us: credentials, vhost, permissions, version. Waiting is no use."""
+    """RabbitMQ answers, but rejects us: credentials, vhost, permissions, version. Waiting does not help."""
 
 
 class BrokerTooOld(Exception):
-    """RabbitMQ is older than the oldest version that the layer was tested with."""
+    """RabbitMQ is older than the oldest version that the layer supports."""
 
 
 class NotSent(carehare.ConnectionClosed):
-    """The connection was lost before anything was written: it may be tried on the next one."""
+    """The connection was lost before anything was written: safe to try again."""
 
 
 class Unroutable(Exception):
@@ -36,7 +35,7 @@ class Unroutable(Exception):
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether somebody has to change something before another attempt can succeed."""
+    """Whether an operator has to change something before another attempt can succeed."""
     if isinstance(error, carehare.ConnectionClosedByServer):
         return error.reply_code in (403, 530)
     if isinstance(error, carehare.ChannelClosedByServer):
@@ -45,12 +44,12 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def needs_somebody(error: BaseException) -> bool:
-    """Whether an operator has to hear of it at once, whatever was said before it: waiting is no cure."""
+    """Whether to log the error at once, also in the middle of an outage: waiting does not help."""
     return is_refusal(error) or isinstance(error, ssl.SSLCertVerificationError)
 
 
 def is_expected(error: BaseException) -> bool:
-    """Whether the error is one that a network or a broker makes; a traceback would tell no more."""
+    """Whether the network or RabbitMQ causes such errors. Then a traceback adds nothing."""
     return isinstance(
         error,
         (
@@ -67,7 +66,7 @@ def is_expected(error: BaseException) -> bool:
 
 
 def explain(error: BaseException) -> str:
-    """One clause for a log line or an exception: what is wrong and, where it can be known, what to do."""
+    """One clause for a log line or an exception: the problem and, where it is known, the fix."""
     if isinstance(error, (BrokerTooOld, LayerUnavailable)):
         return str(error)
     if isinstance(error, socket.gaierror):
@@ -96,7 +95,7 @@ def explain(error: BaseException) -> str:
         if error.reply_code == 405:
             return f"our previous connection still holds our queue, for some heartbeats ({error.reply_text})"
         if _is_declared_otherwise(error):
-            return f"something is declared otherwise than we need it; delete it there ({error.reply_text})"
+            return f"something is declared with other arguments; delete it there ({error.reply_text})"
         return f"it closed the channel ({error.reply_code} {error.reply_text})"
     if isinstance(error, carehare.ConnectionClosedByHeartbeatMonitor):
         return "it fell silent (no heartbeat)"
@@ -106,5 +105,5 @@ def explain(error: BaseException) -> str:
 
 
 def _is_declared_otherwise(error: carehare.ChannelClosedByServer) -> bool:
-    # 406 is also what an overdue acknowledgement gets.
+    # An overdue acknowledgement gets 406 too.
     return error.reply_code == 406 and "inequivalent" in error.reply_text

@@ -1,4 +1,4 @@
-"""A supervised connection: whatever ends it, another takes its place."""
+"""A supervised connection: whatever ends it, a new one replaces it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .wire import Address, Connection
 
 logger = logging.getLogger(__name__)
 
-FIRST_DELAY = 0.25  # seconds; the window from which the first wait before another attempt is drawn
-STABLE_AFTER = 10.0  # seconds for which a connection must have lived for the waits to begin anew
+FIRST_DELAY = 0.25  # seconds; the first wait before another attempt is random below this
+STABLE_AFTER = 10.0  # seconds; after a connection that lived so long, the waits start from FIRST_DELAY again
 REMIND_EVERY = 60.0  # seconds between log lines while an outage lasts
-POLITE_CLOSE = 1.0  # seconds given to RabbitMQ to take leave
-PROBE = 3.0  # seconds for a fresh connection to show that it works
+POLITE_CLOSE = 1.0  # seconds for an orderly close
+PROBE = 3.0  # seconds for the test on a fresh connection
 
 
 @dataclass(frozen=True)
 class LinkSettings:
-    address: Callable[[], Address]  # asked at each attempt: a rotated password is taken up
+    address: Callable[[], Address]  # called at each attempt, so that a rotated password is used
     ssl_context: ssl.SSLContext | None
     heartbeat: int
     connect_timeout: float
@@ -33,7 +33,7 @@ class LinkSettings:
 
 
 async def takes_messages(settings: LinkSettings) -> bool:
-    """Whether a fresh connection can be made, and a message sent on it; within PROBE seconds."""
+    """Whether a fresh connection accepts a message, within PROBE seconds."""
     connection: Connection | None = None
 
     async def try_it() -> None:
@@ -48,7 +48,7 @@ async def takes_messages(settings: LinkSettings) -> bool:
     try:
         await within(PROBE, try_it(), lambda: f"no answer within {PROBE:g} s")
     except Exception as error:
-        logger.debug("a fresh connection failed: %s", explain(error))
+        logger.debug("A fresh connection failed: %s", explain(error))
         return False
     finally:
         if connection is not None:
@@ -57,11 +57,11 @@ async def takes_messages(settings: LinkSettings) -> bool:
 
 
 class Link:
-    """Keeps one connection up from `start` to `close`.
+    """Keeps one connection open from `start` to `close`.
 
-    `prepare(connection)` declares what is needed before anybody may use it; `serve(connection)` returns or
-    raises when the connection is of no more use. Neither need clean up: the connection is closed after them,
-    always.
+    `prepare(connection)` makes declarations before anything else uses it. `serve(connection)` returns or
+    raises when the connection can't be used any more. Neither cleans up: the connection is closed after them
+    in any case.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class Link:
         self._serve = serve
         self._where = "RabbitMQ"
         self._current: Connection | None = None
-        self._news = asyncio.Event()  # something to look at for those who wait for a connection
+        self._news = asyncio.Event()  # set when there is a connection, or a new reason why not
         self._supervisor: asyncio.Task[None] | None = None
         self._trouble: str | None = None  # why there is no connection
-        self.refused = False  # whether RabbitMQ answered that it won't have us
-        self.connects = 0  # how often a connection was made
+        self.refused = False  # whether RabbitMQ rejected us
+        self.connects = 0  # connections made so far
 
     @property
     def started(self) -> bool:
@@ -94,7 +94,7 @@ class Link:
 
     @property
     def trouble(self) -> str | None:
-        """Why there is no connection, or why RabbitMQ takes nothing, as a sentence; None if all is well."""
+        """Why there is no connection, or why RabbitMQ accepts nothing, as a sentence; None if it works."""
         if self._current is not None and not self._current.lost:
             blocked = self._current.blocked
             return (
@@ -105,14 +105,15 @@ class Link:
         return f"{self._where}: {self._trouble or 'not connected yet'}"
 
     def start(self) -> None:
-        """Begin to connect. Does nothing if it has begun."""
+        """Start connecting, unless that has happened before."""
         if self._supervisor is None:
             self._supervisor = asyncio.get_running_loop().create_task(self._supervise())
 
     async def connection(self) -> Connection:
-        """The connection, once there is one. Waits without bound; raises LayerRefused if waiting is no use.
+        """The connection, once there is one. Waits without limit; raises LayerRefused if that can't help.
 
-        That, too, only after another attempt was refused: so a caller who tries again at once doesn't spin.
+        It raises only after another attempt was refused, so that a caller who tries again at once doesn't
+        spin.
         """
         self.start()
         while True:
@@ -125,9 +126,9 @@ class Link:
                 raise LayerRefused(self.trouble)
 
     def suspect(self, since: float) -> None:
-        """Drop the connection if nothing was heard on it since then (the loop's time): it is dead or paused.
+        """Drop the connection if nothing arrived on it since then (the loop's time): it is dead or paused.
 
-        One that RabbitMQ has blocked is spared: it is silent by right.
+        Not while RabbitMQ blocks it: then silence is normal.
         """
         current = self._current
         if current is not None and current.blocked is None and current.last_heard < since:
@@ -140,7 +141,7 @@ class Link:
             await asyncio.wait({self._supervisor})
 
     async def _supervise(self) -> None:
-        """Runs until cancelled. No exception of a connection may end it: that is what killed its ancestor."""
+        """Runs until cancelled. No exception of a connection may end it, as happens in channels_rabbitmq."""
         loop = asyncio.get_running_loop()
         delay = FIRST_DELAY
         down_since: float | None = None
@@ -204,7 +205,7 @@ class Link:
         return connection
 
     def _log(self, error: Exception, outlook: str) -> None:
-        # The traceback of what we expect tells nothing; of what we don't, everything, once.
+        # Only an unexpected error needs its traceback.
         unexpected = None if is_expected(error) else error
         level = logging.ERROR if unexpected or self.refused else logging.WARNING
         logger.log(

@@ -1,16 +1,15 @@
-"""What has arrived in this process and waits for its readers; who is in which group.
+"""Messages that have arrived in this process and wait for their readers; the members of each group.
 
-RabbitMQ sends at most `capacity` messages that were not acknowledged, and a message is acknowledged when the
-last of its local readers took it. So whoever doesn't read holds places that all others need; the rules here
-give them back:
+RabbitMQ sends at most `capacity` unacknowledged messages. A message is acknowledged when the last of its
+local readers took it. So a channel that doesn't read occupies places that all others need. These rules free
+them:
 
-1. A channel that leaves a group loses what waits for it from that group.
-2. What has waited for `expiry` seconds is dropped.
-3. When all places are taken, a channel that has not read for `RELIEF_AFTER` seconds loses what it holds, and
-   holds no more until it reads again. One that keeps reading, however slowly, is spared: then the senders
-   must wait.
-4. A channel for which messages came and that has not read for `abandoned_after` seconds is forgotten: its
-   consumer died.
+1. A channel that leaves a group loses the waiting messages from that group.
+2. A message that has waited for `expiry` seconds is dropped.
+3. When all places are taken, a channel that has not read for `RELIEF_AFTER` seconds loses its messages. If it
+   is in a group, it gets no more until it reads again. A channel that reads, however slowly, loses nothing:
+   then the senders must wait.
+4. A channel that has messages and has not read for `abandoned_after` seconds is forgotten: its consumer died.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class Held:
 class Mailbox(Box[Held]):
     def __init__(self) -> None:
         super().__init__()
-        self.deaf = False  # rule 3: holds nothing until it reads again
+        self.deaf = False  # rule 3: gets nothing until it reads again
 
 
 class Mailboxes:
@@ -83,7 +82,7 @@ class Mailboxes:
     # Reading
 
     async def get(self, channel: str) -> Message:
-        """The next message for the channel. Waits without bound; raises StopConsumer once closed."""
+        """The channel's next message. Waits without limit; raises StopConsumer once closed."""
         if self._closed:
             raise StopConsumer("the channel layer is closed")
         box = self._boxes.get(channel)
@@ -147,15 +146,15 @@ class Mailboxes:
             return None
         return box
 
-    # Giving places back
+    # Freeing places
 
     def _sweep(self) -> None:
         now = self._loop.time()
         full = self.held >= self._capacity
         if full:
             fullest = max(self._boxes, key=lambda channel: len(self._boxes[channel].items), default="none")
-            self._say("full", "All %d places for messages are taken; most by %s", self._capacity, fullest)
-        # A loop that was itself held up tells nothing about its readers.
+            self._say("full", "All %d places for messages are taken, most by %s", self._capacity, fullest)
+        # If the loop itself was blocked, its readers could not read.
         relieve = full and now - self._sweep_due < RELIEF_AFTER / 2
         for channel, box in list(self._boxes.items()):
             waiting = len(box.items)
@@ -180,7 +179,7 @@ class Mailboxes:
         count = self._take_out(self._boxes[channel], condition)
         if count:
             self.dropped += count
-            self._say("dropped", "Dropped %d messages that nobody read in time, for %s", count, channel)
+            self._say("dropped", "Dropped %d messages, not read in time, for channel %s", count, channel)
 
     def _take_out(self, box: Mailbox, condition: Callable[[Held], bool]) -> int:
         gone = [held for held in box.items if condition(held)]
@@ -194,8 +193,8 @@ class Mailboxes:
 
     def _abandon(self, channel: str) -> None:
         logger.warning(
-            "Forgetting channel %s: messages came and nobody read it for %.0f s; its consumer must have died"
-            " without leaving its groups (see TidyConsumer)",
+            "Forgetting channel %s: it has messages and was not read for %.0f s. Its consumer must have died"
+            " without leaving its groups; use TidyConsumer",
             channel,
             self._abandoned_after,
         )
@@ -211,11 +210,11 @@ class Mailboxes:
 
     @property
     def groups(self) -> Iterable[str]:
-        """The groups that have a member here."""
+        """The groups with a member in this process."""
         return self._members.keys()
 
     def join(self, group: str, channel: str) -> bool:
-        """Whether it was not a member before."""
+        """Add a member; whether it is a new one."""
         members = self._members.setdefault(group, {})
         new = channel not in members
         members[channel] = None
@@ -240,7 +239,7 @@ class Mailboxes:
                 del self._boxes[channel]
 
     def forget(self, channel: str) -> list[str]:
-        """Drop all that waits for the channel, and its memberships; the groups in which it was."""
+        """Drop the channel's messages and memberships; returns its groups."""
         groups = list(self._memberships.get(channel, ()))
         for group in groups:
             self.leave(group, channel)

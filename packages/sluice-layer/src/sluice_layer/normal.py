@@ -1,4 +1,4 @@
-"""Normal channels: one durable queue each, shared by all processes that read the channel."""
+"""Normal channels: a durable queue for each, shared by all processes that read the channel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .wire import Connection
 
 logger = logging.getLogger(__name__)
 
-IDLE_AFTER = 5.0  # seconds without a reader until what was fetched goes back to the queue, for others
+IDLE_AFTER = 5.0  # seconds without a reader, after which fetched messages go back to the queue, for others
 LONGEST_DELAY = 5.0  # seconds between attempts to read
 
 Delivery = tuple[dict[str, Any], Callable[[], None]]
@@ -30,7 +30,7 @@ def queue_name(channel: str) -> str:
 
 
 class NormalChannel:
-    """Consumes one normal channel's queue while somebody reads it."""
+    """Consumes the queue of one normal channel while there is a reader."""
 
     def __init__(
         self, channel: str, link: Link, declare: Callable[[Connection, str], Awaitable[None]], prefetch: int
@@ -40,27 +40,28 @@ class NormalChannel:
         self._declare = declare
         self._prefetch = prefetch
         self._box: Box[Delivery] = Box()
-        self._in_hand = 0
+        self._unacknowledged = 0
         self._closed = False
         self._task: asyncio.Task[None] | None = None
 
     async def get(self) -> Delivery:
-        """The next message and its acknowledgement, to be called when it has been dealt with.
+        """The next message, and the function that acknowledges it when it has been handled.
 
-        One that is not acknowledged comes again, to whoever reads, when this process or its connection ends.
+        When this process or its connection ends, RabbitMQ delivers unacknowledged messages again, to any
+        reader.
         """
         if self._closed:
             raise StopConsumer("the channel layer is closed")
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._consume_while_read())
         message, ack = await self._box.get()
-        self._in_hand += 1
+        self._unacknowledged += 1
 
         def done() -> None:
             nonlocal ack
             ack, was = _nothing, ack
             if was is not _nothing:
-                self._in_hand -= 1
+                self._unacknowledged -= 1
                 was()
 
         return message, done
@@ -76,7 +77,7 @@ class NormalChannel:
             message = deserialize_message(body).data
         except Exception as error:
             logger.error(
-                "Dropped a message of %d octets in %s: %s", len(body), self._queue_name, type(error).__name__
+                "Dropped a message of %d bytes in %s: %s", len(body), self._queue_name, type(error).__name__
             )
             ack()
         else:
@@ -91,7 +92,7 @@ class NormalChannel:
                 if await self._consume():
                     return
             except (carehare.ConnectionClosed, LayerUnavailable):
-                pass  # the link says so, and mends it
+                pass  # the link logs it, and reconnects
             except Exception as error:
                 if loop.time() - said_at >= REMIND_EVERY:
                     said_at = loop.time()
@@ -102,7 +103,7 @@ class NormalChannel:
             delay = min(delay * 2, LONGEST_DELAY)
 
     async def _consume(self) -> bool:
-        """Until nobody reads (True), or the queue or the connection is gone (an exception)."""
+        """Returns True when there is no reader any more; raises if the queue or the connection is gone."""
         connection = await self._link.connection()
         await self._declare(connection, self._queue_name)
         subscription = connection.subscribe(self._queue_name, prefetch=self._prefetch, deliver=self._deliver)
@@ -114,14 +115,14 @@ class NormalChannel:
             subscription.closed.result()
             raise LookupError("the queue was deleted")
         finally:
-            self._box.items.clear()  # RabbitMQ hands them out again
+            self._box.items.clear()  # RabbitMQ delivers them again
             subscription.close()
 
     def _idle(self) -> bool:
         box = self._box
         return (
             not box.readers
-            and not self._in_hand
+            and not self._unacknowledged
             and asyncio.get_running_loop().time() - box.read_at > IDLE_AFTER
         )
 

@@ -1,8 +1,8 @@
-"""The AMQP connection: carehare's, with a handshake that ends and operations that survive their callers.
+"""The AMQP connection: carehare's, with a time limit for the handshake, and calls that may be cancelled.
 
-carehare hands out bare futures and completes them without asking whether they still want it: cancelling one
-(as any time-out does) makes it raise in the middle of the connection's clean-up. So nothing here ever awaits
-such a future directly: see `outcome`.
+carehare returns bare futures and completes them without a check that they are still pending. If one is
+cancelled (by a time-out, for example), carehare raises in the middle of the connection's clean-up. So nothing
+here awaits such a future directly: see `outcome`.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from .errors import OLDEST_RABBITMQ, BrokerTooOld, NotSent, Unroutable
 logger = logging.getLogger(__name__)
 
 MAX_CALLS = 1000  # declarations and bindings in flight
-MAX_UNCONFIRMED = 1000  # publishes in flight: bounds what a stalled broker makes us buffer
+MAX_UNCONFIRMED = 1000  # publishes in flight: limits the buffer while RabbitMQ stalls
 
-# At DEBUG carehare logs every frame: payloads, and the password of the handshake. Name its modules' own
-# loggers (carehare._protocol, ...) to have that.
+# At DEBUG carehare logs every frame, with payloads and the password of the handshake. To get that, configure
+# the loggers of its modules (carehare._protocol, ...).
 if logging.getLogger("carehare").level == logging.NOTSET:
     logging.getLogger("carehare").setLevel(logging.INFO)
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where RabbitMQ is and who we are there. Its text never contains the password."""
+    """RabbitMQ's address and our account. Its text never contains the password."""
 
     host: str
     port: int
@@ -63,7 +63,7 @@ class Address:
         except ValueError:
             # Not `from error`: its text may contain the password.
             raise ValueError(
-                "host is not a URL that can be read: it must be amqp://user:password@host:port/vhost,"
+                "host is not a valid URL: it must be amqp://user:password@host:port/vhost,"
                 " with the special characters of each part percent-encoded"
             ) from None
         if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
@@ -86,13 +86,13 @@ class Address:
 
 
 async def outcome(future: asyncio.Future[Any]) -> Any:
-    """Wait for a carehare future without ever cancelling it; its result or exception."""
+    """The result or exception of a carehare future, which is never cancelled."""
     await asyncio.wait({future})
     return future.result()
 
 
 class Connection(carehare.Connection):
-    """One connection. `connect` or raise; after `abort` or a failure it is `lost`, for good."""
+    """One connection. After `abort` or a failure it stays `lost`."""
 
     def __init__(self, address: Address, *, ssl_context: ssl.SSLContext | None, heartbeat: int) -> None:
         self._address = address
@@ -101,7 +101,7 @@ class Connection(carehare.Connection):
         self._protocol: Protocol
 
     async def connect(self) -> None:
-        """Connect and shake hands. Unbounded: the caller puts a limit on it and may cancel it."""
+        """Connect, with the handshake. No time limit: the caller sets one, and may cancel it."""
         address = self._address
         transport, protocol = await asyncio.get_running_loop().create_connection(
             lambda: Protocol(
@@ -131,12 +131,12 @@ class Connection(carehare.Connection):
 
     @property
     def blocked(self) -> str | None:
-        """Why RabbitMQ takes no messages just now (an alarm of memory or disk), or None."""
+        """Why RabbitMQ accepts no messages now (an alarm of memory or disk), or None."""
         return self._protocol.blocked
 
     @property
     def last_heard(self) -> float:
-        """When the last octet came, in the loop's time."""
+        """When the last byte arrived, in the loop's time."""
         return self._protocol.last_heard
 
     async def call(self, frame: pamqp.base.Frame) -> None:
@@ -148,7 +148,7 @@ class Connection(carehare.Connection):
             try:
                 return await self._take(self._calls, self._protocol.command, frame)
             except carehare.ChannelClosed:
-                continue  # the one before it was refused, and this one not even looked at
+                continue  # RabbitMQ refused the one before, and ignored this one
 
     async def publish_confirmed(
         self, body: bytes, *, exchange_name: str, routing_key: str, durable: bool = False
@@ -184,8 +184,7 @@ class Connection(carehare.Connection):
         except BaseException:
             slots.release()
             raise
-        # Freed when RabbitMQ has answered, not when the caller gives up: what it left behind still occupies
-        # the wire.
+        # Released when RabbitMQ has answered, not when the caller gives up: until then the call is in flight.
         future.add_done_callback(lambda _: slots.release())
         _retrieve(future)
         await outcome(future)
@@ -199,7 +198,7 @@ class Connection(carehare.Connection):
         return self._protocol.subscribe(queue_name, prefetch=prefetch, deliver=deliver)
 
     async def leave(self, seconds: float) -> None:
-        """Close politely, within `seconds`; then by force."""
+        """An orderly close within `seconds`, else `abort`."""
         try:
             if not self.lost:
                 self._protocol.send_close_if_allowed()
@@ -218,7 +217,7 @@ class Connection(carehare.Connection):
 
 
 class Protocol(CarehareProtocol):
-    """carehare's protocol, with sane limits, an ear for alarms, and a handshake that always ends."""
+    """carehare's protocol with fixed limits, alarms, and a handshake that ends on a closed connection."""
 
     def __init__(self, *, username: str, password: str, virtual_host: str, heartbeat: int) -> None:
         super().__init__(username=username, password=password, virtual_host=virtual_host)
@@ -240,8 +239,8 @@ class Protocol(CarehareProtocol):
         self.ending = True
         self.unblocked.set()
         if exc is None and not self.open.done():
-            # A FIN in mid-handshake, from a proxy or a node that is booting: carehare would assert, and
-            # `open` never end.
+            # A FIN during the handshake, from a proxy or a booting node: carehare would fail an assertion,
+            # and `open` would never complete.
             exc = ConnectionResetError("closed during the handshake")
         super().connection_lost(exc)
 
@@ -259,7 +258,7 @@ class Protocol(CarehareProtocol):
         elif isinstance(frame, pamqp.commands.Basic.Cancel):
             channel = self._channels.get(channel_id)
             if isinstance(channel, Subscription):
-                channel.close()  # the queue was deleted; whoever waits for `closed` subscribes again
+                channel.close()  # the queue was deleted; the caller waits for `closed` and subscribes again
         else:
             super().accept_frame(frame, channel_id)
 
@@ -288,7 +287,7 @@ class Protocol(CarehareProtocol):
         )
 
     def _accept_tune(self, tune: pamqp.commands.Connection.Tune) -> None:
-        # 0 means "no limit" to the broker; carehare would take it for "none at all".
+        # For RabbitMQ 0 means "no limit"; carehare would read it as "none at all".
         tune.channel_max = tune.channel_max or 65535
         tune.frame_max = tune.frame_max or 131072
         tune.heartbeat = min(self._heartbeat_wanted, tune.heartbeat or self._heartbeat_wanted)
@@ -338,8 +337,8 @@ class Protocol(CarehareProtocol):
 class CommandChannel(Channel):
     """One AMQP channel for all declarations and bindings, which RabbitMQ answers in order.
 
-    carehare takes a channel for each, of which there are 2,046: more at once break it, and opening them is
-    most of the work.
+    carehare opens a channel for each. It breaks with more than 2,046 at once, and opening them is most of the
+    work.
     """
 
     def __init__(self, frame_writer: FrameWriter) -> None:
@@ -375,17 +374,17 @@ class CommandChannel(Channel):
 
 
 class PublishChannel(ExchangeChannel):
-    """carehare's publishing channel, which can also send what must not vanish for want of a queue."""
+    """carehare's publishing channel, with messages that fail if their queue is missing."""
 
     def __init__(self, exchange_name: str, *, frame_writer: FrameWriter, frame_max: int) -> None:
         super().__init__(exchange_name, frame_writer=frame_writer, frame_max=frame_max)
         self._returned: set[int] = set()
 
     def publish_durable(self, message: bytes, routing_key: str) -> asyncio.Future[None]:
-        """Publish to be kept on disk; the future raises Unroutable if there is no such queue."""
+        """Publish a message that RabbitMQ keeps on disk. Without its queue the future raises Unroutable."""
         tag = self._next_delivery_tag
         self._next_delivery_tag += 1
-        # The message's id comes back with a returned message, which carries no delivery tag.
+        # A returned message has no delivery tag, but keeps its id.
         properties = pamqp.commands.Basic.Properties(delivery_mode=2, message_id=str(tag))
         pieces = range(0, len(message), self._frame_max)
         self._frame_writer.send_frames(
@@ -403,11 +402,11 @@ class PublishChannel(ExchangeChannel):
 
     def accept_frame(self, frame: Any) -> None:
         if isinstance(frame, pamqp.commands.Basic.Return | pamqp.body.ContentBody):
-            return  # of a returned message only the header matters
+            return  # only the header of a returned message matters
         if isinstance(frame, pamqp.header.ContentHeader):
             self._returned.add(int(cast(str, frame.properties.message_id)))
         elif isinstance(frame, pamqp.commands.Basic.Ack):
-            # RabbitMQ returns a message before it confirms it.
+            # RabbitMQ returns a message before it confirms the message.
             for tag in self._find_delivery_tags(frame.delivery_tag, bool(frame.multiple)):
                 if tag in self._returned:
                     self._returned.remove(tag)
@@ -419,9 +418,9 @@ class PublishChannel(ExchangeChannel):
 
 
 class Subscription(ConsumeChannel):
-    """carehare's consumer, which calls back for each message and forgets acknowledgements that come too late.
+    """carehare's consumer, with a callback for each message. It ignores late acknowledgements.
 
-    `closed` ends with a result or an exception when no more messages will come.
+    `closed` completes when no more messages will arrive.
     """
 
     def __init__(
@@ -437,7 +436,7 @@ class Subscription(ConsumeChannel):
         _retrieve(self.closed)
 
     def ack(self, delivery_tag: int) -> None:
-        # An ack on a channel that RabbitMQ has closed would make it close the connection.
+        # After an ack on a closed channel RabbitMQ would close the connection.
         if not self.closed.done():
             super().ack(delivery_tag)
 
@@ -452,7 +451,7 @@ class Subscription(ConsumeChannel):
 
 
 def refuse_version(server_properties: dict[str, Any]) -> str | None:
-    """Why a broker that introduces itself so is refused, or None. Unknown products are let pass."""
+    """Why we refuse a broker with these properties, or None. Unknown products pass."""
     if server_properties.get("product") != "RabbitMQ":
         return None
     version = str(server_properties.get("version", ""))
@@ -467,5 +466,5 @@ def refuse_version(server_properties: dict[str, Any]) -> str | None:
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Keep asyncio from reporting an exception that nobody was left to take."""
+    """Keep asyncio from reporting an exception that nobody retrieves any more."""
     future.add_done_callback(lambda done: None if done.cancelled() else done.exception() and None)

@@ -1,7 +1,7 @@
-"""The site: Django's project.
+"""What a Django project needs to run in the Sluice stack.
 
-Each program of it comes by here before anything else is imported, so that a Python which is too old is told
-in a sentence, and not by the first line that it can't understand. Any Python 3 can read this file.
+Every program imports this package first. A Python that is too old is refused here with a sentence, before a
+module that it cannot parse. Any Python 3 can read this file.
 """
 
 import sys
@@ -13,4 +13,4 @@ if sys.version_info < OLDEST_PYTHON:
         "sluice: Python {}.{} is too old: {}.{} or newer is needed,"
         " and a virtual environment made with it\n".format(*sys.version_info[:2], *OLDEST_PYTHON)
     )
-    sys.exit(78)  # EX_CONFIG, as for settings that can't be used
+    sys.exit(78)  # EX_CONFIG, as for settings that cannot be used

@@ -1,7 +1,8 @@
-"""What each service's database role may do: one table. `sluice_stack.migrate` applies all of it.
+"""What each service's database role may do. `sluice_stack.migrate` applies it.
 
-Everything that isn't here is forbidden. The owner of the tables, who alone may change them, is the role
-`owner`.
+The stack's part is here. A project adds its own tables, by role, in a mapping that its setting
+SLUICE_STACK_GRANTS names by its dotted path. Everything that neither grants is forbidden. The tables belong
+to the role `owner`, which alone may change them.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.module_loading import import_string
 
 READ: Final = "SELECT"
 WRITE: Final = "SELECT, INSERT, UPDATE, DELETE"
 
-# To publish: these columns of a new update, and no others, since a trigger of the owner's allots offsets and
+# To publish: these columns of a new update, and no others, since a trigger of the owner's assigns offsets and
 # tags. The sender reads what it announces.
 PUBLISH: Final = {
     "sluice_updates_update": "SELECT, INSERT (stream, event, payload, key)",
 }
-# To read streams: polling, the hub, and the position that a page carries.
+# To read streams: for polling, the hub, and the position that a page carries.
 FOLLOW: Final = {"sluice_updates_stream": READ, "sluice_updates_update": READ}
-# What Django asks to know who is signed in and what he may do.
+# To know who is signed in and what they may do.
 IDENTITY: Final = {
     "auth_user": READ,
     "auth_group": READ,
@@ -32,8 +36,9 @@ IDENTITY: Final = {
     "django_content_type": READ,
 }
 
-# Role → table → privileges.
-GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
+Grants = Mapping[str, Mapping[str, str]]  # role → table → privileges
+
+STACK: Final[Grants] = {
     "wsgi": {
         **FOLLOW,
         **PUBLISH,
@@ -41,55 +46,57 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
         **dict.fromkeys(IDENTITY, WRITE),
         "django_admin_log": WRITE,
         "sluice_updates_session": WRITE,
-        "inbox_message": WRITE,
-        "volumes_crop": WRITE,
-        "volumes_volume": WRITE,
     },
-    "asgi": {**FOLLOW, **IDENTITY, "sluice_updates_session": READ, "volumes_volume": READ},
-    "worker": {**PUBLISH, **IDENTITY, "sluice_updates_session": READ, "volumes_volume": READ},
-    "celery": {
-        **PUBLISH,
-        "auth_user": READ,
-        "inbox_message": "SELECT, INSERT",
-        # `manage.py run_crops`, which does without beat, removes what was deleted.
-        "volumes_crop": "SELECT, UPDATE, DELETE",
-        "volumes_volume": READ,
-    },
+    "asgi": {**FOLLOW, **IDENTITY, "sluice_updates_session": READ},
+    "worker": {**PUBLISH, **IDENTITY, "sluice_updates_session": READ},
+    "celery": {**PUBLISH},
     "beat": {
-        # Trimming, besides publishing. UPDATE of a stream's floor only; to lock its row needs no more.
+        # Trimming, besides publishing. UPDATE of a stream's floor only: locking its row needs no more.
         "sluice_updates_update": PUBLISH["sluice_updates_update"] + ", DELETE",
         "sluice_updates_stream": "SELECT, UPDATE (floor, floor_tag)",
         "sluice_updates_session": "SELECT, DELETE",
-        "volumes_crop": "SELECT, UPDATE (handed_over_at, hand_overs), DELETE",
-        "volumes_volume": READ,
     },
 }
 
 
+def table() -> Grants:
+    """The stack's grants and the project's. For a table that both name, the project's count.
+
+    Raises ImproperlyConfigured if the project names a role that no service has.
+    """
+    path = getattr(settings, "SLUICE_STACK_GRANTS", "")
+    own: Grants = import_string(path) if path else {}
+    if unknown := sorted(own.keys() - STACK.keys()):
+        raise ImproperlyConfigured(
+            f"{path} has the role {unknown[0]}, which no service uses; there are {', '.join(STACK)}"
+        )
+    return {role: {**grants, **own.get(role, {})} for role, grants in STACK.items()}
+
+
 def apply(connection: BaseDatabaseWrapper) -> list[str]:
-    """Put the table into force for the roles that exist, in one transaction; return their names. PostgreSQL
-    only."""
+    """Apply the table to the roles that exist, in one transaction; return their names. PostgreSQL only."""
     from django.db import transaction
 
+    wanted = table()
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-        cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [list(GRANTS)])
+        cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [list(wanted)])
         roles = sorted(row[0] for row in cursor.fetchall())
         # The old names of tables of sluice_updates, which are views until the next release drops them.
         cursor.execute("SELECT viewname FROM pg_views WHERE schemaname = 'public'")
         views = {row[0] for row in cursor.fetchall()}
         for role in roles:
-            for statement in _statements(role, views, connection.ops.quote_name):
+            for statement in _statements(role, wanted[role], views, connection.ops.quote_name):
                 cursor.execute(statement)
     return roles
 
 
-def _statements(role: str, views: set[str], quote: Any) -> Iterator[str]:
+def _statements(role: str, tables: Mapping[str, str], views: set[str], quote: Any) -> Iterator[str]:
     name = quote(role)
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {name}"
     yield f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {name}"
     yield f"REVOKE CREATE ON SCHEMA public FROM {name}"
     yield f"GRANT USAGE ON SCHEMA public TO {name}"
-    for table, privileges in GRANTS[role].items():
+    for table, privileges in tables.items():
         for relation in (table, *({table.removeprefix("sluice_")} & views)):
             yield f"GRANT {_quoted_columns(privileges, quote)} ON {quote(relation)} TO {name}"
 

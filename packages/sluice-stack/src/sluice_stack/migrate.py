@@ -1,6 +1,9 @@
 """`python -m sluice_stack.migrate`: what each version needs once, before the services start. Safe to repeat.
 
-Tables; each role's rights; the administrator; a sample volume, if there is none; static files, for nginx.
+Tables; each role's rights; the administrator; the project's own steps; static files, for nginx.
+
+The project's setting SLUICE_STACK_MIGRATE_STEPS adds steps: a mapping of a name for the log to the dotted
+path of a function, which takes nothing and returns what it did, in a few words.
 """
 
 from __future__ import annotations
@@ -14,19 +17,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from . import environment
+
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-# One file of the PyPI package nilearn, see app/requirements-sample.in: the ICBM 152 average T1-weighted
-# brain.
-SAMPLE: Final = "share/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-SAMPLE_TITLE: Final = "MNI ICBM 152, T1-weighted average brain"
-# Only one at a time changes the tables.
+# The advisory lock that lets only one process change the tables.
 _LOCK: Final = 0x51CF << 40
 
 
 def main() -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
+    try:
+        environment.load()  # sets DJANGO_SETTINGS_MODULE on a host
+    except environment.Malformed as error:
+        environment.refuse(error.problems, "migrate")
+    if not os.environ.get("DJANGO_SETTINGS_MODULE"):
+        environment.refuse(["DJANGO_SETTINGS_MODULE is not set; name your project's settings"], "migrate")
     import django
 
     django.setup()
@@ -34,15 +40,27 @@ def main() -> None:
 
     try:
         with _alone(connection):
-            for what, step in STEPS:
+            for what, step in steps():
                 began = time.monotonic()
                 result = step()
                 print(f"sluice migrate: {what}: {result} ({time.monotonic() - began:.1f} s)", flush=True)
     except OperationalError as error:
-        print(
-            f"sluice migrate: the database can't be reached: {' '.join(str(error).split())}", file=sys.stderr
-        )
+        reason = " ".join(str(error).split())
+        print(f"sluice migrate: the database can't be reached: {reason}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def steps() -> Iterator[tuple[str, Callable[[], str]]]:
+    """All steps in order, each with its name for the log."""
+    from django.conf import settings
+    from django.utils.module_loading import import_string
+
+    yield "tables", tables
+    yield "rights", rights
+    yield "administrator", administrator
+    for what, path in getattr(settings, "SLUICE_STACK_MIGRATE_STEPS", {}).items():
+        yield what, import_string(path)
+    yield "static files", static
 
 
 def tables() -> str:
@@ -63,79 +81,52 @@ def rights() -> str:
     from . import grants
 
     if connection.vendor != "postgresql":
-        return "none, the database has no roles"
+        return "none: the database has no roles"
     roles = grants.apply(connection)
-    return f"granted to {', '.join(roles)}" if roles else "none, there is one role for everything"
+    return f"granted to {', '.join(roles)}" if roles else "none: one role does everything"
 
 
 def administrator() -> str:
-    """Made or refreshed: the password is the secret's, after each start. One whose secret is not set stays as
-    it is."""
+    """Created, or reset to the password in the secret at each start; unchanged if no secret is set."""
     from django.conf import settings
     from django.contrib.auth import get_user_model
 
     from .settings.source import secret
 
-    password = secret(settings.ADMIN_PASSWORD_FILE, "ADMIN_PASSWORD_FILE")
-    name = settings.ADMIN_USERNAME
+    password = secret(getattr(settings, "SLUICE_STACK_ADMIN_PASSWORD_FILE", ""), "ADMIN_PASSWORD_FILE")
+    name = getattr(settings, "SLUICE_STACK_ADMIN_USERNAME", "admin")
     if not password:
-        return "left alone, ADMIN_PASSWORD_FILE is not set"
+        return "unchanged, ADMIN_PASSWORD_FILE is not set"
     users = get_user_model().objects
     user = users.filter(username=name).first()
     if user is None:
         users.create_superuser(name, password=password)
-        return f"made {name}"
-    # Hashing anew would end the administrator's sessions.
+        return f"created {name}"
+    # Setting the same password again would end the administrator's sessions.
     if user.check_password(password) and user.is_active and user.is_staff and user.is_superuser:
-        return f"{name} is there"
+        return f"{name} exists"
     user.set_password(password)
     user.is_active = user.is_staff = user.is_superuser = True
     user.save()
-    return f"refreshed {name}"
-
-
-def sample() -> str:
-    from django.conf import settings
-
-    from volumes import formats, stores
-    from volumes.models import Volume
-
-    if Volume.objects.exists():
-        return "not needed"
-    root = Path(settings.BASE_DIR).parent
-    path = (root / "var" if settings.DEBUG else root) / SAMPLE  # `make dev` fetches it
-    if not path.is_file():
-        return f"none, {path} is not there"
-    source = formats.open_file(path)
-    volume = stores.import_source(source, SAMPLE_TITLE, Path(settings.VOLUMES_ROOT), lambda percent: None)
-    return f"imported {volume}"
+    return f"reset {name}"
 
 
 def static() -> str:
-    """Copied for nginx. What is there stays: pages that are still open ask for the names of the version
-    before."""
+    """Copied for nginx. Older files stay: pages that are still open ask for the previous version's names."""
     from django.conf import settings
 
-    source, target = Path(settings.STATIC_ROOT), Path(settings.PUBLISHED_STATIC_ROOT)
-    if not source.is_dir() or source == target:
-        return "left alone"
+    published = getattr(settings, "SLUICE_STACK_STATIC_ROOT", "")
+    source, target = Path(settings.STATIC_ROOT), Path(published)
+    if not (published and source.is_dir()) or source == target:
+        return "nothing to copy"
     copied = sum(
         _copy(path, target / path.relative_to(source)) for path in sorted(source.rglob("*")) if path.is_file()
     )
     return f"copied {copied} files to {target}"
 
 
-STEPS: Final[tuple[tuple[str, Callable[[], str]], ...]] = (
-    ("tables", tables),
-    ("rights", rights),
-    ("administrator", administrator),
-    ("sample volume", sample),
-    ("static files", static),
-)
-
-
 def _copy(source: Path, target: Path) -> bool:
-    """Copy unless the same is there. nginx sees the old file or the new one, never a half."""
+    """Copy unless it is the same. nginx sees the old file or the new one, never half of one."""
     with contextlib.suppress(FileNotFoundError):
         if target.stat().st_size == source.stat().st_size and target.read_bytes() == source.read_bytes():
             return False

@@ -1,4 +1,4 @@
-"""Streams and updates in Django's admin, to look at."""
+"""Streams and updates in Django's admin, read-only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is behind a connection: the session and its user, by one query, and whether they are still good.
+"""Authentication of connections: the session and its user by one query, and whether both still hold.
 
 These functions use the database; the hub calls them in a thread.
 """
@@ -39,9 +39,9 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What the database says about somebody who wants to connect."""
+    """What the database knows about a person who connects."""
 
-    person: Person | None  # None: nobody is signed in
+    person: Person | None  # None: not signed in
     streams: list[str]  # asked for
     allowed: set[str]
     reading: Reading | None  # of those allowed streams that had to be looked up
@@ -80,7 +80,7 @@ def authenticate(
 
 
 def identify(key: str) -> tuple[Person, Any] | None:
-    """The session's person and user, or None if there is no such session or nobody is signed in by it."""
+    """The session's person and user; None without such a session, or without a user in it."""
     store_class = _store_class()
     user = None
     if issubclass(store_class, SessionStore):
@@ -112,7 +112,7 @@ def backend_of(user: Any) -> str:
 
 
 def ended(people: Iterable[Person]) -> tuple[set[Person], dict[Any, Any]]:
-    """Those whose session is over, by whatever of the ways there are, and the users of the others."""
+    """The people whose session is over, for any reason, and the users of the others."""
     people = list(people)
     living = _living({person.session_key for person in people})
     users = auth.get_user_model()._base_manager.in_bulk({person.user_id for person in people})

@@ -1,4 +1,4 @@
-"""Why a connection ends, by number. PROTOCOL's table says what a client does about each."""
+"""Close codes. PROTOCOL.md has the client's action for each."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def expose_backend() -> bool:
 def health_allow(*, behind_proxy: bool) -> Sequence[str]:
     """SLUICE_UPDATES_HEALTH_ALLOW: networks that may see the details of /channels/healthz.
 
-    Unset: this machine, and nobody where a proxy passed the request on.
+    Unset: this machine, and no client where a proxy passed the request on.
     """
     default = () if behind_proxy else ("127.0.0.0/8", "::1/128")
     found: Sequence[str] = getattr(settings, "SLUICE_UPDATES_HEALTH_ALLOW", default)

@@ -10,7 +10,7 @@ RECONNECTS_PER_SECOND: Final = (
     500  # what a process takes in its stride; widens that window for many connections
 )
 
-PROTOCOL_PING_SECONDS: Final = 20  # between WebSocket pings to a client that says nothing
+PROTOCOL_PING_SECONDS: Final = 20  # between WebSocket pings to a silent client
 PONG_SECONDS: Final = 30  # a client that answers none for so long is gone
 UNACKNOWLEDGED_SECONDS: Final = 60  # one whose machine acknowledges nothing for so long, too
 
@@ -25,7 +25,7 @@ LOOPBACK_SECONDS: Final = 5.0  # between two loop-backs
 LOOPBACK_TIMEOUT_SECONDS: Final = 3.0
 PROOFS: Final = 3  # in a row that the layer is dead in this process alone; then the process ends
 HEALTHY_SECONDS: Final = 15.0  # how old the last loop-back may be
-AUDIT_SECONDS: Final = 2.0  # between two looks at the sessions of those who are connected
+AUDIT_SECONDS: Final = 2.0  # between two checks of the connected people's sessions
 JUDGE_SECONDS: Final = 50.0  # between two judgements of a person's rights, without a hint that they changed
 
 REORDER_SECONDS: Final = 0.01  # that wake-ups of one stream may be apart before the database is asked
@@ -43,7 +43,7 @@ BEHIND_SECONDS: Final = 30.0  # so is one that fell behind and doesn't come up a
 WINDOW_BYTES: Final = 64 * 1024  # of recent frames kept in memory, a stream
 WINDOWS_BYTES: Final = 32 * 1024 * 1024  # the same, all streams
 OUT_OF_ORDER_FRAMES: Final = 1000  # kept a stream while the ones before them are read
-SIGHTINGS: Final = 10_000  # streams that nobody follows and whose latest offset is remembered
+SIGHTINGS: Final = 10_000  # streams without a follower whose latest offset is remembered
 IDLE_SECONDS: Final = 60.0  # a stream is followed for so long after its last subscriber
 BAD_FRAMES: Final = 5  # the fifth closes with 4000
 PONGS_PER_SECOND: Final = 30  # to a client; more have to wait

@@ -1,4 +1,4 @@
-"""The two tables: streams and their updates. PROTOCOL.md says what the columns mean to clients."""
+"""The two tables: streams and their updates. PROTOCOL.md has the columns' meaning for clients."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Stream(models.Model):
 
 
 class Update(models.Model):
-    """A published update. Written by publish() only, never changed by anybody.
+    """A published update. Written by publish() only, and never changed.
 
     On PostgreSQL `offset` and `tag` are null until the transaction commits: a deferred trigger allots them
     (migrations/_trigger.py). There is one more column, `xid` (xid8), the id of the writing transaction, by

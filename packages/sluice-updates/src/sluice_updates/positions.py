@@ -20,7 +20,7 @@ _QUOTED_LENGTH = 80
 
 
 class MalformedQuery(ValueError):
-    """A query that no correct client sends. `detail` says what is wrong, `field` in which parameter."""
+    """A query that no correct client sends. `detail` is the problem, `field` the parameter."""
 
     def __init__(self, detail: str, field: str = "") -> None:
         super().__init__(detail)

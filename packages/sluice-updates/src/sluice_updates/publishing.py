@@ -33,7 +33,7 @@ announcer: Announcer | None = None
 
 
 class InvalidUpdate(ValueError):
-    """What was to be published can't be: the message says which argument is wrong and what is allowed."""
+    """The update cannot be published: the message names the wrong argument and what is allowed."""
 
 
 def publish(stream: str, event: str, payload: Mapping[str, Any], *, key: str | None = None) -> None:
@@ -84,7 +84,7 @@ def _insert(
 def _insert_numbered(
     connection: BaseDatabaseWrapper, stream: str, event: str, payload: str, key: str | None
 ) -> int | None:
-    """The same on SQLite, where whoever writes is alone until its commit and can take the offset at once."""
+    """The same on SQLite, where a writer is alone until its commit and can take the offset at once."""
     update_id = _insert(connection, stream, event, payload, key)
     if update_id is not None:
         tag = secrets.token_hex(8)

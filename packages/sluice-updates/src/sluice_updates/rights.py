@@ -44,7 +44,7 @@ def default_may_read(user: User, stream: str) -> bool:
 def rights_changed(*user_ids: object) -> None:
     """Tell these users' pages that the set of streams they may read has changed.
 
-    To be called in the transaction that changes it: their pages reconnect, and the hub judges anew.
+    Call it in the transaction that changes the rights: their pages reconnect, and the hub checks again.
     """
     for user_id in user_ids:
         publish(streams.user_stream(user_id), "streams-changed", {})

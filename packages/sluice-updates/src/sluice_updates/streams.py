@@ -15,7 +15,7 @@ def user_stream(user_id: object) -> str:
 
 
 def project_stream(project_id: object) -> str:
-    """The stream of a group of people, by whatever identifies the group: `project:9`."""
+    """The stream of a group of people, by the group's identifier: `project:9`."""
     return f"project:{project_id}"
 
 

@@ -1,4 +1,4 @@
-"""Trimming: old history is forgotten, and each stream's floor says up to where."""
+"""Trimming: deletes old updates and moves each stream's floor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.utils import timezone
 from . import conf
 from .models import TAG_LENGTH, Stream, Update
 
-# Updates that one transaction deletes, so that none is long.
+# Updates deleted in one transaction, so that none takes long.
 BATCH: Final = 1000
 
 
@@ -71,7 +71,7 @@ def _move_floor(name: str, target: int, batch: int) -> tuple[int, int]:
         stream = streams.select_for_update().get()
         if stream.floor >= floor:  # another process was here too
             return stream.floor, count
-        # Without a tag, somebody has deleted updates by hand: this floor is to be nobody's position.
+        # Without a tag, updates were deleted by hand: no client may hold this floor as its position.
         streams.update(floor=floor, floor_tag=tag or secrets.token_hex(TAG_LENGTH // 2))
         return floor, count
 

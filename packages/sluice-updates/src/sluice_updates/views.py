@@ -1,4 +1,4 @@
-"""Polling: the way to updates that needs nothing but this site (PROTOCOL: Polling)."""
+"""Polling: updates over plain HTTP, without any asynchronous part (PROTOCOL: Polling)."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def poll(request: HttpRequest) -> HttpResponse:
     except (DatabaseError, InterfaceError) as error:
         if isinstance(error, (OperationalError, InterfaceError)):
             # The database is away, and every page asks: one line each.
-            logger.warning("updates: a poll can't be answered: %s", " ".join(str(error).split()))
+            logger.warning("updates: a poll failed: %s", " ".join(str(error).split()))
         else:
-            logger.exception("updates: a poll can't be answered")
-        response = _error(503, "the database can't be reached just now; try again")
+            logger.exception("updates: a poll failed")
+        response = _error(503, "the database can't be reached at the moment; try again")
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return response
 

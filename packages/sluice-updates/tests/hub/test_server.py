@@ -193,7 +193,7 @@ def test_a_loop_that_is_stuck_ends_the_process(serve: Serve, person: Person) -> 
 
 def _heard_again(served: Served) -> bool:
     served.signal()
-    return "told to stop again" in served.text()
+    return "second signal" in served.text()
 
 
 def _refuses(served: Served) -> bool:

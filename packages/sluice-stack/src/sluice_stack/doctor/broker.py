@@ -7,17 +7,15 @@ import secrets
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sluice_stack import environment
 from sluice_updates.broker.address import Address
 
-from .finding import Check, Finding, LeftOut, failure, ok, one_line, warning
-
-if TYPE_CHECKING:
-    from .deployment import Deployment, Program
+from .deployment import Check, Deployment, Program
+from .finding import Finding, Skipped, failed, one_line, passed, warning
 
 OLDEST: Final = (3, 8)  # docs/reference/layer-versions.md
 SECONDS: Final = 3.0
@@ -61,17 +59,10 @@ class Account:
         return self.address.connection(SECONDS, password=password, **options)
 
 
-@dataclass
-class Visit:
-    """What was seen with one account, by name of the check."""
-
-    seen: dict[str, Finding] = field(default_factory=dict)
-
-
 def accounts_of(deployment: Deployment) -> list[Account]:
-    """Raises LeftOut if there is none."""
+    """Raises Skipped if there is none."""
     if not deployment.push:
-        raise LeftOut("push is off: see push-installed")
+        raise Skipped("push is off: see push-installed")
     accounts = [
         Account(
             program,
@@ -85,12 +76,12 @@ def accounts_of(deployment: Deployment) -> list[Account]:
         if getattr(program.env, f"{setting.lower()}_url") and program.service in _USED_BY[setting]
     ]
     if not accounts:
-        raise LeftOut("no broker is configured")
+        raise Skipped("no broker is configured")
     return accounts
 
 
 _USED_BY: Final = {
-    setting: environment.TABLE[f"{setting}_URL"].services.split()
+    setting: environment.rows(environment.Environment)[f"{setting}_URL"].services.split()
     for setting in ("LAYER", "PUBLISHER", "TASKS")
 }
 
@@ -100,60 +91,61 @@ def _look(name: str) -> Callable[[Deployment], Iterator[Finding]]:
 
     def look(deployment: Deployment) -> Iterator[Finding]:
         for account in accounts_of(deployment):
-            if account.where not in deployment.visits:
-                deployment.visits[account.where] = _visit(account, deployment.stalled)
-            if finding := deployment.visits[account.where].seen.get(name):
+            if account.where not in deployment.broker:
+                deployment.broker[account.where] = _visit(account, deployment.stalled)
+            if finding := deployment.broker[account.where].get(name):
                 yield finding
 
     return look
 
 
-def _visit(account: Account, stalled: set[str]) -> Visit:
+def _visit(account: Account, stalled: set[str]) -> dict[str, Finding]:
     """Connect, and use the account as the program does, as far as it goes.
 
     A broker that stands still is waited for once; it is then among the `stalled`.
     """
     import amqp
 
-    visit, where = Visit(), account.where
+    where = account.where
+    seen: dict[str, Finding] = {}
     if account.place in stalled:
-        visit.seen |= _explained(TimeoutError(), account, is_open=False, is_blocked=False)
-        return visit
+        seen |= _explained(TimeoutError(), account, is_open=False, is_blocked=False)
+        return seen
     blocked: list[str] = []
     try:
         connection = account.connection(on_blocked=blocked.append)
     except environment.Malformed as error:
-        visit.seen["broker-login"] = failure(one_line(error), "the file's name, owner and group", where)
-        return visit
+        seen["broker-login"] = failed(one_line(error), "the file's name, owner and group", where)
+        return seen
     channel = None
     try:
         connection.connect()
         connection.sock.settimeout(SECONDS)
-        visit.seen["broker-login"] = ok(f"user {account.user} is let in", where)
-        visit.seen["broker-vhost"] = ok(f"vhost {account.vhost} is there", where)
+        seen["broker-login"] = passed(f"user {account.user} is let in", where)
+        seen["broker-vhost"] = passed(f"vhost {account.vhost} is there", where)
         channel = connection.channel()
         _USES[account.setting](channel, account)
-        visit.seen["broker-permissions"] = ok(f"user {account.user} may do what it has to", where)
-        visit.seen["broker-alarm"] = ok("it takes messages", where)
+        seen["broker-permissions"] = passed(f"user {account.user} may do what it has to", where)
+        seen["broker-alarm"] = passed("it takes messages", where)
     except (OSError, amqp.AMQPError) as error:
         found = _explained(error, account, is_open=channel is not None, is_blocked=bool(blocked))
-        visit.seen |= found
+        seen |= found
         if isinstance(error, TimeoutError) and not connection.server_properties:
             stalled.add(account.place)
     finally:
         version = str((connection.server_properties or {}).get("version", ""))
         connection.collect()
     if version:
-        visit.seen.setdefault("broker-reachable", ok(f"RabbitMQ answers at {account.place}", where))
-        visit.seen["broker-version"] = _of_version(version, where)
-    return visit
+        seen.setdefault("broker-reachable", passed(f"RabbitMQ answers at {account.place}", where))
+        seen["broker-version"] = _of_version(version, where)
+    return seen
 
 
 def _of_version(version: str, where: str) -> Finding:
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) >= OLDEST:
-        return ok(f"RabbitMQ {version}", where)
+        return passed(f"RabbitMQ {version}", where)
     oldest = ".".join(map(str, OLDEST))
-    return failure(f"RabbitMQ {version} is too old", f"upgrade it to {oldest} or newer", where)
+    return failed(f"RabbitMQ {version} is too old", f"upgrade it to {oldest} or newer", where)
 
 
 def _explained(error: Exception, account: Account, *, is_open: bool, is_blocked: bool) -> dict[str, Finding]:
@@ -163,7 +155,7 @@ def _explained(error: Exception, account: Account, *, is_open: bool, is_blocked:
     where, user, vhost = account.where, account.user, account.vhost
     if isinstance(error, amqp.AccessRefused) and not is_open:
         return {
-            "broker-login": failure(
+            "broker-login": failed(
                 f"it refuses user {user} with the password in {account.password_file or 'the URL'}",
                 f"rabbitmqctl change_password {user} <{account.password_file or '…'} (rabbitmqctl add_user,"
                 " if list_users has none); in containers: docker compose restart rabbitmq sets all anew",
@@ -173,8 +165,8 @@ def _explained(error: Exception, account: Account, *, is_open: bool, is_blocked:
     if isinstance(error, amqp.NotAllowed):
         is_gone = "not found" in str(error)
         return {
-            "broker-login": ok(f"user {user} is let in", where),
-            "broker-vhost": failure(
+            "broker-login": passed(f"user {user} is let in", where),
+            "broker-vhost": failed(
                 f"there is no vhost {vhost}" if is_gone else f"user {user} may not enter vhost {vhost}",
                 f"rabbitmqctl add_vhost {vhost}, then set_permissions" if is_gone else _PERMISSIONS,
                 where,
@@ -182,7 +174,7 @@ def _explained(error: Exception, account: Account, *, is_open: bool, is_blocked:
         }
     if isinstance(error, amqp.AccessRefused):
         return {
-            "broker-permissions": failure(
+            "broker-permissions": failed(
                 f"user {user} lacks a permission in vhost {vhost}: {one_line(error)}", _PERMISSIONS, where
             )
         }
@@ -190,7 +182,7 @@ def _explained(error: Exception, account: Account, *, is_open: bool, is_blocked:
         return {"broker-permissions": _nobody_there(account)}
     if is_blocked:
         return {
-            "broker-alarm": failure(
+            "broker-alarm": failed(
                 "it is in alarm and takes no message: updates come by the database, crops wait",
                 "free memory or disk: rabbitmq-diagnostics alarms says which; vm_memory_high_watermark and"
                 " disk_free_limit in rabbitmq.conf",
@@ -213,7 +205,7 @@ def _explained(error: Exception, account: Account, *, is_open: bool, is_blocked:
         if isinstance(error, socket.gaierror):
             says = f"the host of {account.place} is not known here"
         cure = f"start RabbitMQ, or mend {account.setting}_URL"
-    return {"broker-reachable": failure(says, cure, where)}
+    return {"broker-reachable": failed(says, cure, where)}
 
 
 def _nobody_there(account: Account) -> Finding:
@@ -273,24 +265,24 @@ def _one_vhost(deployment: Deployment) -> Iterator[Finding]:
         for setting in ("LAYER", "PUBLISHER")
     }
     if not all(places.values()):
-        raise LeftOut("only one of LAYER_URL and PUBLISHER_URL is known here")
+        raise Skipped("only one of LAYER_URL and PUBLISHER_URL is known here")
     if len({account.address.is_by_tls for account in accounts if account.setting in places}) > 1:
-        raise LeftOut("one of LAYER_URL and PUBLISHER_URL goes by TLS, to a port of its own")
+        raise Skipped("one of LAYER_URL and PUBLISHER_URL goes by TLS, to a port of its own")
     if astray := places["PUBLISHER"] - places["LAYER"]:
-        yield failure(
+        yield failed(
             f"PUBLISHER_URL leads to {', '.join(sorted(astray))}, LAYER_URL to"
             f" {', '.join(sorted(places['LAYER']))}: no wake-up reaches Daphne",
             "both must have the channel layer's vhost (PUBLISHER_URL in /etc/sluice/sluice.env)",
         )
     else:
-        yield ok("wake-ups go where Daphne listens")
+        yield passed("wake-ups go where Daphne listens")
 
 
 def _consumers(deployment: Deployment) -> Iterator[Finding]:
     """Somebody takes crops; how many wait."""
     accounts = [account for account in accounts_of(deployment) if account.setting == "TASKS"]
     if not accounts:
-        raise LeftOut("this program hands over no crops")
+        raise Skipped("this program hands over no crops")
     import amqp
 
     account = accounts[0]
@@ -298,14 +290,14 @@ def _consumers(deployment: Deployment) -> Iterator[Finding]:
         with account.connection() as connection:
             _, waiting, consumers = connection.channel().queue_declare("celery", passive=True)
     except (OSError, amqp.AMQPError, environment.Malformed):
-        raise LeftOut("see broker-login and broker-permissions") from None
+        raise Skipped("see broker-login and broker-permissions") from None
     if consumers == 0:
         yield warning(
             f"nobody takes crops from the queue; {waiting} wait",
             "start the Celery worker; its log says why it ended",
         )
     else:
-        yield ok(f"{consumers} Celery worker{'s' if consumers > 1 else ''}; {waiting} crops wait")
+        yield passed(f"{consumers} Celery worker{'s' if consumers > 1 else ''}; {waiting} crops wait")
 
 
 CHECKS: Final = [

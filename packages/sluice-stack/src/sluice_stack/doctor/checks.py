@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from . import broker, configuration, database, files, layer, limits, programs, push, site, split, versions
-from .deployment import Deployment
-from .finding import Check, Finding, LeftOut, failure, left_out, one_line
-from .wire import NoAnswer
+from sluice_updates.probe.http import NoAnswer
 
-ALL: Final[list[Check]] = [
+from . import broker, configuration, database, layer, limits, programs, push, site, split, versions
+from .deployment import Check, Deployment, project_checks
+from .finding import Finding, Skipped, failed, one_line, skipped
+
+_FIRST: Final = [
     *configuration.CHECKS,
     *programs.CHECKS,
-    *files.CHECKS,
     *versions.CHECKS,
     *site.CHECKS,
     *split.CHECKS,
@@ -22,18 +22,25 @@ ALL: Final[list[Check]] = [
     *broker.CHECKS,
     *layer.CHECKS,
     *limits.CHECKS,
-    *push.LAST,
 ]
-NAMES: Final = [check.name for check in ALL]
 # What another one needs to have been made.
 _NEEDS: Final = {"push-idle": "push-hello"}
 
 
+def every() -> list[Check]:
+    """The stack's, the project's, and those that must come last."""
+    return [*_FIRST, *project_checks, *push.LAST]
+
+
+def names() -> list[str]:
+    return [check.name for check in every()]
+
+
 def examine(deployment: Deployment, only: Collection[str] = ()) -> Iterator[tuple[Check, list[Finding]]]:
     """Make them, or only those named, one after the other; what each finds, as soon as it has."""
-    wanted = {*only, *(_NEEDS[name] for name in only if name in _NEEDS)} or set(NAMES)
+    wanted = {*only, *(_NEEDS[name] for name in only if name in _NEEDS)} or set(names())
     try:
-        for check in ALL:
+        for check in every():
             if check.name in wanted:
                 yield check, list(_findings(check, deployment))
     finally:
@@ -48,15 +55,15 @@ def _findings(check: Check, deployment: Deployment) -> Iterator[Finding]:
         for finding in check.look(deployment):
             found = True
             yield finding
-    except LeftOut as reason:
-        yield left_out(str(reason))
+    except Skipped as reason:
+        yield skipped(str(reason))
     except NoAnswer as error:
-        yield failure(f"nginx gave no answer: {error}", "see front-answers, and nginx's error log")
+        yield failed(f"nginx gave no answer: {error}", "see front-answers, and nginx's error log")
     except Exception as error:  # a defect of the doctor's own must not hide what the others find
-        yield failure(
+        yield failed(
             f"the doctor itself failed: {type(error).__name__}: {one_line(error)}",
             "this is a defect of the check, not of the site: please report it",
         )
     else:
         if not found:
-            yield left_out("nothing to look at: what it stands on failed, see above")
+            yield skipped("nothing to look at: what it stands on failed, see above")

@@ -11,28 +11,28 @@ from django.core import checks
 from sluice_stack import environment
 
 from . import rights
-from .deployment import Deployment, Program
-from .finding import Check, Finding, failure, ok, one_line, warning
+from .deployment import Check, Deployment, Program
+from .finding import Finding, failed, one_line, passed, warning
 
 
 def _settings(deployment: Deployment) -> Iterator[Finding]:
     for name, problems in deployment.refused.items():
         for problem in problems:
-            yield failure(one_line(problem), f"/etc/sluice/{name}.env or sluice.env", name)
+            yield failed(one_line(problem), f"/etc/sluice/{name}.env or sluice.env", name)
     for program in deployment.programs:
         problems = environment.missing(program.env)
         for problem in problems:
-            yield failure(one_line(problem), program.place, program.name)
+            yield failed(one_line(problem), program.place, program.name)
         refused = list(_unreadable(program)) if os.geteuid() == 0 and not deployment.in_container else []
         yield from refused
         if not problems and not refused:
-            yield ok("its settings and secrets can be read", program.name)
+            yield passed("its settings and secrets can be read", program.name)
 
 
 def _unreadable(program: Program) -> Iterator[Finding]:
     if account := rights.account_of(program.name):
         for file in account.unreadable(rights.files_of(program)):
-            yield failure(
+            yield failed(
                 f"{file} can't be read by {account.name}",
                 f"chgrp {account.group_name} {file}; chmod 0640 {file} (and its folder: 0750)",
                 program.name,
@@ -42,13 +42,13 @@ def _unreadable(program: Program) -> Iterator[Finding]:
 def _debug(deployment: Deployment) -> Iterator[Finding]:
     found = [program for program in deployment.programs if program.env.debug]
     for program in found:
-        yield failure(
+        yield failed(
             "DEBUG is on: whoever causes an error sees code and settings",
             f"DEBUG in {program.place}",
             program.name,
         )
     if not found:
-        yield ok("DEBUG is off")
+        yield passed("DEBUG is off")
 
 
 def _address(deployment: Deployment) -> Iterator[Finding]:
@@ -57,19 +57,19 @@ def _address(deployment: Deployment) -> Iterator[Finding]:
         env = program.env
         own = f"{env.site_url}{env.url_prefix}"
         if front is not None and own != front.url:
-            yield failure(
+            yield failed(
                 f"it takes {own} for the site's address, not {front.url}",
                 f"SITE_URL, URL_PREFIX in {program.place}",
                 program.name,
             )
         elif env.site_url != deployment.env.site_url or env.url_prefix != deployment.env.url_prefix:
-            yield failure(
+            yield failed(
                 f"it takes {own} for the site's address, others another",
                 f"SITE_URL, URL_PREFIX in {program.place}",
                 program.name,
             )
         else:
-            yield ok(own, program.name)
+            yield passed(own, program.name)
 
 
 def _system_checks(deployment: Deployment) -> Iterator[Finding]:
@@ -81,14 +81,14 @@ def _system_checks(deployment: Deployment) -> Iterator[Finding]:
         if deployment.push or message.id != "sluice_updates.W002"
     ]
     for message in found:
-        say = failure if message.level >= checks.ERROR else warning
+        say = failed if message.level >= checks.ERROR else warning
         yield say(
             one_line(message.msg),
             one_line(message.hint or "docs/reference/system-checks.md"),
             message.id or "",
         )
     if not found:
-        yield ok("manage.py check --tag updates has nothing to say")
+        yield passed("manage.py check --tag updates has nothing to say")
 
 
 CHECKS: Final = [

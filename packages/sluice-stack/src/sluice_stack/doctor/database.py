@@ -13,8 +13,8 @@ import psycopg
 from sluice_stack import environment, grants
 from sluice_stack.postgresql.base import Connection
 
-from .deployment import Deployment, Program
-from .finding import Check, Finding, LeftOut, failure, ok, one_line, warning
+from .deployment import Check, Deployment, Program
+from .finding import Finding, Skipped, failed, one_line, passed, warning
 
 OLDEST: Final = 14  # https://docs.djangoproject.com/en/5.2/ref/databases/#postgresql-notes
 MIGRATE: Final = "run python -m sluice_stack.migrate (docker compose up -d migrate)"
@@ -62,7 +62,7 @@ def _reached(deployment: Deployment, program: Program) -> Iterator[Connection]:
     try:
         connection = _connect(deployment, program)
     except (psycopg.Error, environment.Malformed):
-        raise LeftOut("it can't be reached: see database-reachable") from None
+        raise Skipped("it can't be reached: see database-reachable") from None
     try:
         yield connection
     finally:
@@ -74,7 +74,7 @@ def _on_postgresql(deployment: Deployment) -> list[Program]:
         program for program in deployment.programs if program.env.database_url.startswith("postgresql:")
     ]
     if not programs:
-        raise LeftOut("no program uses PostgreSQL")
+        raise Skipped("no program uses PostgreSQL")
     return programs
 
 
@@ -95,24 +95,22 @@ def _reachable(deployment: Deployment) -> Iterator[Finding]:
         version = connection.info.server_version // 10000
         connection.close()
         if version < OLDEST:
-            yield failure(
-                f"PostgreSQL {version} is too old", f"upgrade it to {OLDEST} or newer", program.name
-            )
+            yield failed(f"PostgreSQL {version} is too old", f"upgrade it to {OLDEST} or newer", program.name)
         else:
-            yield ok(f"PostgreSQL {version} lets it in", program.name)
+            yield passed(f"PostgreSQL {version} lets it in", program.name)
 
 
 def _explained(error: Exception, program: Program) -> Finding:
     text, name = one_line(error), program.name
     if isinstance(error, environment.Malformed):
-        return failure(text, "the file that DATABASE_PASSWORD_FILE names", name)
+        return failed(text, "the file that DATABASE_PASSWORD_FILE names", name)
     for found, (says, cure) in _words(program).items():
         if found in text:
-            return failure(says, cure, name)
+            return failed(says, cure, name)
     if _NOT_YET in text:
         says = f"PostgreSQL lets nobody in now: {_NOT_YET}{text.partition(_NOT_YET)[2]}"
-        return failure(says, "wait; its log says what for", name)
-    return failure(text, f"DATABASE_URL in {program.place}, and PostgreSQL's log", name)
+        return failed(says, "wait; its log says what for", name)
+    return failed(text, f"DATABASE_URL in {program.place}, and PostgreSQL's log", name)
 
 
 def _words(program: Program) -> dict[str, tuple[str, str]]:
@@ -193,22 +191,22 @@ def _tables(deployment: Deployment) -> Iterator[Finding]:
         if columns:
             lacking.append(f"{table} ({', '.join(sorted(columns))})" if table in found else table)
     if lacking:
-        yield failure(f"tables or columns are missing: {', '.join(lacking[:5])}", MIGRATE)
+        yield failed(f"tables or columns are missing: {', '.join(lacking[:5])}", MIGRATE)
     elif ("sluice_updates_update",) not in triggers:
-        yield failure("sluice_updates_update has lost its trigger, which allots the offsets", MIGRATE)
+        yield failed("sluice_updates_update has lost its trigger, which allots the offsets", MIGRATE)
     else:
-        yield ok(f"all {len(found)} tables are as this version needs them")
+        yield passed(f"all {len(found)} tables are as this version needs them")
 
 
 def _rights(deployment: Deployment) -> Iterator[Finding]:
     for program in _on_postgresql(deployment):
-        wanted = grants.GRANTS.get(program.service)
+        wanted = grants.table().get(program.service)
         if wanted is None:
             continue
         try:
             with _reached(deployment, program) as connection:
                 yield _of_role(connection, program, _questions(wanted))
-        except LeftOut:
+        except Skipped:
             continue
 
 
@@ -231,14 +229,14 @@ def _of_role(
     if lacking:
         first = ", ".join(f"{row[0]} {row[1]}" for row in lacking[:3])
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        return failure(f"role {role} may not {first}{more}", f"{MIGRATE}: it grants them", program.name)
+        return failed(f"role {role} may not {first}{more}", f"{MIGRATE}: it grants them", program.name)
     if is_superuser:
         return warning(
             f"role {role} is a superuser and may do anything",
             f"ALTER ROLE {role} NOSUPERUSER, or DATABASE_URL in {program.place}",
             program.name,
         )
-    return ok(f"role {role} has what it needs", program.name)
+    return passed(f"role {role} has what it needs", program.name)
 
 
 def _questions(wanted: Any) -> list[tuple[str, str, str | None]]:
@@ -256,7 +254,7 @@ def _questions(wanted: Any) -> list[tuple[str, str, str | None]]:
 
 def _connections(deployment: Deployment) -> Iterator[Finding]:
     for program in _on_postgresql(deployment):
-        with contextlib.suppress(LeftOut), _reached(deployment, program) as connection:
+        with contextlib.suppress(Skipped), _reached(deployment, program) as connection:
             limit, used, most, all_used = _all(
                 connection,
                 "SELECT (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),"
@@ -274,7 +272,7 @@ def _of_connections(program: Program, limit: int, used: int, most: int, all_used
     env = program.env
     needed = env.wsgi_workers * (env.wsgi_threads + 1) if program.service == "wsgi" else 0
     if needed > limit:
-        return failure(
+        return failed(
             f"Gunicorn may take {needed} connections, its role has {limit}",
             "fewer WSGI_WORKERS or WSGI_THREADS, or ALTER ROLE … CONNECTION LIMIT"
             " (images/postgres/roles.sql)",
@@ -293,12 +291,12 @@ def _of_connections(program: Program, limit: int, used: int, most: int, all_used
             "max_connections in postgresql.conf",
             program.name,
         )
-    return ok(f"{used} of {limit} connections are taken", program.name)
+    return passed(f"{used} of {limit} connections are taken", program.name)
 
 
 def _limits(deployment: Deployment) -> Iterator[Finding]:
     for program in _on_postgresql(deployment):
-        with contextlib.suppress(LeftOut), _reached(deployment, program) as connection:
+        with contextlib.suppress(Skipped), _reached(deployment, program) as connection:
             (seconds,) = _all(
                 connection, "SELECT setting::int / 1000 FROM pg_settings WHERE name = 'statement_timeout'"
             )[0]
@@ -309,7 +307,7 @@ def _limits(deployment: Deployment) -> Iterator[Finding]:
                     program.name,
                 )
             else:
-                yield ok(f"a statement may take {seconds} s", program.name)
+                yield passed(f"a statement may take {seconds} s", program.name)
 
 
 def _durable(deployment: Deployment) -> Iterator[Finding]:
@@ -324,7 +322,7 @@ def _durable(deployment: Deployment) -> Iterator[Finding]:
         )
         ((is_standby,),) = _all(connection, "SELECT pg_is_in_recovery()")
     if is_standby or settings["default_transaction_read_only"] == "on":
-        yield failure(
+        yield failed(
             "it takes no writes: it is a standby" if is_standby else "it takes no writes",
             "DATABASE_URL must lead to the primary; default_transaction_read_only must be off",
         )
@@ -333,14 +331,14 @@ def _durable(deployment: Deployment) -> Iterator[Finding]:
             f"{' and '.join(off)} off: a crash of the machine can damage it", "on, in postgresql.conf"
         )
     else:
-        yield ok("it takes writes and keeps them")
+        yield passed("it takes writes and keeps them")
 
 
 def _all(connection: Connection, query: str, parameters: Any = None) -> list[Any]:
     try:
         return connection.execute(query, parameters).fetchall()
     except psycopg.Error as error:
-        raise LeftOut(f"it could not be asked: {one_line(error)}") from None
+        raise Skipped(f"it could not be asked: {one_line(error)}") from None
 
 
 CHECKS: Final = [

@@ -1,15 +1,17 @@
-"""What is examined: the programs that run here with their settings, and nginx in front of them."""
+"""What is examined: the programs that run here with their settings, and nginx in front of them; and what a
+check is."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from sluice_stack import environment
 from sluice_stack.environment import HOST_PROGRAMS, Environment
 from sluice_stack.settings.source import installed
 
-from .broker import Visit
+from .finding import Finding
 from .front import Front
 from .visitor import Visitor
 
@@ -40,13 +42,32 @@ class Deployment:
     push: bool  # whether what push needs is installed
     visitor: Visitor
     patient: bool = False
-    visits: dict[str, Visit] = field(default_factory=dict)  # to the broker, by account
-    # Servers that stand still, by HOST:PORT: each is waited for once.
+    # What the broker said, by account and name of the check.
+    broker: dict[str, dict[str, Finding]] = field(default_factory=dict)
+    # Servers that do not answer, by HOST:PORT: each is waited for once.
     stalled: set[str] = field(default_factory=set)
 
     @property
     def in_container(self) -> bool:
         return bool(self.env.sluice_service)
+
+
+@dataclass(frozen=True)
+class Check:
+    """`name` is short and stable, for documents and scripts; `title` says what is true if it passes."""
+
+    name: str
+    title: str
+    look: Callable[[Deployment], Iterable[Finding]]
+
+
+# A project's own checks, made after the stack's.
+project_checks: list[Check] = []
+
+
+def register(check: Check) -> None:
+    """Add a check of the project's, from its AppConfig.ready()."""
+    project_checks.append(check)
 
 
 def here(url: str = "", at: str = "", *, inside: bool = False, clients: int = 0) -> Deployment:

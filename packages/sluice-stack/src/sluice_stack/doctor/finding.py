@@ -1,63 +1,51 @@
-"""What a check is, and what it finds."""
+"""What a check finds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from .deployment import Deployment
-
-OK: Final = "ok"
+PASSED: Final = "passed"
 WARNING: Final = "warning"
-FAILURE: Final = "failure"
-LEFT_OUT: Final = "left out"
+FAILED: Final = "failed"
+SKIPPED: Final = "skipped"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was seen, as a sentence; `where` names the program, account or file, if there are several.
+    """`message` is what was found, as a sentence; `where` names the program, account or file, if there are
+    several.
 
-    `cure` says what to change, the setting and its file; it is empty where nothing is wrong. Neither ever
-    holds a secret.
+    `fix` is what to change, the setting and its file; it is empty where nothing is wrong. Neither ever
+    contains a secret.
     """
 
     verdict: str
-    says: str
-    cure: str = ""
+    message: str
+    fix: str = ""
     where: str = ""
 
 
-@dataclass(frozen=True)
-class Check:
-    """`name` is short and stable, for documents and scripts; `tests` says what holds where it is content."""
-
-    name: str
-    tests: str
-    look: Callable[[Deployment], Iterable[Finding]]
+class Skipped(Exception):
+    """A check can't be made here; the text is the reason."""
 
 
-class LeftOut(Exception):
-    """A check can't be made here; the text says why."""
+def passed(message: str, where: str = "") -> Finding:
+    return Finding(PASSED, message, where=where)
 
 
-def ok(says: str, where: str = "") -> Finding:
-    return Finding(OK, says, where=where)
-
-
-def warning(says: str, cure: str, where: str = "") -> Finding:
+def warning(message: str, fix: str, where: str = "") -> Finding:
     """It works, but not as it should, or not for long."""
-    return Finding(WARNING, says, cure, where)
+    return Finding(WARNING, message, fix, where)
 
 
-def failure(says: str, cure: str, where: str = "") -> Finding:
-    """Somebody has to change something."""
-    return Finding(FAILURE, says, cure, where)
+def failed(message: str, fix: str, where: str = "") -> Finding:
+    """Something must be changed."""
+    return Finding(FAILED, message, fix, where)
 
 
-def left_out(says: str, where: str = "") -> Finding:
-    return Finding(LEFT_OUT, says, where=where)
+def skipped(message: str, where: str = "") -> Finding:
+    return Finding(SKIPPED, message, where=where)
 
 
 def one_line(error: object, length: int = 200) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from .finding import LeftOut
-from .wire import Address, Answer, NoAnswer, WebSocket, request
+from sluice_updates.probe.http import Address, Answer, NoAnswer, WebSocket, request
+
+from .finding import Skipped
 
 PROTOCOL = "sluice.v1"
 WEBSOCKET = "/channels/updates/"
@@ -62,7 +63,7 @@ class Front:
         method: str = "GET",
         body: bytes = b"",
     ) -> Answer:
-        """One request for `path`, as it stands, below the prefix. Raises NoAnswer, LeftOut."""
+        """One request for `path`, as it stands, below the prefix. Raises NoAnswer, Skipped."""
         self._spare()
         sent = {"Host": self.host, "Accept": "text/html", "Connection": "close"} | dict(headers or {})
         if body:
@@ -76,7 +77,7 @@ class Front:
     def upgrade(self, path: str = WEBSOCKET, headers: Mapping[str, str] | None = None) -> WebSocket:
         """A WebSocket handshake from a page of the site. A header given as an empty text is left out.
 
-        Raises NoAnswer, LeftOut.
+        Raises NoAnswer, Skipped.
         """
         self._spare()
         sent = {"Host": self.host, "Origin": self.origin, "Sec-WebSocket-Protocol": PROTOCOL}
@@ -104,9 +105,9 @@ class Front:
 
     def _spare(self) -> None:
         if self.silent:
-            raise LeftOut("nothing answers: see front-answers")
+            raise Skipped("nothing answers: see front-answers")
         if self.silences >= _SILENCES:
-            raise LeftOut("too much was asked in vain already: see above")
+            raise Skipped("too much was asked in vain already: see above")
 
 
 def _origin(scheme: str, host: str, port: int) -> str:

@@ -6,13 +6,11 @@ import asyncio
 import secrets
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from .broker import Account, accounts_of
-from .finding import Check, Finding, LeftOut, failure, ok, one_line, warning
-
-if TYPE_CHECKING:
-    from .deployment import Deployment
+from .deployment import Check, Deployment
+from .finding import Finding, Skipped, failed, one_line, passed, warning
 
 ROUND_TRIP_SECONDS: Final = 6.0
 SLOW_SECONDS: Final = 0.5
@@ -21,16 +19,16 @@ SLOW_SECONDS: Final = 0.5
 def _round_trip(deployment: Deployment) -> Iterator[Finding]:
     accounts = [account for account in accounts_of(deployment) if account.setting == "LAYER"]
     if not accounts:
-        raise LeftOut("this program has no channel layer; Daphne's own round trip is push-health's")
+        raise Skipped("this program has no channel layer; Daphne's own round trip is push-health's")
     for account in accounts:
         if account.place in deployment.stalled:
-            yield failure(f"{account.place} does not answer", "see broker-reachable", account.where)
+            yield failed(f"{account.place} does not answer", "see broker-reachable", account.where)
             continue
         try:
             seconds = asyncio.run(asyncio.wait_for(_go_round(account), ROUND_TRIP_SECONDS))
         except Exception as error:  # whatever the layer makes of it
             says = one_line(error) if str(error) else f"no message came round within {ROUND_TRIP_SECONDS:g} s"
-            yield failure(
+            yield failed(
                 says,
                 "see broker-reachable, broker-login, broker-vhost, broker-permissions, broker-alarm",
                 account.where,
@@ -44,7 +42,7 @@ def _round_trip(deployment: Deployment) -> Iterator[Finding]:
                 account.where,
             )
         else:
-            yield ok(f"a message goes round in {milliseconds}", account.where)
+            yield passed(f"a message goes round in {milliseconds}", account.where)
 
 
 async def _go_round(account: Account) -> float:

@@ -1,6 +1,7 @@
-"""Limits: the kernel's, nginx's own, and those that running programs have been given. Only read.
+"""Limits: the kernel's, those in nginx's configuration, and those of the site's running programs. Only read.
 
-A program is seen where it runs: in a container its own, on a host all of the site's (as root).
+A container sees its own program, a host all of the site's (as root). Processes that are not the site's, such
+as nginx's and RabbitMQ's, are not looked for.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from .deployment import Deployment
-from .finding import Check, Finding, LeftOut, failure, left_out, ok, warning
-from .nginx_configuration import Configuration
-from .running import DAPHNE, GUNICORN, NGINX, PROC, RABBITMQ, Process, processes
+from sluice_stack.environment import HOST_PROGRAMS
+
+from .deployment import Check, Deployment
+from .finding import Finding, Skipped, failed, passed, skipped, warning
+from .nginx_configuration import numbers
+from .started import PROC, started
 
 BACKLOG: Final = 4096  # what Daphne, Gunicorn and nginx ask for
 # Files that are open in all programs together, without the clients'.
@@ -30,42 +33,42 @@ class Need:
 
     per_client: int
     anyway: int
-    cure: str
+    unit: str
+
+    def files(self, clients: int) -> int:
+        return self.per_client * clients + self.anyway
+
+    @property
+    def fix(self) -> str:
+        return (
+            "raise minfds in supervisor's place file and restart supervisord; with systemd raise LimitNOFILE"
+            f" (systemctl edit {self.unit}) and run sluice-restart; in containers raise the engine's own"
+            " LimitNOFILE"
+        )
 
 
+# By the program's name on a host.
 NEEDS: Final = {
-    DAPHNE: Need(
-        1,
-        50,
-        "minfds in supervisor's place file, then a new start of supervisord; with systemd LimitNOFILE"
-        " (systemctl edit sluice-daphne@), then sluice-restart; in containers the engine's own LimitNOFILE",
-    ),
-    NGINX: Need(
-        2,
-        100,
-        "worker_rlimit_nofile in /etc/nginx/nginx.conf; in containers the engine's own LimitNOFILE",
-    ),
-    GUNICORN: Need(
-        0,
-        512,
-        "minfds in supervisor's place file, then a new start of supervisord; with systemd LimitNOFILE"
-        " (systemctl edit sluice-gunicorn@), then sluice-restart",
-    ),
-    RABBITMQ: Need(0, 4096, "LimitNOFILE of rabbitmq-server.service (systemctl edit rabbitmq-server), 65536"),
+    "daphne": Need(per_client=1, anyway=50, unit="sluice-daphne@"),
+    "gunicorn": Need(per_client=0, anyway=512, unit="sluice-gunicorn@"),
 }
+# Of an nginx worker: two for each client, and its own.
+_NGINX: Final = Need(per_client=2, anyway=100, unit="nginx")
+# What systemd and most shells give a process that asks for nothing.
+_USUAL: Final = 1024
 
 
 def _file_max(deployment: Deployment) -> Iterator[Finding]:
     value = _number("sys/fs/file-max")
     needed = 3 * deployment.clients + _FILES_ANYWAY
     if value < needed:
-        yield failure(
+        yield failed(
             f"fs.file-max is {value}; {needed} are needed for {deployment.clients} clients",
             "somebody lowered it: take `fs.file-max` out of /etc/sysctl.conf and /etc/sysctl.d, and start the"
             " machine anew; the kernel's own value is far higher",
         )
     else:
-        yield ok(f"{value} files may be open")
+        yield passed(f"{value} files may be open")
 
 
 def _somaxconn(deployment: Deployment) -> Iterator[Finding]:
@@ -78,26 +81,29 @@ def _somaxconn(deployment: Deployment) -> Iterator[Finding]:
             " then restart nginx and Daphne",
         )
     else:
-        yield ok(f"{value} connections may wait to be accepted")
+        yield passed(f"{value} connections may wait to be accepted")
 
 
 def _ports(deployment: Deployment) -> Iterator[Finding]:
     try:
         low, high = map(int, (PROC / "sys/net/ipv4/ip_local_port_range").read_text().split())
     except (OSError, ValueError):
-        raise LeftOut("the kernel doesn't say") from None
+        raise Skipped("the kernel doesn't say") from None
     room = high - low + 1
     if room >= deployment.clients:
-        yield ok(f"{room} ports between nginx and Daphne")
-    elif _asks_on_a_socket(deployment):
-        yield ok(f"{room} ports, and none is taken between nginx and Daphne, which it asks on a unix socket")
+        yield passed(f"{room} ports between nginx and Daphne")
+        return
+    message = (
+        f"net.ipv4.ip_local_port_range has {room} ports, and each of {deployment.clients} clients takes"
+        " one between nginx and Daphne"
+    )
+    fix = "widen it in /etc/sysctl.d/ (net.ipv4.ip_local_port_range = 10240 65535)"
+    if deployment.in_container:
+        yield failed(message, fix)
     else:
-        yield failure(
-            f"net.ipv4.ip_local_port_range has {room} ports, and each of {deployment.clients} clients takes"
-            " one between nginx and Daphne",
-            "widen it in /etc/sysctl.d/ (net.ipv4.ip_local_port_range = 10240 65535),"
-            " or let Daphne listen on a unix socket ($sluice_asgi, or what else nginx's location for"
-            " /channels/ passes on to)",
+        yield warning(
+            f"{message}, unless nginx reaches Daphne by a unix socket",
+            f"{fix}, or let Daphne listen on a unix socket ($sluice_asgi)",
         )
 
 
@@ -106,38 +112,37 @@ def _vanished(deployment: Deployment) -> Iterator[Finding]:
     long = (
         ", so a client that vanished keeps its files for up to a quarter of an hour (7 makes it two minutes)"
     )
-    yield ok(f"net.ipv4.tcp_retries2 is {value}{long if value > 8 else ''}")
+    yield passed(f"net.ipv4.tcp_retries2 is {value}{long if value > 8 else ''}")
 
 
 def _open_files(deployment: Deployment) -> Iterator[Finding]:
     found = False
-    strangers: dict[tuple[str, str], list[int]] = {}
-    for process in processes(deployment):
-        if process.stranger:
-            strangers.setdefault((process.kind, process.stranger), []).append(process.pid)
-            continue
-        limit = _limit(process.pid)
+    for program, pid in _programs(deployment):
+        limit = _limit(pid)
         if limit is not None:
             found = True
-            yield _of_process(process, limit, deployment.clients)
-    for (kind, why), pids in strangers.items():
-        listed = ", ".join(map(str, pids))
-        yield left_out(f"not the site's: {why}", f"{kind}, process {listed}")
+            yield _of_program(program, pid, limit, deployment.clients)
     if deployment.in_container:
         yield _of_engine(deployment.clients)
     elif not found:
-        yield left_out("no program of the site runs here")
+        yield skipped("no Gunicorn and no Daphne of the site is seen here; only root sees all")
 
 
-def _of_process(process: Process, limit: int, clients: int) -> Finding:
-    need = NEEDS[process.kind]
-    where = f"{process.kind}, process {process.pid}"
-    needed = need.per_client * clients + need.anyway
-    doubt = f" ({process.doubt})" if process.doubt else ""
+def _programs(deployment: Deployment) -> Iterator[tuple[str, int]]:
+    """Those of the site's that need files for clients: known by the settings in their environment."""
+    if not deployment.in_container:
+        yield from ((process.program, process.pid) for process in started() if process.program in NEEDS)
+    elif (program := HOST_PROGRAMS.get(deployment.env.sluice_service)) in NEEDS and os.getpid() != 1:
+        yield program, 1  # supervisord, whose limit the program has
+
+
+def _of_program(program: str, pid: int, limit: int, clients: int) -> Finding:
+    need = NEEDS[program]
+    where, needed = f"{program}, process {pid}", need.files(clients)
     if limit >= needed:
-        return ok(f"{limit} files may be open, {needed} are needed{doubt}", where)
+        return passed(f"it may open {limit} files, and needs {needed}", where)
     for_whom = f" for {clients} clients" if need.per_client else ""
-    return failure(f"{limit} files may be open, {needed} are needed{for_whom}{doubt}", need.cure, where)
+    return failed(f"it may open {limit} files, and needs {needed}{for_whom}", need.fix, where)
 
 
 def _of_engine(clients: int) -> Finding:
@@ -145,58 +150,66 @@ def _of_engine(clients: int) -> Finding:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * clients + 512
     if hard != resource.RLIM_INFINITY and hard < needed:
-        return failure(
+        return failed(
             f"the engine gives a container {hard} files, nginx needs {needed} for {clients} clients",
             "LimitNOFILE of docker.service (systemctl edit docker), or fewer MAX_CLIENTS in .env",
             "the engine",
         )
-    return ok(
+    return passed(
         f"containers get {'any number of' if hard == resource.RLIM_INFINITY else hard} files", "the engine"
     )
 
 
 def _configuration(deployment: Deployment) -> subprocess.CompletedProcess[str]:
-    """What the installed nginx is configured for, by nginx -T. Raises LeftOut if that can't be seen."""
+    """What the installed nginx is configured for, by nginx -T. Raises Skipped if that can't be seen."""
     if deployment.in_container:
-        raise LeftOut("nginx's container sees to it: MAX_CLIENTS")
+        raise Skipped("nginx's container sees to it: MAX_CLIENTS")
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if binary is None or os.geteuid() != 0:
-        raise LeftOut("no nginx is installed here, or this isn't root")
+        raise Skipped("no nginx is installed here, or this isn't root")
     return subprocess.run([binary, "-T"], capture_output=True, text=True, timeout=15, check=False)
-
-
-def _asks_on_a_socket(deployment: Deployment) -> bool:
-    """Whether nginx is seen to ask Daphne on a unix socket, and nowhere else."""
-    try:
-        places = Configuration(_configuration(deployment).stdout).passed_on(below="channels")
-    except LeftOut:
-        return False
-    return bool(places) and all(place.startswith("unix:") for place in places)
 
 
 def _nginx(deployment: Deployment) -> Iterator[Finding]:
     """What /proc does not show."""
     done = _configuration(deployment)
     if done.returncode != 0:
-        said = next((line for line in done.stderr.splitlines() if "[emerg]" in line), "nginx -t says why")
-        yield failure(
-            f"nginx could not start with its configuration: {said.partition('[emerg] ')[2] or said}",
-            "mend that line",
+        said = next((line for line in done.stderr.splitlines() if "[emerg]" in line), "see nginx -t")
+        yield failed(
+            f"nginx can't start with its configuration: {said.partition('[emerg] ')[2] or said}",
+            "correct that line",
         )
         return
-    yield _of_configuration(done.stdout, deployment.clients)
+    yield _of_connections(done.stdout, deployment.clients)
+    yield _of_files(done.stdout, deployment.clients)
 
 
-def _of_configuration(text: str, clients: int) -> Finding:
+def _of_connections(text: str, clients: int) -> Finding:
     """`text` as nginx -T writes it."""
-    values = [int(one.words[1]) for one in Configuration(text).named("worker_connections")]
-    connections, needed = max(values, default=512), 2 * clients + 512
+    connections, needed = max(numbers(text, "worker_connections"), default=512), 2 * clients + 512
     if connections < needed:
-        return failure(
-            f"a worker of nginx holds {connections} connections, {needed} are needed for {clients} clients",
-            f"worker_connections {needed}; in events {{ }} of /etc/nginx/nginx.conf",
+        return failed(
+            f"an nginx worker holds {connections} connections, and needs {needed} for {clients} clients",
+            f"set worker_connections {needed}; in events {{ }} of /etc/nginx/nginx.conf",
         )
-    return ok(f"a worker of nginx holds {connections} connections")
+    return passed(f"an nginx worker holds {connections} connections")
+
+
+def _of_files(text: str, clients: int) -> Finding:
+    needed = _NGINX.files(clients)
+    files = max(numbers(text, "worker_rlimit_nofile"), default=0)
+    fix = f"set worker_rlimit_nofile {needed}; at the top of /etc/nginx/nginx.conf"
+    if files and files < needed:
+        return failed(
+            f"an nginx worker may open {files} files, and needs {needed} for {clients} clients", fix
+        )
+    if not files and needed > _USUAL:
+        return warning(
+            f"nginx sets no limit of open files, so its workers may have {_USUAL}; they need {needed}"
+            f" for {clients} clients",
+            fix,
+        )
+    return passed(f"an nginx worker may open {files or _USUAL} files")
 
 
 def _limit(pid: int) -> int | None:
@@ -214,7 +227,7 @@ def _number(name: str) -> int:
     try:
         return int((PROC / name).read_text().split()[0])
     except (OSError, ValueError, IndexError):
-        raise LeftOut("the kernel doesn't say") from None
+        raise Skipped("the kernel doesn't say") from None
 
 
 CHECKS: Final = [

@@ -12,8 +12,8 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from .deployment import Deployment
-from .finding import Check, Finding, LeftOut, failure, left_out, ok, warning
+from .deployment import Check, Deployment
+from .finding import Finding, Skipped, failed, passed, skipped, warning
 from .started import PROC, Started, all_are_seen, started
 
 _SUPERVISORD: Final = "supervisord"
@@ -24,12 +24,12 @@ _SECONDS: Final = 10.0
 
 def _programs(deployment: Deployment) -> Iterator[Finding]:
     if deployment.in_container:
-        raise LeftOut("the engine keeps a container's program up")
+        raise Skipped("the engine keeps a container's program up")
     if not all_are_seen():
-        raise LeftOut("only root, and in a container with SYS_PTRACE, sees what runs here")
+        raise Skipped("only root, and in a container with SYS_PTRACE, sees what runs here")
     found = _first(list(started()))
     if not found:
-        yield failure(
+        yield failed(
             "no program of the site runs here",
             f"service supervisor start, or systemctl start sluice.target; which of them is yours: {_GUIDE}",
         )
@@ -64,7 +64,7 @@ def _manager(process: Started) -> str:
 
 def _of_orphans(orphans: Sequence[Started]) -> Finding:
     pids = " ".join(str(process.pid) for process in orphans)
-    return failure(
+    return failed(
         f"nobody starts them again when they end, or with new settings: their supervisord has died ({pids})",
         f"sluice-restart prints the lines: kill {pids}; when they have gone, service supervisor start"
         " (docs/reference/symptoms.md#address-already-in-use)",
@@ -75,7 +75,7 @@ def _of_orphans(orphans: Sequence[Started]) -> Finding:
 def _of_process(process: Started, manager: str) -> Finding:
     where = f"{process.program}, process {process.pid}"
     if manager:
-        return ok(f"{manager} starts it again when it ends", where)
+        return passed(f"{manager} starts it again when it ends", where)
     if process.parent == 1:
         return warning(
             "nothing that is known here starts it again when it ends",
@@ -83,7 +83,7 @@ def _of_process(process: Started, manager: str) -> Finding:
             where,
         )
     by = os.path.basename(_command(process.parent).partition(" ")[0]) or "its parent"
-    return left_out(f"whether {by}, process {process.parent}, starts it again isn't known here", where)
+    return skipped(f"whether {by}, process {process.parent}, starts it again isn't known here", where)
 
 
 def _twice(program: str, managers: dict[Started, str]) -> Iterator[Finding]:
@@ -91,13 +91,13 @@ def _twice(program: str, managers: dict[Started, str]) -> Iterator[Finding]:
     running = [process for process in managers if program in _command(process.pid)]
     pids = ", ".join(str(process.pid) for process in running)
     if {_SUPERVISORD, _SYSTEMD} <= set(managers.values()):
-        yield failure(
+        yield failed(
             f"supervisord and systemd both run it: processes {pids}",
             f"let only one of them: {_GUIDE}, From supervisor to systemd",
             program,
         )
     elif program == "beat" and len(running) > 1:
-        yield failure(
+        yield failed(
             f"it runs {len(running)} times, processes {pids}: what it hands over is done as often",
             "end what neither supervisorctl status nor systemctl status sluice-beat lists",
             program,

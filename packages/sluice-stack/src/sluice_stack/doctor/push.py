@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from .deployment import Deployment
-from .finding import Check, Finding, LeftOut, failure, left_out, ok, warning
+from django.conf import settings
+
+from sluice_updates.probe.http import CLOSE, PING, TEXT, Answer, Cut, NoAnswer, WebSocket
+
+from .deployment import Check, Deployment
+from .finding import Finding, Skipped, failed, passed, skipped, warning
 from .front import Front
 from .site import front_of, is_daphne, is_django, missing
-from .wire import CLOSE, PING, TEXT, Answer, Cut, NoAnswer, WebSocket
 
 HEALTH: Final = "/channels/healthz"
 HELLO_SECONDS: Final = 4.0  # docs/reference/protocol.md allows 3
@@ -26,7 +29,7 @@ _RESTARTED: Final = "restart Daphne if SITE_URL was changed since it started"
 
 def _front(deployment: Deployment) -> Front:
     if not deployment.push:
-        raise LeftOut("push is off: see push-installed")
+        raise Skipped("push is off: see push-installed")
     return front_of(deployment)
 
 
@@ -35,7 +38,7 @@ def _upgrade(deployment: Deployment) -> Iterator[Finding]:
     try:
         socket = front.upgrade()
     except NoAnswer as error:
-        yield failure(
+        yield failed(
             f"the handshake gets no answer: {error}",
             "see Daphne's log; if it has no more open files it just closes: open-files",
         )
@@ -43,9 +46,9 @@ def _upgrade(deployment: Deployment) -> Iterator[Finding]:
     socket.close()
     answer = socket.answer
     if answer.status == 101 and socket.is_genuine:
-        yield ok("101 Switching Protocols")
+        yield passed("101 Switching Protocols")
     elif answer.status == 101:
-        yield failure("101, with a key that isn't the handshake's", "something in front answers by itself")
+        yield failed("101, with a key that isn't the handshake's", "something in front answers by itself")
     else:
         yield _refused(front, answer)
 
@@ -55,34 +58,34 @@ def _refused(front: Front, answer: Answer) -> Finding:
     if gone is not None:
         return gone
     if answer.status in (400, 421) and not is_django(answer) and not is_daphne(answer):
-        raise LeftOut("see front-name")
+        raise Skipped("see front-name")
     if answer.status == 403:
-        return failure(
+        return failed(
             f"Daphne does not take the page's Origin, {front.origin}, for the site's own",
             f"SITE_URL must be the address in the browser, with its port; {_RESTARTED}",
         )
     if answer.status == 426:
-        return failure(
+        return failed(
             "the upgrade does not arrive as one",
             "a proxy in front drops Connection and Upgrade, or speaks HTTP/1.0:"
             " it needs proxy_http_version 1.1,"
             ' proxy_set_header Upgrade $http_upgrade and Connection "upgrade"',
         )
     if answer.status == 429:
-        return failure(
+        return failed(
             "this address has too many connections, says nginx",
             "CHANNELS_PER_ADDRESS in .env; on a host limit_conn and limit_req in the place file;"
             " or tell nginx the clients' own addresses (set_real_ip_from)",
         )
     if is_django(answer):
-        return failure("the upgrade reaches Gunicorn, as a plain request", "see split-channels")
+        return failed("the upgrade reaches Gunicorn, as a plain request", "see split-channels")
     if is_daphne(answer) or answer.status == 404:
-        return failure(
+        return failed(
             f"the upgrade reaches something that is no WebSocket: {answer.status}",
             'nginx must pass Upgrade and Connection "upgrade" on, over HTTP/1.1'
             " (snippets/sluice/channels.conf); $sluice_prefix must be URL_PREFIX",
         )
-    return failure(f"the upgrade is answered {answer.status}: {answer.sentence}", "see Daphne's log")
+    return failed(f"the upgrade is answered {answer.status}: {answer.sentence}", "see Daphne's log")
 
 
 def _hello(deployment: Deployment) -> Iterator[Finding]:
@@ -94,14 +97,14 @@ def _hello(deployment: Deployment) -> Iterator[Finding]:
     try:
         kind, content = socket.frame(HELLO_SECONDS) or (0, b"")
     except Cut:
-        yield failure("the socket is cut before it says anything", "see Daphne's log")
+        yield failed("the socket is cut before it says anything", "see Daphne's log")
         front.close()
         return
     if kind == TEXT and _object(content).get("event") == "hello":
-        yield ok(f"hello after {1000 * (time.monotonic() - began):.0f} ms")
+        yield passed(f"hello after {1000 * (time.monotonic() - began):.0f} ms")
         return
     front.close()
-    yield failure(*_instead_of_hello(kind, content))
+    yield failed(*_instead_of_hello(kind, content))
 
 
 def _instead_of_hello(kind: int, content: bytes) -> tuple[str, str]:
@@ -111,7 +114,7 @@ def _instead_of_hello(kind: int, content: bytes) -> tuple[str, str]:
     if kind != CLOSE:
         return (
             "it is greeted with something else than hello",
-            "Daphne must be given mysite.asgi:application (supervisor/conf.d/daphne.conf)",
+            f"Daphne must serve {settings.ASGI_APPLICATION} (supervisor/conf.d/daphne.conf)",
         )
     # 1005: none was given (RFC 6455, 7.1.5).
     code = struct.unpack("!H", content[:2])[0] if len(content) > 1 else 1005
@@ -129,9 +132,9 @@ def _instead_of_hello(kind: int, content: bytes) -> tuple[str, str]:
 
 
 def _accepts(front: Front) -> None:
-    """Raises LeftOut if not even the handshake works: one failure is one line."""
+    """Raises Skipped if not even the handshake works: one failure is one line."""
     if front.status_of_upgrade() != 101:
-        raise LeftOut("there is no WebSocket: see push-upgrade")
+        raise Skipped("there is no WebSocket: see push-upgrade")
 
 
 def _origin(deployment: Deployment) -> Iterator[Finding]:
@@ -140,13 +143,13 @@ def _origin(deployment: Deployment) -> Iterator[Finding]:
     strangers = {"a foreign page": _FOREIGN, "a page without an origin": "null", "whoever names none": ""}
     for who, origin in strangers.items():
         if front.status_of_upgrade(headers={"Origin": origin}) == 101:
-            yield failure(
+            yield failed(
                 f"{who} may open a WebSocket, with your users' cookies",
                 "ALLOWED_HOSTS must not have *, nor CSRF_TRUSTED_ORIGINS foreign sites;"
                 " a consumer of your own must be behind sluice_updates.asgi.application",
             )
             return
-    yield ok("the site's own pages only")
+    yield passed("the site's own pages only")
 
 
 def _headers(deployment: Deployment) -> Iterator[Finding]:
@@ -159,14 +162,14 @@ def _headers(deployment: Deployment) -> Iterator[Finding]:
         _origin_is(front.ask(asked)) == "refused"
         and _origin_is(front.ask(asked, {"X-Forwarded-Proto": scheme})) == "known"
     ):
-        yield failure("a stranger's X-Forwarded-Proto is believed: he says how he came", cure)
+        yield failed("a stranger's X-Forwarded-Proto is believed: he says how he came", cure)
         return
     if "layer" not in _report(front.ask(HEALTH)) and "layer" in _report(
         front.ask(HEALTH, {"X-Health-Details": "yes"})
     ):
-        yield failure("a stranger's X-Health-Details is believed: he sees the health's details", cure)
+        yield failed("a stranger's X-Health-Details is believed: he sees the health's details", cure)
         return
-    yield ok("what strangers say of themselves doesn't reach Daphne")
+    yield passed("what strangers say of themselves doesn't reach Daphne")
 
 
 def _report(answer: Answer) -> dict[str, Any]:
@@ -192,13 +195,13 @@ def _health(deployment: Deployment) -> Iterator[Finding]:
     report = _report(answer)
     status = report.get("status")
     if status is None:
-        yield missing(answer, "asgi") or failure(
+        yield missing(answer, "asgi") or failed(
             f"{HEALTH} is answered {answer.status}: {answer.sentence}",
             "see split-channels; both of its spellings are in conf.d/sluice-split.conf",
         )
     elif status == "ok":
         configured = report.get("layer", {}).get("configured", True)
-        yield ok("updates go by the layer" if configured else "updates go by the database: no LAYER_URL")
+        yield passed("updates go by the layer" if configured else "updates go by the database: no LAYER_URL")
     elif status == "degraded":
         works = {part: report.get(part, {}).get("works") for part in ("layer", "database")}
         broken = [f"the {part}" for part, does in works.items() if does is False]
@@ -208,7 +211,7 @@ def _health(deployment: Deployment) -> Iterator[Finding]:
             "see broker-reachable, layer-round-trip, database-reachable; if those are content, Daphne's log",
         )
     else:
-        yield failure(
+        yield failed(
             f"Daphne is {status}: it can deliver neither by the layer nor from the database",
             "see broker-reachable and database-reachable, then Daphne's log",
         )
@@ -218,7 +221,7 @@ def _idle(deployment: Deployment) -> Iterator[Finding]:
     front = _front(deployment)
     socket = front.held
     if socket is None:
-        raise LeftOut("there is no socket to wait with: see push-hello")
+        raise Skipped("there is no socket to wait with: see push-hello")
     wanted = PATIENT_SECONDS if deployment.patient else PING_SECONDS
     cure = (
         "proxy_read_timeout must be longer than 25 s where /channels/ is passed on"
@@ -229,20 +232,22 @@ def _idle(deployment: Deployment) -> Iterator[Finding]:
         pinged = _wait(socket, wanted, patient=deployment.patient)
     except Cut:
         age = time.monotonic() - socket.opened_at
-        yield failure(f"a socket on which nothing is said is cut within {age:.0f} s", cure)
+        yield failed(f"a socket on which nothing is said is cut within {age:.0f} s", cure)
         return
     if pinged is None:
-        yield failure(
+        yield failed(
             f"Daphne does not ping: {wanted:.0f} s went by without a frame",
             "run it as `python -m sluice_updates.server` (supervisor/conf.d/daphne.conf); a proxy in front"
             " may hold frames back: proxy_buffering off",
         )
     elif deployment.patient:
-        yield ok(
+        yield passed(
             f"a silent socket lives for {wanted:.0f} s; Daphne's pings come, the first after {pinged:.0f} s"
         )
     else:
-        yield ok(f"Daphne's ping came after {pinged:.0f} s (--patient: watch it for {PATIENT_SECONDS:.0f} s)")
+        yield passed(
+            f"Daphne's ping came after {pinged:.0f} s (--patient: watch it for {PATIENT_SECONDS:.0f} s)"
+        )
 
 
 def _wait(socket: WebSocket, seconds: float, *, patient: bool) -> float | None:
@@ -265,9 +270,9 @@ def _wait(socket: WebSocket, seconds: float, *, patient: bool) -> float | None:
 
 def _installed(deployment: Deployment) -> Iterator[Finding]:
     if deployment.push:
-        yield ok("what push needs is there")
+        yield passed("what push needs is there")
     else:
-        yield left_out(
+        yield skipped(
             "push is off: the asynchronous requirements (app/requirements-async.txt) aren't installed;"
             " pages poll"
         )

@@ -7,32 +7,33 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
-from .finding import FAILURE, LEFT_OUT, OK, WARNING, Check, Finding
+from .deployment import Check
+from .finding import FAILED, PASSED, SKIPPED, WARNING, Finding
 
 _WIDTH: Final = 110
 _MARGIN: Final = 10
 _SHOWN: Final = 3
-_COLOURS: Final = {OK: "32", WARNING: "33", FAILURE: "31;1", LEFT_OUT: "2"}
+_COLOURS: Final = {PASSED: "32", WARNING: "33", FAILED: "31;1", SKIPPED: "2"}
 
 
 def as_text(
     check: Check, findings: list[Finding], *, colour: bool = False, quiet: bool = False
 ) -> Iterator[str]:
     """The verdict, the check's name and what was seen; below them, what to change. What is ok is one line."""
-    fine = [finding for finding in findings if finding.verdict == OK]
+    fine = [finding for finding in findings if finding.verdict == PASSED]
     if fine and not quiet:
         yield _line(check, _together(fine), colour)
     for finding in findings:
-        if finding.verdict != OK:
+        if finding.verdict != PASSED:
             yield _line(check, finding, colour)
 
 
 def _together(fine: list[Finding]) -> Finding:
-    said = list(dict.fromkeys(finding.says for finding in fine))
+    said = list(dict.fromkeys(finding.message for finding in fine))
     places = list(dict.fromkeys(finding.where for finding in fine if finding.where))
     more = f" (and {len(said) - _SHOWN} more)" if len(said) > _SHOWN else ""
     where = ", ".join(places) if len(places) <= _SHOWN else f"{len(places)} places"
-    return Finding(OK, "; ".join(said[:_SHOWN]) + more, where=where)
+    return Finding(PASSED, "; ".join(said[:_SHOWN]) + more, where=where)
 
 
 def _line(check: Check, finding: Finding, colour: bool) -> str:
@@ -40,10 +41,10 @@ def _line(check: Check, finding: Finding, colour: bool) -> str:
     verdict = f"{finding.verdict:<{_MARGIN - 1}}"
     if colour:
         verdict = f"\033[{_COLOURS[finding.verdict]}m{verdict}\033[0m"
-    lines = [f"{verdict} {check.name}{where}: {finding.says}"]
-    if finding.cure:
+    lines = [f"{verdict} {check.name}{where}: {finding.message}"]
+    if finding.fix:
         lines += textwrap.wrap(
-            finding.cure,
+            finding.fix,
             _WIDTH,
             initial_indent=" " * _MARGIN + "→ ",
             subsequent_indent=" " * _MARGIN + "  ",
@@ -54,14 +55,14 @@ def _line(check: Check, finding: Finding, colour: bool) -> str:
 
 
 def as_json(check: Check, finding: Finding) -> str:
-    """One object: check, where, verdict, says, cure."""
+    """One object: check, where, verdict, message, fix."""
     return json.dumps(
         {
             "check": check.name,
             "where": finding.where,
             "verdict": finding.verdict,
-            "says": finding.says,
-            "cure": finding.cure,
+            "message": finding.message,
+            "fix": finding.fix,
         },
         ensure_ascii=False,
     )
@@ -70,6 +71,6 @@ def as_json(check: Check, finding: Finding) -> str:
 def summary(verdicts: list[str]) -> str:
     """The last line: how many of each, the bad ones first."""
     counts = [
-        f"{verdicts.count(kind)} {kind}" for kind in (FAILURE, WARNING, OK, LEFT_OUT) if kind in verdicts
+        f"{verdicts.count(kind)} {kind}" for kind in (FAILED, WARNING, PASSED, SKIPPED) if kind in verdicts
     ]
     return "sluice doctor: " + ", ".join(counts)

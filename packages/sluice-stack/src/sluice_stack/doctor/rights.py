@@ -9,14 +9,12 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from sluice_stack import environment
 
+from .deployment import Program
 from .started import started
-
-if TYPE_CHECKING:
-    from .deployment import Program
 
 _USUAL: Final = "www-data"  # in supervisor/conf.d and systemd
 _SECONDS: Final = 10.0

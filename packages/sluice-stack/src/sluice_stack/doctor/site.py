@@ -10,22 +10,32 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from .deployment import Deployment
-from .finding import Check, Finding, LeftOut, failure, ok, one_line, warning
-from .front import WEBSOCKET, Front
-from .wire import Answer, NoAnswer
+from django.conf import settings
+from django.shortcuts import resolve_url
+from django.urls import get_script_prefix
 
-LOGIN: Final = "/accounts/login/"
+from sluice_updates.probe.http import Answer, NoAnswer
+
+from .deployment import Check, Deployment
+from .finding import Finding, Skipped, failed, one_line, passed, warning
+from .front import WEBSOCKET, Front
+
 _PLACE: Final = "nginx's place file (on a host /etc/nginx/conf.d/sluice-place.conf)"
 _STRANGER: Final = "doctor.invalid"  # RFC 2606: nobody's name
 _DAYS_LEFT: Final = 14
 
 
 def front_of(deployment: Deployment) -> Front:
-    """nginx. Raises LeftOut if it isn't to be asked."""
+    """nginx. Raises Skipped if it isn't to be asked."""
     if deployment.front is None:
-        raise LeftOut("nginx is not asked from here")
+        raise Skipped("nginx is not asked from here")
     return deployment.front
+
+
+def page() -> str:
+    """A page that everybody may see: the one for signing in, without the prefix."""
+    path = resolve_url(settings.LOGIN_URL)
+    return "/" + path.removeprefix(get_script_prefix()) if path.startswith("/") else "/"
 
 
 def is_django(answer: Answer) -> bool:
@@ -69,7 +79,7 @@ def missing(answer: Answer, service: str) -> Finding | None:
         ),
         504: (f"{program} accepts and doesn't answer", f"see {program}'s log; restart it"),
     }
-    return failure(*words[answer.status]) if answer.status in words else None
+    return failed(*words[answer.status]) if answer.status in words else None
 
 
 def _answers(deployment: Deployment) -> Iterator[Finding]:
@@ -78,7 +88,7 @@ def _answers(deployment: Deployment) -> Iterator[Finding]:
         answer = front.ask(WEBSOCKET)  # to which nginx itself has the answer, whatever stands still behind it
     except NoAnswer as error:
         front.silent = True
-        yield failure(
+        yield failed(
             f"{front.address} gives no answer: {error}",
             "start nginx (nginx -t says what it dislikes), or say where it listens with --at HOST:PORT",
         )
@@ -86,120 +96,120 @@ def _answers(deployment: Deployment) -> Iterator[Finding]:
     if answer.headers.get("location", "").startswith(("http://", "https://")) and answer.status < 400:
         front.silent = True
         place = answer.headers["location"].removesuffix(WEBSOCKET)
-        yield failure(f"{front.url} leads on to {place}", f"ask there: doctor {place}/; SITE_URL must be it")
+        yield failed(f"{front.url} leads on to {place}", f"ask there: doctor {place}/; SITE_URL must be it")
         return
-    yield ok(f"{front.address} answers")
+    yield passed(f"{front.address} answers")
 
 
 def _name(deployment: Deployment) -> Iterator[Finding]:
     front = front_of(deployment)
     try:
-        answer = front.ask(LOGIN)
+        answer = front.ask(page())
     except NoAnswer:
-        raise LeftOut("there is no page to look at: see front-pages") from None
+        raise Skipped("there is no page to look at: see front-pages") from None
     if answer.status == 421:
-        yield failure(
+        yield failed(
             f"nginx goes by another name than {front.host}: {answer.sentence}",
             f"SITE_URL in .env; on a host $sluice_names in {_PLACE}",
         )
         return
     if answer.status == 400:
-        yield failure(
+        yield failed(
             f"Django does not know the name {front.host}, or is asked by another",
             "SITE_URL must have it, and Gunicorn be restarted after a change; nginx must pass it on"
             " (proxy_set_header Host $http_host, snippets/sluice/request-headers.conf)",
         )
         return
-    other = front.ask(LOGIN, {"Host": _STRANGER})
+    other = front.ask(page(), {"Host": _STRANGER})
     if other.status == 200 and is_django(other) and _policy(other) == _policy(answer):
-        yield failure(
+        yield failed(
             "the site is served under any name",
             "ALLOWED_HOSTS must not have *, and nginx's server must refuse other names"
             " (conf.d/sluice-split.conf)",
         )
     else:
-        yield ok(f"known by its name {front.host}; another gets {other.status}")
+        yield passed(f"known by its name {front.host}; another gets {other.status}")
 
 
 def _pages(deployment: Deployment) -> Iterator[Finding]:
     front = front_of(deployment)
     try:
-        answer = front.ask(LOGIN)
+        answer = front.ask(page())
     except NoAnswer as error:
-        yield failure(f"a page gets no answer: {error}", "see Gunicorn's log; restart it")
+        yield failed(f"a page gets no answer: {error}", "see Gunicorn's log; restart it")
         return
     found = missing(answer, "wsgi")
     if found is not None:
         yield found
     elif is_daphne(answer):
-        yield failure(
+        yield failed(
             "Daphne is asked for pages, which are Gunicorn's",
             f"$sluice_wsgi of {_PLACE} must lead to Gunicorn, $sluice_asgi to Daphne",
         )
     elif place := answer.headers.get("location"):
-        yield failure(
+        yield failed(
             f"the page for signing in leads on to {place}",
             "its address must be what is in the browser: SITE_URL, URL_PREFIX; where nginx or a proxy leads"
             " to https, SECURE_SSL_REDIRECT has no place",
         )
     elif answer.status == 404 and not is_django(answer):
-        yield failure(
-            f"{front.url}{LOGIN} is not found: {answer.sentence or 'another server answers'}",
+        yield failed(
+            f"{front.url}{page()} is not found: {answer.sentence or 'another server answers'}",
             "URL_PREFIX and $sluice_prefix of nginx's place file must be the same; nginx must have no other"
             " default server (rm /etc/nginx/sites-enabled/default)",
         )
     elif answer.status in (400, 421):
-        raise LeftOut("see front-name")
+        raise Skipped("see front-name")
     elif not is_django(answer):
-        yield failure(
+        yield failed(
             f"something else answers for the site, with {answer.status}",
             "nginx must have no other default server for this address (rm /etc/nginx/sites-enabled/default)",
         )
     elif answer.status != 200:
-        yield failure(f"the page for signing in is answered {answer.status}", "see Gunicorn's log")
+        yield failed(f"the page for signing in is answered {answer.status}", "see Gunicorn's log")
     elif front.origin.startswith("https:") and _takes_forms_without_tls(front, answer):
-        yield failure(
+        yield failed(
             "Gunicorn isn't told that people come by https: it takes forms of pages without TLS",
             f"$sluice_scheme of {_PLACE} must be https where a proxy in front does the TLS;"
             " SITE_URL must be https",
         )
     else:
-        yield ok("Gunicorn serves them")
+        yield passed("Gunicorn serves them")
 
 
-def _takes_forms_without_tls(front: Front, page: Answer) -> bool:
+def _takes_forms_without_tls(front: Front, signing_in: Answer) -> bool:
     """Whether the page's form is taken, left empty, as if it came from http:// with the same name.
 
     Django refuses that if it knows of https, and only then. Nothing else shows on each site what it knows: it
     asks for HSTS on port 443 alone, and for Secure cookies by SITE_URL.
     """
-    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.body)
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', signing_in.body)
     if token is None:
         return False
     form = {
         "Origin": f"http://{front.host}",
-        "Cookie": page.headers.get("set-cookie", "").partition(";")[0],
+        "Cookie": signing_in.headers.get("set-cookie", "").partition(";")[0],
         "Content-Type": "application/x-www-form-urlencoded",
     }
-    answer = front.ask(LOGIN, form, method="POST", body=f"csrfmiddlewaretoken={token[1]}".encode())
+    answer = front.ask(page(), form, method="POST", body=f"csrfmiddlewaretoken={token[1]}".encode())
     return answer.status == 200
 
 
 def _static(deployment: Deployment) -> Iterator[Finding]:
     front = front_of(deployment)
-    page = front.ask(LOGIN)
-    found = re.search(r'"([^"]*/static/[^"]+\.css)"', page.body)
-    if page.status != 200 or found is None:
-        raise LeftOut("there is no page to look at: see front-pages")
+    found_page = front.ask(page())
+    found = re.search(r'"([^"]*/static/[^"]+\.css)"', found_page.body)
+    if found_page.status != 200 or found is None:
+        raise Skipped("there is no page to look at: see front-pages")
     answer = front.ask(found[1].removeprefix(front.prefix))
     if answer.status != 200 or "css" not in answer.headers.get("content-type", ""):
-        yield failure(
+        yield failed(
             f"{found[1]} is answered {answer.status}",
             "run manage.py collectstatic and python -m sluice_stack.migrate; nginx reads $sluice_static of"
             f" {_PLACE}",
         )
     else:
-        yield ok("nginx has them")
+        yield passed("nginx has them")
 
 
 def _ready(deployment: Deployment) -> Iterator[Finding]:
@@ -209,34 +219,34 @@ def _ready(deployment: Deployment) -> Iterator[Finding]:
         report: dict[str, Any] = json.loads(answer.body)
         parts = {name: report[name]["status"] for name in ("database", "publisher", "tasks")}
     except (ValueError, KeyError, TypeError):
-        raise LeftOut("/readyz gives no report: see front-pages") from None
+        raise Skipped("/readyz gives no report: see front-pages") from None
     down = [name for name, status in parts.items() if status == "down"]
     if "database" in down:
-        yield failure("Gunicorn can't reach its database", "see database-reachable, and Gunicorn's log")
+        yield failed("Gunicorn can't reach its database", "see database-reachable, and Gunicorn's log")
     elif down:
         yield warning(
             f"Gunicorn can't reach the broker for {' and '.join(down)}", "see broker-reachable, broker-login"
         )
     else:
         said = ", ".join(f"{name} {status}" for name, status in parts.items())
-        yield ok(f"Gunicorn says: {said}")
+        yield passed(f"Gunicorn says: {said}")
 
 
 def _certificate(deployment: Deployment) -> Iterator[Finding]:
     front = front_of(deployment)
     if not front.address.name:
-        raise LeftOut(
+        raise Skipped(
             "plain http here" if front.origin.startswith("http:") else "a proxy in front does the TLS"
         )
     if front.silent:
-        raise LeftOut("nothing answers: see front-answers")
+        raise Skipped("nothing answers: see front-answers")
     try:
         with front.address.connect(verify=True) as wire:
             ends = ssl.cert_time_to_seconds(str(wire.getpeercert()["notAfter"]))  # type: ignore[attr-defined]
     except ssl.SSLCertVerificationError as error:
         why = one_line(error.verify_message)
         if "expired" in why or "not yet valid" in why or "mismatch" in why:
-            yield failure(f"browsers refuse it: {why}", "renew ssl_certificate, for the name of SITE_URL")
+            yield failed(f"browsers refuse it: {why}", "renew ssl_certificate, for the name of SITE_URL")
         else:
             yield warning(
                 f"this machine does not trust it: {why}",
@@ -245,13 +255,13 @@ def _certificate(deployment: Deployment) -> Iterator[Finding]:
             )
         return
     except OSError as error:
-        yield failure(f"no TLS: {one_line(error)}", "see nginx's error log; snippets/sluice/tls.conf")
+        yield failed(f"no TLS: {one_line(error)}", "see nginx's error log; snippets/sluice/tls.conf")
         return
     until = datetime.datetime.fromtimestamp(ends, datetime.UTC)
     if ends - time.time() < _DAYS_LEFT * 24 * 3600:
         yield warning(f"it ends on {until:%Y-%m-%d}", "renew ssl_certificate")
     else:
-        yield ok(f"trusted, until {until:%Y-%m-%d}")
+        yield passed(f"trusted, until {until:%Y-%m-%d}")
 
 
 CHECKS: Final = [

@@ -8,60 +8,60 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from .deployment import Deployment
-from .finding import Check, Finding, LeftOut, failure, ok
+from .deployment import Check, Deployment
+from .finding import Finding, Skipped, failed, passed
 from .front import WEBSOCKET
-from .site import LOGIN, front_of, is_daphne, is_django, is_nginxs_redirect
+from .site import front_of, is_daphne, is_django, is_nginxs_redirect, page
 
 _INCLUDE: Final = "let nginx's server { } have `include snippets/sluice/channels.conf;` instead of a location"
-_NOT_CHANNELS: Final = (LOGIN, "/channels", "/channelsx/", "/CHANNELS/", "/channels/../accounts/login/")
+_NOT_CHANNELS: Final = ("/channels", "/channelsx/", "/CHANNELS/")
 _IMITATIONS: Final = ("//channels/updates/", "/%63hannels/updates/", "/x/../channels/updates/")
 
 
 def _channels(deployment: Deployment) -> Iterator[Finding]:
     answer = front_of(deployment).ask(WEBSOCKET)
     if answer.status in (400, 421):
-        raise LeftOut("see front-name")
+        raise Skipped("see front-name")
     if is_django(answer):
-        yield failure(
+        yield failed(
             "requests below /channels/ reach Gunicorn",
             "nginx's server { } needs the line `include snippets/sluice/channels.conf;` (site.conf has it),"
             " and $sluice_prefix of its place file must be URL_PREFIX",
         )
     elif is_daphne(answer):
-        yield failure("plain requests below /channels/ reach Daphne, not upgrades only", _INCLUDE)
+        yield failed("plain requests below /channels/ reach Daphne, not upgrades only", _INCLUDE)
     elif answer.status != 426:
         said = answer.sentence or "by something else"
-        yield failure(
+        yield failed(
             f"a plain request below /channels/ is answered {answer.status}, not 426: {said}", _INCLUDE
         )
     else:
-        yield ok("nginx asks for an upgrade there")
+        yield passed("nginx asks for an upgrade there")
 
 
 def _site(deployment: Deployment) -> Iterator[Finding]:
     front = front_of(deployment)
-    for path in _NOT_CHANNELS:
+    for path in (page(), *_NOT_CHANNELS, f"/channels/..{page()}"):
         answer = front.ask(path)
         # What the site itself has at the other paths may well be such an answer.
-        if answer.status in (400, 421) and (path == LOGIN or not is_django(answer)):
-            raise LeftOut("see front-name")
+        if answer.status in (400, 421) and (path == page() or not is_django(answer)):
+            raise Skipped("see front-name")
         if is_daphne(answer):
-            yield failure(
+            yield failed(
                 f"{path} reaches Daphne",
                 f"{_INCLUDE}; a location must say /channels/, with both slashes, and nothing more general",
             )
         elif answer.status == 426 and not is_django(answer):
-            yield failure(f"{path} is taken for something below /channels/", _INCLUDE)
+            yield failed(f"{path} is taken for something below /channels/", _INCLUDE)
         elif is_nginxs_redirect(answer) and answer.headers.get("location", "").endswith("/channels/"):
-            yield failure(
+            yield failed(
                 f"nginx itself redirects {path}, so that the site can't serve it",
                 f"`location /channels/` with a proxy_pass does that; {_INCLUDE}",
             )
         else:
             continue
         return
-    yield ok("all else is not Daphne's, whatever looks like /channels/")
+    yield passed("all else is not Daphne's, whatever looks like /channels/")
 
 
 def _imitations(deployment: Deployment) -> Iterator[Finding]:
@@ -70,9 +70,9 @@ def _imitations(deployment: Deployment) -> Iterator[Finding]:
         socket = front.upgrade(path)
         socket.close()
         if socket.answer.status == 101 or is_daphne(socket.answer):
-            yield failure(f"{path} reaches Daphne, though it only looks like /channels/", _INCLUDE)
+            yield failed(f"{path} reaches Daphne, though it only looks like /channels/", _INCLUDE)
             return
-    yield ok("other spellings of /channels/ lead nowhere")
+    yield passed("other spellings of /channels/ lead nowhere")
 
 
 def _bodies(deployment: Deployment) -> Iterator[Finding]:
@@ -83,15 +83,15 @@ def _bodies(deployment: Deployment) -> Iterator[Finding]:
     }
     for what, (answer, expected) in asked.items():
         if answer.status in (400, 421) or is_django(answer):
-            raise LeftOut("see split-channels")
+            raise Skipped("see split-channels")
         if answer.status != expected:
-            yield failure(
+            yield failed(
                 f"{what} below /channels/ is answered {answer.status}, not {expected}:"
                 " Daphne reads it to its end",
                 _INCLUDE,
             )
             return
-    yield ok("nginx lets no body through to Daphne")
+    yield passed("nginx lets no body through to Daphne")
 
 
 CHECKS: Final = [

@@ -12,33 +12,34 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from .deployment import Deployment
-from .finding import Check, Finding, LeftOut, failure, ok, warning
+from django.conf import settings
+
+from .deployment import Check, Deployment
+from .finding import Finding, Skipped, failed, passed, warning
 
 OLDEST_NGINX: Final = (1, 22)  # Debian 12's
-APP: Final = Path(__file__).resolve().parents[2]
 _LOCKED: Final = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)([^\\\n]*)", re.MULTILINE)
 _SHOWN: Final = 4
 
 
 def _python(deployment: Deployment) -> Iterator[Finding]:
-    yield ok(f"Python {platform.python_version()}")  # an older one got no further than mysite/__init__.py
+    yield passed(f"Python {platform.python_version()}")  # an older one does not get here
 
 
 def _packages(deployment: Deployment) -> Iterator[Finding]:
     files = ["requirements.txt", *(["requirements-async.txt"] if _has_some_of_async() else [])]
     for name in files:
-        file = APP / name
+        file = Path(getattr(settings, "BASE_DIR", ".")) / name
         if not file.exists():
             continue
         gone, other = _compared(file)
         cure = f"venv/bin/pip install --require-hashes --requirement app/{name}, then restart the programs"
         if gone:
-            yield failure(f"not installed: {_some(gone)}", cure, name)
+            yield failed(f"not installed: {_some(gone)}", cure, name)
         elif other:
             yield warning(f"not the tested versions: {_some(other)}", cure, name)
         else:
-            yield ok("all as they were tested", name)
+            yield passed("all as they were tested", name)
 
 
 def _has_some_of_async() -> bool:
@@ -72,18 +73,18 @@ def _installed(name: str) -> str | None:
 
 def _nginx(deployment: Deployment) -> Iterator[Finding]:
     if deployment.in_container:
-        raise LeftOut("nginx is in a container of its own, of a version that is tested")
+        raise Skipped("nginx is in a container of its own, of a version that is tested")
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if binary is None:
-        raise LeftOut("no nginx is installed here")
+        raise Skipped("no nginx is installed here")
     said = subprocess.run([binary, "-v"], capture_output=True, text=True, timeout=15, check=False).stderr
     found = re.search(r"nginx/(\d+)\.(\d+)\S*", said)
     if found is None:
-        raise LeftOut("nginx doesn't say")
+        raise Skipped("nginx doesn't say")
     if (int(found[1]), int(found[2])) < OLDEST_NGINX:
-        yield failure(f"{found[0]} is too old", "nginx 1.22 or newer, as Debian 12 has it")
+        yield failed(f"{found[0]} is too old", "nginx 1.22 or newer, as Debian 12 has it")
     else:
-        yield ok(found[0])
+        yield passed(found[0])
 
 
 CHECKS: Final = [

@@ -12,7 +12,7 @@ from typing import Final
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from .finding import LeftOut, one_line
+from .finding import Skipped, one_line
 
 _NAME: Final = "doctor-"  # and some random letters
 # What a doctor that was killed has left, the next one removes. No examination takes so long.
@@ -30,17 +30,17 @@ class Visitor:
         self._session = ""
 
     def cookie(self) -> str:
-        """The Cookie header of somebody signed in. Raises LeftOut if nobody may be made here."""
+        """The Cookie header of somebody signed in. Raises Skipped if nobody may be made here."""
         if not self._allowed:
-            raise LeftOut("it needs a user of its own, and --read-only makes none")
+            raise Skipped("it needs a user of its own, and --read-only makes none")
         if not self._session:
             try:
                 self._sign_in()
             except DatabaseError as error:
-                raise LeftOut(_explained(error)) from None
+                raise Skipped(_explained(error)) from None
             except LookupError as error:
                 self.close()
-                raise LeftOut(one_line(error)) from None
+                raise Skipped(one_line(error)) from None
         return f"{settings.SESSION_COOKIE_NAME}={self._session}"
 
     def close(self) -> None:

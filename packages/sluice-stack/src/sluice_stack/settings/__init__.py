@@ -1,1 +1,43 @@
-"""Building blocks for a project's settings."""
+"""Building blocks for a project's settings.py: each takes the environment and returns one setting's value.
+
+    from sluice_stack import settings as stack
+
+    env = stack.read_environment()
+    DATABASES = {"default": stack.database(env, sqlite=BASE_DIR / "db.sqlite3")}
+    CHANNEL_LAYERS = stack.channel_layers(env)
+
+None of them reads Django's settings or sets any: what a project does not use, it leaves out.
+"""
+
+from .database import database
+from .logs import logging
+from .messaging import celery_broker_ssl, celery_broker_url, channel_layers
+from .security import (
+    SILENCED_SYSTEM_CHECKS,
+    allowed_hosts,
+    cross_origin_opener_policy,
+    hsts_seconds,
+    secret_key,
+    session_cookie_name,
+)
+from .source import installed, read_environment, secret, with_password
+from .static_files import storages
+
+__all__ = [
+    "SILENCED_SYSTEM_CHECKS",
+    "allowed_hosts",
+    "celery_broker_ssl",
+    "celery_broker_url",
+    "channel_layers",
+    "cross_origin_opener_policy",
+    "database",
+    "hsts_seconds",
+    "installed",
+    "logging",
+    "read_environment",
+    "secret",
+    "secret_key",
+    "session_cookie_name",
+    "storages",
+    "with_password",
+]

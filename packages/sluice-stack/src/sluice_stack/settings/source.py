@@ -1,47 +1,46 @@
-"""Where the settings take their values from: the environment, checked, and the secrets' files."""
+"""Where settings take their values from: the checked environment, and the files of secrets."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from pathlib import Path
-from typing import Final
+from typing import TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from sluice_stack import environment
+from sluice_stack.environment import Environment
+
+Table = TypeVar("Table", bound=Environment)
 
 
-def _project_directory() -> Path:
-    """The folder of manage.py: where the package of DJANGO_SETTINGS_MODULE lies."""
-    package = os.environ.get("DJANGO_SETTINGS_MODULE", "mysite.settings").partition(".")[0]
-    spec = importlib.util.find_spec(package)
-    origin = spec.origin if spec else None
-    return Path(origin).resolve().parent.parent if origin else Path.cwd()
+def read_environment(table: type[Table] = Environment) -> Table:  # type: ignore[assignment]
+    """The environment's values, by the stack's table or a project's.
 
-
-BASE_DIR: Final = _project_directory()
-
-try:
-    env: Final = environment.load()
-except environment.Malformed as error:
-    environment.refuse(error.problems, os.environ.get("SLUICE_SERVICE", ""))
-    raise
+    If the environment cannot be used, the process ends: exit status 78, and one line for each problem.
+    """
+    try:
+        return environment.load(table)
+    except environment.Malformed as error:
+        environment.refuse(error.problems, os.environ.get("SLUICE_SERVICE", ""))
+        raise
 
 
 def secret(path: str, name: str) -> str:
-    """The secret in the file that the variable `name` names; nothing if it names none. Exits 78 if
-    unreadable."""
+    """The secret in the file at `path`, which the variable `name` named; empty if `path` is.
+
+    If the file cannot be read, the process ends: exit status 78 and one line.
+    """
     if not path:
         return ""
     try:
         return environment.secret(path, name)
     except environment.Malformed as error:
-        environment.refuse(error.problems, env.sluice_service)
+        environment.refuse(error.problems, os.environ.get("SLUICE_SERVICE", ""))
         raise
 
 
 def with_password(url: str, password: str) -> str:
-    """A URL of the form scheme://user@host/… with the password put in."""
+    """`scheme://user@host/…` with the password inserted."""
     if not url or not password:
         return url
     parts = urlsplit(url)
@@ -49,22 +48,6 @@ def with_password(url: str, password: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}"))
 
 
-def directory(chosen: str, name: str) -> Path:
-    """`chosen`, or the usual place: below /var/lib/sluice, with DEBUG=yes below var/ of the checkout."""
-    if chosen:
-        return Path(chosen)
-    return (development_directory() if env.debug else Path("/var/lib/sluice")) / name
-
-
-def development_directory() -> Path:
-    """var/ of the checkout, which git ignores; made if need be."""
-    path = BASE_DIR.parent / "var"
-    if not path.exists():
-        path.mkdir()
-        (path / ".gitignore").write_text("*\n")
-    return path
-
-
 def installed(*names: str) -> bool:
-    """Whether the optional packages can be imported (requirements-async.txt). The only place that asks."""
+    """Whether optional packages can be imported. Nothing else asks this."""
     return all(importlib.util.find_spec(name) is not None for name in names)

@@ -1,4 +1,4 @@
-"""What a WebSocket and an event stream have in common: admission, hello, catching up, pings, the end."""
+"""What WebSockets and event streams share: handshake, hello, catching up, pings, close."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Connection(ABC):
         self._opening: asyncio.Task[None] | None = None
         self._backlog: dict[
             Subscription, list[UpdateFrame]
-        ] = {}  # those who lack something, and what was read of it
+        ] = {}  # subscriptions that are catching up, and the updates read for each
         self._catching_up: asyncio.Task[None] | None = None  # the one task that works on the backlog
         self._patience = float("inf")  # seconds that may yet be waited for the client to come up again
         self._pinging: asyncio.TimerHandle | None = None
@@ -158,7 +158,7 @@ class Connection(ABC):
         await self._guard(self._greet(scope))
 
     async def _guard(self, work: Awaitable[None]) -> None:
-        """Turn whatever goes wrong into a close."""
+        """Turn any error into a close."""
         try:
             await work
         except Closed as closed:
@@ -166,7 +166,7 @@ class Connection(ABC):
         except DatabaseUnavailable:
             self.close(close_codes.TRY_LATER)
         except Exception:
-            logger.exception("a connection failed and is closed with 1011")
+            logger.exception("a connection failed; closing it with 1011")
             self.close(close_codes.INTERNAL_ERROR)
 
     async def _greet(self, scope: Scope) -> None:
@@ -175,7 +175,7 @@ class Connection(ABC):
         try:
             wanted, since = parse_streams(scope["query_string"]), self.since(scope)
         except MalformedQuery as malformed:
-            logger.info("a malformed query is refused with 4000: %s", malformed.detail)
+            logger.info("malformed query, closing with 4000: %s", malformed.detail)
             raise Closed(close_codes.BAD_REQUEST) from None
         key = authentication.session_key(scope)
         if key is None:
@@ -233,7 +233,7 @@ class Connection(ABC):
     ) -> tuple[dict[str, dict[str, object]], list[tuple[Subscription, list[UpdateFrame]]]]:
         """Enter all allowed streams.
 
-        Returns what hello says of each, and what was read of each to be replayed.
+        Returns the hello's entry of each stream, and the updates to replay.
         """
         told: dict[str, dict[str, object]] = {name: {"denied": True} for name in admission.streams}
         backlog = []
@@ -281,7 +281,7 @@ class Connection(ABC):
         self._catching_up = None
 
     async def _catch_up(self, subscription: Subscription, frames: list[UpdateFrame]) -> None:
-        """Write what a subscription lacks until the hub can go on with it."""
+        """Write the missed updates of a subscription until the hub can go on with it."""
         for frame in frames:
             await self._replay(subscription, frame)
         while self._holds(subscription):
@@ -293,7 +293,7 @@ class Connection(ABC):
             if missed is None:
                 try:
                     reading = await self.hub.read({stream.name: subscription.position})
-                except DatabaseUnavailable:  # who has come in may stay
+                except DatabaseUnavailable:  # an open connection may stay
                     await asyncio.sleep(limits.POLL_SECONDS)
                     continue
                 if not reading.recovered[stream.name]:

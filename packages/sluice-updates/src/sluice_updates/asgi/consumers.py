@@ -1,4 +1,4 @@
-"""In front of ordinary Channels consumers: the page's origin, and who is signed in, by one bounded query.
+"""Guards ordinary Channels consumers: checks the page's origin and the session, by one bounded query.
 
 The hub ends their connections like its own when the session ends or the server restarts.
 """
@@ -79,7 +79,7 @@ class ConsumerConnection:
 
 
 async def _authenticate(hub: Hub, scope: Scope) -> tuple[tuple[Person, Any] | None, int]:
-    """The person and the user, or None and the close code that says why."""
+    """The person and the user, or None and the close code."""
     key = authentication.session_key(scope)
     if hub.draining:
         return None, close_codes.RESTART

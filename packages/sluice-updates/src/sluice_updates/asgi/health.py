@@ -80,7 +80,7 @@ def _is_young(age: float | None) -> bool:
 
 
 def _may_see_details(scope: Scope) -> bool:
-    """Whether nginx says so, or the client is in a network of SLUICE_UPDATES_HEALTH_ALLOW.
+    """Whether nginx allows it, or the client is in a network of SLUICE_UPDATES_HEALTH_ALLOW.
 
     nginx overwrites these headers. Without nginx the peer is the client; without the setting, only this
     machine may.

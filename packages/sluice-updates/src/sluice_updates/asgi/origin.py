@@ -1,4 +1,4 @@
-"""Which web pages may open a connection, and from where a request came."""
+"""Which web pages may open a connection: the check of Origin and Sec-Fetch-Site."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def may_connect(scope: Scope) -> bool:
 
 
 def is_known(origin: str, scope: Scope) -> bool:
-    """Whether a WebSocket from a page of that origin would be accepted, had it come as this request did."""
+    """Whether a WebSocket from a page of this origin would be accepted, given this request's Host."""
     return _is_ours(origin, scope)
 
 

@@ -1,4 +1,4 @@
-"""Answers of this side of the split, and how they say which side they come from."""
+"""HTTP responses of the ASGI side, with the header `X-Backend` where it is asked for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def respond(send: Send, status: int, body: bytes, *headers: Header) -> Non
 
 
 def saying_backend(send: Send) -> Send:
-    """A `send` that adds these headers to whatever an application answers with."""
+    """A `send` that adds these headers to an application's response."""
 
     async def wrapped(message: dict[str, Any]) -> None:
         if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):

@@ -20,7 +20,7 @@ UNBUFFERED = (b"x-accel-buffering", b"no")  # for an nginx that buffers response
 
 
 async def server_sent_events(scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve one event stream. The status is 200 whatever is wrong, but for a page that may not connect."""
+    """Serve one event stream. The status is 200 for every error except a foreign page."""
     if scope["method"] != "GET":
         await respond(send, 405, b"Only GET is allowed here.\n", PLAIN, (b"allow", b"GET"))
         return
@@ -57,8 +57,7 @@ class EventStreamConnection(Connection):
         self._transport = transport
 
     def since(self, scope: Scope) -> dict[str, Position]:
-        # An EventSource reconnects to the URL that it was made with; only this header says where it has
-        # come to.
+        # An EventSource reconnects to its first URL; only this header has its current position.
         last = headers(scope, b"last-event-id")
         return parse_positions(last[0]) if last and last[0] else super().since(scope)
 

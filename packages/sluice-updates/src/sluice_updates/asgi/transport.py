@@ -1,4 +1,4 @@
-"""Ways out to one client: how much of what was written is still unsent, and how to end it.
+"""Transports to one client: write, count unsent bytes, close.
 
 Our own server (`sluice_updates.server`) hands its protocol object to the application in
 `scope["extensions"]["sluice.transport"]`. Stock Daphne does not, but its `send` is bound to the protocol
@@ -21,7 +21,7 @@ EXTENSION = "sluice.transport"
 
 
 class SocketTransport(Protocol):
-    """The way out to a WebSocket client."""
+    """The transport to a WebSocket client."""
 
     @property
     def unsent(self) -> int:
@@ -35,7 +35,7 @@ class SocketTransport(Protocol):
 
 
 class StreamTransport(Protocol):
-    """The way out to a client of a streamed HTTP response that has begun."""
+    """The transport to a client of a streamed HTTP response that has begun."""
 
     @property
     def unsent(self) -> int:
@@ -49,13 +49,13 @@ class StreamTransport(Protocol):
 
 
 def socket_transport(scope: Mapping[str, Any], send: Send) -> SocketTransport:
-    """The way out of a WebSocket connection."""
+    """The transport of a WebSocket connection."""
     protocol = _protocol(scope, send)
     return DaphneSocket(protocol) if protocol is not None else QueuedSocket(send)
 
 
 def stream_transport(scope: Mapping[str, Any], send: Send) -> StreamTransport:
-    """The way out of a streamed HTTP response."""
+    """The transport of a streamed HTTP response."""
     request = _protocol(scope, send)
     return DaphneStream(request) if request is not None else QueuedStream(send)
 

@@ -95,7 +95,7 @@ class WebSocketConnection(Connection):
     def _pong(self) -> tuple[str, str] | None:
         """Answer a ping, in a later second if there are many: each answer costs all others some time.
 
-        Returns what is wrong, as code and detail, if there are more than anybody could mean.
+        Returns the problem, as code and detail, if there are too many.
         """
         second = int(self.hub.loop.time())
         if second != self._second:

@@ -31,7 +31,7 @@ HEARTBEAT_SECONDS: Final = 20
 
 
 class BrokerDown(Exception):
-    """The broker did not take the message. The text says how it failed; the connection is closed."""
+    """The broker did not accept the message. The text gives the reason; the connection is closed."""
 
 
 class Broker:
@@ -57,14 +57,14 @@ class Broker:
         """Publish and wait for the broker's confirm. Returns whether every queue that is bound has taken it.
 
         It has not if there is no such exchange (of a channel layer: nobody listens), or if a queue was full
-        and rejected it. Raises BrokerDown. A connection that was open is tried anew once: it may have been
-        cut while nobody looked.
+        and rejected it. Raises BrokerDown. A connection that was open is tried again once: it may have
+        been cut while idle.
         """
         self._forget_the_parents()
         for is_last in (self._connection is None, True):
             try:
                 return self._publish(exchange, routing_key, body, properties)
-            except Exception as error:  # py-amqp raises whatever the broken socket makes of its state
+            except Exception as error:  # py-amqp raises any error that a broken socket leads to
                 self.close()
                 if is_last or isinstance(error, TimeoutError | amqp.AccessRefused):
                     raise self._down(error) from error
@@ -95,7 +95,7 @@ class Broker:
         """Drop the connection without a good-bye, which would wait for a broker that may be stalled."""
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
-            with contextlib.suppress(Exception):  # it is gone, in whatever way
+            with contextlib.suppress(Exception):  # it is gone already
                 connection.sock.settimeout(0)  # TLS has a good-bye of its own, said and not waited for
             with contextlib.suppress(Exception):
                 connection.collect()
@@ -159,7 +159,7 @@ class Broker:
 
 
 class _Resolver:
-    """getaddrinfo with the time-out that it lacks: in a thread, of which at most one is left behind."""
+    """getaddrinfo with a time-out, which it does not have itself: in a thread; at most one is left behind."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None

@@ -31,7 +31,7 @@ def _found() -> Iterator[CheckMessage]:
         try:
             password = read()
         except (OSError, ValueError) as error:
-            if setting != "SLUICE_UPDATES_PUBLISHER_URL":  # of which check_publisher says it
+            if setting != "SLUICE_UPDATES_PUBLISHER_URL":  # check_publisher reports it
                 yield unreadable(f"{setting}: password_file", error)
             continue
         yield from _enter(setting, url, password)
@@ -69,7 +69,7 @@ def _enter(setting: str, url: str, password: str | None) -> Iterator[CheckMessag
 
     try:
         address = Address.parse(url)
-    except ValueError:  # of which check_publisher, or the layer, says it
+    except ValueError:  # check_publisher or the layer reports it
         return
     place, user, vhost = address.place, address.user, address.vhost
     connection = address.connection(_SECONDS, password=password)

@@ -6,6 +6,7 @@ import importlib.util
 import os
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections, router
 from django.utils.module_loading import import_string
@@ -88,3 +89,24 @@ def check_rights(**kwargs: Any) -> list[CheckMessage]:
             Error(f"SLUICE_UPDATES_MAY_READ: {conf.may_read()} is not a function.", id="sluice_updates.E003")
         ]
     return []
+
+
+# Names of before the package had a prefix of its own.
+_OLD_SETTINGS = {
+    "UPDATES_MAY_READ": "SLUICE_UPDATES_MAY_READ",
+    "UPDATES_PUBLISHER_URL": "SLUICE_UPDATES_PUBLISHER_URL",
+    "UPDATES_PUBLISHER_PASSWORD_FILE": "SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE",
+    "UPDATES_MAX_AGE_DAYS": "SLUICE_UPDATES_MAX_AGE_DAYS",
+    "UPDATES_MAX_PER_STREAM": "SLUICE_UPDATES_MAX_PER_STREAM",
+    "UPDATES_MAX_CONNECTIONS_PER_USER": "SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER",
+}
+
+
+@register("sluice_updates")
+def check_names(**kwargs: Any) -> list[CheckMessage]:
+    """A setting under its old name has no effect."""
+    return [
+        Warning(f"The setting {old} has no effect.", hint=f"Rename it to {new}.", id="sluice_updates.W013")
+        for old, new in _OLD_SETTINGS.items()
+        if hasattr(settings, old)
+    ]

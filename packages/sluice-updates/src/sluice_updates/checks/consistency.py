@@ -1,4 +1,4 @@
-"""System checks: settings that are right each by itself, but set against each other."""
+"""System checks: settings that contradict each other."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def check_layer(**kwargs: Any) -> list[CheckMessage]:
 
 @register("sluice_updates")
 def check_vhosts(**kwargs: Any) -> list[CheckMessage]:
-    """What is published in one vhost is not heard in another, and nothing says so."""
+    """A message published in one vhost does not reach another, and no error shows it."""
     published, heard = conf.publisher_url(), layer_url()
     if not (published and heard) or vhost(published) == vhost(heard):
         return []
@@ -104,15 +104,15 @@ def _hosts() -> Iterator[CheckMessage]:
             )
     if "*" in hosts and not settings.DEBUG:
         yield Warning(
-            "ALLOWED_HOSTS has '*': a page under any name that leads here, whoever gave it, passes for the"
-            " site's own and may open sockets.",
+            "ALLOWED_HOSTS has '*': a page under any name that resolves to this server passes for the site's"
+            " own and may open sockets.",
             hint="Name the hosts.",
             id="sluice_updates.W006",
         )
     if settings.USE_X_FORWARDED_HOST:
         yield Warning(
-            "USE_X_FORWARDED_HOST: pages look at X-Forwarded-Host, sockets at Host. Where these differ, the"
-            " site's own pages are refused a socket (403).",
+            "USE_X_FORWARDED_HOST: pages are judged by X-Forwarded-Host, sockets by Host. Where these differ,"
+            " the site's own pages are refused a socket (403).",
             hint="Let the proxy pass Host on, or put the site's origin into CSRF_TRUSTED_ORIGINS.",
             id="sluice_updates.W007",
         )

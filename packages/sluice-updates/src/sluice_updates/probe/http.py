@@ -1,11 +1,12 @@
-"""HTTP and WebSocket by hand: requests go out as they are written, whatever a library would make of them.
+"""An HTTP and WebSocket client that sends requests exactly as they are written, and waits only for so long.
 
-Every wait is bounded. Pure standard library, as the rest of what asks from outside.
+Pure standard library. `manage.py try_updates` and the stack's doctor use it.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import http.client
 import os
@@ -13,12 +14,12 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-SECONDS: Final = 8.0
-_LARGEST: Final = 64 * 1024  # bytes of an answer that are looked at
+SECONDS: Final = 8.0  # of each wait, where an address names no others
+_LARGEST: Final = 64 * 1024  # bytes that are read of a response
 _GUID: Final = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 TEXT: Final = 1
@@ -28,7 +29,7 @@ PONG: Final = 10
 
 
 class NoAnswer(Exception):
-    """Nothing that could be understood came back; the text says what happened."""
+    """No response that could be understood; the text is the reason."""
 
 
 class Cut(Exception):
@@ -52,22 +53,23 @@ class Answer:
 
 @dataclass(frozen=True)
 class Address:
-    """Where to connect; `name` is whom the certificate has to be for, empty without TLS."""
+    """Where to connect; `name` is the name in the certificate, empty without TLS."""
 
     host: str
     port: int
     name: str = ""
+    seconds: float = SECONDS
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
 
     def connect(self, *, verify: bool = False) -> socket.socket:
         """A connection, its waits bounded. Raises OSError."""
-        wire = socket.create_connection((self.host, self.port), timeout=SECONDS)
+        wire = socket.create_connection((self.host, self.port), timeout=self.seconds)
         if not self.name:
             return wire
         context = ssl.create_default_context()
-        if not verify:  # whose certificate it is, one check of its own looks at
+        if not verify:  # the doctor checks the certificate by itself
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         try:
@@ -77,20 +79,49 @@ class Address:
             raise
 
 
+@contextlib.contextmanager
+def exchange(
+    address: Address,
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: bytes = b"",
+    *,
+    verify: bool = False,
+) -> Iterator[http.client.HTTPResponse]:
+    """One request on a connection of its own, and its response, to be read inside the block.
+
+    Raises OSError and http.client.HTTPException.
+    """
+    with contextlib.closing(address.connect(verify=verify)) as wire:
+        wire.sendall(_head(method, target, headers) + body)
+        response = http.client.HTTPResponse(wire, method=method)
+        response.begin()
+        yield response
+
+
 def request(address: Address, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-    """One request on a connection of its own. Raises NoAnswer."""
+    """The response to one request. Raises NoAnswer."""
     try:
-        wire = address.connect()
-        try:
-            wire.sendall(_head(method, target, headers) + body)
-            response = http.client.HTTPResponse(wire, method=method)
-            response.begin()
+        with exchange(address, method, target, headers, body) as response:
             found = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, found, response.read(_LARGEST).decode(errors="replace"))
-        finally:
-            wire.close()
     except (OSError, http.client.HTTPException) as error:
         raise NoAnswer(_explained(error)) from None
+
+
+def upgrade_headers(key: str) -> dict[str, str]:
+    """Of a WebSocket handshake with that key."""
+    return {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": key,
+    }
+
+
+def new_key() -> str:
+    return base64.b64encode(os.urandom(16)).decode()
 
 
 class WebSocket:
@@ -98,9 +129,8 @@ class WebSocket:
 
     def __init__(self, address: Address, target: str, headers: Mapping[str, str]) -> None:
         """Raises NoAnswer."""
-        key = base64.b64encode(os.urandom(16)).decode()
-        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-        sent = {**headers, **upgrade, "Sec-WebSocket-Key": key}
+        key = new_key()
+        sent = {**headers, **upgrade_headers(key)}
         self._data = b""
         try:
             self._wire = address.connect()
@@ -119,7 +149,7 @@ class WebSocket:
             self.close()
 
     def frame(self, within: float) -> tuple[int, bytes] | None:
-        """The next frame's kind and content; None if none has come in so many seconds. Raises Cut."""
+        """The next frame's kind and content; None if there was none in so many seconds. Raises Cut."""
         until = time.monotonic() + within
         while (found := self._parsed()) is None:
             left = until - time.monotonic()
@@ -172,7 +202,7 @@ class WebSocket:
         self._data += chunk
 
     def _parsed(self) -> tuple[int, bytes] | None:
-        """A frame out of what has come. (A server doesn't mask; Daphne doesn't fragment what is so short.)"""
+        """A frame of what was received. (A server doesn't mask; Daphne doesn't fragment short frames.)"""
         data = self._data
         if len(data) < 2:
             return None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import http.client
 import json
 import re
-import secrets
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +25,7 @@ from ..authentication import backend_of
 from ..models import Update
 from ..publishing import publish
 from ..streams import user_stream
+from .http import Address, exchange, new_key, upgrade_headers
 
 EVENT: Final = "try-out"
 _SECONDS: Final = 10.0  # for an answer, and for an update
@@ -66,7 +65,9 @@ class Trial:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ValueError(f"{url!r} is no address of a site; write it as people do: https://example.org")
-        self._secure = parts.scheme == "https"
+        secure = parts.scheme == "https"
+        name = parts.hostname or ""
+        self._address = Address(name, parts.port or (443 if secure else 80), name if secure else "", _SECONDS)
         self._host, self._prefix = parts.netloc, parts.path.rstrip("/")
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._user, self._backend = user, backend_of(user)
@@ -175,13 +176,7 @@ class Trial:
         return time.monotonic() - began
 
     def _websocket(self) -> str:
-        headers = {
-            "Connection": "Upgrade",
-            "Upgrade": "websocket",
-            "Origin": self._origin,
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Key": base64.b64encode(secrets.token_bytes(16)).decode(),
-        }
+        headers = {"Origin": self._origin, **upgrade_headers(new_key())}
         with self._get("/channels/updates/", headers) as answer:
             foreign = f"neither ALLOWED_HOSTS nor CSRF_TRUSTED_ORIGINS has {self._origin}"
             _expect(answer, 101, {403: foreign, 404: _NOT_DAPHNE})
@@ -198,16 +193,12 @@ class Trial:
 
     # ---- their parts
 
-    @contextlib.contextmanager
-    def _get(self, path: str, headers: Mapping[str, str] | None = None) -> Iterator[http.client.HTTPResponse]:
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        connection = kind(self._host, timeout=_SECONDS)
+    def _get(
+        self, path: str, headers: Mapping[str, str] | None = None
+    ) -> contextlib.AbstractContextManager[http.client.HTTPResponse]:
         cookie = f"{settings.SESSION_COOKIE_NAME}={self._session.session_key}"
-        try:
-            connection.request("GET", self._prefix + path, headers={"Cookie": cookie, **(headers or {})})
-            yield connection.getresponse()
-        finally:
-            connection.close()
+        sent = {"Host": self._host, "Accept-Encoding": "identity", "Cookie": cookie, **(headers or {})}
+        return exchange(self._address, "GET", self._prefix + path, sent, verify=True)
 
     def _head(self) -> str:
         from ..history import heads

@@ -1,4 +1,4 @@
-"""Signed out means gone: every two seconds all sessions are looked at, and rights that may have changed."""
+"""Ends connections after a sign-out or a loss of rights: every two seconds it checks all sessions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .frames import UpdateFrame
 from .people import People
 
 CHUNK = 500  # people a query
-EVERYBODY = ""  # in the place of somebody's stream
+EVERYBODY = ""  # in place of a user's stream
 
 
 class Auditor:
@@ -27,15 +27,15 @@ class Auditor:
         self._loop = loop
         self._people = people
         self._judged: dict[Any, float] = {}  # by user id: loop time of the last judgement of their rights
-        # Streams of users whose rights are said to have changed, and until when they are judged at each look:
-        # whoever was let in by what was read just before the change subscribes a moment after it.
+        # Streams of users whose rights may have changed, and until when they are checked each time: a
+        # handshake that read the old rights subscribes a moment after the change.
         self._hinted: dict[str, float] = {}
         self._hint = asyncio.Event()
-        # Not the door's: those who come, however many, must not keep those in who have to go.
+        # Not the handshakes' thread: many new connections must not delay the end of old ones.
         self._thread = DatabaseThread("sluice-audit")
 
     def notice(self, frame: UpdateFrame) -> None:
-        """See whether an update says that somebody's rights changed."""
+        """Note an update that announces changed rights."""
         if (
             frame.stream.startswith("user:")
             and '"streams-changed"' in frame.text
@@ -44,7 +44,7 @@ class Auditor:
             self._suspect(frame.stream)
 
     def doubt_all(self) -> None:
-        """Judge everybody's rights at the next look, and look at once."""
+        """Check everybody's rights again, at once."""
         self._suspect(EVERYBODY)
 
     def _suspect(self, name: str) -> None:
@@ -52,7 +52,7 @@ class Auditor:
         self._hint.set()
 
     async def audit_forever(self) -> None:
-        """Look at everybody every two seconds, sooner after a hint."""
+        """Check every connection each two seconds, sooner after a hint."""
         while True:
             try:
                 async with asyncio.timeout(limits.AUDIT_SECONDS):
@@ -78,7 +78,7 @@ class Auditor:
         now = self._loop.time()
         self._judged = {
             person.user_id: self._judged.get(person.user_id, now) for person in people
-        }  # who has just come was judged at the door
+        }  # new connections were checked in their handshake
         for start in range(0, len(people), CHUNK):
             chunk = people[start : start + CHUNK]
             questions: dict[Any, set[str]] = {}

@@ -1,7 +1,6 @@
 """The hub's one subscription to the channel layer, and the proof that it works: a message to itself.
 
-Any channel layer will do, or none. Nothing here is waited for by anything else: without it, updates come by
-the poll.
+Any channel layer works, or none: without it, updates arrive by the poll. Nothing waits for this module.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class LayerLink:
         self._returns: dict[str, asyncio.Future[None]] = {}
 
     async def listen(self) -> None:
-        """Be subscribed to the group, for good: whatever ends it, it begins anew."""
+        """Stay subscribed to the group: subscribe again whenever it ends."""
         layer = _default_layer()
         if layer is None:
             self.configured = False
@@ -53,7 +52,7 @@ class LayerLink:
             await asyncio.sleep(limits.LOOPBACK_SECONDS * random.uniform(0.04, 0.4))
 
     async def _listen(self, layer: Any) -> None:
-        """Be subscribed until told to begin anew. Raises whatever the layer raises."""
+        """Stay subscribed until told to start again. Raises what the layer raises."""
         self._anew.clear()
         channel = await _bounded(layer.new_channel())
         try:
@@ -69,16 +68,16 @@ class LayerLink:
                 await _bounded(layer.group_discard(GROUP, channel))
 
     def _unsubscribed(self, error: Exception) -> None:
-        """One line for an outage, however long; what no broker causes is told each time, and from where."""
+        """Log one line for an outage, however long; an error of our own each time, with its traceback."""
         self.trouble = _in_words(error)
         if not isinstance(error, (OSError, TimeoutError)):
-            logger.exception("the subscription to the channel layer failed; it is begun anew")
+            logger.exception("the subscription to the channel layer failed; subscribing again")
         elif not self._complained:
-            logger.warning("not subscribed to the channel layer, trying on: %s", error or repr(error))
+            logger.warning("not subscribed to the channel layer: %s; retrying", error or repr(error))
             self._complained = True
 
     async def loop_back_forever(self) -> None:
-        """Send a message round every few seconds; where none comes back, find out whose fault it is."""
+        """Send a loop-back every few seconds; if none arrives, find out whether this process is the cause."""
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._subscribed.wait(), limits.LOOPBACK_TIMEOUT_SECONDS)
@@ -97,21 +96,21 @@ class LayerLink:
                 self.trouble = _in_words(error)
             if self.failures == 1:
                 logger.warning(
-                    "no message comes round through the channel layer (%r); the database is polled", error
+                    "no loop-back arrives through the channel layer (%r); the database is polled", error
                 )
             if self.failures % 2 == 0:
                 self._anew.set()
             await self._look_closer()
         else:
             if self.failures:
-                logger.info("messages come round through the channel layer again")
+                logger.info("loop-backs arrive through the channel layer again")
             self.failures = self.proofs = 0
             self.trouble = None
             self.returned_at = asyncio.get_running_loop().time()
             self.latency = self.returned_at - began
 
     async def _loop_back(self) -> None:
-        """Raises TimeoutError if the message doesn't come back in time."""
+        """Raises TimeoutError if the message does not come back in time."""
         nonce = secrets.token_hex(8)
         returned = self._returns[nonce] = asyncio.get_running_loop().create_future()
         try:
@@ -164,7 +163,7 @@ class LayerLink:
             except Malformed:
                 count("wake_ups_malformed")
                 logger.warning(
-                    "a malformed wake-up came through the channel layer; the poll will find what it meant"
+                    "a malformed wake-up arrived through the channel layer; the poll delivers its updates"
                 )
                 return
             self._wake_up(updates)

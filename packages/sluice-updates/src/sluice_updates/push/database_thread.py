@@ -1,9 +1,9 @@
 """Database calls for an event loop that must not wait for them: one thread, one connection, every wait
 bounded here.
 
-A paused server honours no `statement_timeout`, and a client that waits for it waits for ever. So a call
-that takes longer than `stall` seconds is given up: its socket is shut down, which ends the thread that sits
-on it, and a new thread with a connection of its own takes the next call.
+A frozen server cannot enforce `statement_timeout`, and its client waits for ever. So a call that takes
+longer than `stall` seconds is abandoned: its socket is shut down, which ends the blocked thread, and a new
+thread with a connection of its own takes the next call.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class DatabaseThread:
             raise DatabaseUnavailable(str(error).strip()) from error
 
     def stop(self) -> None:
-        """Let the thread end and close its connection, after what it has in hand."""
+        """Let the thread finish its jobs, close its connection and end."""
         if self._watch is not None:
             self._watch.cancel()
         self._jobs.put(None)
@@ -86,7 +86,7 @@ class DatabaseThread:
         job, since = worker.job, worker.since
         if job is not None and time.monotonic() - since > self._stall:
             count("database_stalls")
-            logger.warning("%s: the database did not answer for %g s; starting over", self.name, self._stall)
+            logger.warning("%s: no answer from the database for %g s; reconnecting", self.name, self._stall)
             worker.abandon()
             job.fail(DatabaseUnavailable(f"no answer for {self._stall:g} s"))
             self._worker = _Worker(self.name, self._jobs)
@@ -129,7 +129,7 @@ class _Worker(threading.Thread):
         for wrapper in self._wrappers:
             _bound(wrapper)
         while not self._abandoned and (job := self._jobs.get()) is not None:
-            if job.future.done():  # who asked has stopped waiting
+            if job.future.done():  # the caller has stopped waiting
                 continue
             self.since = time.monotonic()
             self.job = job
@@ -140,7 +140,7 @@ class _Worker(threading.Thread):
                 wrapper.close()
 
     def abandon(self) -> None:
-        """Wake the thread out of whatever it waits for and let it end. From another thread."""
+        """Interrupt the thread's wait and let it end. Called from another thread."""
         self._abandoned = True
         for wrapper in self._wrappers:
             raw: Any = wrapper.connection
@@ -162,7 +162,7 @@ class _Worker(threading.Thread):
             done = lambda: job.fail(failure)  # noqa: E731
         else:
             done = lambda: job.succeed(result)  # noqa: E731
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits
             job.loop.call_soon_threadsafe(done)
 
     def _call(self, job: _Job) -> Any:

@@ -1,7 +1,7 @@
-"""The hub: one a process. It learns of every committed update once and writes it to all who are subscribed.
+"""The hub, one per process: it learns of every committed update once and writes it to all subscribers.
 
-Two ways lead to it: wake-ups through the channel layer (fast, may be lost), and a poll of the database
-every second (always). Either is enough. Everything here runs on one event loop; only functions handed to a
+Updates arrive by wake-ups through the channel layer (fast, may be lost) and by a poll of the database every
+second (always). Either is enough. Everything here runs on one event loop; only functions handed to a
 DatabaseThread don't.
 """
 
@@ -107,7 +107,7 @@ class Hub:
         return stream is not None and stream.knows(position)
 
     def subscribe(self, connection: Subscriber, stream: FollowedStream, position: Position) -> Subscription:
-        """Enter a connection into a stream. It catches up by itself, then calls go_live()."""
+        """Enter a connection into a stream. It catches up, then calls go_live()."""
         subscription = Subscription(connection, stream, position)
         stream.subscriptions[subscription] = None
         stream.idle_since = None
@@ -122,7 +122,7 @@ class Hub:
             stream.idle_since = self.loop.time()
 
     def go_live(self, subscription: Subscription) -> bool:
-        """Let the hub write to the connection from now on; False: it still lacks what the hub has passed."""
+        """Let the hub write to the connection from now on. False: it still misses updates before the head."""
         if subscription.offset < subscription.stream.head.offset:
             return False
         subscription.live = True
@@ -193,7 +193,7 @@ class Hub:
                 try:
                     subscription.connection.write_update(subscription, frame, now)
                 except Exception:  # one client's trouble is not the others'
-                    logger.exception("an update can't be written to a connection, which is closed with 1011")
+                    logger.exception("an update could not be written to a connection; closing it with 1011")
                     subscription.connection.close(close_codes.INTERNAL_ERROR)
                 written += 1
             elif frame.offset > subscription.offset:
@@ -221,7 +221,7 @@ class Hub:
             for name, stream in list(self.streams.items()):
                 if stream.idle_since is not None and now - stream.idle_since > limits.IDLE_SECONDS:
                     del self.streams[name]
-                    # Somebody at the door may just be reading it, from before its last update.
+                    # A handshake may be reading it right now, from before its last update.
                     self._sight(name, stream.head.offset)
             self._window_bytes = sum(stream.size for stream in self.streams.values())
             for stream in self.streams.values():
@@ -232,11 +232,11 @@ class Hub:
 
 
 async def _supervise(work: Callable[[], Awaitable[None]]) -> None:
-    """Run one of the hub's tasks for as long as the process lives: whatever ends it, it begins anew."""
+    """Run one of the hub's tasks for the life of the process: restart it whenever it ends."""
     while True:
         try:
             await work()
         except Exception:
             count("tasks_restarted", task=work.__name__)
-            logger.exception("%s failed; it is begun anew", work.__qualname__)
+            logger.exception("%s failed; restarting it", work.__qualname__)
         await asyncio.sleep(random.uniform(0.2, 2.0))

@@ -1,7 +1,6 @@
-"""What the hub learns from the database: a poll every second, and a reading wherever something is missing.
+"""The poller: asks the database every second for new updates, and reads the missing ones of a gap.
 
-It has a thread and a connection of its own, so that neither handshakes nor a stalled server delay more than
-they must.
+It has a thread and a connection of its own, so that handshakes do not delay it.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class Poller:
         self._gap = asyncio.Event()
 
     def fill(self, name: str) -> None:
-        """Read what a stream lacks, soon."""
+        """Read the missing updates of a stream, soon."""
         self._gaps.add(name)
         self._gap.set()
 
@@ -80,7 +79,7 @@ class Poller:
             await asyncio.sleep(max(0.0, began + limits.POLL_SECONDS - loop.time()))
 
     async def fill_forever(self) -> None:
-        """Read what streams lack, whenever some do."""
+        """Read missing updates, whenever a stream has a gap."""
         while True:
             await self._gap.wait()
             await asyncio.sleep(limits.REORDER_SECONDS)  # two wake-ups that overtook each other need no query
@@ -104,7 +103,7 @@ class Poller:
         )
         if self._through is not through:
             # What committed before this cursor is found by comparing heads; also those of streams that
-            # somebody at the door is just reading, and that are followed a moment later.
+            # a handshake is reading right now, and that are followed a moment later.
             self._compare_until = now + 2 * limits.HELLO_SECONDS
             self._cursor_lost()  # a change of rights may be among what is found only so
         self._cursor, self._through = polled.cursor, through
@@ -132,7 +131,7 @@ class Poller:
             history.read, wanted, limits.REFILL_UPDATES, within=2 * limits.STALL_SECONDS
         )
         for name, recovered in reading.recovered.items():
-            if not recovered:  # changed, or trimmed beyond where the hub is: either way clients must ask anew
+            if not recovered:  # rewritten, or trimmed past the hub's head: either way clients must ask again
                 self._history_rewritten(name)
         for update in reading.updates:
             self._take(UpdateFrame.of(update))

@@ -37,7 +37,7 @@ class Subscription:
         self.stream = stream
         self.offset = position.offset
         self.tag = position.tag
-        self.live = False  # False: the connection catches up by itself
+        self.live = False  # False: the connection is catching up
 
     @property
     def position(self) -> Position:

@@ -80,7 +80,7 @@ class DrainingServer(Server):
         elif (
             now - self._draining_since >= 1
         ):  # else it is the same one, by two ways: to the process and to its group
-            logger.warning("told to stop again: stopping at once")
+            logger.warning("second signal: stopping at once")
             self.stop()
 
     # What Daphne calls
@@ -89,7 +89,7 @@ class DrainingServer(Server):
         super().listen_success(port)
         self._ports.append(port)
         listener: socket.socket = port.socket
-        listener.listen(BACKLOG)  # whoever made the socket: a later call only changes the backlog
+        listener.listen(BACKLOG)  # also on an inherited socket: a second call only changes the backlog
         if listener.family != socket.AF_UNIX:
             # Accepted sockets inherit these. The pings of an event stream are never answered: only TCP can
             # tell.
@@ -123,7 +123,7 @@ class DrainingServer(Server):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.drain)
         self.ws_factory.protocol = ServedWebSocket
-        # An orderly close frame says what was wrong with a bad one; by default the connection is just cut.
+        # A bad frame is answered with a close frame that gives the reason; by default it is just cut.
         # (allowNullOrigin: each call sets it, and ours is to judge all origins alike.)
         self.ws_factory.setProtocolOptions(
             failByDrop=False, closeHandshakeTimeout=CLOSE_SECONDS, allowNullOrigin=True
@@ -144,11 +144,11 @@ class DrainingServer(Server):
             self.drain()
 
     async def _drain(self) -> None:
-        """Close everybody and stop, whatever fails meanwhile: one that stays is killed."""
+        """Close all connections and stop. A failure must not keep the process: it would be killed."""
         try:
             await self._close_all()
         except Exception:
-            logger.exception("the drain failed; stopping all the same")
+            logger.exception("the drain failed; stopping anyway")
         finally:
             logger.info("stopped after %.1f s", time.monotonic() - self._draining_since)
             self.stop()
@@ -171,8 +171,8 @@ class DrainingServer(Server):
             try:
                 end()
             except Exception:  # of this connection: the others are closed all the same
-                logger.exception("a connection could not be told that the server restarts")
-        for protocol in self._sockets():  # those that the hub doesn't know, if there are any
+                logger.exception("a connection could not be closed with 1012")
+        for protocol in self._sockets():  # connections that the hub does not know
             protocol.restart()
         await self._until(lambda: not self._sockets() and not self._applications())
         for protocol in self._sockets():

@@ -19,7 +19,7 @@ SYSTEMDS: Final = 3
 
 
 def is_listening(number: int) -> bool:
-    """Whether the open file of that number is a socket that listens."""
+    """Whether this file descriptor is a listening socket."""
     try:
         if not stat.S_ISSOCK(os.fstat(number).st_mode):
             return False
@@ -30,9 +30,9 @@ def is_listening(number: int) -> bool:
 
 
 def take_over(number: int) -> int:
-    """A new number for an open socket, of which this process holds no other: closed by us, it is closed.
+    """Move a socket to a new file descriptor, the only one that this process holds: closing it closes it.
 
-    The old number must not become free: if it is 0, the next file to be opened would be the standard input.
+    The old number stays in use: if 0 became free, the next opened file would be the standard input.
     """
     duplicate = os.dup(number)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -50,7 +50,7 @@ def inherited() -> int | None:
     if is_listening(0):
         return take_over(0)
     if os.environ.get("LISTEN_PID") == str(os.getpid()) and is_listening(SYSTEMDS):
-        # Gunicorn, which looks for them too, would take the socket for one that nobody else serves.
+        # Gunicorn reads them too, and would take the socket for its own alone.
         for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
             os.environ.pop(name, None)
         return take_over(SYSTEMDS)

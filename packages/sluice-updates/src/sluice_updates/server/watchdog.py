@@ -1,4 +1,4 @@
-"""Ends a process whose event loop is stuck: nothing in it can do so, or even say that it should."""
+"""Ends a process whose event loop is stuck; nothing on the loop itself could."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ EXIT_STATUS = 70  # EX_SOFTWARE
 
 
 class Watchdog(threading.Thread):
-    """Looks every second whether the loop has come round, and exits after some looks in vain (limits.py).
+    """Checks every second whether the loop turns, and exits after LOOP_STUCK_SECONDS failed checks in a row.
 
-    It counts its own looks and not the clock: a process that was stopped, or a machine that slept, is not
-    stuck.
+    It counts its own checks, not the clock: a stopped process, or a machine that slept, is not stuck.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

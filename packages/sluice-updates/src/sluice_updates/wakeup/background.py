@@ -1,4 +1,4 @@
-"""Work that a request leaves behind: a bounded queue, and one daemon thread a process that empties it."""
+"""Background work of a request: a bounded queue, and one daemon thread per process that empties it."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class BackgroundSender(Generic[Item]):
         try:
             work(*arguments)
         except Exception:
-            logger.exception("%s: what was in hand is given up", self.name)
+            logger.exception("%s: batch dropped after an error", self.name)
             return False
         return True
 

@@ -1,7 +1,7 @@
-"""The wake-up: after a commit, a thread of this process tells the hubs through RabbitMQ what was committed.
+"""The sender: after a commit, a thread of this process tells the hubs through RabbitMQ what was committed.
 
-It is only that. Whatever is lost here, the hubs find in the database within a second or two; so nothing is
-tried for long, and nothing is kept for later. A request pays for putting one item into a queue.
+A lost wake-up costs a second: the hubs find the update in the database. So nothing is retried for long, and
+nothing is kept for later. A request pays for putting one item into a queue.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def is_wanted() -> bool:
 
 
 def wake(ids: list[int]) -> None:
-    """Announce the updates with these ids, all of one commit. Returns at once, whatever the broker does."""
+    """Announce the updates with these ids, all of one commit. Returns at once, broker or not."""
     _sender(conf.publisher_url()).put(ids)
 
 
 def flush(timeout: float = FLUSH_SECONDS) -> bool:
     """Wait, at most `timeout` seconds, until all that was committed before is announced or given up.
 
-    Done by itself at the interpreter's exit. For processes that end without one, such as Celery's pool
+    Runs automatically at the interpreter's exit. For processes that end without one, such as Celery's pool
     processes (signal worker_process_shutdown).
     """
     return not is_wanted() or _sender(conf.publisher_url()).flush(timeout)
@@ -164,7 +164,8 @@ class Wakeups:
     def _is_up(self) -> None:
         if self.state == "down":
             logger.info(
-                "updates: the broker takes wake-ups again; %d commits were left to the poll", self.skipped
+                "the broker accepts wake-ups again; the poll delivered %d commits meanwhile",
+                self.skipped,
             )
         self.state = "up"
         self._failures = 0
@@ -176,7 +177,7 @@ class Wakeups:
         self._retry_at = time.monotonic() + random.uniform(first, max(first, ceiling))
         if self.state != "down":
             self.state = "down"
-            logger.warning("updates: the broker takes no wake-ups, the poll delivers meanwhile: %s", error)
+            logger.warning("the broker accepts no wake-ups, so updates arrive by the poll: %s", error)
 
 
 def _take(pieces: list[list[int]]) -> list[list[int]]:
@@ -191,7 +192,7 @@ def _take(pieces: list[list[int]]) -> list[list[int]]:
 
 
 def _read(pieces: list[list[int]]) -> list[list[history.Update]]:
-    """The updates of each piece, by stream, in order; without those that were rolled back."""
+    """The updates of each piece, by stream, in order, without rolled-back ones."""
     owners = {update_id: index for index, ids in enumerate(pieces) for update_id in ids}
     found: list[list[history.Update]] = [[] for _ in pieces]
     for update_id, update in _by_ids(list(owners)).items():

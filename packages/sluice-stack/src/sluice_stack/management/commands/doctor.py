@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from sluice_stack.doctor import checks, report
 from sluice_stack.doctor.deployment import here
-from sluice_stack.doctor.finding import FAILURE
+from sluice_stack.doctor.finding import FAILED
 from sluice_stack.doctor.front import NotAnAddress
 from sluice_stack.doctor.visitor import Visitor
 
@@ -43,10 +43,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["list"]:
-            for check in checks.ALL:
-                self.stdout.write(f"{check.name:<24}{check.tests}")
+            for check in checks.every():
+                self.stdout.write(f"{check.name:<24}{check.title}")
             return
-        if unknown := sorted(set(options["only"]) - set(checks.NAMES)):
+        if unknown := sorted(set(options["only"]) - set(checks.names())):
             raise CommandError(f"no such check: {', '.join(unknown)} (--list has them all)", returncode=2)
         logging.disable(logging.CRITICAL)  # the layer's and the drivers' own: what matters is in the findings
         try:
@@ -70,5 +70,5 @@ class Command(BaseCommand):
             self.stdout.flush()
         if not options["json"]:
             self.stdout.write(report.summary(verdicts))
-        if FAILURE in verdicts:
+        if FAILED in verdicts:
             raise SystemExit(1)

@@ -1,0 +1,8 @@
+"""`python -m sluice_stack.environment`: check the environment; silent if it is right."""
+
+import os
+
+from .reading import check, refuse
+
+if __name__ == "__main__":
+    refuse(check(os.environ), os.environ.get("SLUICE_SERVICE", ""))

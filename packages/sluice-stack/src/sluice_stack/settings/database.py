@@ -1,0 +1,65 @@
+"""PostgreSQL, or SQLite for development.
+
+https://docs.djangoproject.com/en/5.2/ref/databases/
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sluice_stack.environment import Environment
+
+from .source import secret
+
+
+def database(env: Environment, sqlite: Path) -> dict[str, Any]:
+    """One entry of DATABASES, from DATABASE_URL. `sqlite`: the SQLite file to use if that is empty."""
+    if env.database_url.startswith("postgresql:"):
+        return _postgresql(env)
+    if env.database_url:
+        return _sqlite(Path(env.database_url.removeprefix("sqlite:///")))
+    if env.debug:
+        sqlite.parent.mkdir(exist_ok=True)
+    return _sqlite(sqlite)
+
+
+def _sqlite(path: Path) -> dict[str, Any]:
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        # Readers do not wait for the writer, and a writer waits for its turn instead of failing half-way.
+        "OPTIONS": {
+            "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 10,
+        },
+    }
+
+
+def _postgresql(env: Environment) -> dict[str, Any]:
+    parts = urlsplit(env.database_url)
+    return {
+        "ENGINE": "sluice_stack.postgresql",
+        "HOST": parts.hostname,
+        "PORT": parts.port or "",
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": secret(env.database_password_file, "DATABASE_PASSWORD_FILE"),
+        "NAME": unquote(parts.path[1:]),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            "application_name": env.sluice_service or "sluice",
+            # Seconds; 2 is the minimum.
+            "connect_timeout": 3,
+            # Both sides notice within 10 s that the other is gone: the client by these (milliseconds; for a
+            # server that accepts data but does not answer, see sluice_stack/postgresql) …
+            "tcp_user_timeout": 10_000,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            # … the server by these, so that the locks of a worker that vanished are soon released.
+            "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
+        },
+    }

@@ -1,0 +1,1 @@
+"""A small project in the stack, for the tests of sluice_stack."""

@@ -1,0 +1,9 @@
+"""What the project adds to `sluice_stack.migrate`."""
+
+from sluice_stack.grants import READ
+
+GRANTS = {"beat": {"django_admin_log": READ}}
+
+
+def greet() -> str:
+    return "hello"
