@@ -51,7 +51,10 @@ def test_all_steps_in_order_and_the_projects_own_among_them(tmp_path: Path) -> N
 def test_without_a_project_it_says_what_is_missing() -> None:
     done = run()
     assert done.returncode == 78
-    assert done.stderr == "sluice migrate: DJANGO_SETTINGS_MODULE is not set; name your project's settings\n"
+    assert done.stderr == (
+        "sluice migrate: DJANGO_SETTINGS_MODULE is not set;"
+        " name the site's settings, on a host in /etc/sluice/sluice.env\n"
+    )
 
 
 def test_a_project_adds_rights_to_tables_of_its_own() -> None:
