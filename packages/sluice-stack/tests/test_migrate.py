@@ -19,7 +19,8 @@ HERE = Path(__file__).parent
 
 
 def run(**environ: str) -> subprocess.CompletedProcess[str]:
-    kept = {"PATH": os.environ["PATH"], "SECRET_KEY_FILE": os.environ["SECRET_KEY_FILE"]}
+    kept = {name: os.environ[name] for name in ("PATH", "SECRET_KEY_FILE")}
+    kept["PYTHONPATH"] = os.pathsep.join(sys.path)  # this checkout, whichever is installed
     return subprocess.run(
         [sys.executable, "-m", "sluice_stack.migrate"],
         cwd=HERE,
