@@ -34,7 +34,9 @@ clean: ## Remove all: data, containers, images, lines in .env
 dev: ## Run the site without Docker, on SQLite, for development
 	@scripts/dev $(ARGS)
 
-##@ Checks (they run in the image sluice-tests; results in results/)
+##@ Checks (in the image sluice-tests, except quick; results in results/)
+quick: ## Style, imports, tests without servers; no Docker
+	@scripts/quick
 lint: ## Ruff, mypy, imports, ShellCheck, Dockerfiles, JavaScript
 	@scripts/in-tests scripts/lint
 test: ## Unit and configuration tests
@@ -66,4 +68,4 @@ help: ## Print this list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll doctor password certificate base clean dev lint test e2e packages layer layer-versions faults browser rolling soak bare-metal bench help
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages layer layer-versions faults browser rolling soak bare-metal bench help

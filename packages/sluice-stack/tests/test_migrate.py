@@ -76,8 +76,8 @@ def test_rights_of_a_role_that_no_service_has_are_refused(
 def password(settings: Any, tmp_path: Path) -> Path:
     path = tmp_path / "admin_password"
     path.write_text("first")
-    settings.ADMIN_PASSWORD_FILE = str(path)
-    settings.ADMIN_USERNAME = "root"
+    settings.SLUICE_STACK_ADMIN_PASSWORD_FILE = str(path)
+    settings.SLUICE_STACK_ADMIN_USERNAME = "root"
     return path
 
 
@@ -95,13 +95,13 @@ def test_the_administrator_is_created_kept_and_reset(db: None, password: Path) -
 
 
 def test_no_password_no_administrator(db: None, settings: Any) -> None:
-    settings.ADMIN_PASSWORD_FILE = ""
+    settings.SLUICE_STACK_ADMIN_PASSWORD_FILE = ""
     assert migrate.administrator().startswith("unchanged")
     assert not get_user_model().objects.exists()
 
 
 def test_static_files_are_copied_over_and_old_ones_stay(settings: Any, tmp_path: Path) -> None:
-    settings.STATIC_ROOT, settings.PUBLISHED_STATIC_ROOT = tmp_path / "baked", tmp_path / "published"
+    settings.STATIC_ROOT, settings.SLUICE_STACK_STATIC_ROOT = tmp_path / "baked", tmp_path / "published"
     (tmp_path / "baked/css").mkdir(parents=True)
     (tmp_path / "baked/css/a.123456789abc.css").write_text("a")
     (tmp_path / "baked/staticfiles.json").write_text("{}")

@@ -50,14 +50,14 @@ SETTINGS = {
         "beat.env",
     ),
     "another address": Mistake(
-        edited("celery.env", "# Only", "SITE_URL=http://other.example\n#"),
+        edited("celery.env", "# For", "SITE_URL=http://other.example\n#"),
         "settings-address",
         "celery",
         "http://other.example",
         "SITE_URL",
     ),
     "another address, and nobody asks from outside": Mistake(
-        edited("celery.env", "# Only", "SITE_URL=http://other.example\n#"),
+        edited("celery.env", "# For", "SITE_URL=http://other.example\n#"),
         "settings-address",
         "celery",
         "takes http://other.example for the site's address, others another",
@@ -73,7 +73,7 @@ SETTINGS = {
         arguments=("http://localhost/catmaid/",),
     ),
     "DEBUG": Mistake(
-        edited("gunicorn.env", "# Only", "DEBUG=yes\n#"), "settings-debug", "gunicorn", "DEBUG is on", "DEBUG"
+        edited("gunicorn.env", "# For", "DEBUG=yes\n#"), "settings-debug", "gunicorn", "DEBUG is on", "DEBUG"
     ),
     "another version": Mistake(
         lock("pytest==1.0 \\\n    --hash=sha256:00"),

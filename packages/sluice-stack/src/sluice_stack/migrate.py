@@ -93,8 +93,8 @@ def administrator() -> str:
 
     from .settings.source import secret
 
-    password = secret(settings.ADMIN_PASSWORD_FILE, "ADMIN_PASSWORD_FILE")
-    name = settings.ADMIN_USERNAME
+    password = secret(getattr(settings, "SLUICE_STACK_ADMIN_PASSWORD_FILE", ""), "ADMIN_PASSWORD_FILE")
+    name = getattr(settings, "SLUICE_STACK_ADMIN_USERNAME", "admin")
     if not password:
         return "unchanged, ADMIN_PASSWORD_FILE is not set"
     users = get_user_model().objects
@@ -115,8 +115,9 @@ def static() -> str:
     """Copied for nginx. Older files stay: pages that are still open ask for the previous version's names."""
     from django.conf import settings
 
-    source, target = Path(settings.STATIC_ROOT), Path(settings.PUBLISHED_STATIC_ROOT)
-    if not source.is_dir() or source == target:
+    published = getattr(settings, "SLUICE_STACK_STATIC_ROOT", "")
+    source, target = Path(settings.STATIC_ROOT), Path(published)
+    if not (published and source.is_dir()) or source == target:
         return "nothing to copy"
     copied = sum(
         _copy(path, target / path.relative_to(source)) for path in sorted(source.rglob("*")) if path.is_file()

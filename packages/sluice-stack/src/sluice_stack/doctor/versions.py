@@ -29,7 +29,7 @@ def _python(deployment: Deployment) -> Iterator[Finding]:
 def _packages(deployment: Deployment) -> Iterator[Finding]:
     files = ["requirements.txt", *(["requirements-async.txt"] if _has_some_of_async() else [])]
     for name in files:
-        file = Path(settings.BASE_DIR) / name
+        file = Path(getattr(settings, "BASE_DIR", ".")) / name
         if not file.exists():
             continue
         gone, other = _compared(file)
