@@ -85,7 +85,7 @@ BROKER = {
         lambda house: gone(house, "secrets/mq_tasks"),
         "broker-login",
         "beat, TASKS",
-        "mq_tasks is not there",
+        "mq_tasks does not exist",
         "the file's name",
     ),
     "another server": Mistake(

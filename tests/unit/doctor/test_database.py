@@ -122,7 +122,7 @@ DATABASE = {
         lambda house: gone(house, "secrets/db_beat"),
         "database-reachable",
         "beat",
-        "db_beat is not there",
+        "db_beat does not exist",
         "DATABASE_PASSWORD_FILE",
     ),
     "another server": Mistake(

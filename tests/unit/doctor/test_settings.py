@@ -39,7 +39,7 @@ SETTINGS = {
         lambda house: gone(house, "secrets/mq_celery"),
         "settings",
         "celery",
-        "mq_celery is not there",
+        "mq_celery does not exist",
         "celery.env",
     ),
     "an empty one": Mistake(
