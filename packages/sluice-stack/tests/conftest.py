@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from typing import Any
 
 import pytest
@@ -34,4 +35,4 @@ def quick_passwords(settings: Any) -> None:
 @pytest.fixture
 def environment_of_others() -> dict[str, str]:
     """With which another process has the same project."""
-    return dict(os.environ)
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -19,7 +19,8 @@ HERE = Path(__file__).parent
 
 
 def run(**environ: str) -> subprocess.CompletedProcess[str]:
-    kept = {"PATH": os.environ["PATH"], "SECRET_KEY_FILE": os.environ["SECRET_KEY_FILE"]}
+    kept = {name: os.environ[name] for name in ("PATH", "SECRET_KEY_FILE")}
+    kept["PYTHONPATH"] = os.pathsep.join(sys.path)  # this checkout, whichever is installed
     return subprocess.run(
         [sys.executable, "-m", "sluice_stack.migrate"],
         cwd=HERE,
@@ -51,12 +52,15 @@ def test_all_steps_in_order_and_the_projects_own_among_them(tmp_path: Path) -> N
 def test_without_a_project_it_says_what_is_missing() -> None:
     done = run()
     assert done.returncode == 78
-    assert done.stderr == "sluice migrate: DJANGO_SETTINGS_MODULE is not set; name your project's settings\n"
+    assert done.stderr == (
+        "sluice migrate: DJANGO_SETTINGS_MODULE is not set;"
+        " name the site's settings, on a host in /etc/sluice/sluice.env\n"
+    )
 
 
 def test_a_project_adds_rights_to_tables_of_its_own() -> None:
     table = grants.table()
-    assert table["beat"] == grants.STACK["beat"] | {"django_admin_log": "SELECT"}
+    assert table["beat"] == {**grants.STACK["beat"], "django_admin_log": "SELECT"}
     assert table["asgi"] == grants.STACK["asgi"]
 
 

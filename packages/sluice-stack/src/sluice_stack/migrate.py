@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from . import environment
+from .environment import ENV_FILE
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -32,7 +33,8 @@ def main() -> None:
     except environment.Malformed as error:
         environment.refuse(error.problems, "migrate")
     if not os.environ.get("DJANGO_SETTINGS_MODULE"):
-        environment.refuse(["DJANGO_SETTINGS_MODULE is not set; name your project's settings"], "migrate")
+        problem = f"DJANGO_SETTINGS_MODULE is not set; name the site's settings, on a host in {ENV_FILE}"
+        environment.refuse([problem], "migrate")
     import django
 
     django.setup()
