@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Check Dockerfiles against this project's rules: `dockerfiles.py FILE...`; prints a line for each breach.
+"""Check Dockerfiles against this project's rules: `dockerfiles.py FILE...` prints a line for each breach.
 
-The package registries have no good linter for Dockerfiles, so the rules that matter are written down here;
-the shell code of RUN is handed to ShellCheck. Exit status 1 if there is a breach.
+Debian and PyPI have no good linter for Dockerfiles, so the rules that matter are here. ShellCheck checks the
+shell code of RUN. Exit status 1 if there is a breach.
 """
 
 import json
@@ -100,7 +100,7 @@ def _breaches(instruction: Instruction, *, ships: bool) -> Iterator[str]:
     elif name == "ADD":
         yield "ADD unpacks and downloads: use COPY"
     elif name in {"ENV", "ARG"} and SECRET.search(re.sub(r"=\S*", "", body)):
-        yield f"{name} {body.split('=')[0]}: a secret in an image is readable by whoever has the image"
+        yield f"{name} {body.split('=')[0]}: everybody who has the image can read a secret in it"
     elif name == "USER" and not re.fullmatch(r"\d+(:\d+)?", body):
         yield f"USER {body}: give numbers, Kubernetes can't check names against runAsNonRoot"
     elif name == "MAINTAINER":

@@ -1,6 +1,6 @@
-"""JSON in, JSON out: how the site's API reads a request and what it says about a bad one.
+"""JSON in, JSON out: how the site's API reads a request, and how it refuses a bad one.
 
-Every error is {"error": {"field": "box.x", "detail": "…", "limit": …}}; field and limit where there is one.
+Each error is {"error": {"field": "box.x", "detail": "…", "limit": …}}; field and limit only if there is one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ View = Callable[..., HttpResponse]
 
 
 class ApiError(Exception):
-    """The request can't be carried out. Becomes the response, if raised in a view behind `api`."""
+    """The request is refused. A view decorated with `api` may raise it: it becomes the response."""
 
     def __init__(
         self, status: int, detail: str, field: str = "", limit: Any = None, *, allow: str = ""
@@ -50,10 +50,10 @@ def bad_field(field: str, what: str, limit: Any = None) -> ApiError:
 
 
 def api(view: View) -> View:
-    """For a view that answers JSON: 401 without a session, 403 without the CSRF token, ApiError as it says.
+    """For a view that answers with JSON: 401 without a session, 403 without the CSRF token, or its ApiError.
 
-    In this order: whoever isn't signed in has nothing that a token would protect, and is told to sign in.
-    Nothing is stored by browsers, unless the view says otherwise.
+    In this order: without a session there is nothing that a token would protect. Browsers store nothing,
+    unless the view sets Cache-Control.
     """
 
     @functools.wraps(view)

@@ -1,4 +1,4 @@
-"""What the site's pages have in common: the position in the updates that they carry, and how they refuse."""
+"""What the site's pages share: the positions in the updates that they carry, and how they refuse requests."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ View = Callable[..., HttpResponse]
 
 
 def live(*more_streams: Callable[[Any], str]) -> Callable[[View], View]:
-    """For a page that shows data which updates change: whoever asks must be signed in, and nothing caches it.
+    """For a page whose data changes with updates. The user must be signed in, and nothing caches the page.
 
     The positions of the default streams, and of those that `more_streams` name for a user's id, are read
-    before the view reads its data, so that nothing slips in between (PROTOCOL: Pages). The page's script goes
-    on from them. An ApiError of the view's is a page that says it.
+    before the view reads its data, so that no update falls between the two (PROTOCOL: Pages). The page's
+    script continues from them. If the view raises ApiError, the page shows its message.
     """
 
     def decorate(view: View) -> View:
@@ -55,10 +55,10 @@ def live(*more_streams: Callable[[Any], str]) -> Callable[[View], View]:
 
 
 def button(page: str) -> Callable[[Callable[..., dict[str, Any]]], View]:
-    """For what a button of a page does, or a program: POST, and back to the page, or JSON.
+    """For a POST by a button of a page, which is redirected back to it, or by a program, which gets JSON.
 
-    The view returns the JSON's object. An ApiError of its own is the answer's, or a note on the page. A
-    button on a page of older ones leads back there (`?before=`).
+    The view returns the JSON object. If it raises ApiError, the message is in the JSON, or shown on the page.
+    A button on a page of older rows leads back to that page (`?before=`).
     """
 
     def decorate(view: Callable[..., dict[str, Any]]) -> View:
@@ -96,7 +96,7 @@ def _sentence(error: ApiError) -> str:
 
 
 def page(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: what the page's script is told, in attributes of the body."""
+    """Context processor: what the page's script reads in attributes of the body."""
     positions = getattr(request, "positions", None)
     return {
         "updates_positions": json.dumps(positions) if positions else "",
@@ -113,12 +113,12 @@ def home(request: HttpRequest) -> HttpResponse:
 @require_safe
 @live()
 def connection(request: HttpRequest) -> HttpResponse:
-    """How updates reach this browser, and where it is wrong; for whoever runs the site, and for its users."""
+    """How updates reach this browser, and what fails; for operators and users."""
     return render(request, "common/connection.html")
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A POST without the token of a page of ours, or from another site."""
+    """A POST without the CSRF token of this site's pages, or from another site."""
     if wants_json(request):
         return error_response(
             403, f"{reason} Send the cookie csrftoken's value as X-CSRFToken.", "X-CSRFToken"
@@ -127,7 +127,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404, as JSON to who asks for it."""
+    """404, as a page or as JSON."""
     if wants_json(request):
         return error_response(404, "there is no such page")
     return render(request, "404.html", status=404)

@@ -1,7 +1,7 @@
-"""Long lists, a page at a time, newest first: `?before=<id>` has what is older than that one.
+"""Long lists, a page at a time, newest first: `?before=<id>` has the rows that are older than this id.
 
-By ids, never by numbers of pages: what comes or goes meanwhile shifts nothing, so that a page of older ones
-can be kept up to date like any other, and the last page costs no more than the first.
+By ids instead of page numbers: new and deleted rows shift nothing, so a page of older rows can be kept up to
+date like any other, and the last page costs no more than the first.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ ROOT_URLCONF = "mysite.urls"
 WSGI_APPLICATION = "mysite.wsgi.application"
 ASGI_APPLICATION = "mysite.asgi.application"
 FORCE_SCRIPT_NAME = env.url_prefix or None
-EXPOSE_BACKEND = SLUICE_UPDATES_EXPOSE_BACKEND = env.expose_backend
+SLUICE_STACK_EXPOSE_BACKEND = SLUICE_UPDATES_EXPOSE_BACKEND = env.expose_backend
 SLUICE_UPDATES_BIND = env.asgi_bind or ("0.0.0.0:8001" if env.sluice_service else "127.0.0.1:8001")
 
 TEMPLATES = [
@@ -97,8 +97,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # What `python -m sluice_stack.migrate` does besides the stack's own: each program's rights, and more steps.
 SLUICE_STACK_GRANTS = "mysite.grants.GRANTS"
 SLUICE_STACK_MIGRATE_STEPS = {"sample volume": "volumes.sample.import_sample"}
-ADMIN_USERNAME = env.admin_username
-ADMIN_PASSWORD_FILE = env.admin_password_file
+SLUICE_STACK_ADMIN_USERNAME = env.admin_username
+SLUICE_STACK_ADMIN_PASSWORD_FILE = env.admin_password_file
 
 # Sessions and sign-in. https://docs.djangoproject.com/en/5.2/topics/http/sessions/
 SESSION_ENGINE = "sluice_updates.sessions"  # lets a WebSocket in with one query
@@ -142,7 +142,7 @@ CELERY_BEAT_SCHEDULE = {
 # https://docs.djangoproject.com/en/5.2/ref/contrib/staticfiles/
 STATIC_URL = f"{env.url_prefix}/static/"
 STATIC_ROOT = BASE_DIR.parent / "static"
-PUBLISHED_STATIC_ROOT = env.static_root or DATA_DIR / "static"
+SLUICE_STACK_STATIC_ROOT = env.static_root or DATA_DIR / "static"
 STORAGES = stack.storages(env)
 
 # Files and uploads. Requests are small, images come by `manage.py import_volume`.

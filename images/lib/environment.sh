@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Checks on the environment, for the entry points of the images that have no Python. To be sourced with SERVICE set:
+# Checks of the environment for entry points of images, most of which have no Python. Source it with SERVICE set:
 #
 #   SERVICE=nginx
 #   . /usr/local/lib/sluice/environment.sh
@@ -7,9 +7,9 @@
 #   require_match URL_PREFIX '(/[A-Za-z0-9._~-]+)*' 'it must be empty or a path such as /catmaid, without a slash at its end'
 #   limit_open_files
 #
-# A mistake is one line on stderr and exit status 78 (EX_CONFIG of sysexits.h), so that it isn't taken for a crash.
+# A mistake gives one line on stderr and exit status 78 (EX_CONFIG of sysexits.h), which distinguishes it from a crash.
 
-# What a shell, an engine or an administrator sets in any container: not a setting of ours, nothing to refuse.
+# Names that a shell, an engine or an administrator may set in any container. They are not settings, and not refused.
 readonly system_names='PATH|HOME|HOSTNAME|HOSTTYPE|LANG|LANGUAGE|LC_[A-Z]+|TERM|TZ|PWD|OLDPWD|SHLVL|USER|LOGNAME|SHELL|_|container|[A-Za-z]+_(PROXY|proxy)'
 
 # refuse_unknown NAME...: ends the container if a variable is neither one of NAME... nor one that any container may have.
@@ -22,15 +22,15 @@ refuse_unknown() {
     done < <(env -0)
 }
 
-# require_match NAME REGEX MEANING: the whole value of NAME matches REGEX. MEANING ends the sentence "NAME=value is malformed: ".
-# No value at all is matched as the empty one.
+# require_match NAME REGEX MEANING: ends the container unless the whole value of NAME matches REGEX; an unset NAME counts as empty.
+# MEANING ends the sentence "NAME=value is malformed: ".
 require_match() {
     local value=${!1-}
     [[ $value =~ ^($2)$ ]] || refuse "$1=$(printable "$value") is malformed: $3"
 }
 
-# await_secrets NAME...: until they are there, or for 20 seconds. At the very first start init makes them just now: a depends_on would
-# have compose recreate this container whenever the application's image, which init is made of, changes. A stop ends the wait.
+# await_secrets NAME...: waits up to 20 seconds for them. At the first start init creates them at the same time. A depends_on would make
+# compose recreate this container whenever the application's image, which init uses, changes. A stop ends the wait.
 await_secrets() {
     local name until=$((SECONDS + 20))
     trap 'exit 0' INT TERM
@@ -40,18 +40,18 @@ await_secrets() {
     trap - INT TERM
 }
 
-# require_secret NAME: prints the content of /run/sluice/secrets/NAME, the way init makes it. Use it in an assignment of its own:
-# a failure inside "local x=$(...)" or "export x=$(...)" goes unseen.
+# require_secret NAME: prints /run/sluice/secrets/NAME, or ends the container if it is missing or malformed. Use it in a plain assignment:
+# "local x=$(...)" and "export x=$(...)" hide a failure.
 require_secret() {
     local file=/run/sluice/secrets/$1 value
-    [[ -r $file ]] || refuse "no readable secret $file: let the service init run first, it makes what is missing"
+    [[ -r $file ]] || refuse "no readable secret $file: run the service init first, it creates missing secrets"
     value=$(<"$file")
-    [[ $value =~ ^[A-Za-z0-9]{32,}$ ]] || refuse "the secret $file is malformed: it must be 32 or more letters and digits; remove it, and init makes a new one"
+    [[ $value =~ ^[A-Za-z0-9]{32,}$ ]] || refuse "the secret $file is malformed: it must be 32 or more letters and digits; remove it, and init creates a new one"
     printf '%s' "$value"
 }
 
-# limit_open_files: sets the soft limit to 65,536, or to the hard one where that is lower. An engine may set a thousand million, and
-# programs that walk through all possible handles (Erlang, supervisord) then burn a CPU for minutes; or a thousand, too few.
+# limit_open_files: sets the soft limit to 65,536, or to the hard limit if that is lower. Some engines set a thousand million: then
+# programs that iterate over all possible handles (Erlang, supervisord) use a CPU for minutes. Others set a thousand, which is too few.
 limit_open_files() {
     local hard
     hard=$(ulimit -Hn)
@@ -61,7 +61,7 @@ limit_open_files() {
     ulimit -Sn "$hard"
 }
 
-# warn_open_files LEAST PURPOSE: says so if the soft limit is below LEAST.
+# warn_open_files LEAST PURPOSE: warns if the soft limit is below LEAST.
 warn_open_files() {
     local soft
     soft=$(ulimit -Sn)
@@ -77,7 +77,7 @@ refuse() {
     exit 78
 }
 
-# printable TEXT: TEXT on one line, whatever it holds.
+# printable TEXT: TEXT on one line, without control characters.
 printable() {
     local text=${1//[^[:print:]]/?}
     printf '%s' "${text:0:200}"

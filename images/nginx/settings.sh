@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The settings of the nginx container, checked as this file is sourced (after environment.sh), and what is made of them.
-# docs/reference/the-split.md says what each one means.
+# The settings of the nginx container. Source it after environment.sh: it checks them at once. Then functions that write nginx's files.
+# docs/reference/the-split.md explains each setting.
 
 names=()
 
@@ -51,7 +51,7 @@ choice TLS off self-signed own
 setting HTTPS_PORT '' "($port)?" 'it must be a port, from 1 to 65535'
 
 refuse_unknown "${names[@]}"
-[[ $TLS == off || $HTTPS_PORT ]] || refuse "TLS=$TLS needs HTTPS_PORT, the port that HTTPS is published on: write both to .env, or run make up TLS=$TLS"
+[[ $TLS == off || $HTTPS_PORT ]] || refuse "TLS=$TLS needs HTTPS_PORT, the published port of HTTPS: write both to .env, or run make up TLS=$TLS"
 [[ $TLS != off || ! $HTTPS_PORT ]] || refuse "HTTPS_PORT=$HTTPS_PORT needs TLS=self-signed or TLS=own: write both to .env, or neither"
 [[ $TLS == off || $SITE_URL == https:* ]] || refuse "SITE_URL=$SITE_URL must begin with https:// where TLS=$TLS"
 
@@ -63,7 +63,7 @@ site_name=${site_name%%/*}
 # A client takes two connections, its own and the one to Daphne; the rest is for files, logs and pages.
 connections=$((2 * MAX_CLIENTS + 512))
 
-# main_settings: what stands outside http { }. More connections than files would only make nginx warn, and fail later.
+# main_settings: the directives outside http { }. With more connections than open files nginx would warn, and fail later.
 main_settings() {
     local files level
     files=$(ulimit -Sn)
@@ -77,14 +77,14 @@ main_settings() {
     printf 'events { worker_connections %s; }\n' "$((connections < files ? connections : files))"
 }
 
-# place: the template on standard input, filled in: @NAME@ by the setting of that name, or by what is made of several.
+# place: the template on standard input with its values: @NAME@ is a setting, or derived from several.
 place() {
     local text name network
     local -A values=([SCHEME]=\$scheme [RESOLVERS]=$(resolvers) [NAMES]=$site_name [ALLOWED]='' [SITE]=$SITE_URL [LISTEN_TLS]='')
     for name in "${names[@]}"; do
         values[$name]=${!name}
     done
-    # People come by https: if not to this nginx, then to a proxy in front of it.
+    # Users come by https, either to this nginx or to a proxy in front of it.
     [[ $SITE_URL == https:* ]] && values[SCHEME]=https
     [[ $TLS == off ]] || values[LISTEN_TLS]='include container/tls.conf;'
     while [[ ${values[SITE]} == */ ]]; do values[SITE]=${values[SITE]%/}; done
@@ -98,7 +98,7 @@ place() {
     printf '%s\n' "$text"
 }
 
-# resolvers: the name servers of this container, as nginx writes them.
+# resolvers: the name servers of this container, in nginx's syntax.
 resolvers() {
     local keyword server found=()
     while read -r keyword server _; do

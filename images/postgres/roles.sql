@@ -1,8 +1,8 @@
--- Run at each start, before the network is open: makes what is missing, puts back what was changed, sets the passwords to the
--- secrets. Which tables a role may touch is the application's affair (`migrate`); how much of the server it may use is said here.
+-- Runs at each start, before the network is open: creates missing roles, resets their attributes, sets their passwords from the
+-- secrets. Limits for the server are set here; `migrate` grants the rights on tables.
 \set ON_ERROR_STOP on
 \set QUIET on
-SET log_min_error_statement = 'panic';  -- a failing statement would put its password into the log
+SET log_min_error_statement = 'panic';  -- else a failing statement would log its password
 
 SELECT format('CREATE ROLE %I', name) FROM unnest('{owner,wsgi,asgi,worker,celery,beat}'::name[]) AS name
 WHERE name NOT IN (SELECT rolname FROM pg_roles)
@@ -27,7 +27,7 @@ ALTER ROLE celery :least :'password' CONNECTION LIMIT 20;
 ALTER ROLE beat :least :'password' CONNECTION LIMIT 5;
 \unset password
 
--- A statement that takes longer than its client waits, or a transaction that nobody goes on with, only holds locks and a place.
+-- A statement that outlasts its client's time-out, or an abandoned transaction, only holds locks and a connection.
 -- Less than the client waits at most: answer_within() in app/mysite, 10 s, and 20 s of celery. Beat's jobs may take their time.
 ALTER ROLE wsgi SET statement_timeout = '8s';
 ALTER ROLE wsgi SET idle_in_transaction_session_timeout = '30s';

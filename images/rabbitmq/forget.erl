@@ -1,5 +1,5 @@
-%% Evaluated at each start. Importing definitions adds and changes, but never removes: a user that a former version had, or that
-%% somebody made by hand, would keep its access for ever. So whoever isn't in the definitions is removed once the broker is up.
+%% Runs at each start. An import of definitions adds and changes users, but never removes one: a user of an earlier version, or one
+%% that was added by hand, would keep its access. So this removes all users that aren't in the definitions, once the broker runs.
 spawn(fun() ->
     ok = rabbit:await_startup(node(), false, 300000),
     {ok, Definitions} = file:read_file("/tmp/definitions.json"),

@@ -1,10 +1,9 @@
 # shellcheck shell=bash
-# Certificates of this host: its own authorities, which the stages that fetch packages need behind a proxy that inspects TLS; and the site's,
-# with TLS=own.
+# Certificates: this host's authorities, which builds need behind a proxy that inspects TLS; and the site's certificate, with TLS=own.
 
 readonly host_authorities=/usr/local/share/ca-certificates
 
-# pass_certificates: has compose hand this host's own authorities, if it has any, to the build stages (never to what ships).
+# pass_certificates: has compose pass this host's own authorities, if it has any, to the build stages. They are not shipped.
 pass_certificates() {
     local folder
     folder=$(setting CA_CERTIFICATES)
@@ -13,10 +12,10 @@ pass_certificates() {
         folder=$host_authorities
     fi
     [[ -z $folder || -d $folder ]] ||
-        stop "CA_CERTIFICATES=$folder is not a folder: it must hold the *.crt of your certificate authorities, or not be set."
+        stop "CA_CERTIFICATES=$folder is not a folder: it must contain the *.crt of your certificate authorities, or not be set."
 }
 
-# certificate_files: the files of TLS=own can be read by whoever runs make; or one sentence.
+# certificate_files: stops unless the user who runs make can read the files of TLS=own.
 certificate_files() {
     local name file
     for name in TLS_CERTIFICATE TLS_KEY; do
@@ -29,18 +28,18 @@ certificate_files() {
 
 what_is() { if [[ $1 == TLS_KEY ]]; then say "certificate's private key"; else say certificate; fi; }
 
-# hand_certificate_over: into the volume that nginx reads it from, by a container of nginx's image, which has to be there; nginx needn't run.
+# hand_certificate_over: writes the files into nginx's volume, in a container of nginx's image. nginx need not run.
 hand_certificate_over() {
     given_certificate | with_nginx_image take-certificate ||
-        stop "The certificate can't be used: the line above says why; docs/how-to/tls.md says what is wanted."
+        stop "The certificate can't be used: see the line above, and docs/how-to/tls.md."
 }
 
-# with_nginx_image PROGRAM [ARGUMENT...]: runs it in a container of its own, with nginx's settings and volumes.
+# with_nginx_image PROGRAM [ARGUMENT...]: runs it in a new container with nginx's settings and volumes.
 with_nginx_image() {
     COMPOSE_FILE=$(compose_files):scripts/rehearsal.yaml docker compose run --rm --no-deps --no-TTY --entrypoint "$1" nginx "${@:2}"
 }
 
-# given_certificate: both files, as take-certificate of images/nginx wants them.
+# given_certificate: both files, in the form that images/nginx/take-certificate reads.
 given_certificate() {
     cat "$(setting TLS_CERTIFICATE)"
     echo

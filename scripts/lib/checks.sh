@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# What can be known before anything is built: room on the disk, a free port, no other folder's stack under the same name.
+# Checks before anything is built: disk space, free ports, no stack of the same name from another folder.
 
-# check_disk GIGABYTES: so much is free where the engine keeps its images.
+# check_disk GIGABYTES: stops unless that much is free where the engine keeps its images.
 check_disk() {
     local root free
     root=$(docker info --format '{{.DockerRootDir}}')
-    [[ -d $root ]] || return 0 # an engine in a virtual machine keeps them out of sight
+    [[ -d $root ]] || return 0 # an engine in a virtual machine: its disk can't be seen from here
     free=$(($(df -Pk "$root" | awk 'NR == 2 { print $4 }') / 1024 / 1024))
     ((free >= $1)) ||
-        stop "The disk of $root has $free GB free and $1 GB are needed: make room (\`docker system df\` shows what the engine keeps), or move the engine's data-root."
+        stop "The disk of $root has $free GB free, and $1 GB are needed: make room (\`docker system df\` shows what the engine keeps), or move the engine's data-root."
 }
 
-# check_port SETTING PORT PROJECT: nobody but PROJECT itself holds it.
+# check_port SETTING PORT PROJECT: stops if anything but PROJECT uses the port.
 check_port() {
     local address port=$2 owner container
     address=$(setting HTTP_BIND 127.0.0.1)
@@ -19,10 +19,10 @@ check_port() {
     container=$(docker ps --filter "publish=$port" --format '{{.Names}} {{.Label "com.docker.compose.project"}}' | head -n 1)
     [[ -n $owner && ${container#* } != "$3" ]] || return 0
     [[ $owner != docker-proxy* || -z $container ]] || owner="the container ${container% *}"
-    stop "Port $port on $address is taken by $owner: stop that, or choose another port with \`make up $1=$((port < 65535 ? port + 1 : 8080))\` (for good: a line $1=… in .env)."
+    stop "Port $port on $address is taken by $owner: stop that, or choose another port with \`make up $1=$((port < 65535 ? port + 1 : 8080))\` (permanently: a line $1=… in .env)."
 }
 
-# listener ADDRESS PORT: who listens there, or nothing. From /proc, since a small system has neither ss nor lsof.
+# listener ADDRESS PORT: the process that listens there, or nothing. From /proc: a small system has neither ss nor lsof.
 listener() {
     local inode handle pid address=any
     [[ $1 =~ ^([0-9]+)\.([0-9]+)\.([0-9]+)\.([0-9]+)$ ]] &&
@@ -39,22 +39,22 @@ listener() {
     if [[ $pid ]]; then
         printf '%s (process %s)' "$(cat "/proc/$pid/comm")" "$pid"
     else
-        printf 'another process (root sees which: `sudo make up`)'
+        printf 'another process (`sudo make up` names it)'
     fi
 }
 
-# project_name: under which compose runs this folder's stack.
+# project_name: the name under which compose runs this folder's stack.
 project_name() {
     local config
-    config=$(docker compose config 2>&1) || stop "Compose can't make sense of compose.yaml with the settings in .env: $(tail -n 1 <<<"$config")"
+    config=$(docker compose config 2>&1) || stop "Compose rejects compose.yaml with the settings in .env: $(tail -n 1 <<<"$config")"
     sed -n 's/^name: *//p' <<<"$config"
 }
 
-# check_project PROJECT: no other folder that still exists runs a stack of this name; compose would take it over with its data.
+# check_project PROJECT: stops if another existing folder runs a stack of this name: compose would take over its data.
 check_project() {
     local folder
     while IFS= read -r folder; do
         [[ $folder -ef . || ! -e $folder/compose.yaml ]] ||
-            stop "The stack '$1' on this machine belongs to the folder $folder: \`make down\` there, or give this one a name of its own with a line COMPOSE_PROJECT_NAME=… in .env."
+            stop "The stack '$1' on this machine belongs to the folder $folder: \`make down\` there, or give this stack another name with a line COMPOSE_PROJECT_NAME=… in .env."
     done < <(docker ps -a --filter "label=com.docker.compose.project=$1" --format '{{.Label "com.docker.compose.project.working_dir"}}' | sort -u)
 }

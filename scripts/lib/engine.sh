@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Docker Engine, its client, Buildx and Compose: are they there and new enough, and if not, getting them from Debian.
+# Docker Engine, its client, Buildx and Compose: whether they are installed, running and new enough.
 
 # The engine knows `start_interval` in health checks from 25.0 on; Compose knows `required: false` of env_file from 2.24 on.
 readonly engine_minimum=25.0 buildx_minimum=0.12 compose_minimum=2.24
@@ -7,7 +7,7 @@ readonly minimums="Docker Engine $engine_minimum, Buildx $buildx_minimum and Com
 
 engine_version='' engine_error='' engine_socket=''
 
-# require_engine: this machine's engine answers and all parts are new enough; or one sentence. Installs and starts nothing.
+# require_engine: stops unless this machine's engine answers and all parts are new enough. Installs and starts nothing.
 require_engine() {
     own_engine_only
     prefer_complete_client
@@ -15,7 +15,7 @@ require_engine() {
     require_versions
 }
 
-# own_engine_only: make sees to this machine only. An engine elsewhere publishes its ports and keeps its images elsewhere.
+# own_engine_only: stops if the client uses the engine of another machine, where ports and images would be.
 own_engine_only() {
     local endpoint=${DOCKER_HOST-} source=DOCKER_HOST
     if [[ -z $endpoint ]] && have docker; then
@@ -24,14 +24,14 @@ own_engine_only() {
     fi
     endpoint=${endpoint:-unix:///var/run/docker.sock}
     [[ $endpoint == unix://* ]] ||
-        stop "$source points to another engine ($endpoint), and make sees to this machine's only: unset DOCKER_HOST (or \`docker context use default\`), or run \`docker compose up -d --wait\` yourself."
+        stop "$source points to another engine ($endpoint), and make works with this machine's only: unset DOCKER_HOST (or \`docker context use default\`), or run \`docker compose up -d --wait\` yourself."
     engine_socket=${endpoint#unix://}
     if [[ -n ${DOCKER_HOST-} ]] && have docker && ! engine_answers; then
-        stop "DOCKER_HOST=$DOCKER_HOST is set, but no engine answers there ($engine_error): unset it to use this machine's own, or start that one."
+        stop "DOCKER_HOST=$DOCKER_HOST is set, but no engine answers there ($engine_error): unset it to use this machine's engine, or start the one there."
     fi
 }
 
-# prefer_complete_client: a client that was copied to the PATH by hand may know no Compose; Debian's does.
+# prefer_complete_client: uses Debian's client if the first one on the PATH has no Compose or Buildx.
 prefer_complete_client() {
     if have docker && ! { has_compose && has_buildx; } && [[ -x /usr/bin/docker ]] && /usr/bin/docker compose version >/dev/null 2>&1; then
         say "Using /usr/bin/docker: $(type -P docker), first on the PATH, has no Compose or Buildx."
@@ -39,7 +39,7 @@ prefer_complete_client() {
     fi
 }
 
-# engine_answers: sets engine_version, or engine_error to what the client said.
+# engine_answers: sets engine_version, or engine_error to the client's message.
 engine_answers() {
     local answer
     if answer=$(timeout 20 docker version --format '{{.Server.Version}}' 2>&1); then
@@ -54,7 +54,7 @@ engine_answers() {
 has_compose() { docker compose version >/dev/null 2>&1; }
 has_buildx() { docker buildx version >/dev/null 2>&1; }
 
-# why_silent: one sentence on why no engine answers, with the cure.
+# why_silent: one sentence on why no engine answers, with the fix.
 why_silent() {
     local user
     if ! have docker; then
@@ -92,12 +92,12 @@ compose_v1() {
     printf ' (docker-compose %s is v1, which is another program)' "$version"
 }
 
-# how_to_upgrade PACKAGE: the cure, for Debian's packages or for those of Docker, Inc.
+# how_to_upgrade PACKAGE: the command, for Debian's packages or Docker's own.
 how_to_upgrade() {
     if [[ -z $(missing_packages docker-ce) ]]; then
         say "\`sudo apt-get update && sudo apt-get install docker-ce docker-buildx-plugin docker-compose-plugin\`"
     elif [[ -z $(missing_packages "$1") ]]; then
-        # Debian 12's docker-compose would be the next to be named.
+        # Otherwise Debian 12's docker-compose would be the next to be too old.
         [[ $1 != docker.io ]] || has_compose || [[ -n $(missing_packages docker-compose) ]] || set -- docker.io docker-compose
         say "\`sudo apt-get remove $*\` (containers and images stay), then \`make up\` installs a newer one from Debian's packages"
     else

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# All parts of this folder, and the one thing that `make up` and the tests both begin with. To be sourced instead of the parts.
+# Sources all parts in lib/ and machine/. Then defines the first step of `make up` and of the tests.
 . "${BASH_SOURCE[0]%/*}/common.sh"
 . scripts/lib/settings.sh
 . scripts/lib/engine.sh
@@ -11,7 +11,7 @@
 . scripts/machine/daemon.sh
 . scripts/machine/debootstrap.sh
 
-# prepare_machine: afterwards an engine that is new enough answers, has room, and has the base image.
+# prepare_machine: afterwards there is a running engine, new enough, with enough disk space and the base image.
 prepare_machine() {
     prepare_engine
     pass_certificates
@@ -19,5 +19,5 @@ prepare_machine() {
     choose_base
 }
 
-# progress: how builds show theirs; lines where nobody watches, so that a log reads well.
+# progress: the format of a build's progress; plain lines in a log.
 progress() { if at_terminal; then say auto; else say plain; fi; }

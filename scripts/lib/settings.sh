@@ -1,6 +1,8 @@
 # shellcheck shell=bash
-# The operator's settings, read as compose reads them, and the few that make writes into .env.
+# The operator's settings, read as compose reads them, and the few that make writes into .env. Only the Python table
+# (sluice_stack.environment) knows which values are valid; it needs a container, and make runs before there is one.
 
+# As earlier versions wrote it: their lines must be found too.
 readonly written_mark='# Written by make; `make clean` takes it out again.'
 
 # setting NAME [DEFAULT]: the environment's value, else that of .env, else (or if that is empty) DEFAULT.
@@ -10,7 +12,7 @@ setting() {
     printf '%s' "${value:-${2-}}"
 }
 
-# file_setting NAME: its value in .env, where the last line wins; quotes and a comment behind it are taken off.
+# file_setting NAME: its value in .env, from the last line that sets it, without quotes and trailing comment.
 file_setting() { [[ ! -r .env ]] || value_in_lines "$1" <.env; }
 
 # value_in_lines NAME: the same, of standard input.
@@ -19,19 +21,19 @@ value_in_lines() {
         sed -E "s/^'([^']*)'.*/\1/; t; s/^\"([^\"]*)\".*/\1/; t; s/[[:space:]]+#.*//; s/[[:space:]]+$//"
 }
 
-# own_setting NAME: the same of the operator's own lines alone, without those that make wrote.
+# own_setting NAME: the same, from the operator's lines only, not from those that make wrote.
 own_setting() {
     [[ -r .env ]] || return 0
     awk -v mark="$written_mark" '!held && $0 != mark; { held = !held && $0 == mark }' .env | value_in_lines "$1"
 }
 
-# remember NAME VALUE: a line of our own in .env, marked, unless the operator has set NAME there: that line stays as it is.
+# remember NAME VALUE: writes a marked line into .env, unless the operator has set NAME there.
 remember() {
     local newline=''
     [[ -n $(own_setting "$1") || $(file_setting "$1") != "$2" ]] || return 0
     forget "$1"
     [[ -z $(file_setting "$1") ]] || return 0
-    # A last line without its newline would swallow ours.
+    # Without a newline at the end, our line would continue the last one.
     if [[ -s .env && -n $(tail -c 1 .env) ]]; then newline=$'\n'; fi
     printf '%s%s\n%s=%s\n' "$newline" "$written_mark" "$1" "$2" >>.env ||
         stop ".env in $PWD can't be written: run make as the owner of this folder, or with sudo."
@@ -39,7 +41,7 @@ remember() {
     say "Wrote $1=$2 to .env."
 }
 
-# forget [NAME]: takes our own lines out of .env (all, or that of NAME), and .env itself if nothing else was in it.
+# forget [NAME]: removes make's lines from .env (all, or that of NAME), and .env itself if nothing else is in it.
 forget() {
     local rest
     [[ -r .env ]] && grep -qxF "$written_mark" .env || return 0
@@ -55,10 +57,10 @@ forget() {
     if [[ $rest ]]; then printf '%s' "$rest" >.env; else rm .env; fi
 }
 
-# give_to_owner FILE...: what root makes in somebody's folder is theirs.
+# give_to_owner FILE...: gives what root created to the owner of this folder.
 give_to_owner() { ! is_root || chown -R --reference=. "$@"; }
 
-# compose_files: those that compose takes by itself, as it wants to be told if there is to be one more.
+# compose_files: the files that compose reads by default; it needs their names when another one is added.
 compose_files() {
     if [[ -e compose.override.yaml ]]; then
         setting COMPOSE_FILE compose.yaml:compose.override.yaml

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Debian's packages: where this host gets them from, and installing more of them without touching those that it has.
+# Debian's packages: this host's sources, and installing packages without changing those that are installed.
 
 readonly our_source=/etc/apt/sources.list.d/sluice-trixie.sources our_pin=/etc/apt/preferences.d/sluice-trixie
 
-# apt_sources [FOLDER]: the sources in FOLDER (/etc/apt), a line each; sources.awk tells the form.
+# apt_sources [FOLDER]: the sources in FOLDER (/etc/apt), one per line, in the format of sources.awk.
 apt_sources() {
     local files=()
     mapfile -t files < <(find -L "${1:-/etc/apt}/sources.list" "${1:-/etc/apt}/sources.list.d" -maxdepth 1 -type f \
@@ -11,8 +11,8 @@ apt_sources() {
     ((${#files[@]} == 0)) || awk -f scripts/machine/sources.awk "${files[@]}"
 }
 
-# debian_source SUITE [FOLDER]: the line of the source that gives Debian's own SUITE. Others may use the same name for theirs, so
-# apt is asked which addresses are Debian's; where it doesn't know yet (no lists), a Debian keyring or path decides.
+# debian_source SUITE [FOLDER]: the line of the source of Debian's own SUITE. Other vendors may use the same name, so apt tells which
+# addresses are Debian's. Before apt has lists, a Debian keyring or path decides.
 debian_source() {
     local ours
     ours=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 2>/dev/null | sort -u) || ours=
@@ -28,7 +28,7 @@ debian_source() {
 # source_field LINE NUMBER: one field of such a line.
 source_field() { cut -f "$2" <<<"$1"; }
 
-# plain_mirror LINE: the http(s) or file address of a source; a list of mirrors on disk (cloud images have them) gives its first.
+# plain_mirror LINE: the http(s) or file address of a source; of a list of mirrors on disk (in cloud images), the first.
 plain_mirror() {
     local address
     address=$(source_field "$1" 1)
@@ -39,7 +39,7 @@ plain_mirror() {
     printf '%s' "${address%/}"
 }
 
-# as_source LINE SUITE: the same source with another suite, in the .sources format; trust and options are kept.
+# as_source LINE SUITE: the same source with another suite, in the .sources format, with its key and options.
 as_source() {
     local address key options
     address=$(source_field "$1" 1) key=$(source_field "$1" 4) options=$(source_field "$1" 5)
@@ -48,7 +48,7 @@ as_source() {
     [[ -z $options ]] || printf '%s\n' "${options//$'\036'/$'\n'}"
 }
 
-# missing_packages PACKAGE...: those that aren't installed. One that is would be upgraded by being named again.
+# missing_packages PACKAGE...: those that aren't installed. apt would upgrade an installed one that is named again.
 missing_packages() {
     local package
     for package; do
@@ -56,13 +56,13 @@ missing_packages() {
     done
 }
 
-# refresh_package_lists: apt-get update. A source that fails doesn't matter unless what is wanted can't be found then.
+# refresh_package_lists: apt-get update. A failing source doesn't matter, unless a package can't be found later.
 refresh_package_lists() {
     step "Reading Debian's package lists"
     apt-get -o DPkg::Lock::Timeout=300 update 2>&1 | tee "$apt_log" || true
 }
 
-# install_packages PACKAGE[/SUITE]...: installs them and what they need, or stops if that would change anything installed.
+# install_packages PACKAGE[/SUITE]...: installs them and their dependencies; stops if that would change an installed package.
 install_packages() {
     local simulation summary
     if ! simulation=$(apt-get --simulate install --no-install-recommends "$@" 2>&1); then
@@ -79,10 +79,10 @@ install_packages() {
         stop "apt failed to install $*: $(apt_reason <"$apt_log")"
 }
 
-# changed_packages: from a simulation, the names of the packages that would be upgraded ("Inst name [old]") or removed.
+# changed_packages: from a simulation, the packages that apt would upgrade ("Inst name [old]") or remove.
 changed_packages() { awk '/^Remv / || /^Inst [^ ]+ \[/ { printf "%s%s %s", n++ ? ", " : "", $1 == "Remv" ? "remove" : "upgrade", $2 }'; }
 
-# apt_reason: the first error in apt's output, or else what it said of unmet dependencies.
+# apt_reason: the first error in apt's output, or else its first unmet dependency.
 apt_reason() {
     awk '/^E: / && !e { e = substr($0, 4) } /Depends:|Conflicts:|Breaks:/ && !d { d = $0 } END { gsub(/^ +/, "", d); print d && e ? d " (" e ")" : d e }'
 }

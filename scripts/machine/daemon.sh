@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Starting the engine's daemon, by systemd or, where there is none, by hand.
+# Starts the engine's daemon, with systemd or, without systemd, as a plain process.
 
 readonly daemon_log=/var/log/sluice-dockerd.log
 daemon_log_start=0
@@ -13,13 +13,13 @@ start_daemon() {
         await_engine || stop "The engine doesn't answer a minute after systemd started it ($engine_error): see \`journalctl -u docker.service\`."
     else
         daemon_log_start=$(stat --format %s "$daemon_log" 2>/dev/null) || daemon_log_start=0
-        say "There is no systemd: dockerd runs by itself, its log is $daemon_log. It isn't started again at boot: \`make up\` does."
+        say "There is no systemd, so make starts dockerd itself; its log is $daemon_log. After a reboot, \`make up\` starts it again."
         launch_dockerd
         await_engine || stop "dockerd was started, but doesn't answer: $(daemon_error) (all of it: $daemon_log)."
     fi
 }
 
-# launch_dockerd: out of reach of make's process group, terminal and open files, so that it outlives make.
+# launch_dockerd: starts it outside of make's process group, terminal and open files, so that it outlives make.
 launch_dockerd() (
     local handle
     for handle in "/proc/$BASHPID/fd/"*; do
@@ -31,7 +31,7 @@ launch_dockerd() (
     setsid nohup dockerd &
 )
 
-# await_engine: waits until it answers, at most a minute, or until dockerd is seen to have ended.
+# await_engine: waits until it answers, for at most a minute, or until dockerd has ended.
 await_engine() {
     local start=$SECONDS
     until engine_answers; do
@@ -42,10 +42,10 @@ await_engine() {
     say "Docker Engine $engine_version answers."
 }
 
-# daemon_error: why dockerd ended, from what it has written since this start: its last error, or else its last line.
+# daemon_error: why dockerd ended: its last error since this start, or else its last line.
 daemon_error() {
     local written line
     written=$(tail -c "+$((daemon_log_start + 1))" "$daemon_log")
     line=$(grep -E 'level=(error|fatal)|failed to |fatal error:|denied' <<<"$written" | tail -n 1) || line=$(tail -n 1 <<<"$written")
-    printf '%s' "${line:-it says nothing}"
+    printf '%s' "${line:-its log is empty}"
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Installing what is missing of Docker Engine, its client, Buildx and Compose, from Debian's packages.
+# Installs what is missing of Docker Engine, its client, Buildx and Compose, from Debian's packages.
 
 # prepare_engine: like require_engine, but installs what is missing and starts the daemon, after asking.
 prepare_engine() {
@@ -8,7 +8,7 @@ prepare_engine() {
     prefer_complete_client
     if have docker && engine_answers; then
         require_engine_version
-        # A package that is there and yet isn't enough (Debian 12's docker-compose is v1) can't be replaced, only named.
+        # Debian 12's docker-compose is v1: an installed package like that is not replaced, only reported (require_versions).
         has_buildx || mapfile -t missing < <(missing_packages docker-buildx)
         has_compose || mapfile -t -O "${#missing[@]}" missing < <(missing_packages docker-compose)
         ((${#missing[@]} == 0)) || install_engine "${missing[@]}"
@@ -21,7 +21,7 @@ prepare_engine() {
     require_versions
 }
 
-# install_engine PACKAGE...: those of the packages that are missing, from Debian, after asking.
+# install_engine PACKAGE...: installs those that are missing, from Debian, after asking.
 install_engine() {
     local system codename packages lacking suite=''
     mapfile -t packages < <(missing_packages "$@")
@@ -56,7 +56,7 @@ install_engine() {
     hash -r
 }
 
-# from_suite SUITE PACKAGE...: the engine's packages are taken from that suite (if not empty), the others from the host's own.
+# from_suite SUITE PACKAGE...: apt's names for them: the engine's packages from that suite (if not empty), others from the host's.
 from_suite() {
     local package suite=$1
     shift
@@ -65,16 +65,16 @@ from_suite() {
     done
 }
 
-# add_suite SUITE CODENAME: the source that gives CODENAME, with SUITE in its place; taken out again if the install doesn't follow.
+# add_suite SUITE CODENAME: adds CODENAME's source for SUITE. Removes it again if the installation fails.
 add_suite() {
     local source
     [[ -z $(debian_source "$1") ]] || return 0
     source=$(debian_source "$2")
-    [[ $source ]] || stop "No source of Debian's own $2 was found in /etc/apt, so the mirror for $1 isn't known: add one to /etc/apt/sources.list, then run make again."
+    [[ $source ]] || stop "No source of Debian's $2 was found in /etc/apt, so the mirror for $1 is unknown: add one to /etc/apt/sources.list, then run make again."
     at_exit '[[ ${suite_needed-} ]] || rm -f "$our_source" "$our_pin"'
     mkdir -p "${our_source%/*}" "${our_pin%/*}"
     {
-        say "# Written by Sluice's make: Docker Engine and Compose for Debian 12. $our_pin keeps all else out."
+        say "# Written by Sluice's make: Docker Engine and Compose for Debian 12. $our_pin excludes everything else."
         as_source "$source" "$1"
     } >"$our_source"
     printf 'Package: *\nPin: release n=%s\nPin-Priority: 100\n' "$1" >"$our_pin"

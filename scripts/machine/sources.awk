@@ -1,6 +1,6 @@
-# Reads apt's sources in both of their formats (FILENAME ends in .list or .sources) and prints a line for each address and suite,
-# five fields with a tab between: address, suite, components, key (a path, or a block of text with \037 for newlines), options.
-# Options are in the form of .sources ("Architectures: amd64"), \036 between them; only those that tell how to trust are kept.
+# Reads apt's sources in both formats (FILENAME ends in .list or .sources). Prints a line for each address and suite, with five fields,
+# separated by tabs: address, suite, components, key (a path, or a block of text with \037 for newlines), options.
+# Options have the form of .sources ("Architectures: amd64"), separated by \036; only those that concern trust are kept.
 
 BEGIN {
     OFS = "\t"

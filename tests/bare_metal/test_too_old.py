@@ -68,7 +68,7 @@ def test_the_oldest_rabbitmq_is_old_enough(held_back: Machine) -> None:
 def test_a_python_that_is_too_old_is_refused_in_one_line(
     held_back: Machine, program: tuple[str, str]
 ) -> None:
-    done = held_back.exec("env", "PYTHONPATH=app", "python3.9", *program)
+    done = held_back.exec("env", "PYTHONPATH=app:packages/sluice-stack/src", "python3.9", *program)
     assert (done.code, done.output) == (
         78,
         "sluice: Python 3.9 is too old: 3.11 or newer is needed, and a virtual environment made with it\n",

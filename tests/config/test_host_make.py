@@ -14,7 +14,7 @@ TARGETS = re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE)
 RULES = SOURCE / "scripts/dockerfiles.py"
 PAGES = sorted(
     str(page.relative_to(SOURCE))
-    for pattern in ("README.md", "docs/**/*.md", "app/*/README.md")
+    for pattern in ("README.md", "docs/**/*.md", "app/*/README.md", "packages/*/README.md")
     for page in SOURCE.glob(pattern)
 )
 HEAD = "ARG BASE_IMAGE=debian:trixie-slim\nFROM ${BASE_IMAGE}\n"
@@ -28,6 +28,7 @@ def test_it_is_short_and_every_target_says_what_it_does() -> None:
 def test_make_alone_lists_the_targets() -> None:
     done = subprocess.run(["make"], cwd=SOURCE, capture_output=True, text=True, check=True)
     assert re.findall(r"^  make (\S+) ", done.stdout, re.MULTILINE) == TARGETS
+    assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
     assert done.stderr == ""
 
 

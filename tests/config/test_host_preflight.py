@@ -57,7 +57,7 @@ def test_an_engine_on_another_machine() -> None:
         elsewhere(own_image(), "scripts/up", options=("--env", "DOCKER_HOST=tcp://192.0.2.1:2375"))
     )
     assert said.startswith(
-        "DOCKER_HOST points to another engine (tcp://192.0.2.1:2375), and make sees to this machine's"
+        "DOCKER_HOST points to another engine (tcp://192.0.2.1:2375), and make works with this machine's"
     )
 
 
@@ -117,7 +117,7 @@ def test_a_port_that_is_none(port: str) -> None:
 
 def test_a_full_disk() -> None:
     said = sentence(sh("docker() { echo /; }; check_disk 1000000000"))
-    assert re.search(r"has \d+ GB free and 1000000000 GB are needed: make room", said)
+    assert re.search(r"has \d+ GB free, and 1000000000 GB are needed: make room", said)
 
 
 def test_a_folder_of_certificates_that_is_not_there() -> None:

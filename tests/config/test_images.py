@@ -39,7 +39,10 @@ def test_what_ships_runs_as_a_number(dockerfile: str) -> None:
 def test_what_is_copied_can_be_read_whatever_the_umask_of_the_clone(name: str) -> None:
     dockerfile = (ROOT / "images" / name / "Dockerfile").read_text()
     for copy in re.findall(r"^COPY (.*)$", dockerfile, re.M):
-        assert copy.startswith(("--from=", "--chmod=", "app/requirements", "app ")), copy
+        assert copy.startswith(("--from=", "--chmod=", "app/requirements", "app ", "packages ")), copy
+    if name == "app":
+        for folder in ("app", "packages"):
+            assert f"chmod --recursive u=rwX,go=rX /opt/sluice/{folder};" in dockerfile
 
 
 def test_no_package_list_and_no_setuid_program_stays(dockerfile: str) -> None:
@@ -49,10 +52,14 @@ def test_no_package_list_and_no_setuid_program_stays(dockerfile: str) -> None:
 
 def test_python_comes_from_the_lock_files_alone() -> None:
     text = (ROOT / "images/app/Dockerfile").read_text().replace("\\\n", " ")
-    installs = [line for line in text.splitlines() if re.search(r"pip .*\b(install|download)\b", line)]
-    assert len(installs) == 2
-    for line in installs:
-        assert "--require-hashes" in line and "--no-cache-dir" in line and "--only-binary :all:" in line
+    commands = [step for line in text.splitlines() for step in line.split(";")]
+    pips = [step for step in commands if re.search(r"\bpip .*\b(install|download|wheel)\b", step)]
+    ours = [step for step in pips if "--no-index" in step]  # the project's own packages
+    assert len(ours) == 2 and all("--no-deps" in step for step in ours)
+    locked = [step for step in pips if step not in ours]
+    assert len(locked) == 3
+    for step in locked:
+        assert "--require-hashes" in step and "--no-cache-dir" in step and "--only-binary :all:" in step
     assert (
         text.index("AS venv") < text.index("COPY app/requirements") < text.index("COPY app /opt/sluice/app")
     )

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from config.nginx_lab import SOURCE, Nginx, lab, run_entry_point
-from sluice_stack.environment import TABLE
+from mysite.environment import Environment
+from sluice_stack import environment
+
+_TABLE = environment.rows(Environment)
 
 # Each with what it is malformed for.
 MALFORMED = {
@@ -220,9 +223,9 @@ def test_the_image_checks_its_settings_as_the_table_does() -> None:
     defaults = dict(re.findall(r"^(?:setting|choice|whole) ([A-Z_]+) (\S+)", script, re.MULTILINE))
     assert list(defaults) == list(MALFORMED)
     own = {"WSGI_ADDRESS", "ASGI_ADDRESS"}  # the image's, for other orchestrators than compose.yaml
-    rows = {name: TABLE[name] for name in MALFORMED if name not in own}
+    rows = {name: _TABLE[name] for name in MALFORMED if name not in own}
     published = {"HTTP_PORT", "HTTP_BIND"}  # by compose.yaml, not by nginx
-    for_nginx = {row.name for row in TABLE.values() if "nginx" in row.readers} - published
+    for_nginx = {row.name for row in _TABLE.values() if "nginx" in row.readers} - published
     assert for_nginx <= set(rows)
     for name, row in rows.items():
         assert row.default in ("", defaults[name]), name

@@ -69,7 +69,7 @@ def made(folder: Path) -> Path:
         ),
         (
             OWN,
-            "TLS=own: there is no certificate yet: make certificate TLS_CERTIFICATE=… TLS_KEY=…",
+            "TLS=own: there is no certificate yet: run make certificate TLS_CERTIFICATE=… TLS_KEY=…",
         ),
     ],
 )
@@ -82,16 +82,16 @@ def test_settings_that_contradict_each_other_end_the_container(
 
 
 WRONG: dict[str, tuple[Callable[[Authority], str], str]] = {
-    "nothing": (lambda _: "", "there is no certificate in what was handed over"),
+    "nothing": (lambda _: "", "there is no certificate in the file"),
     "no certificate": (lambda by: by.issue("localhost").key.read_text(), "there is no certificate in"),
     "no key": (lambda by: by.issue("localhost").certificate.read_text(), "there is no private key in"),
     "another's key": (
         lambda by: Pair(by.issue("localhost").certificate, by.issue("localhost").key).pem,
-        "the key isn't that of the certificate",
+        "the key does not belong to the certificate",
     ),
     "the chain first": (
         lambda by: by.certificate.read_text() + by.issue("localhost").pem,
-        "the site's own certificate comes first in its file",
+        "the site's own certificate must be the first in its file",
     ),
     "expired": (
         lambda by: by.issue("localhost", begins=-9 * DAY, ends=-DAY).pem,
@@ -100,11 +100,11 @@ WRONG: dict[str, tuple[Callable[[Authority], str], str]] = {
     "not yet valid": (lambda by: by.issue("localhost", begins=DAY).pem, "the certificate isn't valid before"),
     "another's name": (
         lambda by: by.issue("example.org").pem,
-        "the certificate is for DNS:example.org, not for localhost, which SITE_URL names",
+        "the certificate is for DNS:example.org, not for localhost, the name in SITE_URL",
     ),
     "a common name alone": (
         lambda by: by.issue("localhost", listed=False).pem,
-        "the certificate lists no names (subjectAltName), and browsers heed no others: it must be issued for "
+        "the certificate lists no names (subjectAltName), which browsers require: it must be issued for "
         "DNS:localhost",
     ),
 }
@@ -131,7 +131,7 @@ def test_one_that_is_signed_by_itself_is_not_ones_own(folder: Path) -> None:
     """Its site would ask browsers for a year to accept no such certificate."""
     assert start(folder, SELF_SIGNED)[0] == 0
     status, said = hand_over(folder, made(folder).read_text())
-    assert status == 78 and "signed by itself" in said and "use TLS=self-signed" in said
+    assert status == 78 and "self-signed" in said and "use TLS=self-signed" in said
 
 
 def test_a_name_with_not_in_it_is_a_name(folder: Path, authority: Authority) -> None:
@@ -150,7 +150,7 @@ def test_a_key_with_a_passphrase_is_refused_without_asking_for_it(folder: Path, 
 def test_one_that_ends_soon_is_said_at_start(folder: Path, authority: Authority) -> None:
     assert hand_over(folder, authority.issue("localhost", ends=7 * DAY).pem)[0] == 0
     status, said = start(folder, OWN)
-    assert status == 0 and "renew it, then make certificate takes it up" in said
+    assert status == 0 and "renew it, then run make certificate" in said
 
 
 # --- the one that it makes ----------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_a_folder_that_can_not_be_written_is_said(folder: Path) -> None:
     made(folder).mkdir()  # as root too
     (folder / "tls/self-signed.pem.new").mkdir()
     status, said = start(folder, SELF_SIGNED)
-    assert status == 78 and "no certificate could be made in" in said
+    assert status == 78 and "no certificate could be written to" in said
 
 
 # --- what is spoken -----------------------------------------------------------------------------------------

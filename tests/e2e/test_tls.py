@@ -183,7 +183,7 @@ def test_one_that_can_not_be_right_changes_nothing(certified: Stack, authority: 
     with connect(certified.tls_port, trusting(authority.certificate)) as wire:
         before = wire.getpeercert(binary_form=True)
     wrong = Pair(authority.issue("localhost").certificate, authority.issue("localhost").key)
-    assert "the key isn't that of the certificate" in _take(certified, wrong)
+    assert "the key does not belong to the certificate" in _take(certified, wrong)
     with connect(certified.tls_port, trusting(authority.certificate)) as wire:
         assert wire.getpeercert(binary_form=True) == before
 
@@ -195,7 +195,7 @@ def test_nginx_that_can_not_start_takes_what_make_certificate_hands_over(
     place = ("bash", "nginx", "-c", "cat >/var/lib/sluice/tls/own.pem")
     certified.compose.run(*REHEARSAL, *IN_NGINX, *place, given=expired.pem)
     certified.compose.run("restart", "nginx")
-    refused = "renew it, then make certificate TLS_CERTIFICATE=… TLS_KEY=… hands it over"
+    refused = "renew it, then run make certificate TLS_CERTIFICATE=… TLS_KEY=…"
     wait_until(lambda: refused in certified.log_of("nginx"), 30, "nginx's refusal")
 
     renewed = authority.issue("localhost")

@@ -10,7 +10,9 @@ from .servers import free_port, postgres_binaries
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="sluice-tests-"))
 # The address is fixed before pytest-django reads the settings, in pytest_configure; the server starts later.
-OWN_PORT = free_port() if postgres_binaries() and "DATABASE_URL" not in os.environ else None
+# SLUICE_NO_SERVERS (`make quick`): SQLite, whatever is installed.
+_with_server = postgres_binaries() and not {"DATABASE_URL", "SLUICE_NO_SERVERS"} & os.environ.keys()
+OWN_PORT = free_port() if _with_server else None
 OWN_DATABASE = (
     f"postgresql://owner@127.0.0.1:{OWN_PORT}/sluice" if OWN_PORT else f"sqlite:///{SCRATCH}/sluice.sqlite3"
 )

@@ -25,7 +25,7 @@ from .background import Background
 from .compose import SOURCE
 
 STREAM = "user:7"
-MODULES = "/static/updates/"
+MODULES = "/static/sluice_updates/"
 PAGE = "/page"
 _FILES = SOURCE / "packages/sluice-updates/src/sluice_updates/static/sluice_updates"
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

@@ -193,7 +193,7 @@ def test_without_the_database_it_is_503_and_to_be_tried_again(
 
 def test_the_backend_is_named_only_when_asked_for(db: None, settings: Any) -> None:
     assert "X-Backend" not in Client().get("/accounts/login/")
-    settings.EXPOSE_BACKEND = True
+    settings.SLUICE_STACK_EXPOSE_BACKEND = True
     assert Client().get("/accounts/login/")["X-Backend"] == "wsgi"
     assert Client().get("/healthz")["X-Backend"] == "wsgi"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sluice_updates.checks import consistency as checks_site
 
-APP = Path(__file__).parents[3] / "app"
+APP = Path(__file__).parents[2] / "app"
 
 
 def test_the_site_itself_is_right() -> None:

@@ -1,9 +1,13 @@
-"""The tests of sluice_stack, on a small project of their own (stacksite)."""
+"""The tests of sluice_stack, on a small project of their own (stacksite) and SQLite.
+
+A test that needs PostgreSQL or RabbitMQ asks for a server (harness.unit).
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
+import sys
 from typing import Any
 
 import pytest
@@ -18,10 +22,9 @@ _KEY.write_text(secrets.token_urlsafe(48))
 set_up(
     "stacksite.settings",
     SECRET_KEY_FILE=str(_KEY),
+    DATABASE_URL=f"sqlite:///{SCRATCH}/default.sqlite3",
     **{name: str(SCRATCH / name.lower()) for name in ("MEDIA_ROOT", "VOLUMES_ROOT", "STATIC_ROOT")},
 )
-
-from django.db import connection  # noqa: E402  (Django is set up first)
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +34,5 @@ def quick_passwords(settings: Any) -> None:
 
 @pytest.fixture
 def environment_of_others() -> dict[str, str]:
-    """With which another process has the same project and, if it is PostgreSQL's, the same database."""
-    environ = dict(os.environ)
-    if connection.vendor == "postgresql":
-        place = "{USER}@{HOST}:{PORT}/{NAME}".format_map(connection.settings_dict)
-        environ["DATABASE_URL"] = f"postgresql://{place}"
-    return environ
+    """With which another process has the same project."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -62,7 +62,7 @@ def test_a_secret_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_a_directory_in_its_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "db_wsgi").mkdir()
-    with pytest.raises(init.Unusable, match="is no file"):
+    with pytest.raises(init.Unusable, match="is not a file"):
         init.ensure(tmp_path, "db_wsgi")
 
 

@@ -19,7 +19,8 @@ HERE = Path(__file__).parent
 
 
 def run(**environ: str) -> subprocess.CompletedProcess[str]:
-    kept = {"PATH": os.environ["PATH"], "SECRET_KEY_FILE": os.environ["SECRET_KEY_FILE"]}
+    kept = {name: os.environ[name] for name in ("PATH", "SECRET_KEY_FILE")}
+    kept["PYTHONPATH"] = os.pathsep.join(sys.path)  # this checkout, whichever is installed
     return subprocess.run(
         [sys.executable, "-m", "sluice_stack.migrate"],
         cwd=HERE,
@@ -51,12 +52,15 @@ def test_all_steps_in_order_and_the_projects_own_among_them(tmp_path: Path) -> N
 def test_without_a_project_it_says_what_is_missing() -> None:
     done = run()
     assert done.returncode == 78
-    assert done.stderr == "sluice migrate: DJANGO_SETTINGS_MODULE is not set; name your project's settings\n"
+    assert done.stderr == (
+        "sluice migrate: DJANGO_SETTINGS_MODULE is not set;"
+        " name the site's settings, on a host in /etc/sluice/sluice.env\n"
+    )
 
 
 def test_a_project_adds_rights_to_tables_of_its_own() -> None:
     table = grants.table()
-    assert table["beat"] == grants.STACK["beat"] | {"django_admin_log": "SELECT"}
+    assert table["beat"] == {**grants.STACK["beat"], "django_admin_log": "SELECT"}
     assert table["asgi"] == grants.STACK["asgi"]
 
 
@@ -76,8 +80,8 @@ def test_rights_of_a_role_that_no_service_has_are_refused(
 def password(settings: Any, tmp_path: Path) -> Path:
     path = tmp_path / "admin_password"
     path.write_text("first")
-    settings.ADMIN_PASSWORD_FILE = str(path)
-    settings.ADMIN_USERNAME = "root"
+    settings.SLUICE_STACK_ADMIN_PASSWORD_FILE = str(path)
+    settings.SLUICE_STACK_ADMIN_USERNAME = "root"
     return path
 
 
@@ -95,13 +99,13 @@ def test_the_administrator_is_created_kept_and_reset(db: None, password: Path) -
 
 
 def test_no_password_no_administrator(db: None, settings: Any) -> None:
-    settings.ADMIN_PASSWORD_FILE = ""
+    settings.SLUICE_STACK_ADMIN_PASSWORD_FILE = ""
     assert migrate.administrator().startswith("unchanged")
     assert not get_user_model().objects.exists()
 
 
 def test_static_files_are_copied_over_and_old_ones_stay(settings: Any, tmp_path: Path) -> None:
-    settings.STATIC_ROOT, settings.PUBLISHED_STATIC_ROOT = tmp_path / "baked", tmp_path / "published"
+    settings.STATIC_ROOT, settings.SLUICE_STACK_STATIC_ROOT = tmp_path / "baked", tmp_path / "published"
     (tmp_path / "baked/css").mkdir(parents=True)
     (tmp_path / "baked/css/a.123456789abc.css").write_text("a")
     (tmp_path / "baked/staticfiles.json").write_text("{}")

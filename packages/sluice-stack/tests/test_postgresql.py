@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connections, transaction
 
 from harness.servers import Postgres
-from sluice_stack import postgresql
+from sluice_stack import environment, postgresql
 from sluice_stack.postgresql.base import USABLE_SECONDS
+from sluice_stack.settings import database
 
 LIMIT = 0.5
 # Besides the limit: a machine that has other things to do.
@@ -19,20 +21,24 @@ SLACK = 2.0
 
 
 @pytest.fixture
-def server(postgresql: Postgres, transactional_db: None) -> Iterator[Postgres]:
+def server(postgresql: Postgres) -> Iterator[Postgres]:
     """It may be paused; afterwards it isn't."""
     yield postgresql
     postgresql.resume()
 
 
 @pytest.fixture
-def connection(server: Postgres) -> Iterator[Any]:
-    """One besides the test's own, open; for Django it is `second`."""
-    connections["second"] = connection = connections["default"].copy("second")
-    connection.ensure_connection()
-    yield connection
-    connection.close()
-    del connections["second"]
+def connection(server: Postgres, tmp_path: Path, django_db_blocker: Any) -> Iterator[Any]:
+    """As a project's settings make it, open; for Django it is `second`."""
+    env = environment.parse({"DATABASE_URL": server.url})
+    connections.databases["second"] = database(env, sqlite=tmp_path / "unused")
+    connections.configure_settings(connections.databases)
+    connection = connections["second"]
+    with django_db_blocker.unblock():
+        connection.ensure_connection()
+        yield connection
+        connection.close()
+    del connections["second"], connections.databases["second"]
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_idle_is_called_between_items() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_child_has_a_queue_and_a_thread_of_its_own(gate: Gate) -> None:
-    """What waits in the parent is not sent twice, and a lock that was held at the fork holds nobody up."""
+    """The parent's queue is not sent twice, and a lock held at the fork blocks nothing in the child."""
     sender: BackgroundSender[str] = BackgroundSender("sender", gate)
     sender.put("the parent's")
     with sender._lock:

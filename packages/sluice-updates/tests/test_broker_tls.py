@@ -40,7 +40,7 @@ def broker(url: str) -> Iterator[Broker]:
 
 
 def publish(broker: Broker) -> bool:
-    """To an exchange that is always there, and to nobody."""
+    """To an exchange that always exists, without a receiver."""
     return broker.publish("amq.direct", "nobody", b"x", {})
 
 
@@ -108,7 +108,7 @@ def test_the_port_without_a_number() -> None:
     assert "secret" not in repr(Address.parse("amqps://u:secret@h/v"))
 
 
-def test_an_authority_that_nobody_trusts(rabbitmq: RabbitMQ) -> None:
+def test_an_authority_that_is_not_trusted(rabbitmq: RabbitMQ) -> None:
     said = down(rabbitmq.tls_url)
     assert "its certificate is not trusted (" in said and "SSL_CERT_FILE" in said
 
@@ -127,7 +127,7 @@ def test_a_certificate_for_another_name(
     assert "its certificate is not for mq.example.org" in down(url.replace("localhost", "mq.example.org"))
 
 
-def test_a_certificate_that_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
     with answering(shaking_hands(authority.issue("localhost", -3 * DAY, timedelta(hours=-1)))) as port:
@@ -135,14 +135,14 @@ def test_a_certificate_that_has_ended(tmp_path: Path, monkeypatch: pytest.Monkey
     assert said == f"localhost:{port}: its certificate is refused (certificate has expired)"
 
 
-def test_a_port_that_speaks_no_tls_and_one_that_speaks_nothing_else(url: str, rabbitmq: RabbitMQ) -> None:
+def test_tls_to_a_plain_port_and_plain_to_a_tls_port(url: str, rabbitmq: RabbitMQ) -> None:
     said = down(f"amqps://guest:guest@localhost:{rabbitmq.port}/")
     assert f"port {rabbitmq.port} does not speak TLS" in said
     assert "wants TLS (amqps://)" in down(f"amqp://guest:guest@localhost:{rabbitmq.tls_port}/")
 
 
-def test_who_says_nothing_or_hardly_anything_is_not_waited_for(url: str) -> None:
-    """Each octet in time, the handshake never at its end."""
+def test_a_server_that_sends_nothing_or_one_byte_at_a_time_times_out(url: str) -> None:
+    """Each byte arrives in time, but the handshake never completes."""
 
     def drip(wire: socket.socket) -> None:
         wire.settimeout(0.2)
@@ -158,7 +158,7 @@ def test_who_says_nothing_or_hardly_anything_is_not_waited_for(url: str) -> None
             assert down(f"amqps://guest:guest@localhost:{port}/")
 
 
-def test_a_broker_that_stands_still(broker: Broker, rabbitmq: RabbitMQ) -> None:
+def test_a_frozen_broker(broker: Broker, rabbitmq: RabbitMQ) -> None:
     assert publish(broker)
     rabbitmq.pause()
     try:
@@ -174,7 +174,7 @@ def test_a_broker_that_stands_still(broker: Broker, rabbitmq: RabbitMQ) -> None:
     assert publish(broker)
 
 
-def test_leaving_a_broker_that_stands_still_costs_nothing(broker: Broker, rabbitmq: RabbitMQ) -> None:
+def test_closing_the_connection_to_a_frozen_broker_does_not_wait(broker: Broker, rabbitmq: RabbitMQ) -> None:
     """TLS has a good-bye, and an answer to it."""
     assert publish(broker)
     rabbitmq.pause()
@@ -187,7 +187,7 @@ def test_leaving_a_broker_that_stands_still_costs_nothing(broker: Broker, rabbit
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_child_connects_by_itself(broker: Broker) -> None:
+def test_a_forked_child_opens_its_own_connection(broker: Broker) -> None:
     assert publish(broker)
     ours = broker._connection
     child = os.fork()
@@ -205,7 +205,7 @@ def test_a_child_connects_by_itself(broker: Broker) -> None:
 # ---- the checks that ask the broker
 
 
-def test_check_deploy_asks_by_tls(url: str, settings: Any, rabbitmq: RabbitMQ) -> None:
+def test_check_deploy_connects_by_tls(url: str, settings: Any, rabbitmq: RabbitMQ) -> None:
     settings.SLUICE_UPDATES_PUBLISHER_URL = settings.CELERY_BROKER_URL = url
     settings.CHANNEL_LAYERS = {
         "default": {"BACKEND": "sluice_layer.RabbitmqChannelLayer", "CONFIG": {"host": url}}
@@ -217,7 +217,7 @@ def test_check_deploy_asks_by_tls(url: str, settings: Any, rabbitmq: RabbitMQ) -
     assert all("is not trusted" in message.msg for message in found)
 
 
-def test_it_leaves_out_tls_in_a_way_of_the_sites_own(
+def test_custom_tls_settings_are_skipped(
     rabbitmq: RabbitMQ, settings: Any, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")

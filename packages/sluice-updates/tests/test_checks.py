@@ -1,4 +1,4 @@
-"""manage.py check says what is wrong with the settings."""
+"""`manage.py check` reports wrong settings of this app."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ids(found: list[Any]) -> list[str]:
     return [message.id for message in found]
 
 
-def test_nothing_to_say(database: str) -> None:
+def test_correct_settings_have_no_findings(database: str) -> None:
     assert checks.check_database() + checks.check_publisher() + checks.check_rights() == []
 
 
@@ -57,12 +57,12 @@ def test_the_publishers_password(settings: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "path", ["sluice_updates.rights.nothing", "nowhere.at_all", "sluice_updates.streams.ALL", ""]
 )
-def test_the_rule_must_be_there(settings: Any, path: str) -> None:
+def test_the_rule_must_be_importable(settings: Any, path: str) -> None:
     settings.SLUICE_UPDATES_MAY_READ = path
     assert ids(checks.check_rights()) == ["sluice_updates.E003"]
 
 
-def test_the_admin_only_shows() -> None:
+def test_the_admin_site_is_read_only() -> None:
     for model, shown in ((Stream, StreamAdmin), (Update, UpdateAdmin)):
         page = shown(model, admin.site)
         assert page.check() == []

@@ -1,4 +1,4 @@
-"""manage.py check finds settings that are set against each other, and says so in words."""
+"""`manage.py check` reports settings that contradict each other."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_apps_that_are_missing(settings: Any, apps: list[str], expected: list[st
     assert ids(checks_site.check_apps()) == expected
 
 
-def test_a_layer_counts_where_channels_is_not_listed_too(settings: Any) -> None:
+def test_a_layer_is_checked_although_channels_is_not_installed(settings: Any) -> None:
     settings.INSTALLED_APPS = [name for name in settings.INSTALLED_APPS if name != "channels"]
     settings.CHANNEL_LAYERS = {}
     assert checks_site.check_layer() == []
@@ -121,7 +121,7 @@ def test_the_order_of_apps(settings: Any) -> None:
 # ---- the broker
 
 
-def test_it_is_asked_only_by_a_check_before_deploying(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_check_deploy_connects_to_the_brokers(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def enter(setting: str, *others: Any) -> list[Any]:
@@ -146,7 +146,9 @@ def test_passwords_in_files(settings: Any, rabbitmq: RabbitMQ, tmp_path: Path) -
             "CONFIG": {"host": url, "password_file": str(file)},
         }
     }
-    (layer,) = checks_broker.check_broker()  # of the other, a check says it that asks no broker
+    (layer,) = (
+        checks_broker.check_broker()
+    )  # the publisher's is reported by check_publisher, which connects to no broker
     assert layer.id == "sluice_updates.W012" and "CHANNEL_LAYERS: password_file can't be read" in layer.msg
     file.write_text("guest\n")
     assert checks_broker.check_broker() == []
@@ -154,7 +156,7 @@ def test_passwords_in_files(settings: Any, rabbitmq: RabbitMQ, tmp_path: Path) -
     assert ids(checks_broker.check_broker()) == ["sluice_updates.W011"] * 2
 
 
-def test_a_broker_that_is_away(settings: Any) -> None:
+def test_a_broker_that_is_not_there(settings: Any) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and doesn't listen
         settings.SLUICE_UPDATES_PUBLISHER_URL = f"amqp://x:y@127.0.0.1:{nobody.getsockname()[1]}/asgi"

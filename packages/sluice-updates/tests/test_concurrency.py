@@ -1,4 +1,4 @@
-"""Several writers at a time: offsets without gaps, in the order of commits, and no deadlock."""
+"""Concurrent writers: offsets without gaps, in the order of commits, and no deadlock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_eight_writers_leave_no_gap(database: str) -> None:
 
 
 def test_a_reader_sees_every_commit_in_order(database: str) -> None:
-    """Whoever polls meets no gap: an offset is never visible before a smaller one."""
+    """A poll sees no gap: an offset is never visible before a smaller one."""
     done = threading.Event()
     start = history.poll(None).cursor
 
@@ -46,7 +46,7 @@ def test_a_reader_sees_every_commit_in_order(database: str) -> None:
         while not done.is_set() or history.heads(["all"])["all"].head.offset > seen:
             cursor, updates, *_ = history.poll(cursor)
             for update in updates:
-                assert update.position.offset <= seen + 1, "an offset was passed over"
+                assert update.position.offset <= seen + 1, "an offset was skipped"
                 seen = max(seen, update.position.offset)
         assert seen == WRITERS * EACH
 
@@ -75,7 +75,7 @@ def test_two_streams_in_opposite_order_do_not_deadlock(database: str) -> None:
     assert [state.head.offset for state in heads.values()] == [WRITERS * EACH] * 2
 
 
-def test_a_key_is_published_once_whoever_races(database: str) -> None:
+def test_a_key_is_published_once_by_concurrent_writers(database: str) -> None:
     def write() -> None:
         for number in range(EACH):
             publish("all", "e", {}, key=f"key {number}")
@@ -87,8 +87,8 @@ def test_a_key_is_published_once_whoever_races(database: str) -> None:
 
 
 @pytest.mark.parametrize("limit", [7, 500])
-def test_what_is_read_is_of_one_moment(database: str, limit: int) -> None:
-    """While others publish and nothing is trimmed, a reading is never at odds with itself."""
+def test_a_reading_is_one_snapshot(database: str, limit: int) -> None:
+    """While others publish and nothing is trimmed, a reading is always consistent."""
     done = threading.Event()
 
     def write(*streams: str) -> None:

@@ -42,7 +42,7 @@ def test_every_position_of_the_stream_is_recoverable(database: str) -> None:
 
 
 @pytest.mark.parametrize("offset", [1, 3, 5, 6, 2**53 - 1])
-def test_a_foreign_tag_or_offset_is_not(database: str, offset: int) -> None:
+def test_a_foreign_tag_or_offset_is_not_recoverable(database: str, offset: int) -> None:
     fill("all", 5, database)
     reading = history.read({"all": Position(offset, "0123456789abcdef")})
     assert reading.recovered == {"all": False} and reading.updates == [] and not reading.more
@@ -69,7 +69,7 @@ def test_a_wholly_trimmed_stream(database: str) -> None:
     assert fill("all", 1, database)[1].offset == 4
 
 
-def test_a_hole_is_not_passed_over(database: str) -> None:
+def test_a_gap_is_not_skipped(database: str) -> None:
     positions = fill("all", 5, database)
     Update.objects.filter(stream="all", offset=3).delete()
     recovered = [history.read({"all": position}).recovered["all"] for position in positions]

@@ -39,19 +39,19 @@ print(sorted(name for name in os.environ if name.startswith("LISTEN_")))
     ],
     ids=["supervisor's", "systemd's"],
 )
-def test_it_is_taken_over_once(number: int, whose: str, left: str) -> None:
+def test_an_inherited_socket_is_used_once(number: int, whose: str, left: str) -> None:
     port, said = handed_over(number, whose)
     assert said == [f"{port} True False", left]
 
 
 @pytest.mark.parametrize("whose", ["", "another's"])
-def test_a_file_3_that_systemd_gave_to_nobody_or_to_another_is_none_of_ours(whose: str) -> None:
+def test_file_3_is_ignored_unless_systemd_passed_it_to_this_process(whose: str) -> None:
     _, said = handed_over(3, whose)
     assert said[0] == "none"
 
 
 def handed_over(number: int, whose: str) -> tuple[int, list[str]]:
-    """The socket's port, and what a process says that got it as file `number`."""
+    """The socket's port, and the output of a process that received it as file `number`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         given = os.dup2(listener.fileno(), 60)
         try:

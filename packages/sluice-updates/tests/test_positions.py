@@ -36,7 +36,7 @@ def test_a_position_reads_back(position: Position) -> None:
 @given(st.text(max_size=40))
 @example("0-0\n")
 @example("１-9f3ac1d20b7e4455")
-def test_only_what_a_position_writes_is_one(text: str) -> None:
+def test_only_the_canonical_text_is_a_position(text: str) -> None:
     try:
         assert str(Position.parse(text)) == text
     except MalformedQuery as error:
@@ -138,7 +138,7 @@ def test_malformed_queries_name_the_parameter(query: str, field: str) -> None:
     assert raised.value.field == field
 
 
-def test_the_most_that_is_allowed() -> None:
+def test_the_upper_limits() -> None:
     wanted = [f"s:{n}" for n in range(MAX_STREAMS)]
     assert parse_streams("streams=" + quote(",".join(wanted))) == wanted
     with pytest.raises(MalformedQuery):

@@ -1,4 +1,4 @@
-"""What PostgreSQL's trigger does at COMMIT, and who may do what to the tables."""
+"""PostgreSQL's trigger at COMMIT, and the privileges that each role needs on the tables."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def offsets() -> list[tuple[str, int]]:
     ]
 
 
-def test_nobody_waits_for_an_open_transaction(database: str, connect: Any) -> None:
+def test_an_open_transaction_delays_no_other(database: str, connect: Any) -> None:
     slow = connect()
     slow.execute(INSERT.format("all"))
     publish("all", "e", {})
@@ -71,8 +71,8 @@ def test_nobody_waits_for_an_open_transaction(database: str, connect: Any) -> No
     assert Update.objects.get(offset=2).id < Update.objects.get(offset=1).id
 
 
-def test_a_long_open_transaction_is_not_passed_over(database: str, connect: Any) -> None:
-    """It began before several polls, wrote before some of them, and commits after them all."""
+def test_a_long_transaction_is_not_skipped(database: str, connect: Any) -> None:
+    """It begins before several polls, writes before some of them, and commits after all of them."""
     slow = connect()
     slow.execute("SELECT pg_current_xact_id()")
     cursor = history.poll(None).cursor
@@ -140,7 +140,7 @@ def test_a_row_that_is_deleted_before_the_commit(database: str, connect: Any) ->
     assert offsets() == [("all", 1)]
 
 
-def test_what_is_pushed_is_on_disk(database: str, connect: Any) -> None:
+def test_an_update_is_on_disk_before_it_is_pushed(database: str, connect: Any) -> None:
     for level, expected in (
         ("off", "on"),
         ("local", "on"),
@@ -185,7 +185,7 @@ def test_stricter_isolation(database: str, connect: Any, isolation: str) -> None
     assert offsets() == [("all", 1)]
 
 
-def test_reading_refuses_a_transaction_of_somebody_elses(database: str) -> None:
+def test_reading_inside_the_callers_transaction_is_refused(database: str) -> None:
     with transaction.atomic(using=database), pytest.raises(RuntimeError, match="outside atomic blocks"):
         history.read({"all": ZERO})
 
@@ -199,7 +199,7 @@ def test_a_reading_cannot_write_and_leaves_the_connection_as_it_was(database: st
 # After a restore into another cluster
 
 
-def test_updates_of_another_cluster_are_polled_for_ever_until_reset(database: str) -> None:
+def test_updates_of_another_cluster_are_polled_again_until_reset(database: str) -> None:
     publish("all", "e", {})
     publish("all", "e", {})
     with connections[database].cursor() as cursor:
@@ -245,11 +245,11 @@ def as_role(database: str) -> Iterator[Callable[[str], None]]:
     cursor.close()
 
 
-def test_thousands_are_committed_whatever_is_believed_of_the_table(database: str, connect: Any) -> None:
-    """On a new site the statistics say that it is empty, also those made while the transaction is open."""
+def test_thousands_are_committed_despite_wrong_statistics(database: str, connect: Any) -> None:
+    """On a new site the statistics show an empty table, also those made while the transaction is open."""
     other = connect(autocommit=True)
     backend = scalar(database, "SELECT pg_backend_pid()")
-    # PostgreSQL's statement_timeout doesn't count what is done at COMMIT.
+    # PostgreSQL's statement_timeout does not apply to COMMIT.
     watch = threading.Timer(60, other.execute, ["SELECT pg_cancel_backend(%s)", [backend]])
     with transaction.atomic(using=database):
         for number in range(4000):
@@ -305,7 +305,7 @@ def test_a_reader_needs_no_more_than_to_select(database: str, as_role: Callable[
         publish("all", "e", {})
 
 
-def test_who_trims_may_move_the_floor_only(database: str, as_role: Callable[[str], None]) -> None:
+def test_the_trimming_role_may_move_only_the_floor(database: str, as_role: Callable[[str], None]) -> None:
     publish("all", "e", {})
     as_role("trim")
     assert trim(max_per_stream=0) == 1

@@ -1,4 +1,4 @@
-"""Who may read what, and how a page hears that this has changed."""
+"""Who may read which stream, and how a page learns of a change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_default_rule() -> None:
 
 
 @pytest.mark.parametrize("user", [AnonymousUser(), User(pk=7, is_active=False)])
-def test_nobody_without_an_account(user: Any, settings: Any) -> None:
+def test_without_an_account_nothing_may_be_read(user: Any, settings: Any) -> None:
     settings.SLUICE_UPDATES_MAY_READ = f"{__name__}.everybody"
     assert rights.allowed(user, STREAMS) == set()
 

@@ -1,4 +1,4 @@
-"""The way to a real RabbitMQ: what is sent, and that nobody waits for it, whatever state the broker is in."""
+"""Wake-ups to a real RabbitMQ: what is sent, and that no request waits, whatever state the broker is in."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_what_was_rolled_back_is_not_announced(database: str, layer: Layer, wake
     assert len(layer.wait()["updates"]) == 1 and layer.next() is None
 
 
-def test_nobody_listens_and_then_somebody_does(
+def test_wake_ups_reach_a_layer_that_starts_later(
     any_database: str, rabbitmq: RabbitMQ, wakeups: Wakeups
 ) -> None:
     wakeups.send([commit("all"), commit("all")])
@@ -252,9 +252,7 @@ def test_recovery_is_noticed_without_a_commit(
     wait_until(is_up, 20, "the broker to be found up again")
 
 
-def test_a_request_does_not_feel_it(
-    any_database: str, rabbitmq: RabbitMQ, settings: Any, trouble: Any
-) -> None:
+def test_a_request_is_not_delayed(any_database: str, rabbitmq: RabbitMQ, settings: Any, trouble: Any) -> None:
     """Waking costs microseconds and never waits, the broker being up or in trouble.
 
     The limit is 1 ms for 99 of 100 requests (measure_publishing.py); here, a busy machine has its share.
@@ -292,7 +290,7 @@ def close_connections_of(running: Any) -> None:
     sender._sender.cache_clear()
 
 
-def test_the_brokers_name_is_gone() -> None:
+def test_the_brokers_name_does_not_resolve() -> None:
     began = time.monotonic()
     broker = Broker("amqp://guest:guest@rabbitmq.invalid/")
     with pytest.raises(BrokerDown, match=r"rabbitmq\.invalid"):
@@ -320,7 +318,7 @@ def test_a_port_that_accepts_and_says_nothing() -> None:
         assert time.monotonic() - began < SOON
 
 
-def test_what_is_refused_is_said(rabbitmq: RabbitMQ) -> None:
+def test_a_refused_login_is_reported(rabbitmq: RabbitMQ) -> None:
     with pytest.raises(BrokerDown, match=r"ACCESS_REFUSED|AccessRefused"):
         Broker(rabbitmq.url.replace("guest:guest", "guest:wrong")).publish("groups", "updates", b"", {})
     with pytest.raises(BrokerDown, match="refused"):
@@ -373,7 +371,7 @@ def test_idle_connections_are_kept_by_heartbeats(rabbitmq: RabbitMQ, monkeypatch
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_child_connects_by_itself(rabbitmq: RabbitMQ, layer: Layer) -> None:
+def test_a_forked_child_opens_its_own_connection(rabbitmq: RabbitMQ, layer: Layer) -> None:
     broker = Broker(rabbitmq.url)
     body = msgpack.packb({"type": "updates.committed", "__asgi_group__": "updates", "updates": []})
     broker.publish("groups", "updates", body, {"expiration": "60000"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -141,9 +142,8 @@ def make(
         name = f"old_{len(made)}"
         if vendor == "sqlite":
             path = str(tmp_path / name)
-            with sqlite3.connect(path) as database:
-                database.executescript(dump)
-            database.close()
+            with closing(sqlite3.connect(path)) as file:
+                file.executescript(dump)
             connections.databases[name] = pattern | {"NAME": path}
         else:
             connections.databases[name] = pattern | {"NAME": name}
@@ -360,7 +360,12 @@ def test_a_migration_that_finds_the_tables_in_use_gives_way(make: Callable[..., 
     """An open transaction that published holds the table. Others must not wait behind the migration."""
     old = make("postgresql", dump=(DUMPS / "postgresql.sql").read_text())
     url = address(connections.databases[old.alias])
-    migration = threading.Thread(target=lambda: (old.migrate(), connections[old.alias].close()))
+
+    def migrate() -> None:
+        old.migrate()
+        connections[old.alias].close()
+
+    migration = threading.Thread(target=migrate)
     with psycopg.connect(**url) as slow, psycopg.connect(**url, autocommit=True) as other:
         slow.execute(OLD_PUBLISH, ["all", "e", "{}", None])
         migration.start()

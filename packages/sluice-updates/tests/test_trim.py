@@ -1,4 +1,4 @@
-"""Trimming: what goes, what stays, and that nobody sees it half done."""
+"""Trimming: what is deleted, what stays, and that no reader sees a half-trimmed stream."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_batches(database: str, batch: int) -> None:
     assert offsets("all") == [8, 9, 10] and history.heads(["all"])["all"].floor.offset == 7
 
 
-def test_updates_that_somebody_has_deleted(database: str) -> None:
+def test_updates_that_were_deleted_by_hand(database: str) -> None:
     fill(database, "all", *[1] * 6)
     third = history.read({"all": ZERO}).updates[2].position
     Update.objects.filter(offset__in=[2, 3]).delete()
@@ -76,7 +76,7 @@ def test_updates_that_somebody_has_deleted(database: str) -> None:
 
 
 def test_readers_and_writers_while_trimming(database: str) -> None:
-    """Whoever keeps up is never told that they have lost something, and the rest is told."""
+    """A reader that keeps up is always recovered; one that falls behind is told that updates are gone."""
     done = threading.Event()
 
     def write() -> None:

@@ -150,7 +150,7 @@ def test_the_database_is_down(database: str, caplog: pytest.LogCaptureFixture) -
     assert not any(record.exc_info for record in caplog.records)
 
 
-def test_only_the_user_has_the_database_down(database: str) -> None:
+def test_the_database_fails_while_the_user_is_read(database: str) -> None:
     class Unreachable:
         @property
         def is_authenticated(self) -> bool:
@@ -159,7 +159,7 @@ def test_only_the_user_has_the_database_down(database: str) -> None:
     assert get(user=Unreachable()).status_code == 503
 
 
-def test_a_hole_in_the_frames_is_no_json_of_ours(database: str) -> None:
+def test_special_characters_in_a_payload(database: str) -> None:
     publish("all", "e", {"text": "</script>\u2028 é \u0000"})
     assert answer("?streams=all&since=all/0-0")["updates"][0]["payload"] == {
         "text": "</script>\u2028 é \u0000"

@@ -175,7 +175,7 @@ class House:
                 "python:sluice_stack.gunicorn.configuration",
                 "mysite.wsgi:application",
             ],
-            "daphne": ["-m", "sluice_updates.server"],
+            "daphne": ["-m", "sluice_updates.server", *([] if arguments else ["mysite.asgi:application"])],
             "celery": ["-m", "celery", "--app", "mysite", "worker"],
         }
         with (self.folder / f"{name}.log").open("wb") as log:

@@ -39,7 +39,7 @@ SETTINGS = {
         lambda house: gone(house, "secrets/mq_celery"),
         "settings",
         "celery",
-        "mq_celery is not there",
+        "mq_celery does not exist",
         "celery.env",
     ),
     "an empty one": Mistake(
@@ -50,17 +50,17 @@ SETTINGS = {
         "beat.env",
     ),
     "another address": Mistake(
-        edited("celery.env", "# Only", "SITE_URL=http://other.example\n#"),
+        edited("celery.env", "# For", "SITE_URL=http://other.example\n#"),
         "settings-address",
         "celery",
         "http://other.example",
         "SITE_URL",
     ),
     "another address, and nobody asks from outside": Mistake(
-        edited("celery.env", "# Only", "SITE_URL=http://other.example\n#"),
+        edited("celery.env", "# For", "SITE_URL=http://other.example\n#"),
         "settings-address",
         "celery",
-        "takes http://other.example for the site's address, others another",
+        "its address of the site is http://other.example, and other programs have another",
         "SITE_URL",
         arguments=("--inside",),
     ),
@@ -73,7 +73,7 @@ SETTINGS = {
         arguments=("http://localhost/catmaid/",),
     ),
     "DEBUG": Mistake(
-        edited("gunicorn.env", "# Only", "DEBUG=yes\n#"), "settings-debug", "gunicorn", "DEBUG is on", "DEBUG"
+        edited("gunicorn.env", "# For", "DEBUG=yes\n#"), "settings-debug", "gunicorn", "DEBUG is on", "DEBUG"
     ),
     "another version": Mistake(
         lock("pytest==1.0 \\\n    --hash=sha256:00"),
@@ -123,7 +123,7 @@ def test_a_secret_that_only_root_can_read(house: House) -> None:
             finally:
                 program.terminate()
     found = said.of("settings", "celery")
-    assert found["message"] == f"{secret} can't be read by www-data"
+    assert found["message"] == f"www-data can't read {secret}"
     assert found["fix"].startswith(f"chgrp www-data {secret}; chmod 0640 {secret}")
     assert [where for _, where, _ in said.bad] == ["celery"]
 

@@ -1,7 +1,7 @@
 """`python -m sluice_stack.init`: the first service to run. Checks the settings and creates missing secrets.
 
-Pure standard library. A secret that is there is never changed; delete its file to have a new one made at the
-next start.
+Pure standard library. An existing secret never changes; to replace it, delete its file before the next
+start.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from . import environment
 
 DIRECTORY: Final = Path("/run/sluice/secrets")
 
-# A group for each, so that a consumer reads its own and no other: a service has the groups of its secrets
-# (`group_add` in compose.yaml). docs/reference/secrets.md says who that is.
+# One group for each secret: a service has the groups of its own secrets and can read no others (`group_add`
+# in compose.yaml, docs/reference/secrets.md).
 GROUPS: Final = {
     "django_secret_key": 2301,
     "admin_password": 2302,
@@ -36,9 +36,9 @@ GROUPS: Final = {
     "mq_tasks": 2323,
 }
 MODE: Final = 0o440
-# Django warns of a key that is shorter than 50.
+# Django warns about a key of less than 50.
 LENGTH: Final = 64
-# Letters and digits: they mean nothing special in a shell, a URL, SQL or JSON.
+# Letters and digits have no special meaning in a shell, a URL, SQL or JSON.
 ALPHABET: Final = string.ascii_letters + string.digits
 FORM: Final = re.compile(r"[A-Za-z0-9]{32,}")
 
@@ -46,26 +46,26 @@ FORM: Final = re.compile(r"[A-Za-z0-9]{32,}")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sluice_stack.init", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--directory", type=Path, default=DIRECTORY, help="where the secrets are (%(default)s)"
+        "--directory", type=Path, default=DIRECTORY, help="the secrets' directory (%(default)s)"
     )
     directory = parser.parse_args().directory
     environment.refuse(environment.check(os.environ), "init")
-    print("sluice init: the settings are in order", flush=True)
+    print("sluice init: settings checked", flush=True)
     try:
         made = [name for name in GROUPS if ensure(directory, name)]
     except Unusable as error:
         environment.refuse([str(error)], "init")
         return
-    done = f"made {', '.join(made)}" if made else "all are there"
+    done = f"created {', '.join(made)}" if made else "all exist"
     print(f"sluice init: {len(GROUPS)} secrets in {directory}: {done}", flush=True)
 
 
 class Unusable(Exception):
-    """A secret, or their directory, isn't as it must be. The text says what to do."""
+    """A secret, or the directory, can't be used. The text says what to do."""
 
 
 def ensure(directory: Path, name: str) -> bool:
-    """See to it that the secret is there and right; return whether it had to be made. Raises Unusable."""
+    """Check the secret, or create it if it is missing; return whether it was created. Raises Unusable."""
     path = directory / name
     try:
         if _is_there(path):
@@ -76,7 +76,7 @@ def ensure(directory: Path, name: str) -> bool:
     except OSError as error:
         raise Unusable(
             f"{path}: {error.strerror}; {directory} must belong to user {os.getuid()},"
-            f" who must be in group {GROUPS[name]}"
+            f" which must be in group {GROUPS[name]}"
         ) from error
 
 
@@ -86,7 +86,7 @@ def _is_there(path: Path) -> bool:
     except FileNotFoundError:
         return False
     if not stat.S_ISREG(status.st_mode):
-        raise Unusable(f"{path} is no file; remove it, and the next start makes one")
+        raise Unusable(f"{path} is not a file; remove it, and the next start creates the secret")
     return status.st_size > 0
 
 
@@ -98,12 +98,12 @@ def _check(path: Path, group: int) -> None:
         path.chmod(MODE)
     if not FORM.fullmatch(path.read_text(errors="replace").rstrip("\n")):
         raise Unusable(
-            f"{path} is not 32 letters and digits or more; remove it, and the next start makes a new one"
+            f"{path} is not 32 letters and digits or more; remove it, and the next start creates a new one"
         )
 
 
 def _make(path: Path, group: int, length: int) -> None:
-    """All at once, so that a start that is cut off leaves no half of a secret."""
+    """Atomically: a start that is interrupted leaves no partial secret."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o400)

@@ -1,4 +1,4 @@
-"""What every response of the site has."""
+"""Middleware of every site in the stack. Each class does one thing; a project lists those it wants."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
-# Everything is our own file; nothing is in line, in a frame or sent elsewhere. A WebSocket to one's own host
-# is 'self'. https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Content-Security-Policy
+# Scripts, styles, images and requests are the site's own; nothing is inline or in a frame. A WebSocket to the
+# same host counts as 'self'. https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Content-Security-Policy
 POLICY: Final = "; ".join(
     [
         "default-src 'none'",
@@ -37,10 +37,10 @@ POLICY: Final = "; ".join(
 
 
 class ExposeBackend:
-    """Says that Gunicorn's side made the response, where EXPOSE_BACKEND asks for it."""
+    """Names the backend in `X-Backend: wsgi`, if the setting SLUICE_STACK_EXPOSE_BACKEND is true."""
 
     def __init__(self, get_response: GetResponse) -> None:
-        if not settings.EXPOSE_BACKEND:
+        if not getattr(settings, "SLUICE_STACK_EXPOSE_BACKEND", False):
             raise MiddlewareNotUsed
         self.get_response = get_response
 
@@ -51,7 +51,7 @@ class ExposeBackend:
 
 
 class Head:
-    """Takes the body off an answer to HEAD, not its length: Gunicorn would, with a warning each time."""
+    """Removes the body of a response to HEAD and keeps its length. Gunicorn would log a warning each time."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -68,9 +68,9 @@ class Head:
 
 
 class Health:
-    """Answers /healthz and /readyz before anything looks at the Host, the session or the database.
+    """Answers /healthz and /readyz before the Host, the session or the database matter.
 
-    A health check asks by whatever name it has for this machine.
+    A health check may use any name for this machine.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -86,7 +86,7 @@ class Health:
 
 
 class DatabaseDown:
-    """503, where a view met a database that isn't there; and a line in the log, no traceback."""
+    """Answers 503 when the database fails in a view, and logs one line instead of a traceback."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -99,7 +99,9 @@ class DatabaseDown:
             return None
         logger.warning("%s %s: %s", request.method, request.path, " ".join(str(exception).split()))
         if wants_json(request):
-            response: HttpResponse = error_response(503, "the database can't be reached just now; try again")
+            response: HttpResponse = error_response(
+                503, "the database can't be reached at the moment; try again"
+            )
         else:
             response = HttpResponse(get_template("503.html").render(), status=503)
         response["Retry-After"] = "5"
@@ -107,14 +109,14 @@ class DatabaseDown:
 
 
 class ContentSecurityPolicy:
-    """Adds the policy to each response that has none of its own."""
+    """Adds the policy to each response that has none."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        # Django's pages about an error, in development only, are full of in-line scripts.
+        # Django's error pages, which exist in development only, have inline scripts.
         if not (settings.DEBUG and response.status_code in (404, 500)):
             response.setdefault("Content-Security-Policy", POLICY)
         return response

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from . import environment
+from .environment import ENV_FILE
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -32,7 +33,8 @@ def main() -> None:
     except environment.Malformed as error:
         environment.refuse(error.problems, "migrate")
     if not os.environ.get("DJANGO_SETTINGS_MODULE"):
-        environment.refuse(["DJANGO_SETTINGS_MODULE is not set; name your project's settings"], "migrate")
+        problem = f"DJANGO_SETTINGS_MODULE is not set; name the site's settings, on a host in {ENV_FILE}"
+        environment.refuse([problem], "migrate")
     import django
 
     django.setup()
@@ -93,8 +95,8 @@ def administrator() -> str:
 
     from .settings.source import secret
 
-    password = secret(settings.ADMIN_PASSWORD_FILE, "ADMIN_PASSWORD_FILE")
-    name = settings.ADMIN_USERNAME
+    password = secret(getattr(settings, "SLUICE_STACK_ADMIN_PASSWORD_FILE", ""), "ADMIN_PASSWORD_FILE")
+    name = getattr(settings, "SLUICE_STACK_ADMIN_USERNAME", "admin")
     if not password:
         return "unchanged, ADMIN_PASSWORD_FILE is not set"
     users = get_user_model().objects
@@ -115,8 +117,9 @@ def static() -> str:
     """Copied for nginx. Older files stay: pages that are still open ask for the previous version's names."""
     from django.conf import settings
 
-    source, target = Path(settings.STATIC_ROOT), Path(settings.PUBLISHED_STATIC_ROOT)
-    if not source.is_dir() or source == target:
+    published = getattr(settings, "SLUICE_STACK_STATIC_ROOT", "")
+    source, target = Path(settings.STATIC_ROOT), Path(published)
+    if not (published and source.is_dir()) or source == target:
         return "nothing to copy"
     copied = sum(
         _copy(path, target / path.relative_to(source)) for path in sorted(source.rglob("*")) if path.is_file()

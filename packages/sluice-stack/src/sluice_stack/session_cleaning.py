@@ -1,4 +1,4 @@
-"""Sessions that have expired leave the database."""
+"""Deletes expired sessions: a job of beat, and `manage.py clearsessions`."""
 
 from importlib import import_module
 
@@ -6,5 +6,5 @@ from django.conf import settings
 
 
 def clean_up() -> None:
-    """Delete them, as Django's `clearsessions` does."""
+    """Delete expired sessions, as Django's `clearsessions` does."""
     import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()

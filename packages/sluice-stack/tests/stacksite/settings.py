@@ -35,14 +35,14 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "stacksite.urls"
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
-EXPOSE_BACKEND = SLUICE_UPDATES_EXPOSE_BACKEND = env.expose_backend
+SLUICE_STACK_EXPOSE_BACKEND = SLUICE_UPDATES_EXPOSE_BACKEND = env.expose_backend
 
 DATABASES = {"default": stack.database(env, sqlite=BASE_DIR / "stacksite.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 SLUICE_STACK_GRANTS = "stacksite.steps.GRANTS"
 SLUICE_STACK_MIGRATE_STEPS = {"greeting": "stacksite.steps.greet"}
-ADMIN_USERNAME = env.admin_username
-ADMIN_PASSWORD_FILE = env.admin_password_file
+SLUICE_STACK_ADMIN_USERNAME = env.admin_username
+SLUICE_STACK_ADMIN_PASSWORD_FILE = env.admin_password_file
 
 SESSION_ENGINE = "sluice_updates.sessions"
 CHANNEL_LAYERS = stack.channel_layers(env)
@@ -54,7 +54,7 @@ CELERY_BEAT_SCHEDULE = {"greet": {"task": "stacksite.steps.greet", "schedule": 1
 
 STATIC_URL = f"{env.url_prefix}/static/"
 STATIC_ROOT = BASE_DIR / "static"
-PUBLISHED_STATIC_ROOT = env.static_root
+SLUICE_STACK_STATIC_ROOT = env.static_root
 STORAGES = stack.storages(env)
 LOGGING = stack.logging(env)
 USE_TZ = True

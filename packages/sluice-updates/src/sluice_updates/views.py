@@ -34,7 +34,7 @@ def poll(request: HttpRequest) -> HttpResponse:
             logger.warning("updates: a poll failed: %s", " ".join(str(error).split()))
         else:
             logger.exception("updates: a poll failed")
-        response = _error(503, "the database can't be reached just now; try again")
+        response = _error(503, "the database can't be reached at the moment; try again")
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return response
 

@@ -1,4 +1,4 @@
-"""One site and one server for all tests that only use them; others start servers of their own."""
+"""One site and one server for all tests that only read them; other tests start servers of their own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def served(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server that many tests use at once: none of them may notice another."""
+    """A server that many tests share: no test may disturb another."""
     log = tmp_path_factory.mktemp("served") / "server.log"
     with running(
         site, log, HUBSITE_LIMITS='{"POLL_SECONDS": 0.2, "COMPARE_SECONDS": 1, "STUCK_SECONDS": 1}'
@@ -55,5 +55,5 @@ def serve(site: Site, tmp_path: Path) -> Iterator[Callable[..., Served]]:
 
 @pytest.fixture
 def person(site: Site) -> Person:
-    """Somebody new, signed in."""
+    """A new user, signed in."""
     return site.person()

@@ -1,5 +1,5 @@
-"""Every kind of bad input in docs/reference/close-codes-and-bad-input.md gets the answer that stands there,
-and a healthy neighbour notices nothing of it."""
+"""Each bad input in docs/reference/close-codes-and-bad-input.md gets the documented response, and a healthy
+neighbour is not affected."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ MESSAGES: dict[str, bytes] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def neighbour(served: Served, site: Site) -> Iterator[Callable[[], None]]:
-    """Somebody who is sent an update at each test, and gets them all, in order, on the one connection."""
+    """A client that is sent an update in each test, and receives them all, in order, on one connection."""
     person = site.person()
     sent: list[int] = []
 
@@ -231,7 +231,7 @@ def test_the_page_has_every_close_code() -> None:
     assert ours <= documented
 
 
-def test_a_connection_that_is_cut_within_a_frame_is_cleared_away(served: Served, person: Person) -> None:
+def test_a_connection_that_is_reset_within_a_frame_is_removed(served: Served, person: Person) -> None:
     before = served.health()[1]["connections"]
     with served.raw() as client:
         _open(client, served, person)
@@ -241,7 +241,7 @@ def test_a_connection_that_is_cut_within_a_frame_is_cleared_away(served: Served,
     wait_until(lambda: served.health()[1]["connections"] == before, 8, "the end of the connection")
 
 
-def test_handshakes_that_never_end_hold_nobody_up(served: Served, person: Person) -> None:
+def test_unfinished_handshakes_delay_no_other_client(served: Served, person: Person) -> None:
     half = [served.raw() for _ in range(50)]
     try:
         for client in half:

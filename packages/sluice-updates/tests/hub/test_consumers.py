@@ -25,19 +25,19 @@ def test_a_page_of_another_site_does_not_reach_it(served: Served, person: Person
     assert refused.value.response.status_code == 403
 
 
-def test_who_is_not_signed_in_does_not_reach_it(served: Served) -> None:
+def test_an_anonymous_client_does_not_reach_it(served: Served) -> None:
     with served.connect(session="x" * 32, path=PATH) as socket:
         assert socket.close_code() == 4001
 
 
-def test_signed_out_means_gone(served: Served, site: Site, person: Person) -> None:
+def test_signing_out_closes_the_connection(served: Served, site: Site, person: Person) -> None:
     with served.connect(person, path=PATH) as socket:
         socket.frame()
         site.sign_out(person.session)
         assert socket.close_code() == 4009
 
 
-def test_one_that_fails_is_closed_with_1011_and_is_its_own_affair(
+def test_a_consumer_that_fails_is_closed_with_1011_and_affects_no_other(
     serve: Callable[..., Served], site: Site, person: Person
 ) -> None:
     served = serve(HUBSITE_LIMITS='{"POLL_SECONDS": 0.2}')

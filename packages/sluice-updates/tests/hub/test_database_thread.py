@@ -1,4 +1,4 @@
-"""Database calls that don't come back."""
+"""Database calls that do not return."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_results_and_errors_come_back() -> None:
     asyncio.run(check())
 
 
-def test_a_call_that_is_stuck_costs_its_own_caller_and_nobody_after_it() -> None:
+def test_a_stuck_call_fails_without_delaying_the_next() -> None:
     released = threading.Event()
 
     async def check() -> None:
@@ -55,14 +55,14 @@ def test_a_call_that_is_stuck_costs_its_own_caller_and_nobody_after_it() -> None
         released.set()
 
 
-def test_who_no_longer_waits_is_not_worked_for() -> None:
+def test_a_call_whose_caller_gave_up_is_not_run() -> None:
     done: list[str] = []
     released = threading.Event()
 
     async def check() -> None:
         thread = DatabaseThread("test")
         busy = asyncio.ensure_future(thread.run(released.wait, within=5))
-        await asyncio.sleep(0)  # it is in hand before the next
+        await asyncio.sleep(0)  # it starts before the next
         with pytest.raises(DatabaseUnavailable):
             await thread.run(done.append, "late", within=0.05)
         released.set()
@@ -81,7 +81,7 @@ def _raise(error: Exception) -> None:
 def test_a_server_that_stops_answering_leaves_no_files_open(
     postgresql: Postgres, database_on: Callable[[str], str]
 ) -> None:
-    """Not even until the garbage collector comes: a failed call's traceback keeps nothing alive."""
+    """Not even until the garbage collector runs: a failed call's traceback keeps nothing alive."""
     alias = database_on("postgresql")
 
     async def check() -> None:

@@ -1,4 +1,4 @@
-"""The window of a stream that is followed, by itself."""
+"""The window of a followed stream, alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sluice_updates.push.frames import UpdateFrame
 from sluice_updates.push.window import FollowedStream
 
 
-def test_what_memory_can_say() -> None:
+def test_what_the_window_can_replay() -> None:
     stream = FollowedStream("all", Position(10, "a"))
     frames = _frames(11, 14)
     for frame in frames:
@@ -27,7 +27,7 @@ def test_what_memory_can_say() -> None:
     assert not stream.knows(Position(15, "t15"))
 
 
-def test_an_empty_stream_knows_its_beginning() -> None:
+def test_the_window_of_an_empty_stream() -> None:
     stream = FollowedStream("all", ZERO)
     assert stream.knows(ZERO)
     assert stream.after(0) == []
@@ -45,7 +45,7 @@ def test_the_window_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [frame.offset for frame in stream.window] == [101]
 
 
-def test_what_was_read_from_before_the_window_is_put_before_it() -> None:
+def test_older_updates_are_put_in_front_of_the_window() -> None:
     stream = FollowedStream("all", Position(5, "t5"))
     stream.append(UpdateFrame("all", 6, "t6", "{}"))
     stream.prepend(Position(2, "t2"), _frames(3, 6))
@@ -58,7 +58,7 @@ def test_what_was_read_from_before_the_window_is_put_before_it() -> None:
     [(5, 6, 6), (2, 3, 4), (2, 3, 2)],
     ids=["nothing from before", "does not reach the window", "empty"],
 )
-def test_what_does_not_fit_is_left_out(base: int, first: int, last: int) -> None:
+def test_updates_that_do_not_fit_are_ignored(base: int, first: int, last: int) -> None:
     stream = FollowedStream("all", Position(5, "t5"))
     stream.prepend(Position(base, f"t{base}"), _frames(first, last))
     assert stream.base == Position(5, "t5")

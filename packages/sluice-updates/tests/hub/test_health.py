@@ -52,15 +52,13 @@ def test_details_are_for_allowed_networks(served: Served, headers: dict[str, str
     ("origin", "answer"),
     [("own", "known"), ("http://evil.example", "refused"), ("null", "refused"), ("%ff%00[", "refused")],
 )
-def test_a_page_learns_whether_its_origin_is_taken_for_the_sites_own(
-    served: Served, origin: str, answer: str
-) -> None:
+def test_a_page_learns_whether_its_origin_is_accepted(served: Served, origin: str, answer: str) -> None:
     asked = served.origin if origin == "own" else origin
     _, _, body = served.get(f"/channels/healthz?origin={asked}", "GET", None, **{"X-Real-IP": "10.0.0.1"})
     assert json.loads(body) == {"status": "ok", "origin": answer}
 
 
-def test_without_a_layer_the_database_is_the_way(
+def test_without_a_layer_updates_come_from_the_database(
     serve: Callable[..., Served], site: Site, person: Person
 ) -> None:
     served = serve(HUBSITE_LAYER="none")
@@ -84,7 +82,7 @@ def test_with_a_stuck_broker_it_is_degraded_and_delivers_within_two_seconds(
         assert socket.numbers(1, timeout=2) == [1]
 
 
-def test_a_layer_that_is_dead_in_this_process_alone_ends_it(serve: Callable[..., Served]) -> None:
+def test_a_layer_that_is_dead_in_this_process_alone_ends_the_process(serve: Callable[..., Served]) -> None:
     served = serve(
         HUBSITE_LAYER="dead",
         HUBSITE_LIMITS='{"LOOPBACK_SECONDS": 0.2, "LOOPBACK_TIMEOUT_SECONDS": 0.5, "LAYER_SECONDS": 1}',
@@ -93,7 +91,7 @@ def test_a_layer_that_is_dead_in_this_process_alone_ends_it(serve: Callable[...,
     assert "the channel layer of this process is dead" in served.text()
 
 
-def test_a_layer_that_is_stuck_for_everybody_does_not(serve: Callable[..., Served]) -> None:
+def test_a_layer_that_is_stuck_in_all_processes_ends_none(serve: Callable[..., Served]) -> None:
     served = serve(
         HUBSITE_LAYER="stuck",
         HUBSITE_LIMITS='{"LOOPBACK_SECONDS": 0.1, "LOOPBACK_TIMEOUT_SECONDS": 0.2, "LAYER_SECONDS": 0.3}',
@@ -103,7 +101,7 @@ def test_a_layer_that_is_stuck_for_everybody_does_not(serve: Callable[..., Serve
     assert served.health()[0] == 200
 
 
-def test_a_broker_that_has_just_come_back_ends_nobody(serve: Callable[..., Served]) -> None:
+def test_a_broker_that_has_just_returned_ends_no_process(serve: Callable[..., Served]) -> None:
     """New connections find it at once, the process's own a little later."""
     served = serve(
         HUBSITE_LAYER="returning",
@@ -133,7 +131,7 @@ def test_an_outage_of_the_broker_fills_no_log(serve: Callable[..., Served]) -> N
         ("3.7.28", "it is RabbitMQ 3.7.28, and the layer needs 3.8 or newer; upgrade RabbitMQ"),
     ],
 )
-def test_it_says_why_no_message_comes_round(
+def test_it_reports_why_no_message_returns(
     serve: Callable[..., Served], version: str | None, words: str
 ) -> None:
     with _introducing(version) if version else nullcontext(1) as port:
@@ -143,7 +141,7 @@ def test_it_says_why_no_message_comes_round(
     assert served.health()[0] == 200
 
 
-def test_it_says_nothing_where_all_is_well(served: Served) -> None:
+def test_it_reports_no_trouble_when_healthy(served: Served) -> None:
     wait_until(lambda: served.health()[1]["layer"]["works"], SOON, "the first loop-back")
     assert served.health()[1]["layer"]["trouble"] is None
 

@@ -42,7 +42,7 @@ def test_a_head_that_went_back_closes_with_4010(served: Served, site: Site, pers
         assert socket.close_code() == 4010
 
 
-def test_history_that_was_trimmed_is_not_passed_over(served: Served, site: Site, person: Person) -> None:
+def test_trimmed_history_is_not_skipped(served: Served, site: Site, person: Person) -> None:
     site.send(person.stream, 1)
     one = site.heads(person.stream)[person.stream]
     site.send(person.stream, 2, 3)

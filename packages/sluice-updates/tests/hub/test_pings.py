@@ -41,7 +41,7 @@ def test_a_client_that_answers_no_ping_is_gone(serve: Serve, person: Person) -> 
         assert neighbour.frame() == {"event": "pong"}
 
 
-def test_each_ping_is_answered_though_some_of_many_late(serve: Serve, person: Person) -> None:
+def test_each_ping_is_answered_though_some_are_delayed(serve: Serve, person: Person) -> None:
     served = serve(HUBSITE_LIMITS='{"PONGS_PER_SECOND": 40}')
     with served.connect(person) as socket:
         socket.hello()
@@ -52,7 +52,7 @@ def test_each_ping_is_answered_though_some_of_many_late(serve: Serve, person: Pe
         assert time.monotonic() - began > 1  # the third forty is of the third second
 
 
-def test_more_pings_than_anyone_means_are_bad_frames(serve: Serve, person: Person) -> None:
+def test_too_many_pings_count_as_bad_frames(serve: Serve, person: Person) -> None:
     served = serve(HUBSITE_LIMITS='{"PONGS_OWED": 10}')
     with served.connect(person) as socket:
         socket.hello()

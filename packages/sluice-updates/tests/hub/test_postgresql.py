@@ -1,4 +1,4 @@
-"""With PostgreSQL: it is stopped, paused and started again, and no update is lost or doubled."""
+"""PostgreSQL is stopped, paused and started again, and no update is lost or doubled."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def test_several_writers_and_readers(served: Served, site: Site, person: Person)
             writer.close()
 
 
-def test_a_change_of_rights_while_the_database_was_away_is_not_missed(
+def test_a_change_of_rights_during_an_outage_is_not_missed(
     served: Served, site: Site, person: Person
 ) -> None:
-    """The update that says so may be what the poll can't find then, and nobody here follows its stream."""
+    """The poll may miss the update that announces it, and no client here follows its stream."""
     group = f"g{person.id}"
     site.join(person.name, group)
     with served.connect(person, f"streams=project:{group}") as socket:
@@ -129,10 +129,8 @@ def test_a_restarted_server(postgresql: Postgres, served: Served, site: Site, pe
         assert socket.numbers(2) == [2, 3]
 
 
-def test_a_connection_that_died_while_nobody_used_it_is_replaced(
-    served: Served, site: Site, person: Person
-) -> None:
-    """After a restart that nobody noticed, the first who comes is let in, not sent away with 1013."""
+def test_a_connection_that_died_while_idle_is_replaced(served: Served, site: Site, person: Person) -> None:
+    """After a restart during idle time, the first client is accepted, not closed with 1013."""
     with served.connect(person) as socket:
         socket.hello()
     site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
@@ -140,7 +138,7 @@ def test_a_connection_that_died_while_nobody_used_it_is_replaced(
         assert person.stream in socket.hello()
 
 
-def test_a_past_that_changed_while_it_was_away(
+def test_history_that_was_rewritten_during_an_outage(
     postgresql: Postgres, served: Served, site: Site, person: Person
 ) -> None:
     other = site.person()

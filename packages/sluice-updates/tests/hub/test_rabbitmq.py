@@ -1,4 +1,4 @@
-"""With RabbitMQ: it makes updates fast, and nothing but that depends on it."""
+"""RabbitMQ makes updates fast; nothing else depends on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SLOW_POLL = '{"POLL_SECONDS": 20}'
 
 @pytest.fixture(scope="module")
 def site(site: Site, rabbitmq: RabbitMQ) -> Iterator[Site]:
-    """The same site, whose publishers know the broker."""
+    """The same site, with a broker for its publishers."""
     site = Site(site.database_url, HUBSITE_PUBLISHER_URL=rabbitmq.url)
     try:
         yield site
@@ -58,7 +58,7 @@ def test_two_servers_both_deliver(rabbitmq: RabbitMQ, site: Site, serve: Callabl
         assert one.numbers(1) == two.numbers(1) == [1]
 
 
-def test_all_of_it_by_tls(site: Site, rabbitmq: RabbitMQ, serve: Callable[..., Served]) -> None:
+def test_publishing_and_delivery_by_tls(site: Site, rabbitmq: RabbitMQ, serve: Callable[..., Served]) -> None:
     """The publisher's way and the layer's."""
     trust = {"SSL_CERT_FILE": str(rabbitmq.authority)}
     site = Site(site.database_url, HUBSITE_PUBLISHER_URL=rabbitmq.tls_url, **trust)
@@ -70,7 +70,7 @@ def test_all_of_it_by_tls(site: Site, rabbitmq: RabbitMQ, serve: Callable[..., S
         site.close()
 
 
-def test_a_certificate_that_is_not_trusted_is_said(
+def test_a_certificate_that_is_not_trusted_is_reported(
     site: Site, rabbitmq: RabbitMQ, serve: Callable[..., Served]
 ) -> None:
     served = serve(on=site, HUBSITE_LAYER="rabbitmq", HUBSITE_LAYER_URL=rabbitmq.tls_url)
@@ -79,7 +79,7 @@ def test_a_certificate_that_is_not_trusted_is_said(
 
 
 @pytest.mark.parametrize("fault", ["pause", "stop"])
-def test_without_it_the_database_is_enough_and_with_it_again_all_is_well(
+def test_the_database_suffices_while_the_broker_is_down(
     rabbitmq: RabbitMQ, site: Site, serve: Callable[..., Served], fault: str
 ) -> None:
     served = serve(on=site, HUBSITE_LAYER="rabbitmq", HUBSITE_LAYER_URL=rabbitmq.url)

@@ -40,7 +40,9 @@ def test_one_session_of_two_ends(served: Served, site: Site, person: Person) -> 
         assert there.numbers(1) == [1]
 
 
-def test_who_leaves_a_group_is_sent_nothing_more_of_it(served: Served, site: Site, person: Person) -> None:
+def test_a_user_who_leaves_a_group_gets_no_more_of_its_updates(
+    served: Served, site: Site, person: Person
+) -> None:
     group = f"g{person.id}"
     site.join(person.name, group)
     with served.connect(person, f"streams=project:{group},{person.stream}") as socket:
@@ -56,7 +58,9 @@ def test_who_leaves_a_group_is_sent_nothing_more_of_it(served: Served, site: Sit
         assert socket.numbers(1) == [3]
 
 
-def test_who_loses_the_last_stream_is_closed_with_4003(served: Served, site: Site, person: Person) -> None:
+def test_a_user_who_loses_the_last_stream_is_closed_with_4003(
+    served: Served, site: Site, person: Person
+) -> None:
     group = f"g{person.id}"
     site.join(person.name, group)
     with served.connect(person, f"streams=project:{group}") as socket:
@@ -67,7 +71,7 @@ def test_who_loses_the_last_stream_is_closed_with_4003(served: Served, site: Sit
         assert time.monotonic() - began < PROMISED
 
 
-def test_rights_that_changed_without_a_word_are_noticed_too(
+def test_rights_that_changed_unannounced_are_noticed_too(
     serve: Callable[..., Served], site: Site, person: Person
 ) -> None:
     served = serve(HUBSITE_LIMITS='{"JUDGE_SECONDS": 0.5, "POLL_SECONDS": 0.2}')
@@ -79,7 +83,7 @@ def test_rights_that_changed_without_a_word_are_noticed_too(
         assert socket.close_code() == 4003
 
 
-def test_history_is_for_whoever_is_entitled_now(served: Served, site: Site, person: Person) -> None:
+def test_current_rights_decide_who_reads_history(served: Served, site: Site, person: Person) -> None:
     group = f"g{person.id}"
     site.send(f"project:{group}", 1)
     site.join(person.name, group)

@@ -1,4 +1,4 @@
-"""The entry point: an orderly end, listening, and stock Daphne in its place."""
+"""The server: a graceful stop, its socket, and stock Daphne as a replacement."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_1012_is_spread_over_the_drain(serve: Serve, site: Site, person: Person)
     assert served.end() == 0
 
 
-def test_a_few_are_not_told_all_at_once_either(serve: Serve, site: Site, person: Person) -> None:
+def test_1012_is_spread_for_a_few_clients_too(serve: Serve, site: Site, person: Person) -> None:
     served = serve()
     with ExitStack() as stack:
         sockets = [stack.enter_context(served.connect(person)) for _ in range(5)]
@@ -79,7 +79,7 @@ def test_a_few_are_not_told_all_at_once_either(serve: Serve, site: Site, person:
     assert served.end() == 0
 
 
-def test_clients_that_answer_nothing_do_not_hold_it_up(serve: Serve, person: Person) -> None:
+def test_unresponsive_clients_do_not_delay_the_stop(serve: Serve, person: Person) -> None:
     served = serve()
     with served.raw() as half, served.raw() as mute:
         half.sendall(b"GET /channels/updates/ HTTP/1.1\r\nHost: ")  # a handshake that never ends
@@ -140,7 +140,7 @@ def test_a_port_that_is_taken_is_an_error(site: Site) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_backlog_takes_a_storm_whoever_made_the_socket(served: Served) -> None:
+def test_the_backlog_is_raised_on_an_inherited_socket_too(served: Served) -> None:
     listed = subprocess.run(["ss", "-Hltn", f"sport = :{served.port}"], capture_output=True, text=True).stdout
     somaxconn = int(Path("/proc/sys/net/core/somaxconn").read_text())
     assert int(listed.split()[2]) == min(4096, somaxconn)

@@ -1,4 +1,4 @@
-"""A client that does not read what it is sent is cut, and delays nobody."""
+"""A client that does not read is disconnected, and delays no other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.waiting import wait_until
 from updates_lab.site import SOON, Person, Served, Site
 
 SIZE = 30_000  # bytes an update, close to the largest
-COUNT = 120  # of them: more than any kernel takes for a client that has said how little it wants
+COUNT = 120  # updates: more than any kernel buffers for a client with a small receive window
 
 pytestmark = pytest.mark.servers  # these tests wait for seconds
 
@@ -23,13 +23,13 @@ def test_a_client_that_reads_nothing_is_cut_with_4008(served: Served, site: Site
         for number in range(COUNT):
             site.send(person.stream, number, size=SIZE)
             if number % 10 == 9:
-                neighbour.numbers(10)  # it keeps up, whatever the other one does
+                neighbour.numbers(10)  # it keeps up, whatever the silent one does
         wait_until(lambda: served.health()[1]["counters"].get("closes{code=4008}"), SOON, "the cut")
         assert _resident_bytes(served) - memory < 8 * 1024 * 1024
         assert _last_close(silent) == 4008
 
 
-def test_a_long_replay_goes_at_the_clients_pace(served: Served, site: Site, person: Person) -> None:
+def test_a_long_replay_follows_the_clients_pace(served: Served, site: Site, person: Person) -> None:
     for number in range(COUNT):
         site.send(person.stream, number, size=SIZE)
     with served.connect(person, f"since={person.stream}/0-0", max_size=None, max_queue=1) as slow:

@@ -60,7 +60,7 @@ def test_last_event_id_overrides_since(served: Served, site: Site, person: Perso
         assert events.next()["data"]["payload"]["message_id"] == 2  # type: ignore[index]
 
 
-def test_denied_streams_have_no_place_in_the_id(served: Served, site: Site, person: Person) -> None:
+def test_denied_streams_are_not_in_the_id(served: Served, site: Site, person: Person) -> None:
     other = site.person()
     with Events(served, person, f"streams={other.stream},{person.stream}") as events:
         hello = events.next()
@@ -113,7 +113,7 @@ def test_other_methods_are_refused(served: Served, method: str) -> None:
     assert (status, headers["allow"]) == (405, "GET")
 
 
-def test_signed_out_means_gone(served: Served, site: Site, person: Person) -> None:
+def test_signing_out_closes_the_connection(served: Served, site: Site, person: Person) -> None:
     with Events(served, person) as events:
         events.next()
         site.sign_out(person.session)

@@ -10,7 +10,7 @@ from sluice_updates.asgi.transport import socket_transport, stream_transport
 from sluice_updates.push.frames import Frame
 
 
-def test_a_server_that_takes_its_time_is_not_waited_for() -> None:
+def test_a_slow_server_is_not_waited_for() -> None:
     async def check() -> None:
         taken: list[dict[str, Any]] = []
         may = asyncio.Event()

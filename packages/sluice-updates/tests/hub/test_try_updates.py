@@ -1,4 +1,4 @@
-"""`manage.py try_updates`: what it says of a server that is right, and of others."""
+"""`manage.py try_updates`: its report on a correct server, and on others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.servers  # these tests wait for seconds
 def lines(
     site: Site, url: str, *arguments: str, database: str = "", **variables: str
 ) -> tuple[int, dict[str, str]]:
-    """Its exit status, and its sentences by what they are about."""
+    """Its exit status, and its sentences by subject."""
     done = subprocess.run(
         [sys.executable, "-m", "django", "try_updates", url, *arguments],
         env=environment(DATABASE_URL=database or site.database_url, HUBSITE_LAYER="none", **variables),
@@ -36,7 +36,7 @@ def lines(
 
 
 def test_it_times_an_update_and_finds_what_is_missing(site: Site, served: Served, person: Person) -> None:
-    """Daphne alone is right by its own ways; it serves neither polling nor pages."""
+    """Daphne alone passes on its own transports; it serves neither polling nor pages."""
     site.send(person.stream, 1)
     status, said = lines(site, served.origin, "--user", person.name, "--page", "/")
     assert status == 1
@@ -59,15 +59,15 @@ def test_it_times_an_update_and_finds_what_is_missing(site: Site, served: Served
         (302, "", "302: not the 200 that it should be"),
     ],
 )
-def test_it_says_what_answers_instead_of_daphne(
+def test_it_names_the_server_that_responds_instead_of_daphne(
     site: Site, person: Person, status: int, text: str, words: str
 ) -> None:
     with _answering(status, text) as url:
         assert lines(site, url)[1]["event stream"].startswith(words)
 
 
-def test_it_says_where_a_redirect_leads(site: Site, person: Person) -> None:
-    """As of a server that only leads to https."""
+def test_it_names_the_target_of_a_redirect(site: Site, person: Person) -> None:
+    """As of a server that only redirects to https."""
     with _answering(301, "", place="https://example.org/") as url:
         status, said = lines(site, url, "--page", "/")
     assert status == 1
@@ -76,21 +76,21 @@ def test_it_says_where_a_redirect_leads(site: Site, person: Person) -> None:
     }
 
 
-def test_something_holds_events_back(site: Site, person: Person) -> None:
-    """As a proxy does that buffers: not even the headers come."""
+def test_a_proxy_that_buffers_events(site: Site, person: Person) -> None:
+    """Not even the headers arrive."""
     with _answering(404, "", held="/channels/updates/sse") as url:
         said = lines(site, url)[1]
     assert said["event stream"].startswith("nothing came within 10 s: Daphne hangs, or a proxy in front of")
     assert said["polling"].startswith("404: ")
 
 
-def test_nobody_answers(site: Site, person: Person) -> None:
+def test_no_server_responds(site: Site, person: Person) -> None:
     status, said = lines(site, "http://127.0.0.1:1")
     assert status == 1
     assert "127.0.0.1:1 doesn't answer: " in said["polling"]
 
 
-def test_a_certificate_that_nobody_here_knows(site: Site, person: Person, tmp_path: Path) -> None:
+def test_a_certificate_that_is_not_trusted(site: Site, person: Person, tmp_path: Path) -> None:
     pair = Authority(tmp_path).issue("localhost")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
@@ -110,7 +110,7 @@ def test_there_is_no_such_user(site: Site) -> None:
 @pytest.mark.parametrize(
     "url", ["127.0.0.1:1", "example.org", "ftp://127.0.0.1:1", "http:///notes", "http://["]
 )
-def test_no_address(site: Site, person: Person, url: str) -> None:
+def test_no_url(site: Site, person: Person, url: str) -> None:
     status, said = lines(site, url)
     assert status == 1
     assert list(said) == ["CommandError"]
@@ -128,8 +128,8 @@ def test_without_a_database(site: Site) -> None:
     assert said["CommandError"].startswith("the database doesn't answer: connection failed")
 
 
-def test_the_database_goes_away_meanwhile(site: Site, person: Person, tmp_path: Path) -> None:
-    """Between one way and the next; also when the session is to be removed."""
+def test_the_tables_disappear_during_the_probe(site: Site, person: Person, tmp_path: Path) -> None:
+    """Between one transport and the next, and when the session is removed."""
     copy = tmp_path / "copy.sqlite3"
     original = site.database_url.removeprefix("sqlite://")
     with closing(sqlite3.connect(original)) as source, closing(sqlite3.connect(copy)) as target:
@@ -148,7 +148,7 @@ def test_the_database_goes_away_meanwhile(site: Site, person: Person, tmp_path: 
 
 
 @pytest.mark.parametrize("frame", ["no json", "[1]"])
-def test_what_answers_is_foreign(site: Site, person: Person, frame: str) -> None:
+def test_a_response_that_is_not_the_protocols(site: Site, person: Person, frame: str) -> None:
     with _answering(200, f"data: {frame}\n\n", "text/event-stream") as url:
         said = lines(site, url)[1]
     assert said["event stream"].startswith("what 127.0.0.1:")
@@ -157,7 +157,7 @@ def test_what_answers_is_foreign(site: Site, person: Person, frame: str) -> None
 
 
 def test_the_session_is_by_a_backend_that_knows_the_user(site: Site, served: Served, person: Person) -> None:
-    """Some backends, put first, only refuse logins: a session by them signs nobody in."""
+    """Some backends, placed first, only refuse logins: a session by them authenticates no user."""
     backends = "hubsite.backends.OnlyRefuses django.contrib.auth.backends.ModelBackend"
     said = lines(site, served.origin, HUBSITE_BACKENDS=backends)[1]
     assert said["event stream"].startswith("3 updates came")

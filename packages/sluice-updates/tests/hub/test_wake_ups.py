@@ -25,7 +25,7 @@ def served(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 
 @pytest.fixture
 def socket(served: Served, person: Person) -> Iterator[Socket]:
-    """Somebody who follows their own stream."""
+    """A client that follows its user's stream."""
     with served.connect(person) as socket:
         socket.hello()
         yield socket
@@ -69,7 +69,7 @@ def test_all_but_the_last_are_lost(served: Served, socket: Socket, updates: Upda
     assert socket.numbers(5) == [1, 2, 3, 4, 5]
 
 
-def test_another_past(served: Served, socket: Socket, updates: Updates) -> None:
+def test_an_offset_with_another_tag(served: Served, socket: Socket, updates: Updates) -> None:
     served.wake(updates)
     stream, offset, _, frame = updates[2]
     served.wake([[stream, offset, "f" * 16, frame]])
@@ -87,13 +87,13 @@ def test_an_offset_from_nowhere(served: Served, socket: Socket, updates: Updates
 @pytest.mark.parametrize(
     "nonsense", [None, 7, "x", [7], [[]], [["all"]], [["all", "x", "y", "z"]], {"a": 1}], ids=json.dumps
 )
-def test_nonsense(served: Served, socket: Socket, updates: Updates, nonsense: object) -> None:
+def test_malformed_wake_ups(served: Served, socket: Socket, updates: Updates, nonsense: object) -> None:
     served.wake(nonsense)
     served.wake(updates)
     assert socket.numbers(5) == [1, 2, 3, 4, 5]
 
 
-def test_for_streams_that_nobody_follows(served: Served, site: Site, person: Person) -> None:
+def test_for_streams_without_a_subscriber(served: Served, site: Site, person: Person) -> None:
     site.send(person.stream, 1, 2)
     served.wake(site.wake_ups(person.stream))
     with served.connect(person, f"since={person.stream}/0-0") as socket:

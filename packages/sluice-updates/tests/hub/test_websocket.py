@@ -101,14 +101,16 @@ def test_streams_of_others_are_denied_and_the_rest_is_served(
         assert socket.numbers(1) == [2]
 
 
-def test_nothing_that_is_allowed_closes_with_4003(served: Served, site: Site, person: Person) -> None:
+def test_a_client_without_any_allowed_stream_is_closed_with_4003(
+    served: Served, site: Site, person: Person
+) -> None:
     other = site.person()
     with served.connect(person, f"streams={other.stream}&since={other.stream}/0-0") as socket:
         assert socket.close_code() == 4003
 
 
 @pytest.mark.parametrize("session", ["", "unknown" * 4, "anonymous"])
-def test_who_is_not_signed_in_is_told_so(served: Served, site: Site, session: str) -> None:
+def test_a_client_that_is_not_signed_in_is_closed_with_4001(served: Served, site: Site, session: str) -> None:
     with served.connect(session=site.anonymous_session() if session == "anonymous" else session) as socket:
         assert socket.close_code() == 4001
 
@@ -173,7 +175,7 @@ def test_a_client_of_the_first_generation_gets_updates_and_nothing_else(
         assert socket.numbers(2) == [1, 2]
 
 
-def test_it_is_told_why_it_must_go(served: Served) -> None:
+def test_a_first_generation_client_receives_its_close_code(served: Served) -> None:
     with served.connect(subprotocols=[]) as socket:
         assert socket.close_code() == 4001
 

@@ -18,7 +18,7 @@ from sluice_updates import limits  # noqa: E402
 from sluice_updates.asgi import application as updates_application  # noqa: E402
 from sluice_updates.asgi.responses import respond  # noqa: E402
 
-# Tests that are about something else need not wait for the usual seconds.
+# Shorter intervals, for tests of other things.
 for name, seconds in json.loads(os.environ.get("HUBSITE_LIMITS", "{}")).items():
     setattr(limits, name, seconds)
 
@@ -32,7 +32,7 @@ class Echo(AsyncJsonWebsocketConsumer):
         if "fail" in content:
             raise RuntimeError("told to fail")
         if "block" in content:
-            time.sleep(content["block"])  # what no consumer may do: the whole process stands still
+            time.sleep(content["block"])  # a mistake: it blocks the whole process
         await self.send_json(content)
 
     async def disconnect(self, code: int) -> None:
@@ -40,7 +40,7 @@ class Echo(AsyncJsonWebsocketConsumer):
 
 
 async def relay(receive: Any, send: Any) -> None:
-    """Put a request's body, JSON, into the group, as a publisher elsewhere does through the broker."""
+    """Send a request's body, JSON, to the group, as another process does through the broker."""
     body = (await receive())["body"]
     await get_channel_layer().group_send("updates", json.loads(body))
     await respond(send, 200, b"")

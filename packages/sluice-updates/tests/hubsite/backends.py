@@ -1,10 +1,10 @@
-"""Ways to be signed in that other sites have."""
+"""Authentication backends as other sites have them."""
 
 from __future__ import annotations
 
 
 class OnlyRefuses:
-    """Put first, it has a say in each login, and no users: it has no get_user()."""
+    """Placed first, it may refuse each login. It has no users, so it has no get_user()."""
 
     def authenticate(self, request: object, **credentials: object) -> None:
         return None

@@ -1,6 +1,5 @@
-"""Does with the site's database what views would do, told by JSON lines:
-
-[function, arguments…] → [result] or an error.
+"""Works on the site's database as views would. Reads and writes JSON lines: a function's name with its
+arguments, then its result or an error.
 """
 
 import json
@@ -119,7 +118,7 @@ def begin(stream: str, number: int) -> None:
 
 
 def commit() -> None:
-    """Let it commit."""
+    """Commit the transaction that `begin` left open."""
     _open.close()
 
 

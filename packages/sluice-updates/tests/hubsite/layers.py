@@ -1,7 +1,4 @@
-"""Channel layers as they are when something is wrong:
-
-real objects with the layer's interface, not imitations of ours.
-"""
+"""Channel layers with a fault: subclasses of Channels' own in-memory layer."""
 
 import asyncio
 from typing import Any
@@ -10,7 +7,7 @@ from channels.layers import InMemoryChannelLayer
 
 
 class StuckLayer(InMemoryChannelLayer):
-    """Every call hangs, as with a broker that is paused."""
+    """Every call hangs, as with a frozen broker."""
 
     async def new_channel(self, prefix: str = "specific") -> str:
         return await asyncio.Future()
@@ -20,7 +17,7 @@ class StuckLayer(InMemoryChannelLayer):
 
 
 class DeadLayer(InMemoryChannelLayer):
-    """The first one of a process receives nothing after a while; a new one works."""
+    """The first layer of a process stops receiving; a new one works."""
 
     made = 0
 

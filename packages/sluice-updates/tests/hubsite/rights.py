@@ -1,4 +1,4 @@
-"""Groups here are Django's: whoever is in the group named 9 may read project:9."""
+"""A rule by Django's groups: the members of the group named 9 may read project:9."""
 
 from typing import Any
 

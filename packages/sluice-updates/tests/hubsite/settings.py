@@ -1,4 +1,4 @@
-"""The smallest site that has updates. What the tests vary comes by the environment, as HUBSITE_…"""
+"""The smallest site with updates. Tests vary it by environment variables named HUBSITE_…"""
 
 import os
 import urllib.parse

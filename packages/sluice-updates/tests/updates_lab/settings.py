@@ -11,4 +11,4 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
 ]
-UPDATES_MAY_READ = "sluice_updates.rights.default_may_read"
+SLUICE_UPDATES_MAY_READ = "sluice_updates.rights.default_may_read"

@@ -24,12 +24,12 @@ from harness.waiting import wait_until
 TESTS = Path(__file__).resolve().parents[1]
 PACKAGES = TESTS.parents[1]
 SUBPROTOCOL = "sluice.v1"
-# For what is to happen within a second or so; a loaded machine is given more.
+# For events that normally take about a second; a loaded machine gets more time.
 SOON = 8.0
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What a process of the site needs."""
+    """The environment of the site's processes."""
     paths = [TESTS, *PACKAGES.glob("*/src")]
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "HUBSITE_"))
@@ -43,7 +43,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 class Site:
-    """The site's database, and what its views do with it, in a process of its own (hubsite/control.py)."""
+    """The site's database, and a process that works on it as views would (hubsite/control.py)."""
 
     def __init__(self, database_url: str, **variables: str) -> None:
         self.database_url = database_url
@@ -68,7 +68,7 @@ class Site:
         return call
 
     def person(self) -> Person:
-        """Somebody new, signed in."""
+        """A new user, signed in."""
         self._people += 1
         name = f"person{self._people}"
         return Person(name, *self.sign_in(name))
@@ -94,7 +94,7 @@ class Served:
     """A Daphne process that serves the site."""
 
     def __init__(self, site: Site, log: Path, *command: str, **variables: str) -> None:
-        """`command` is what follows Python, with `{port}` for the port if it listens by itself."""
+        """`command` follows `python`; `{port}` in it is the port, for a server that opens its own socket."""
         self.site = site
         self.log = log
         listener = socket.create_server(("127.0.0.1", 0))
@@ -113,7 +113,7 @@ class Served:
             )
 
     def wait_until_healthy(self) -> Served:
-        """Return when it has answered."""
+        """Wait for its first successful health check."""
         wait_until(self._answers, 20, "the server", fatal=self._death)
         return self
 
@@ -193,20 +193,20 @@ class Served:
         ).encode()
 
     def text(self) -> str:
-        """What it has logged."""
+        """Its log."""
         return self.log.read_text(errors="replace")
 
     def signal(self, number: int = signal.SIGTERM) -> None:
-        """Tell it to stop."""
+        """Send it a signal; SIGTERM stops it."""
         self.process.send_signal(number)
 
     def stop(self) -> int:
-        """Tell it to stop and return its exit status."""
+        """Stop it and return its exit status."""
         self.signal()
         return self.end()
 
     def end(self) -> int:
-        """Its exit status, once it has ended."""
+        """Wait for its end and return its exit status."""
         try:
             return self.process.wait(15)
         except subprocess.TimeoutExpired:
@@ -239,7 +239,7 @@ class Socket:
         return json.loads(text)
 
     def hello(self) -> dict[str, Any]:
-        """What the first frame says of the streams."""
+        """The states of the streams in the first frame, hello."""
         frame = self.frame()
         assert frame["event"] == "hello", frame
         return frame["payload"]["streams"]
@@ -262,7 +262,7 @@ class Socket:
             return closed.rcvd.code if closed.rcvd else 1006
 
     def is_quiet(self, seconds: float) -> bool:
-        """Whether nothing comes for so long."""
+        """Whether no frame arrives within this time."""
         with suppress(TimeoutError):
             self.wire.recv(timeout=seconds)
             return False
@@ -272,7 +272,7 @@ class Socket:
         return self
 
     def __exit__(self, *raised: Any) -> None:
-        with suppress(ConnectionClosed):  # it may have been cut long before
+        with suppress(ConnectionClosed):  # it may have been closed long before
             self._connection.__exit__(*raised)
 
 
@@ -287,7 +287,7 @@ class Events:
         self.response = self._connection.getresponse()
 
     def next(self) -> dict[str, Any] | None:
-        """The next event's fields, `data` decoded; None at the end. Comments are passed over."""
+        """The next event's fields, `data` decoded; None at the end. Comments are skipped."""
         fields: dict[str, Any] = {}
         for line in iter(self.response.readline, b""):
             text = line.decode().rstrip("\n")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import os
 import re
 import sys
@@ -45,17 +44,17 @@ def load() -> Environment: ...
 def load(table: type[Table]) -> Table: ...
 def load(table: type[Environment] | None = None) -> Environment:
     """The process's own environment, with what the files of a host add; read once. Raises Malformed."""
-    return _load(table)
+    if table not in _loaded:
+        environ = with_file(os.environ, table)
+        # Django and OpenSSL look for these in the process's environment only.
+        for name in (SETTINGS_MODULE, *_TRUST):
+            if name in environ:
+                os.environ[name] = environ[name]
+        _loaded[table] = parse(environ, table)
+    return _loaded[table]
 
 
-@functools.cache
-def _load(table: type[Environment] | None) -> Environment:
-    environ = with_file(os.environ, table)
-    # Django and OpenSSL look for these in the process's environment only.
-    for name in (SETTINGS_MODULE, *_TRUST):
-        if name in environ:
-            os.environ[name] = environ[name]
-    return parse(environ, table)
+_loaded: dict[type[Environment] | None, Environment] = {}
 
 
 @overload

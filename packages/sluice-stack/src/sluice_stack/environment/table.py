@@ -6,7 +6,6 @@ A project adds rows of its own in a subclass, see sluice_stack.environment.proje
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -176,7 +175,6 @@ class Row:
         return SERVICES if self.services == "all" else tuple(self.services.split())
 
 
-@functools.cache
 def rows(table: type[Environment]) -> Mapping[str, Row]:
     """The rows of a table, the stack's or a project's, by the variable's name."""
     return {

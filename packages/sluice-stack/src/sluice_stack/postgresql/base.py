@@ -11,18 +11,18 @@ from psycopg.abc import RV, PQGen
 
 from sluice_stack import postgresql
 
-# Of `SELECT 1` on an open connection, before a request's first query. A server that is merely busy costs the
-# request a new connection.
+# For `SELECT 1` on an open connection, before a request's first query. If the server is only busy, the
+# request gets a new connection.
 USABLE_SECONDS: Final = 1.0
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection that is closed when an answer takes too long."""
+    """A connection that closes when an answer takes too long."""
 
     patience: float | None = None  # seconds, instead of the process's
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        """As psycopg's, which waits without an end unless it is given a `timeout`."""
+        """As psycopg's, which waits without a limit unless it is given a `timeout`."""
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         seconds = self.patience or postgresql.seconds
@@ -34,7 +34,7 @@ class Connection(psycopg.Connection[Any]):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Django's, on connections of the class above."""
+    """Django's wrapper, with connections of the class above."""
 
     Database = SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})
 

@@ -1,5 +1,7 @@
-"""`manage.py clearsessions`: for cron, where Celery's beat does not run. (Django's own is part of an app that
-isn't installed here.)"""
+"""`manage.py clearsessions`: for cron, if Celery's beat does not run.
+
+Django's own command is part of django.contrib.sessions, which sluice_updates.sessions replaces.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from sluice_stack import session_cleaning
 
 
 class Command(BaseCommand):
-    help = "Delete the sessions that have expired."
+    help = "Delete expired sessions."
 
     def handle(self, *args: Any, **options: Any) -> None:
         session_cleaning.clean_up()

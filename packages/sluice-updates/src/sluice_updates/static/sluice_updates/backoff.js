@@ -1,15 +1,15 @@
 // When to try again. Times are in milliseconds.
 
-const SETTLED = 10_000; // a connection that held so long after its hello was a good one
-const FAR = 30_000; // where the server says that there are too many of us
+const SETTLED = 10_000; // a connection that lasts this long after its hello counts as a success
+const FAR = 30_000; // the shortest wait after the server refused one connection too many
 
-/** Full jitter: a random time between nothing and a limit that doubles with each attempt. */
+/** Exponential backoff with full jitter: a random time between zero and a limit that doubles with each attempt. */
 export class Backoff {
   #attempts = 0;
 
   /**
    * @param {number} first the first limit
-   * @param {number} longest the last one
+   * @param {number} longest the largest limit
    */
   constructor(first = 500, longest = 20_000) {
     this.first = first;
@@ -27,7 +27,7 @@ export class Backoff {
   }
 }
 
-/** How long a client stays away after a connection has ended: the protocol's table of close codes. */
+/** How long to wait after a connection has ended, by the protocol's table of close codes. */
 export class Retries {
   #backoff = new Backoff();
   #recalled = new Stopwatch(Infinity);
@@ -37,11 +37,11 @@ export class Retries {
   }
 
   /**
-   * The wait after a connection that ended, or never came to be.
+   * The wait after a connection that ended, or that never opened.
    *
    * @param {import("./transports.js").End} end
-   * @param {{held: number, retry: number} | null} greeted if it had said hello: for how long it held, and the window
-   *   that the server wants its clients to come back in after a restart
+   * @param {{held: number, retry: number} | null} greeted if it had received hello: how long it lasted, and the
+   *   window within which the server wants its clients back after a restart
    */
   after(end, greeted) {
     if (greeted && greeted.held >= SETTLED) this.reset();
@@ -49,12 +49,12 @@ export class Retries {
     if (end.code === 4010) return this.recall();
     const wait = this.#backoff.next();
     if (end.code === 4013 || end.status === 429) return Math.max(FAR, end.retryAfter ?? 0) + wait;
-    // nginx has nobody to pass us on to; it says for how long that may well be so.
+    // nginx has no server to pass the request to. Its Retry-After says for how long.
     if (end.status === 503) return (end.retryAfter ?? FAR) + wait;
     return Math.max(end.retryAfter ?? 0, wait);
   }
 
-  /** The wait before connecting anew because the server asks for it: none, but a second time within 10 s. */
+  /** The wait before reconnecting at the server's request: none, except for a second request within 10 s. */
   recall() {
     const again = this.#recalled.elapsed < SETTLED;
     this.#recalled.restart();
@@ -63,13 +63,14 @@ export class Retries {
 }
 
 /**
- * What time has passed, sleep included: the one clock stands still while a machine sleeps, and the other may be set.
+ * Measures elapsed time, including the time that the machine sleeps. Of the two clocks, one stops during sleep and the
+ * other may be set by hand; the larger difference counts.
  */
 export class Stopwatch {
   #ticks = performance.now();
   #time = Date.now();
 
-  /** @param {number} [already] what is to count as passed */
+  /** @param {number} [already] milliseconds that count as elapsed at the start */
   constructor(already = 0) {
     this.#ticks -= already;
   }

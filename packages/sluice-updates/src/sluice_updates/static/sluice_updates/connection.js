@@ -1,11 +1,11 @@
-// One connection, from the request to its end: hello in time, no silence that lasts, frames read.
+// One connection, from the request to its end. It waits for hello, detects silence, and reads frames.
 
 import { Stopwatch } from "./backoff.js";
 import { openEventStream, openWebSocket } from "./transports.js";
 
-const HELLO = 5_000; // milliseconds for hello, before something on the way is held to swallow frames
-const ANSWER = 5_000; // for any frame, once one was asked for
-const GRACE = 10_000; // on top of the server's own interval of pings
+const HELLO = 5_000; // milliseconds to wait for hello; after that, a proxy is assumed to hold frames back
+const ANSWER = 5_000; // to wait for any frame after a ping
+const GRACE = 10_000; // of silence, beyond the server's interval between pings
 
 /**
  * A frame that carries an update.
@@ -14,18 +14,18 @@ const GRACE = 10_000; // on top of the server's own interval of pings
  */
 
 /**
- * What hello, and a poll, says of one stream.
+ * The state of one stream, in hello and in a poll's response.
  *
  * @typedef {{head: string, recovered?: boolean, denied?: undefined} | {denied: true}} StreamState
  */
 
 /**
- * Whoever uses a connection. `update` returns whether it could be applied; if not, something before it is missing.
+ * The callbacks of a connection's user. `update` returns false if an earlier update is missing.
  *
  * @typedef {object} User
  * @property {(connection: Connection, streams: Record<string, StreamState>) => void} hello
  * @property {(connection: Connection, update: Update) => boolean} update
- * @property {(connection: Connection, end: import("./transports.js").End) => void} end once, unless it was closed before
+ * @property {(connection: Connection, end: import("./transports.js").End) => void} end called once, but not after close()
  */
 
 export class Connection {
@@ -34,14 +34,14 @@ export class Connection {
    * @type {Stopwatch | null}
    */
   greeted = null;
-  /** Hello's window for coming back after a restart, in milliseconds. */
+  /** The window for reconnecting after a restart, in milliseconds, from hello. */
   retry = 2_000;
   /**
-   * Heads that the replay has yet to reach: offsets by stream.
+   * The heads that the replay has not reached yet: offsets by stream.
    * @type {Map<string, number>}
    */
   behind = new Map();
-  /** How often the server had asked to judge our rights anew when this was opened. */
+  /** How many changes of our rights the server had announced when this connection was opened. */
   recalls = 0;
 
   #user;
@@ -69,17 +69,17 @@ export class Connection {
     this.#expect(HELLO);
   }
 
-  /** Whether there is nothing more of the replay to come. */
+  /** Whether the replay is complete. */
   get caughtUp() {
     return this.greeted !== null && this.behind.size === 0;
   }
 
-  /** To be called every few seconds: ends a connection on which nothing comes any more. */
+  /** End the connection if it has been silent for too long. Call it every few seconds. */
   watch() {
     if (this.#heard.elapsed > this.#patience) this.#end({ code: 1006, silent: true });
   }
 
-  /** To be called when there is reason to doubt it: have the server say something, where that can be done. */
+  /** Send a ping, where the transport can, and expect a frame. Call it when the connection may be dead. */
   check() {
     this.watch();
     if (this.#over || !this.greeted || !this.#transport.ask || this.#deadline !== undefined) return;
@@ -87,7 +87,7 @@ export class Connection {
     this.#expect(ANSWER);
   }
 
-  /** Leave. */
+  /** Close it; `end` is not called. */
   close() {
     this.#over = true;
     clearTimeout(this.#deadline);
@@ -122,7 +122,8 @@ export class Connection {
     this.#user.hello(this, streams);
   }
 
-  /** Set the time within which a frame must come; null: none.
+  /**
+   * Set the time within which a frame must arrive; null: no limit.
    *
    * @param {number | null} milliseconds
    */

@@ -1,10 +1,10 @@
-// Why there is no WebSocket, in words for the operator. A script isn't told why an upgrade was refused, so this asks the
-// same server plain questions and concludes from the answers.
+// Finds out why there is no WebSocket, and words it for the operator. Browsers don't tell a script why an upgrade was
+// refused. So this sends plain requests to the same server and concludes from the responses.
 
-const PATIENCE = 5_000; // milliseconds, for each question
+const PATIENCE = 5_000; // milliseconds, for each request
 
 /**
- * `code` is for programs, `text` for people, `setting` is what to look at: docs/reference/updates-js.md has them all.
+ * `code` is for programs, `text` for people. `setting` names what to check. docs/reference/updates-js.md lists them all.
  *
  * @typedef {{code: string, text: string, setting: string}} Diagnosis
  */
@@ -17,59 +17,68 @@ const PATIENCE = 5_000; // milliseconds, for each question
  */
 
 /**
- * An answer to a question. `json`: null if it isn't.
+ * A response. `json` is null if the body is not JSON.
  *
  * @typedef {{status: number, type: string, text: string, json: any}} Answer
  */
 
 /** @type {Record<string, [text: string, setting: string]>} */
 export const KNOWN = {
-  unreachable: ["Nothing answers at this address.", "nginx, and the network up to it"],
-  "host-refused": ["The site doesn't know itself by this name (421).", "SITE_URL; on a host, $sluice_names in the place file"],
-  "wrong-root": ["The site isn't where this page looks for it (404).", "connect()'s root; URL_PREFIX"],
-  "not-daphne": [
-    "/channels/ is not answered by Daphne, but by the site itself or something in front of it.",
-    "nginx: include snippets/sluice/channels.conf in the site's server",
+  unreachable: ["No server answers at this address.", "nginx, and the network in front of it"],
+  "host-refused": [
+    "The site refuses this host name (421).",
+    "SITE_URL; on a host without containers, $sluice_names in the place file",
   ],
-  "daphne-down": ["Daphne is not there (502, 503 or 504).", "the service asgi and its log; ASGI_ADDRESS"],
-  "daphne-deaf": ["Daphne runs, but can deliver nothing, or stops.", "the service asgi: DATABASE_URL, LAYER_URL"],
-  "database-down": ["Daphne can't ask its database (1013).", "the service postgres; asgi's DATABASE_URL"],
-  restarting: ["Daphne restarts (1012).", "nothing, unless it goes on: the log of the service asgi"],
+  "wrong-root": ["The site is not at the path that this page uses (404).", "connect()'s root; URL_PREFIX"],
+  "not-daphne": [
+    "Requests for /channels/ reach the site, or a server in front of it, instead of Daphne.",
+    "nginx: pass /channels/ to Daphne, in the site's server",
+  ],
+  "daphne-down": [
+    "Daphne is not running, or nginx can't reach it (502, 503 or 504).",
+    "the service asgi and its log; ASGI_ADDRESS",
+  ],
+  "daphne-deaf": [
+    "Daphne runs but can't deliver updates, or is stopping.",
+    "the service asgi: DATABASE_URL, LAYER_URL",
+  ],
+  "database-down": ["Daphne can't query its database (1013).", "the service postgres; asgi's DATABASE_URL"],
+  restarting: ["Daphne is restarting (1012).", "nothing, unless it lasts; then the log of the service asgi"],
   "server-error": ["Daphne failed (1011).", "the log of the service asgi"],
   "too-many-connections": ["This person has too many connections (4013).", "UPDATES_MAX_CONNECTIONS_PER_USER"],
   "too-many-from-address": [
-    "This address has too many connections, or makes them too fast (429).",
+    "This address has too many connections, or opens them too fast (429).",
     "CHANNELS_PER_ADDRESS, CHANNELS_PER_ADDRESS_SECOND",
   ],
-  "origin-refused": ["Daphne doesn't take this page's Origin for the site's own (403).", "SITE_URL: its scheme, host and port"],
+  "origin-refused": ["Daphne refuses this page's Origin (403).", "SITE_URL: its scheme, host and port"],
   "frames-swallowed": [
-    "A WebSocket's frames don't come through, though something on the way may accept it.",
+    "A WebSocket's frames don't arrive: a proxy holds them back.",
     "the proxy in front of nginx: let WebSockets pass, unbuffered",
   ],
   "no-upgrade": [
-    "No upgrade header arrives: something in front of nginx takes it out.",
+    "The Upgrade header does not arrive: a proxy in front of nginx removes it.",
     "the proxy in front of nginx: HTTP/1.1, and pass Upgrade and Connection on",
   ],
   "no-upgrade-to-daphne": [
-    "Requests for /channels/ come to Daphne without their upgrade header.",
-    "nginx: include snippets/sluice/channels.conf; or proxy_http_version 1.1, and pass Upgrade and Connection on",
+    "Requests for /channels/ reach Daphne without their Upgrade header.",
+    "nginx: proxy_http_version 1.1, and pass Upgrade and Connection on",
   ],
 };
 
 /**
- * @param {URL} root where the site begins
- * @param {Round} round of which the WebSocket, at least, failed
+ * @param {URL} root the site's root
+ * @param {Round} round how the attempts ended; the WebSocket, at least, failed
  * @returns {Promise<Diagnosis>}
  */
 export async function diagnose(root, round) {
   const code = said(round) ?? (await asked(root, round));
   const [text, setting] = KNOWN[code];
-  const buffered = round.sse?.silent ? " Server-sent events are held back as well: something buffers responses." : "";
+  const buffered = round.sse?.silent ? " Server-sent events are held back too: something buffers responses." : "";
   return { code, text: text + buffered, setting };
 }
 
 /**
- * What the server said itself, or null.
+ * The code for what the server itself reported, or null.
  *
  * @param {Round} round
  */
@@ -108,7 +117,7 @@ async function asked(root, { websocket }) {
 
 /**
  * @param {URL} url
- * @returns {Promise<Answer | null>} null if nobody answered
+ * @returns {Promise<Answer | null>} null if there was no response
  */
 async function ask(url) {
   try {

@@ -1,4 +1,4 @@
-// Where a page stands in each stream.
+// The page's position in each stream.
 
 /**
  * The number in a position: `14-9f3ac1d20b7e4455` is 14, and `0-0`, before the first update, is 0.
@@ -9,7 +9,7 @@ export function offset(position) {
   return Number(position.slice(0, position.indexOf("-")));
 }
 
-/** A page's positions, by stream: one set, shared by all transports that it uses in turn. */
+/** A page's positions, by stream. All transports share them. */
 export class Positions {
   /** @type {Map<string, string>} */
   #known;
@@ -24,7 +24,8 @@ export class Positions {
     return this.#known.get(stream);
   }
 
-  /** Go to a position whatever the last one was: a head, from which only what comes after it follows.
+  /**
+   * Set a position, whatever the last one was. Only updates after it are applied.
    *
    * @param {string} stream
    * @param {string} position
@@ -34,8 +35,8 @@ export class Positions {
   }
 
   /**
-   * Take the step to an update. "next": it is to be applied, and we stand behind it now; "double": we had it; "gap":
-   * something before it is missing, and we stay where we are.
+   * Advance to an update. "next": the position has moved, apply the update; "double": it was applied before; "gap": an
+   * earlier update is missing, and the position has not moved.
    *
    * @param {string} stream
    * @param {string} position

@@ -1,18 +1,18 @@
-// How many event streams one browser may hold.
+// Limits the number of event streams in one browser.
 //
-// Over HTTP/1.1 a browser opens six connections to a host and no more, all tabs together; event streams that took all of
-// them would leave none to load a page with. So tabs share four places, and a tab that gets none of them polls.
-// (Sockets don't count among the six. Without HTTPS, other than on localhost, browsers have no locks: there is no limit.)
+// Over HTTP/1.1 a browser opens at most six connections to a host, all tabs together. If event streams took all six, no
+// page could load. So tabs share four places, and a tab without a place polls. (WebSockets don't count among the six.
+// Browsers have locks only with HTTPS and on localhost; elsewhere there is no limit.)
 
 const PLACES = 4;
 
-/** One of the places, while it is held. */
+/** This tab's place, if it holds one. */
 export class Slot {
   /** @type {(() => void) | null} */
   #release = null;
   #wanted = false;
 
-  /** Take a place, if one is free and none is held yet. Returns whether there may be an event stream now. */
+  /** Take a free place, unless one is held. Returns whether an event stream may be opened now. */
   async take() {
     this.#wanted = true;
     if (this.#release || !navigator.locks || hasManyConnections()) return true;
@@ -43,7 +43,7 @@ export class Slot {
   }
 }
 
-/** Whether the site is loaded over HTTP/2 or later, where streams share one connection. */
+/** Whether the page was loaded over HTTP/2 or later, where all streams share one connection. */
 function hasManyConnections() {
   const [navigation] = performance.getEntriesByType("navigation");
   const protocol = /** @type {any} */ (navigation)?.nextHopProtocol ?? "";

@@ -1,28 +1,28 @@
-// The three ways to updates, as the protocol has them. What they carry is read elsewhere.
+// The protocol's three transports. connection.js and updates.js read the frames.
 
 /**
- * Why a connection is over, or a request failed.
+ * Why a connection ended, or a request failed.
  *
  * @typedef {object} End
- * @property {number} code of the protocol's table; 1006 where nobody gave one
- * @property {number} [status] of HTTP, where the browser lets a script see it; 0 for a redirect
- * @property {number} [retryAfter] what the server asks for, in milliseconds
- * @property {boolean} [opened] whether the connection was made at all
- * @property {boolean} [silent] whether it was given up because nothing came
- * @property {boolean} [foreign] whether something answered that doesn't know the protocol, such as a page
- * @property {boolean} [full] whether it was not tried, since this browser's other tabs use all that there may be
+ * @property {number} code from the protocol's table of close codes; 1006 if the server gave none
+ * @property {number} [status] the HTTP status, where the browser shows it to scripts; 0 for a redirect
+ * @property {number} [retryAfter] the wait that the server asks for, in milliseconds
+ * @property {boolean} [opened] whether the connection was opened
+ * @property {boolean} [silent] whether it was ended because no frame arrived in time
+ * @property {boolean} [foreign] whether the response is not the protocol's, such as a page of the site
+ * @property {boolean} [full] whether no request was made, because other tabs use all places (slot.js)
  */
 
 /**
- * An open way.
+ * An open connection.
  *
  * @typedef {object} Transport
- * @property {(() => void) | null} ask have the server say something; null where that can't be done
- * @property {() => void} close leave; nothing is told any more
+ * @property {(() => void) | null} ask send a ping, which the server answers; null if the transport can't
+ * @property {() => void} close close it; the listener is not called again
  */
 
 /**
- * What is told of it: each frame as text, and once the end.
+ * The callbacks of a transport: `frame` for each frame, as text; `end` once.
  *
  * @typedef {object} Listener
  * @property {(text: string) => void} frame
@@ -54,7 +54,7 @@ export function openWebSocket(url, listener) {
 }
 
 /**
- * Server-sent events, by fetch: an EventSource hides the status, and reconnects when it likes, to its first address.
+ * Server-sent events, by fetch(). An EventSource hides the status, and reconnects on its own to its first URL.
  *
  * @param {URL} url
  * @param {Listener} listener
@@ -98,7 +98,7 @@ async function readEventStream(url, signal, listener, slot) {
 }
 
 /**
- * The two fields that matter here of one server-sent event.
+ * The fields `event` and `data` of a server-sent event.
  *
  * @param {string} text
  */
@@ -114,7 +114,7 @@ function parseEvent(text) {
 }
 
 /**
- * Ask once. Returns the answer, or why there is none.
+ * Poll once. Returns the response's JSON, or why there is none.
  *
  * @param {URL} url
  * @param {AbortSignal} signal
@@ -130,7 +130,7 @@ export async function poll(url, signal) {
   }
 }
 
-/** The close code that says the same as a status. */
+/** HTTP status → the close code with the same meaning. */
 const CODES = new Map([[400, 4000], [401, 4001], [414, 4000], [429, 4013]]);
 
 /**

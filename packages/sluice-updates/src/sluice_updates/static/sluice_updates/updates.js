@@ -1,12 +1,12 @@
-// Live updates for a page, whatever lies between it and the server: a WebSocket if one can be had, else server-sent events,
-// else asking once a minute. Which of them it is makes no difference to the page: each update comes once, in order.
+// Live updates for a page: by a WebSocket if possible, else by server-sent events, else by polling once a minute. The
+// transport makes no difference to the page: each update arrives once, in order.
 //
 //   const updates = connect({ positions: { "user:7": "14-9f3ac1d20b7e4455" } });
 //   updates.on("new-message", (payload) => …);
 //   updates.addEventListener("lost", () => location.reload());
 //
-// The wire is docs/reference/protocol.md, this module's own page docs/reference/updates-js.md. It needs no other module
-// than those beside it, and no build step; types are in the comments. Times are in milliseconds unless a name says seconds.
+// docs/reference/protocol.md describes the wire, docs/reference/updates-js.md this module. It needs only the modules
+// beside it, and no build step. Types are in the comments. Times are in milliseconds unless a name says seconds.
 
 import { Backoff, Retries, Stopwatch } from "./backoff.js";
 import { Connection } from "./connection.js";
@@ -26,9 +26,9 @@ import { poll } from "./transports.js";
  */
 
 /**
- * What a page says of itself. `root`: where the site begins. `positions`: per stream, as read before the data that the page
- * shows. `streams`: default, those of `positions`; without any, the user's own and `all`, from now on.
- * `pollSeconds`: between two requests where nothing better can be had.
+ * `root`: the site's root. `positions`: by stream, as read before the data that the page shows. `streams`: by default,
+ * those of `positions`; without any, the user's own stream and `all`, from now on. `pollSeconds`: the time between two
+ * polls, where no other transport works.
  *
  * @typedef {object} Options
  * @property {string | URL} [root]
@@ -37,17 +37,17 @@ import { poll } from "./transports.js";
  * @property {number} [pollSeconds]
  */
 
-const WATCH = 5_000; // between two looks at whether anything still comes
-const LOST = 60_000; // a page is told at most so often that it has to load its state anew
+const WATCH = 5_000; // between two checks for silence
+const LOST = 60_000; // the shortest time between two events "lost", at which a page reloads its state
 const DIAGNOSE = 60_000; // between two diagnoses of the same failure
 
 /**
- * What a close code says for good, until the page is loaded again, or `reconnect` called.
+ * Close codes after which nothing is tried again until the page is loaded again or calls `reconnect`, with the state.
  * @type {Map<number, State>}
  */
 const FINAL = new Map([[4000, "stopped"], [4001, "signed-out"], [4003, "stopped"], [4009, "signed-out"]]);
 
-/** Codes before a hello that are no doing of a proxy's, so that another transport would fare no better. */
+/** Close codes before hello that the server itself sent: another transport would end the same way. */
 const SERVERS_OWN = new Set([1011, 1012, 1013, 4008, 4010, 4013]);
 
 /**
@@ -60,8 +60,8 @@ export function connect(options) {
 }
 
 /**
- * A page's updates. Events: "state" when `state` changes, "diagnosis" when `diagnosis` does, "lost" when something can't be
- * replayed, "connection" for each thing that happens to a connection.
+ * A page's updates. Events: "state" when `state` changes, "diagnosis" when `diagnosis` changes, "lost" when updates
+ * can't be replayed, "connection" for each step of a connection.
  */
 export class Updates extends EventTarget {
   #root;
@@ -77,39 +77,39 @@ export class Updates extends EventTarget {
    */
   #current = null;
   /**
-   * The one that is to take its place, before its hello.
+   * The connection that will replace it, before its hello.
    * @type {Connection | null}
    */
   #next = null;
-  /** Whether the last WebSocket couldn't be had, and server-sent events could. */
+  /** Whether server-sent events worked where the last WebSocket failed. */
   #fellBack = false;
-  /** How often the server has asked to judge anew what we may read. */
+  /** How many changes of our rights the server has announced. */
   #recalls = 0;
   #retries = new Retries();
-  #climb = new Backoff(2_000, 60_000); // a worse transport does as well; so this may be slower
+  #climb = new Backoff(2_000, 60_000); // for a better transport; slower, since the current one works
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retryTimer;
   #slot = new Slot();
 
-  /** Whether all transports failed since the last hello. */
+  /** Whether all transports have failed since the last hello. */
   #failing = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #pollTimer;
   /** @type {AbortController | null} */
   #polling = null;
   /**
-   * Whether the last poll was answered; null before there was one.
+   * Whether the last poll succeeded; null before the first.
    * @type {boolean | null}
    */
   #polled = null;
   #pollBackoff = new Backoff();
 
   /**
-   * Why nothing is tried any more.
+   * The final state, once nothing is tried any more.
    * @type {State | null}
    */
   #over = null;
-  /** Whether the page is put away, or gone. */
+  /** Whether the browser has hidden the page (pagehide). */
   #away = false;
   /** @type {State} */
   #state = "catching-up";
@@ -136,10 +136,10 @@ export class Updates extends EventTarget {
     this.#attempt();
   }
 
-  // ---- what a page asks and says
+  // ---- the page's interface
 
   /**
-   * Call `handler` for each update with this event name; "*": for each. Returns a function that ends it.
+   * Call `handler` for each update with this event name; "*": for every update. Returns a function that removes it.
    *
    * @param {string} event
    * @param {Handler} handler
@@ -151,7 +151,7 @@ export class Updates extends EventTarget {
   }
 
   /**
-   * How current the page is.
+   * How up to date the page is.
    * @returns {State}
    */
   get state() {
@@ -166,22 +166,22 @@ export class Updates extends EventTarget {
     return this.#current?.name ?? (this.#failing && !this.#over ? "polling" : null);
   }
 
-  /** For the operator: why there is no WebSocket, and which setting to look at; null while nothing is wrong with it. */
+  /** For the operator: why there is no WebSocket, and what to check; null while there is no failure. */
   get diagnosis() {
     return this.#diagnosis;
   }
 
-  /** Where the page stands, by stream. */
+  /** The page's positions, by stream. */
   get positions() {
     return this.#positions.all();
   }
 
-  /** Streams that were asked for and may not be read. */
+  /** The requested streams that this user may not read. */
   get denied() {
     return [...this.#denied];
   }
 
-  /** Connect anew, now, whatever was said before: after signing in, say. */
+  /** Reconnect now, also after a final state; for instance, after the user has signed in. */
   reconnect() {
     this.#hangUp();
     this.#over = null;
@@ -191,20 +191,20 @@ export class Updates extends EventTarget {
     this.#say();
   }
 
-  /** Leave for good. */
+  /** Close the connection for good. */
   close() {
     this.#finish("stopped");
   }
 
   // ---- connecting
 
-  /** Try the transports in turn that are better than what there is; the first that says hello is it. */
+  /** Try, in turn, the transports that are better than the current one, until one receives hello. */
   #attempt() {
     clearTimeout(this.#retryTimer);
     if (!this.#next && !this.#over && !this.#away) this.#try(this.#wanted(), {});
   }
 
-  /** Whether our rights have changed since the current connection was judged. */
+  /** Whether our rights have changed since the current connection was opened. */
   get #recalled() {
     return this.#current !== null && this.#current.recalls < this.#recalls;
   }
@@ -218,7 +218,7 @@ export class Updates extends EventTarget {
 
   /**
    * @param {("websocket" | "sse")[]} names
-   * @param {Round} round what came of the others
+   * @param {Round} round how the others ended
    */
   #try([name, ...others], round) {
     if (!name) return;
@@ -233,9 +233,9 @@ export class Updates extends EventTarget {
   }
 
   /**
-   * @param {Connection} connection that has said hello
+   * @param {Connection} connection that has received hello
    * @param {Record<string, StreamState>} streams
-   * @param {Round} round what came of the transports that were tried before it
+   * @param {Round} round how the transports ended that were tried before it
    */
   #adopt(connection, streams, round) {
     this.#tell({ what: "hello", transport: connection.name, streams });
@@ -261,7 +261,7 @@ export class Updates extends EventTarget {
   /**
    * @param {Connection} connection
    * @param {End} end
-   * @param {("websocket" | "sse")[]} others the transports that are left to try
+   * @param {("websocket" | "sse")[]} others the transports still to try
    * @param {Round} round
    */
   #ended(connection, end, others, round) {
@@ -276,18 +276,19 @@ export class Updates extends EventTarget {
     if (candidate) this.#next = null;
     else this.#current = null;
     round = { ...round, [name]: end };
-    // Something on the way refuses or swallows this transport, or there is nobody. The server's own word isn't doubted.
+    // A proxy may refuse or hold back this transport, or no server answers. A code of the server's own is final.
     if (candidate && others.length && !SERVERS_OWN.has(end.code)) {
       this.#try(others, round);
       return;
     }
     if (candidate) this.#failed(round);
-    // A candidate that is on its way has a deadline of its own.
+    // A candidate that is still connecting has its own deadline.
     if (!this.#next) this.#retry(end, greeted && { held: greeted.elapsed, retry: connection.retry }, round);
     this.#say();
   }
 
-  /** All transports failed.
+  /**
+   * All transports failed: poll, unless there is a connection.
    *
    * @param {Round} round
    */
@@ -310,12 +311,12 @@ export class Updates extends EventTarget {
       this.#improve();
       return;
     }
-    // What answers there is the site itself, or a rule of the operator's: it will be so for some time.
+    // The response is from the site itself, or from a rule of the operator's: it won't change soon.
     const settled = Object.values(round).some(({ foreign }) => foreign);
     this.#schedule(Math.max(settled ? this.#pollEvery : 0, this.#retries.after(end, greeted)));
   }
 
-  /** See to it that a connection which isn't the best, or is to be judged anew, is replaced by and by. */
+  /** Schedule a replacement for a connection that is not the best transport, or predates a change of rights. */
   #improve() {
     if (!this.#current || this.#next) return;
     if (this.#recalled && this.#current.caughtUp) this.#schedule(this.#retries.recall());
@@ -328,7 +329,7 @@ export class Updates extends EventTarget {
     this.#retryTimer = setTimeout(() => this.#attempt(), wait);
   }
 
-  /** The world has changed: the network is back, or somebody looks at the page again. */
+  /** Retry at once: the network is back, or the page is visible again. */
   #wake() {
     if (this.#over || this.#away) return;
     this.#retries.reset();
@@ -354,7 +355,7 @@ export class Updates extends EventTarget {
   }
 
   /**
-   * Apply what a poll brought. Returns the wait until the next.
+   * Apply a poll's response. Returns the wait until the next poll.
    *
    * @param {{streams: Record<string, StreamState>, updates: Update[], more: boolean}} answer
    */
@@ -396,7 +397,7 @@ export class Updates extends EventTarget {
   // ---- updates
 
   /**
-   * Take over what the server says of each stream.
+   * Apply the server's state of each stream.
    *
    * @param {Record<string, StreamState>} streams
    * @returns {Map<string, number>} the offsets that the replay will reach
@@ -408,7 +409,7 @@ export class Updates extends EventTarget {
     for (const [stream, state] of Object.entries(streams)) {
       const known = this.#positions.get(stream);
       if (state.denied) {
-        this.#denied.push(stream); // its position is kept: it may be allowed again
+        this.#denied.push(stream); // keep its position: it may be allowed again
       } else if (state.recovered === false) {
         this.#positions.move(stream, state.head);
         lost.push(stream);
@@ -426,8 +427,8 @@ export class Updates extends EventTarget {
    * Hand an update to the page, if it is the next one.
    *
    * @param {Update} update
-   * @param {Connection | null} connection that brought it
-   * @returns {boolean} false if something before it is missing
+   * @param {Connection | null} connection that it came by
+   * @returns {boolean} false if an earlier update is missing
    */
   #apply(update, connection) {
     const step = this.#positions.step(update.stream, update.position);
@@ -443,7 +444,7 @@ export class Updates extends EventTarget {
         try {
           handler(update.payload, update);
         } catch (error) {
-          reportError(error); // the page's affair; the update has come
+          reportError(error); // an error of the page's own: the update counts as applied
         }
       }
     }
@@ -465,7 +466,8 @@ export class Updates extends EventTarget {
     this.#say();
   }
 
-  /** Tell the page that something of these streams can't be replayed; at most once a minute, but then of all.
+  /**
+   * Tell the page that updates of these streams can't be replayed: at most once a minute, then for all of them.
    *
    * @param {string[]} streams
    */
@@ -480,7 +482,7 @@ export class Updates extends EventTarget {
     }, Math.max(0, LOST - this.#lostTold.elapsed));
   }
 
-  // ---- the page's life
+  // ---- the page's life cycle
 
   #listen() {
     this.#listening.abort();
@@ -492,7 +494,7 @@ export class Updates extends EventTarget {
     when(window, "offline", () => this.#current?.check());
     when(document, "visibilitychange", () => document.visibilityState === "visible" && this.#wake());
     when(document, "resume", () => this.#wake());
-    // A page that is put away holds nothing open: it may be taken out again as it is, and goes on from its positions.
+    // A page in the back/forward cache holds no connection. When it is restored, it continues from its positions.
     when(window, "pagehide", () => {
       this.#away = true;
       this.#hangUp();
@@ -527,7 +529,7 @@ export class Updates extends EventTarget {
     this.#say();
   }
 
-  // ---- telling
+  // ---- events
 
   #say() {
     const state = this.#judge();
@@ -549,7 +551,8 @@ export class Updates extends EventTarget {
     this.dispatchEvent(new CustomEvent("connection", { detail }));
   }
 
-  /** Find out why the WebSocket can't be had, once a minute, or when something else is wrong than the last time.
+  /**
+   * Find out why there is no WebSocket: once a minute, or at once if the failure differs from the last one.
    *
    * @param {Round} round
    */
@@ -566,12 +569,12 @@ export class Updates extends EventTarget {
     if (!diagnosis) this.#diagnosed = { of: "", since: new Stopwatch(Infinity) };
     if (diagnosis?.code === this.#diagnosis?.code) return;
     this.#diagnosis = diagnosis;
-    if (diagnosis) console.warn(`updates.js: ${diagnosis.text} Look at: ${diagnosis.setting}`);
+    if (diagnosis) console.warn(`updates.js: ${diagnosis.text} Check: ${diagnosis.setting}`);
     this.dispatchEvent(new Event("diagnosis"));
   }
 
   /**
-   * A way's address, with where we stand. Nothing in it needs escaping, so a URL holds as many streams as may be asked for.
+   * A transport's URL, with the page's positions. Nothing in it needs escaping, so the longest allowed list fits.
    *
    * @param {string} path
    */
