@@ -37,9 +37,8 @@ def broken_links(page: Path) -> Iterator[str]:
             continue
         path, _, anchor = target.partition("#")
         there = page.parent / unquote(path) if path else page
-        if target.startswith("/") or not there.exists():
-            yield target
-        elif anchor and (there.suffix != ".md" or anchor not in anchors(there)):
+        missing = target.startswith("/") or not there.exists()
+        if missing or (anchor and (there.suffix != ".md" or anchor not in anchors(there))):
             yield target
 
 
