@@ -35,8 +35,8 @@ CHECKED = {
     "8. The channel layer": '"way": "layer"',
 }
 """What the check of each step has to say."""
-WHOLE_WAY = "The whole way"
-TAKEN_OUT = "Take push out again"
+WHOLE_WAY = "The end-to-end check"
+TAKEN_OUT = "Remove push"
 LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
 """127.0.0.1 and ::1, as the kernel's tables of sockets write them."""
 OPTIONAL = ("7. RabbitMQ", "8. The channel layer")

@@ -38,7 +38,7 @@ def test_a_restore_takes_back_what_came_after_the_backup(machine: Machine) -> No
 
 @pytest.mark.timeout(300, func_only=True)
 def test_push_is_taken_out_again_and_nothing_misses_it(machine: Machine) -> None:
-    machine.follow("Take push out again", times=2)
+    machine.follow("Remove push", times=2)
     machine.wait_running()
     assert set(machine.states()) == {"gunicorn:gunicorn_00", "gunicorn:gunicorn_01"}
     assert optional_packages(machine) == []

@@ -12,7 +12,7 @@ import pytest
 from harness.compose import SOURCE
 from harness.symptoms import FIELDS, PAGE, Proof, symptoms
 
-TESTS = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+TESTS = re.compile(r"`((?:packages/[\w-]+/)?tests/[\w/]+\.py)::(test_\w+)`")
 
 
 @pytest.mark.parametrize("heading", symptoms())
