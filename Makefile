@@ -45,6 +45,8 @@ e2e: ## Start the stack and test what it promises
 	@scripts/in-tests --with-images pytest --junit-xml=/results/e2e.xml tests/e2e $(ARGS)
 packages: ## Build the wheels into dist/, test them in a clean venv
 	@scripts/packages $(ARGS)
+docs: ## Build the documentation as a site, into results/docs
+	@scripts/in-tests --for-docs mkdocs build --site-dir /results/docs
 layer: ## Test the channel layer and the stock one on RabbitMQ
 	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml packages/sluice-layer/tests $(ARGS)
 layer-versions: ## The same with each Python, Channels and RabbitMQ
@@ -68,4 +70,4 @@ help: ## Print this list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages layer layer-versions faults browser rolling soak bare-metal bench help
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions faults browser rolling soak bare-metal bench help

@@ -32,13 +32,13 @@ PUSH = ("RabbitMQ", "Daphne and the workers")
 SYSTEMD = (
     "From supervisor to systemd",
     "Gunicorn as units",
-    "Where to look, in Nginx's words",
+    "The hint in Nginx's error pages",
     "Daphne and the workers as units",
 )
 ELSEWHERE = "RabbitMQ on another machine"
 LATER = (
     *(ELSEWHERE, "Back up", "Restore", "Restore on another machine", "Upgrade"),
-    "Take push out again",
+    "Remove push",
 )
 """The parts that tests run which are about them."""
 

@@ -53,7 +53,7 @@ class Guide:
 
     def left_out(self) -> dict[str, tuple[str, str]]:
         """By the step that is left out: where one sees that, and what, as the page's table has it."""
-        rows = _LEFT_OUT.findall(self.page.read_text().partition("\n## A step left out\n")[2])
+        rows = _LEFT_OUT.findall(self.page.read_text().partition("\n## If a step is skipped\n")[2])
         return {step: (where, what) for step, where, what in rows}
 
 

@@ -134,7 +134,7 @@ class Machine(People):
     @property
     def begin(self) -> str:
         """The guide's first block, with this machine's values."""
-        (first,) = self.guide.of("What is yours")
+        (first,) = self.guide.of("Your values")
         return with_values(first, site=self.origin, prefix=self.prefix)
 
     def expose_backends(self) -> None:

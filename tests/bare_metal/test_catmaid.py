@@ -22,7 +22,7 @@ SPOILT = {
         f"cp /root/channels.conf {_CHANNELS}; service nginx restart",
         "",
     ),
-    "Nobody invents an address or a host": (
+    "Clients forge no address or host": (
         "echo 'proxy_set_header Host $host;' >/etc/nginx/conf.d/spoilt.conf",
         "rm /etc/nginx/conf.d/spoilt.conf",
         "proxy_set_header Host $host;",
@@ -32,7 +32,7 @@ SPOILT = {
         f"mv {_DAPHNE}.loopback {_DAPHNE}; supervisorctl update",
         "00000000:1F41",
     ),
-    "Daphne is supervisor's": (  # one of two
+    "Daphne runs under supervisor": (  # one of two
         "supervisorctl stop daphne:daphne_00",
         "supervisorctl start daphne:daphne_00",
         "STOPPED",
@@ -42,7 +42,7 @@ SPOILT = {
         f"{_FIRST} --nofile=16384:",
         "1024 ",
     ),
-    "The system's limit is the kernel's": (
+    "fs.file-max is the kernel's default": (
         "echo 'fs.file-max = 65536' >/etc/sysctl.d/spoilt.conf",
         "rm /etc/sysctl.d/spoilt.conf",
         "/etc/sysctl.d/spoilt.conf:fs.file-max = 65536",

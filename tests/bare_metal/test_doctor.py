@@ -20,4 +20,4 @@ def test_it_is_content_after_the_guide(machine: Machine) -> None:
     assert bad(found) == []
     assert done.code == 0
     (idle,) = [one for one in found if one["check"] == "push-idle"]
-    assert idle["message"].startswith("a silent socket lives for 70 s")
+    assert idle["message"].startswith("an idle socket lives for 70 s")

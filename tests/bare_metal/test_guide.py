@@ -39,7 +39,7 @@ def test_what_is_sent_arrives_at_once_after_it(followed: tuple[Machine, Followed
 
 
 def test_every_command_of_the_guide_is_run_by_some_test(machine: Machine) -> None:
-    assert set(machine.guide.titles) == {"What is yours", *SITE, *WITHOUT_PUSH, *PUSH, *SYSTEMD, *LATER}
+    assert set(machine.guide.titles) == {"Your values", *SITE, *WITHOUT_PUSH, *PUSH, *SYSTEMD, *LATER}
 
 
 def test_all_programs_run_and_none_as_root(machine: Machine) -> None:

@@ -301,8 +301,8 @@ def test_after_a_power_cut_it_waits_for_no_database_and_no_broker(machine: Syste
 
 @pytest.mark.timeout(300, func_only=True)
 def test_push_is_taken_out_again_and_pages_poll(machine: SystemdMachine) -> None:
-    machine.shell(_command_of(machine, "take push out again", 0) + " 2>&1")
-    machine.bash(machine.guide.of("Take push out again")[1])
+    machine.shell(_command_of(machine, "remove push", 0) + " 2>&1")
+    machine.bash(machine.guide.of("Remove push")[1])
     assert optional_packages(machine) == []
     assert machine.exec("systemctl", "is-enabled", "rabbitmq-server").output.split() == ["disabled"]
     assert requests.get(machine.origin + "/readyz", timeout=10).json()["status"] == "ok"

@@ -116,8 +116,20 @@ class _Server:
                 continue
 
     def pause(self) -> None:
-        """Freeze every process of it."""
+        """Freeze every process of it, and return when all their threads have stopped."""
         self._signal_all(signal.SIGSTOP)
+        wait_until(lambda: self._thread_states() <= {"T", "Z"}, 10, "every thread to stop", every=0.01)
+
+    def _thread_states(self) -> set[str]:
+        """The states of all its threads, as the letters of proc(5)."""
+        states = set()
+        for pid in self._processes():
+            for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+                try:
+                    states.add(stat.read_text().rpartition(")")[2].split()[0])
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+        return states
 
     def resume(self) -> None:
         """Undo `pause`."""

@@ -55,6 +55,12 @@ def test_the_licence_is_the_projects(package: str) -> None:
     assert (SOURCE / "packages" / package / "LICENSE").read_bytes() == (SOURCE / "LICENSE").read_bytes()
 
 
+def test_the_protocol_in_the_package_is_the_reference_page() -> None:
+    page = SOURCE / "docs/reference/protocol.md"
+    copy = SOURCE / "packages/sluice-updates/src/sluice_updates/PROTOCOL.md"
+    assert copy.read_bytes() == page.read_bytes()
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_sdist_builds_the_same(dist: Path, package: str) -> None:
     (sdist,) = dist.glob(f"{package.replace('-', '_')}-*.tar.gz")

@@ -60,7 +60,7 @@ def test_without_a_project_it_says_what_is_missing() -> None:
 
 def test_a_project_adds_rights_to_tables_of_its_own() -> None:
     table = grants.table()
-    assert table["beat"] == grants.STACK["beat"] | {"django_admin_log": "SELECT"}
+    assert table["beat"] == {**grants.STACK["beat"], "django_admin_log": "SELECT"}
     assert table["asgi"] == grants.STACK["asgi"]
 
 

@@ -93,14 +93,14 @@ BROKER = {
         "broker-reachable",
         "beat, TASKS",
         "Server unexpectedly closed connection",
-        "mend TASKS_URL",
+        "correct TASKS_URL",
     ),
     "a name that doesn't resolve": Mistake(
         lambda house: edited("beat.env", f"127.0.0.1:{house.rabbitmq.port}", "nowhere.invalid:1")(house),
         "broker-reachable",
         "beat, TASKS",
-        "the host of nowhere.invalid:1 is not known here",
-        "mend TASKS_URL",
+        "the host of nowhere.invalid:1 does not resolve here",
+        "correct TASKS_URL",
     ),
     # No Debian that is to be had still has a version that is too old; this one says that it is.
     "a version that is too old": Mistake(
@@ -132,14 +132,14 @@ BROKER = {
         ctl("set_permissions", "--vhost", "asgi", "publisher", *NO_RIGHTS, permit=("publisher", "asgi")),
         "broker-permissions",
         "gunicorn, PUBLISHER",
-        "lacks a permission in vhost asgi",
+        "has no permission in vhost asgi",
         "set_permissions",
     ),
     "the layer may not make queues": Mistake(
         ctl("set_permissions", "--vhost", "asgi", "layer", "^$", ".*", ".*", permit=("layer", "asgi")),
         "broker-permissions",
         "daphne, LAYER",
-        "lacks a permission",
+        "has no permission",
         "set_permissions",
     ),
     "the layer may not read": Mistake(
@@ -153,7 +153,7 @@ BROKER = {
         ctl("set_permissions", "--vhost", "celery", "tasks", *NO_RIGHTS, permit=("tasks", "celery")),
         "broker-permissions",
         "beat, TASKS",
-        "lacks a permission in vhost celery",
+        "has no permission in vhost celery",
         "set_permissions",
     ),
     "wake-ups go to Celery's vhost": Mistake(
@@ -167,7 +167,7 @@ BROKER = {
         nobody_listened,
         "broker-permissions",
         "gunicorn, PUBLISHER",
-        "nobody has listened",
+        "no Daphne has connected yet",
         "start Daphne",
         "warning",
     ),
@@ -183,15 +183,15 @@ BROKER = {
         slow_line,
         "layer-round-trip",
         "daphne, LAYER",
-        "ms to go round",
-        "overloaded",
+        "ms to come back",
+        "overload",
         "warning",
     ),
-    "nobody takes crops": Mistake(
+    "no Celery worker is connected": Mistake(
         lambda house: house.without("celery"),
         "broker-consumers",
         "",
-        "nobody takes crops",
+        "no Celery worker is connected",
         "Celery worker",
         "warning",
     ),
@@ -200,7 +200,7 @@ BROKER = {
         "broker-reachable",
         "daphne, LAYER",
         "nothing listens at 127.0.0.1:1",
-        "start RabbitMQ, or mend LAYER_URL",
+        "start RabbitMQ, or correct LAYER_URL",
     ),
     "somebody else listens": Mistake(
         lambda house: edited("daphne.env", f":{house.rabbitmq.port}/", f":{house.ports['gunicorn']}/")(house),
@@ -224,7 +224,7 @@ def test_rabbitmq_is_down_stands_still_or_is_in_alarm(house: House, front: str) 
         said = house.doctor("--inside", *every)
     finally:
         house.rabbitmq.resume()
-    assert "accepts and does not answer" in said.of("broker-reachable", "daphne")["message"]
+    assert "accepts the connection and does not answer" in said.of("broker-reachable", "daphne")["message"]
     assert said.of("layer-round-trip", "daphne")["verdict"] == "failed"
     house.rabbitmq.ctl("set_vm_memory_high_watermark", "0.000001")
     try:

@@ -86,12 +86,12 @@ def test_wrong_arguments_are_refused_in_a_sentence(house: House, arguments: list
 def test_for_people_it_is_a_line_each_with_the_cure_below(house: House) -> None:
     said = house.doctor("--only", "front-answers", "database-reachable", "--at", "127.0.0.1:1", as_json=False)
     first, cure, *others = said.output.splitlines()
-    assert first == "failed    front-answers: 127.0.0.1:1 gives no answer: the connection is refused"
+    assert first == "failed    front-answers: 127.0.0.1:1 does not answer: the connection is refused"
     assert cure.startswith("          → start nginx")
     assert any(line.startswith("passed    database-reachable [5 places]: PostgreSQL") for line in others)
-    assert others[-1] == "sluice doctor: 1 failure, 5 ok"
+    assert others[-1] == "sluice doctor: 1 failed, 5 passed"
     quiet = house.doctor("--only", "database-reachable", "--quiet", as_json=False)
-    assert (quiet.output, quiet.code) == ("sluice doctor: 5 ok\n", 0)
+    assert (quiet.output, quiet.code) == ("sluice doctor: 5 passed\n", 0)
 
 
 def test_without_what_push_needs_it_says_so_and_checks_the_rest(house: House, front: str) -> None:
@@ -119,5 +119,5 @@ def test_one_program_sees_its_own_settings_as_in_a_container(house: House, front
         "--at", front, "--only", "push-hello", "database-rights",
         environment={**own, "SLUICE_SERVICE": "asgi"},
     )  # fmt: skip
-    assert said.of("push-hello")["message"].startswith("this program's role may make no user")
+    assert said.of("push-hello")["message"].startswith("this program's role may create no user")
     assert {one["where"] for one in said.findings if one["check"] == "database-rights"} == {"asgi"}

@@ -78,10 +78,10 @@ DATABASE = {
         "database-reachable",
         "beat",
         "role nobody",
-        "or make the role",
+        "or create the role",
     ),
     "a role that is missing, and no password is asked for": Mistake(
-        nobody_trusted, "database-reachable", "beat", "there is no role nobody", "make it"
+        nobody_trusted, "database-reachable", "beat", "there is no role nobody", "create it"
     ),
     "a database that is missing": Mistake(
         edited("celery.env", "/sluice\n", "/elsewhere\n"),
@@ -101,14 +101,14 @@ DATABASE = {
         lambda house: edited("celery.env", f"@127.0.0.1:{house.postgres.port}", "@nowhere.invalid:1")(house),
         "database-reachable",
         "celery",
-        "is not known here",
+        "does not resolve here",
         "start PostgreSQL",
     ),
     "pg_hba.conf": Mistake(
         hba(lambda text: text.replace("all all", "all beat")),
         "database-reachable",
         "daphne",
-        "lets nobody in from here as asgi",
+        "accepts no connection from here as asgi",
         "pg_hba.conf",
     ),
     "no password": Mistake(
@@ -136,7 +136,7 @@ DATABASE = {
         sql("REVOKE CONNECT ON DATABASE sluice FROM public", "GRANT CONNECT ON DATABASE sluice TO public"),
         "database-reachable",
         "daphne",
-        "may not enter",
+        "may not connect to the database",
         "GRANT CONNECT",
     ),
     "no connection left for a role": Mistake(
@@ -163,7 +163,7 @@ DATABASE = {
         "sluice_stack.migrate",
     ),
     "the trigger is missing": Mistake(
-        trigger_gone, "database-tables", "", "lost its trigger", "sluice_stack.migrate"
+        trigger_gone, "database-tables", "", "has no trigger", "sluice_stack.migrate"
     ),
     "a right is missing": Mistake(
         sql(
@@ -197,7 +197,7 @@ DATABASE = {
         edited("gunicorn.env", "WSGI_WORKERS=1", "WSGI_WORKERS=64"),
         "database-connections",
         "gunicorn",
-        "Gunicorn may take 320 connections, its role has 100",
+        "Gunicorn may take 320 connections, and its role has 100",
         "WSGI_WORKERS",
     ),
     "connections nearly used up": Mistake(
@@ -216,14 +216,14 @@ DATABASE = {
         "ALTER ROLE",
         "warning",
     ),
-    "it takes no writes": Mistake(
+    "it accepts no writes": Mistake(
         sql(
             "ALTER DATABASE sluice SET default_transaction_read_only = on",
             "ALTER DATABASE sluice RESET default_transaction_read_only",
         ),
         "database-durable",
         "",
-        "takes no writes",
+        "accepts no writes",
         "default_transaction_read_only",
     ),
     "SQLite": Mistake(
@@ -272,7 +272,7 @@ def test_postgresql_loses_what_it_took_when_the_machine_does(house: House) -> No
         house.postgres.start()
     assert (found["verdict"], found["message"]) == (
         "warning",
-        "fsync off: a crash of the machine can damage it",
+        "fsync off: a crash of the machine can damage the data",
     )
 
 
@@ -337,7 +337,7 @@ def test_postgresql_is_about_to_stop(house: House, spare: Postgres) -> None:
         spare.signal(signal.SIGTERM)
         wait_until(lambda: spare.ready() == 1, 10, "the end of its welcome")
         found = said_of(house, "database-reachable")
-    assert found["message"] == "PostgreSQL lets nobody in now: the database system is shutting down"
+    assert found["message"] == "PostgreSQL accepts no connections now: the database system is shutting down"
     spare.stop()
     spare.start()
 
@@ -351,7 +351,7 @@ def test_postgresql_is_being_restored(house: House, spare: Postgres) -> None:
     spare.launch(restore_command=f"until test -e {come}; do sleep 0.1; done; false")
     wait_until(lambda: spare.ready() == 1, 10, "its first answer")
     found = said_of(house, "database-reachable")
-    assert found["message"] == "PostgreSQL lets nobody in now: the database system is starting up"
+    assert found["message"] == "PostgreSQL accepts no connections now: the database system is starting up"
     assert found["fix"].startswith("wait")
     come.touch()
     wait_until(lambda: spare.ready() == 0, 30, "the end of it")

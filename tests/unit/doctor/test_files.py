@@ -53,14 +53,16 @@ def test_crops_that_root_has_cut(house: House, data: Path) -> None:
     os.chown(data / "media/crops", 0, 0)
     said = examined(house, data)
     assert {where for _, where, _ in said.bad} == {"celery", "beat"} and said.code == 1
-    assert said.of("files", "celery")["message"].startswith(f"no crop can be put into {data}/media/crops,")
+    assert said.of("files", "celery")["message"].startswith(
+        f"www-data can't write crops to {data}/media/crops,"
+    )
     assert said.of("files", "beat")["fix"].startswith(f"chown --recursive www-data {data}/media ")
 
 
 def test_a_folder_that_is_not_there_yet_in_one_of_roots(house: House, data: Path) -> None:
     (data / "media/crops").rmdir()
     (data / "media").rmdir()
-    assert f"no crop can be put into {data}," in examined(house, data).of("files", "celery")["message"]
+    assert f"can't write crops to {data}," in examined(house, data).of("files", "celery")["message"]
 
 
 @pytest.mark.parametrize("hidden", ["volumes", "volumes/a.zarr", "volumes/a.zarr/zarr.json"])
@@ -69,4 +71,4 @@ def test_an_image_that_root_has_imported(house: House, data: Path, hidden: str) 
     (data / hidden).chmod(0o700)
     said = examined(house, data)
     assert {where for _, where, _ in said.bad} >= {"channels-worker", "celery"}
-    assert said.of("files", "celery")["message"] == f"{data}/{hidden} can't be read by www-data"
+    assert said.of("files", "celery")["message"] == f"www-data can't read {data}/{hidden}"

@@ -38,33 +38,36 @@ UPGRADE_LINES = """
         proxy_set_header Connection "upgrade";"""
 
 MISTAKES = {
-    "nginx goes by another name": Mistake(
-        "front-name", "goes by another name", "$sluice_names", settings={"SITE_URL": "http://other.example"}
+    "nginx does not serve the name": Mistake(
+        "front-name",
+        "does not serve the name",
+        "$sluice_names",
+        settings={"SITE_URL": "http://other.example"},
     ),
     "another prefix": Mistake(
         "front-pages", "is not found", "URL_PREFIX", settings={"URL_PREFIX": "/elsewhere"}
     ),
     "Host is not passed on": Mistake(
         "front-name",
-        "Django does not know the name",
+        "Django does not serve the name",
         "proxy_set_header Host",
         bare("proxy_set_header Host $http_host;\n    location /c", "location /c"),
     ),
     "another server answers": Mistake(
         "front-pages",
-        "something else answers",
+        "another server answers",
         "sites-enabled/default",
         own("location / { return 200 Welcome; }"),
     ),
     "all is redirected": Mistake(
         "front-answers",
-        "leads on to https://there",
-        "ask there",
+        "redirects to https://there",
+        "check that address",
         own("return 301 https://there$request_uri;"),
     ),
     "Daphne serves the pages": Mistake(
         "front-pages",
-        "Daphne is asked for pages",
+        "nginx passes pages to Daphne",
         "$sluice_wsgi",
         lambda house: place(house, "wsgi", house.ports["daphne"]),
     ),
@@ -76,55 +79,55 @@ MISTAKES = {
     ),
     "another server in Gunicorn's place": Mistake(
         "front-pages",
-        "Gunicorn accepts and breaks off",
+        "Gunicorn accepts the connection and closes it",
         "$sluice_wsgi",
         lambda house: place(house, "wsgi", house.postgres.port),
     ),
     "another server in Daphne's place": Mistake(
         "push-upgrade",
-        "Daphne accepts and breaks off",
+        "Daphne accepts the connection and closes it",
         "$sluice_asgi",
         lambda house: place(house, "asgi", house.postgres.port),
     ),
     "no static files": Mistake(
-        "front-static", "is answered 404", "collectstatic", lambda house: without_static_files
+        "front-static", "gets 404", "collectstatic", lambda house: without_static_files
     ),
     "nginx breaks off": Mistake(
         "split-channels",
-        "nginx gave no answer: the connection is closed without an answer",
+        "nginx does not answer: the connection is closed without an answer",
         "nginx's error log",
         own("return 444;"),
     ),
     "somebody else answers for channels": Mistake(
         "split-channels",
-        "is answered 404, not 426: nobody home",
+        "gets 404, not 426: nobody home",
         "channels.conf",
         own("return 404 'nobody home';"),
     ),
     "somebody else refuses the upgrade": Mistake(
         "push-upgrade",
-        "the upgrade is answered 418: short and stout",
+        "the upgrade gets 418: short and stout",
         "Daphne's log",
         own("return 418 'short and stout';"),
     ),
     "somebody else accepts the upgrade": Mistake(
-        "push-upgrade", "a key that isn't the handshake's", "in front", own("return 101;")
+        "push-upgrade", "a wrong key", "in front", own("return 101;")
     ),
     "somebody else accepts it and breaks off": Mistake(
         "push-hello",
-        "the socket is cut before it says anything",
+        "the socket is cut before its first frame",
         "Daphne's log",
         own("keepalive_timeout 0; return 101;"),
     ),
     "all that begins so is taken for channels": Mistake(
         "split-site",
-        "/channels is taken for something below /channels/",
+        "/channels is treated as if it were below /channels/",
         "channels.conf",
         bare("location /channels/ {", "location = /channels { return 426; }\n    location /channels/ {"),
     ),
     "the health of Daphne has another spelling": Mistake(
         "push-health",
-        "/channels/healthz is answered 426",
+        "/channels/healthz gets 426",
         "conf.d/sluice-split.conf",
         snippet("conf.d/sluice-split.conf", "(?:updates/sse|healthz)", "(?:updates/sse|health)"),
     ),
@@ -186,11 +189,11 @@ MISTAKES = {
         bare("location /channels/ {", "location ~* ^/channels/ {"),
     ),
     "the upgrade is not passed on to Daphne": Mistake(
-        "push-upgrade", "something that is no WebSocket", "Upgrade", bare(UPGRADE_LINES, "")
+        "push-upgrade", "a server without a WebSocket", "Upgrade", bare(UPGRADE_LINES, "")
     ),
     "sockets are cut": Mistake(
         "push-idle",
-        "is cut within",
+        "is cut after",
         "proxy_read_timeout",
         snippet("channels.conf", "proxy_read_timeout 90s", "proxy_read_timeout 4s"),
     ),
@@ -217,7 +220,7 @@ def test_nobody_listens_and_the_rest_is_spared(house: House) -> None:
     said = house.doctor(
         "--at", "127.0.0.1:1", "--only", "front-answers", "front-pages", "split-site", "push-upgrade"
     )
-    assert said.of("front-answers")["message"] == "127.0.0.1:1 gives no answer: the connection is refused"
+    assert said.of("front-answers")["message"] == "127.0.0.1:1 does not answer: the connection is refused"
     assert {said.of(check)["verdict"] for check in ("front-pages", "split-site", "push-upgrade")} == {
         "skipped"
     }
@@ -225,7 +228,7 @@ def test_nobody_listens_and_the_rest_is_spared(house: House) -> None:
 
 def test_somebody_listens_who_speaks_no_http(house: House) -> None:
     said = house.doctor("--at", f"127.0.0.1:{house.rabbitmq.port}", "--only", "front-answers")
-    why = said.of("front-answers")["message"].partition("gives no answer: ")[2]
+    why = said.of("front-answers")["message"].partition("does not answer: ")[2]
     assert why in ("the answer is not HTTP", "the connection is closed without an answer")
 
 
@@ -249,7 +252,8 @@ def test_a_proxy_in_front_drops_the_upgrade(house: House, front: str, tmp_path: 
     with proxied(house, tmp_path, front, "") as at:
         found = house.doctor("--at", at, "--only", "push-upgrade").of("push-upgrade")
     assert (
-        found["message"] == "the upgrade does not arrive as one" and "proxy_http_version 1.1" in found["fix"]
+        found["message"] == "the upgrade does not reach nginx as an upgrade"
+        and "proxy_http_version 1.1" in found["fix"]
     )
 
 
@@ -262,8 +266,8 @@ def test_a_proxy_in_front_waits_for_less_long_than_the_doctor(
         house.paused("daphne"),
     ):
         said = house.doctor("--at", at, "--only", "front-pages", "push-upgrade")
-    assert said.of("front-pages")["message"] == "Gunicorn accepts and doesn't answer"
-    assert said.of("push-upgrade")["message"] == "Daphne accepts and doesn't answer"
+    assert said.of("front-pages")["message"] == "Gunicorn accepts the connection and does not answer"
+    assert said.of("push-upgrade")["message"] == "Daphne accepts the connection and does not answer"
 
 
 def test_a_proxy_in_front_cuts_what_is_silent(house: House, front: str, tmp_path: Path) -> None:
@@ -299,11 +303,11 @@ class Certificate:
 
 CERTIFICATES = {
     "trusted": Certificate("passed", "trusted, until"),
-    "near its end": Certificate("warning", "it ends on", days=(-80, 10)),
+    "near its end": Certificate("warning", "the certificate ends on", days=(-80, 10)),
     "ended": Certificate("failed", "certificate has expired", days=(-90, -1)),
     "not begun": Certificate("failed", "certificate is not yet valid", days=(1, 90)),
     "another's": Certificate("failed", "Hostname mismatch", name="other.example"),
-    "self-signed": Certificate("warning", "does not trust it: self-signed", trusted=False),
+    "self-signed": Certificate("warning", "does not trust the certificate: self-signed", trusted=False),
 }
 
 

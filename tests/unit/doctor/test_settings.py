@@ -60,7 +60,7 @@ SETTINGS = {
         edited("celery.env", "# For", "SITE_URL=http://other.example\n#"),
         "settings-address",
         "celery",
-        "takes http://other.example for the site's address, others another",
+        "its address of the site is http://other.example, and other programs have another",
         "SITE_URL",
         arguments=("--inside",),
     ),
@@ -123,7 +123,7 @@ def test_a_secret_that_only_root_can_read(house: House) -> None:
             finally:
                 program.terminate()
     found = said.of("settings", "celery")
-    assert found["message"] == f"{secret} can't be read by www-data"
+    assert found["message"] == f"www-data can't read {secret}"
     assert found["fix"].startswith(f"chgrp www-data {secret}; chmod 0640 {secret}")
     assert [where for _, where, _ in said.bad] == ["celery"]
 

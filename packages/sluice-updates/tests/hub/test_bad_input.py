@@ -23,14 +23,14 @@ LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
 
 
 def _documented(heading: str) -> dict[str, str]:
-    """The rows of the table below a heading: what is sent, and the answer."""
+    """The rows of the table below a heading: the input, and the response."""
     section = re.split(r"^## ", PAGE.read_text(), flags=re.M)
     text = next(part for part in section if part.startswith(heading + "\n"))
     rows = [line.strip("| \n").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return {row[0].strip(): row[1].strip() for row in rows[1:]}
 
 
-# The rows as their tests have them. What is sent is in the order of the page.
+# The input of each row, in the order of the page.
 
 
 def _request(served: Served, person: Person, *changes: tuple[str, str]) -> bytes:
@@ -50,7 +50,7 @@ HANDSHAKES: dict[str, tuple[tuple[str, str], ...]] = {
         ("Origin: [^\r]*\r\n", "Origin: http://127.0.0.1\r\nOrigin: https://evil.example\r\n"),
     ),
     "a malformed `Origin`": (("Origin: [^\r]*", "Origin: //["),),
-    "a foreign `Host`, and the same `Origin`": (
+    "a foreign `Host` with the matching `Origin`": (
         ("Host: [^\r]*", "Host: evil.example"),
         ("Origin: [^\r]*", "Origin: http://evil.example"),
     ),
@@ -66,18 +66,18 @@ HANDSHAKES: dict[str, tuple[tuple[str, str], ...]] = {
     "an unknown path": (("/channels/updates/", "/channels/elsewhere/"),),
     "a URL of 20 KiB": (("/channels/updates/", "/channels/updates/?since=" + "a/0-0," * 3500),),
     "a header line of 20 KiB": (("Cookie: ", "X-Long: " + "x" * 20 * KIB + "\r\nCookie: "),),
-    "a header name with a space in it": (("Cookie: ", "X Y: z\r\nCookie: "),),
+    "a header name with a space": (("Cookie: ", "X Y: z\r\nCookie: "),),
     "bytes above 127 in the path": (("/channels/updates/", "/channels/updates/\xff"),),
     "bytes above 127 in the query": (("/channels/updates/", "/channels/updates/?streams=\xff"),),
     "a TLS greeting": ((r"(?s).*", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"),),
     "`Daphne-Root-Path`": (("Cookie: ", "Daphne-Root-Path: /evil\r\nCookie: "),),
     "a malformed cookie": (("Cookie: [^\r]*", 'Cookie: ;;=;"=\x01; sessionid="\\999'),),
-    "a session that holds a NUL": (("Cookie: [^\r]*", 'Cookie: sessionid="\\000abcdefgh"'),),
+    "a session key with a NUL": (("Cookie: [^\r]*", 'Cookie: sessionid="\\000abcdefgh"'),),
 }
 
 QUERIES: dict[str, str] = {
     "`streams=` with nothing": "streams=",
-    "an invalid stream name": "streams=user:7,UPPER",
+    "a malformed stream name": "streams=user:7,UPPER",
     "a stream twice": "streams=all,all",
     "`streams` with more than 64 entries": "streams=" + ",".join(f"project:{n}" for n in range(65)),
     "`streams` twice": "streams=all&streams=all",
@@ -95,10 +95,10 @@ QUERIES: dict[str, str] = {
     "a query that is not UTF-8": "streams=%ff",
     "only another person's stream": "streams=user:0",
     "unknown parameters": "a=b&streams=all&c",
-    "another person's stream and an own one": "streams=user:0,all",
+    "another person's stream among the client's own": "streams=user:0,all",
     "a forged tag": "since=OWN/1-" + FORGED,
     "a forged offset": "since=OWN/9007199254740991-" + FORGED,
-    "a position in a stream that is not requested": f"streams=all&since=user:0/5-{FORGED}",
+    "a position in a stream that the query does not ask for": f"streams=all&since=user:0/5-{FORGED}",
 }
 
 
@@ -124,7 +124,7 @@ CODE_1000 = struct.pack("!H", 1000)
 
 MESSAGES: dict[str, bytes] = {
     "text that is not UTF-8": _message(TEXT, b'{"type": "\xff"}'),
-    "text that ends within a character": _message(TEXT, '"ä"'.encode()[:2]),
+    "text that ends inside a character": _message(TEXT, '"ä"'.encode()[:2]),
     "a surrogate in UTF-8": _message(TEXT, b'"\xed\xa0\x80"'),
     "a reserved bit": _message(TEXT, b"{}", rsv=2),
     "a compressed message": _message(
@@ -135,15 +135,15 @@ MESSAGES: dict[str, bytes] = {
     "no mask": _message(TEXT, b"{}", masked=False),
     "a fragmented ping": _message(PING, b"", fin=False),
     "a ping of 126 bytes": _message(PING, b"x" * 126),
-    "a continuation of nothing": _message(0, b"{}"),
-    "a message within a fragmented one": _message(TEXT, b"{", fin=False) + _message(TEXT, b"}"),
-    "a length in more bytes than it needs": b"\x81\xfe\x00\x02" + b"\0\0\0\0" + b"{}",
+    "a continuation without a first fragment": _message(0, b"{}"),
+    "a message inside a fragmented one": _message(TEXT, b"{", fin=False) + _message(TEXT, b"}"),
+    "a length in more bytes than necessary": b"\x81\xfe\x00\x02" + b"\0\0\0\0" + b"{}",
     "a length above 2^63": b"\x81\xff" + b"\xff" * 8 + b"\0\0\0\0" + b"{}",
     "a frame above 64 KiB": _message(TEXT, b" " * (64 * KIB + 1)),
-    "fragments above 64 KiB together": b"".join(
+    "fragments above 64 KiB in total": b"".join(
         _message(TEXT if n == 0 else 0, b" " * 16 * KIB, fin=False) for n in range(5)
     ),
-    "the announcement of a huge frame": b"\x81\xff" + struct.pack("!Q", 1 << 40) + b"\0\0\0\0",
+    "the header of a huge frame": b"\x81\xff" + struct.pack("!Q", 1 << 40) + b"\0\0\0\0",
     "a close with one byte": _message(CLOSE, b"\x03"),
     "a close with a reserved code": _message(CLOSE, struct.pack("!H", 1005)),
     "a close whose reason is not UTF-8": _message(CLOSE, CODE_1000 + b"\xff"),
@@ -156,11 +156,11 @@ MESSAGES: dict[str, bytes] = {
     "an object without a type": _message(TEXT, b"{}"),
     "an unknown type": _message(TEXT, b'{"type": "subscribe"}'),
     "a type that is not a string": _message(TEXT, b'{"type": ["ping"]}'),
-    "an update sent by the client": _message(
+    "an update from the client": _message(
         TEXT, b'{"event": "new-message", "stream": "all", "position": "1-0123456789abcdef", "payload": {}}'
     ),
     "unknown keys beside a ping": _message(TEXT, b'{"type": "ping", "a": NaN, "a": [1e999]}'),
-    "a ping in fragments, with a protocol ping between": (
+    "a ping in fragments, with a WebSocket ping between them": (
         _message(TEXT, b'{"type":', fin=False) + _message(PING, b"x") + _message(0, b'"ping"}')
     ),
 }

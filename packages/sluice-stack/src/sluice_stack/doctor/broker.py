@@ -1,4 +1,4 @@
-"""RabbitMQ, as each program comes to it: version, account, vhost, permissions, alarms."""
+"""RabbitMQ, as each program connects to it: version, account, vhost, permissions, alarms."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ _USED_BY: Final = {
 
 
 def _look(name: str) -> Callable[[Deployment], Iterator[Finding]]:
-    """The check of that name: what each account's visit has seen of it."""
+    """The check of that name: the finding for each account."""
 
     def look(deployment: Deployment) -> Iterator[Finding]:
         for account in accounts_of(deployment):
@@ -102,7 +102,7 @@ def _look(name: str) -> Callable[[Deployment], Iterator[Finding]]:
 def _visit(account: Account, stalled: set[str]) -> dict[str, Finding]:
     """Connect, and use the account as the program does, as far as it goes.
 
-    A broker that stands still is waited for once; it is then among the `stalled`.
+    A broker that hangs is waited for once; it is then among the `stalled`.
     """
     import amqp
 
@@ -115,18 +115,18 @@ def _visit(account: Account, stalled: set[str]) -> dict[str, Finding]:
     try:
         connection = account.connection(on_blocked=blocked.append)
     except environment.Malformed as error:
-        seen["broker-login"] = failed(one_line(error), "the file's name, owner and group", where)
+        seen["broker-login"] = failed(one_line(error), "correct the file's name, owner or group", where)
         return seen
     channel = None
     try:
         connection.connect()
         connection.sock.settimeout(SECONDS)
-        seen["broker-login"] = passed(f"user {account.user} is let in", where)
+        seen["broker-login"] = passed(f"user {account.user} is accepted", where)
         seen["broker-vhost"] = passed(f"vhost {account.vhost} is there", where)
         channel = connection.channel()
         _USES[account.setting](channel, account)
-        seen["broker-permissions"] = passed(f"user {account.user} may do what it has to", where)
-        seen["broker-alarm"] = passed("it takes messages", where)
+        seen["broker-permissions"] = passed(f"user {account.user} has its permissions", where)
+        seen["broker-alarm"] = passed("it accepts messages", where)
     except (OSError, amqp.AMQPError) as error:
         found = _explained(error, account, is_open=channel is not None, is_blocked=bool(blocked))
         seen |= found
@@ -156,16 +156,16 @@ def _explained(error: Exception, account: Account, *, is_open: bool, is_blocked:
     if isinstance(error, amqp.AccessRefused) and not is_open:
         return {
             "broker-login": failed(
-                f"it refuses user {user} with the password in {account.password_file or 'the URL'}",
+                f"it refuses user {user} with the password of {account.password_file or 'the URL'}",
                 f"rabbitmqctl change_password {user} <{account.password_file or '…'} (rabbitmqctl add_user,"
-                " if list_users has none); in containers: docker compose restart rabbitmq sets all anew",
+                " if list_users has none); in containers: docker compose restart rabbitmq sets them again",
                 where,
             )
         }
     if isinstance(error, amqp.NotAllowed):
         is_gone = "not found" in str(error)
         return {
-            "broker-login": passed(f"user {user} is let in", where),
+            "broker-login": passed(f"user {user} is accepted", where),
             "broker-vhost": failed(
                 f"there is no vhost {vhost}" if is_gone else f"user {user} may not enter vhost {vhost}",
                 f"rabbitmqctl add_vhost {vhost}, then set_permissions" if is_gone else _PERMISSIONS,
@@ -175,7 +175,7 @@ def _explained(error: Exception, account: Account, *, is_open: bool, is_blocked:
     if isinstance(error, amqp.AccessRefused):
         return {
             "broker-permissions": failed(
-                f"user {user} lacks a permission in vhost {vhost}: {one_line(error)}", _PERMISSIONS, where
+                f"user {user} has no permission in vhost {vhost}: {one_line(error)}", _PERMISSIONS, where
             )
         }
     if isinstance(error, amqp.NotFound):
@@ -183,41 +183,41 @@ def _explained(error: Exception, account: Account, *, is_open: bool, is_blocked:
     if is_blocked:
         return {
             "broker-alarm": failed(
-                "it is in alarm and takes no message: updates come by the database, crops wait",
-                "free memory or disk: rabbitmq-diagnostics alarms says which; vm_memory_high_watermark and"
+                "it is in alarm and accepts no messages: updates arrive by the database, tasks wait",
+                "free memory or disk (rabbitmq-diagnostics alarms shows which); vm_memory_high_watermark and"
                 " disk_free_limit in rabbitmq.conf",
                 where,
             )
         }
     if isinstance(error, TimeoutError):
-        says = f"{account.place} accepts and does not answer"
-        cure = "rabbitmqctl status; if it stands still, restart RabbitMQ"
+        message = f"{account.place} accepts the connection and does not answer"
+        fix = "run rabbitmqctl status; if it hangs, restart RabbitMQ"
     elif isinstance(error, ssl.SSLCertVerificationError):
-        says = f"{account.place}: {one_line(account.address.explain(error), 300)}"
-        cure = (
-            f"a certificate for the host in {account.setting}_URL; of an authority of your own:"
+        message = f"{account.place}: {one_line(account.address.explain(error), 300)}"
+        fix = (
+            f"use a certificate for the host in {account.setting}_URL; for your own authority:"
             " SSL_CERT_FILE=FILE in /etc/sluice/sluice.env, or update-ca-certificates"
         )
     else:
-        says = f"{account.place}: {one_line(account.address.explain(error), 300)}"
+        message = f"{account.place}: {one_line(account.address.explain(error), 300)}"
         if isinstance(error, ConnectionRefusedError):
-            says = f"nothing listens at {account.place}"
+            message = f"nothing listens at {account.place}"
         if isinstance(error, socket.gaierror):
-            says = f"the host of {account.place} is not known here"
-        cure = f"start RabbitMQ, or mend {account.setting}_URL"
-    return {"broker-reachable": failed(says, cure, where)}
+            message = f"the host of {account.place} does not resolve here"
+        fix = f"start RabbitMQ, or correct {account.setting}_URL"
+    return {"broker-reachable": failed(message, fix, where)}
 
 
 def _nobody_there(account: Account) -> Finding:
     if account.setting == "PUBLISHER":
         return warning(
-            f"nobody has listened in vhost {account.vhost} yet: there is no exchange groups",
-            "start Daphne; if it runs, its LAYER_URL names another vhost",
+            f"vhost {account.vhost} has no exchange groups: no Daphne has connected yet",
+            "start Daphne; if it runs, correct its LAYER_URL",
             account.where,
         )
     return warning(
-        f"vhost {account.vhost} has no queue celery yet: crops wait",
-        "start the Celery worker, which makes it",
+        f"vhost {account.vhost} has no queue celery yet: tasks wait",
+        "start the Celery worker, which creates it",
         account.where,
     )
 
@@ -236,14 +236,14 @@ def _use_publisher(channel: Any, account: Account) -> None:
 
 
 def _use_tasks(channel: Any, account: Account) -> None:
-    """The queue is there, and what is published is taken (and, for nobody, forgotten)."""
+    """The queue exists, and a message is accepted (and dropped: no queue is bound by its key)."""
     channel.queue_declare("celery", passive=True)
-    exchange = "celery" if account.program.service == "celery" else ""
-    _publish(channel, exchange, "celery.doctor")
+    for exchange in ("celery", "") if account.program.service == "celery" else ("",):
+        _publish(channel, exchange, "celery.doctor")
 
 
 def _publish(channel: Any, exchange: str, key: str) -> None:
-    """Twice: a broker in alarm takes the first of a connection, and then no more."""
+    """Twice: a broker in alarm accepts the first message of a connection, and then no more."""
     import amqp
 
     for _ in range(2):
@@ -258,31 +258,31 @@ _USES: Final[dict[str, Callable[[Any, Account], None]]] = {
 
 
 def _one_vhost(deployment: Deployment) -> Iterator[Finding]:
-    """A publisher in another vhost than the layer's speaks to nobody, without an error."""
+    """A publisher in another vhost than the layer's reaches no one, and gets no error."""
     accounts = accounts_of(deployment)
     places = {
         setting: {f"{account.place}/{account.vhost}" for account in accounts if account.setting == setting}
         for setting in ("LAYER", "PUBLISHER")
     }
     if not all(places.values()):
-        raise Skipped("only one of LAYER_URL and PUBLISHER_URL is known here")
+        raise Skipped("only one of LAYER_URL and PUBLISHER_URL is set here")
     if len({account.address.is_by_tls for account in accounts if account.setting in places}) > 1:
-        raise Skipped("one of LAYER_URL and PUBLISHER_URL goes by TLS, to a port of its own")
+        raise Skipped("only one of LAYER_URL and PUBLISHER_URL uses TLS, with its own port")
     if astray := places["PUBLISHER"] - places["LAYER"]:
         yield failed(
             f"PUBLISHER_URL leads to {', '.join(sorted(astray))}, LAYER_URL to"
             f" {', '.join(sorted(places['LAYER']))}: no wake-up reaches Daphne",
-            "both must have the channel layer's vhost (PUBLISHER_URL in /etc/sluice/sluice.env)",
+            "set both to the channel layer's vhost (PUBLISHER_URL in /etc/sluice/sluice.env)",
         )
     else:
-        yield passed("wake-ups go where Daphne listens")
+        yield passed("wake-ups go to the vhost that Daphne listens to")
 
 
 def _consumers(deployment: Deployment) -> Iterator[Finding]:
-    """Somebody takes crops; how many wait."""
+    """A Celery worker is connected; how many tasks wait."""
     accounts = [account for account in accounts_of(deployment) if account.setting == "TASKS"]
     if not accounts:
-        raise Skipped("this program hands over no crops")
+        raise Skipped("this program publishes no tasks")
     import amqp
 
     account = accounts[0]
@@ -293,20 +293,20 @@ def _consumers(deployment: Deployment) -> Iterator[Finding]:
         raise Skipped("see broker-login and broker-permissions") from None
     if consumers == 0:
         yield warning(
-            f"nobody takes crops from the queue; {waiting} wait",
-            "start the Celery worker; its log says why it ended",
+            f"no Celery worker is connected; {waiting} tasks wait",
+            "start the Celery worker; if it ended, see its log",
         )
     else:
-        yield passed(f"{consumers} Celery worker{'s' if consumers > 1 else ''}; {waiting} crops wait")
+        yield passed(f"{consumers} Celery worker{'s' if consumers > 1 else ''}; {waiting} tasks wait")
 
 
 CHECKS: Final = [
     Check("broker-reachable", "RabbitMQ answers", _look("broker-reachable")),
-    Check("broker-version", f"it is {OLDEST[0]}.{OLDEST[1]} or newer", _look("broker-version")),
-    Check("broker-login", "it knows each account by its password", _look("broker-login")),
+    Check("broker-version", f"RabbitMQ is {OLDEST[0]}.{OLDEST[1]} or newer", _look("broker-version")),
+    Check("broker-login", "it accepts each account's password", _look("broker-login")),
     Check("broker-vhost", "each account may enter its vhost", _look("broker-vhost")),
-    Check("broker-permissions", "each account may do what it has to", _look("broker-permissions")),
-    Check("broker-alarm", "it takes messages", _look("broker-alarm")),
-    Check("broker-one-vhost", "wake-ups go where Daphne listens", _one_vhost),
-    Check("broker-consumers", "somebody takes the crops", _consumers),
+    Check("broker-permissions", "each account has its permissions", _look("broker-permissions")),
+    Check("broker-alarm", "it accepts messages", _look("broker-alarm")),
+    Check("broker-one-vhost", "wake-ups go to the vhost that Daphne listens to", _one_vhost),
+    Check("broker-consumers", "a Celery worker is connected", _consumers),
 ]

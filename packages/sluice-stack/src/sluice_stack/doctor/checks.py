@@ -1,4 +1,4 @@
-"""All checks, in the order in which they are made, and how they are made: none ever raises."""
+"""All checks, in their order, and how they are run: none ever raises."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def names() -> list[str]:
 
 
 def examine(deployment: Deployment, only: Collection[str] = ()) -> Iterator[tuple[Check, list[Finding]]]:
-    """Make them, or only those named, one after the other; what each finds, as soon as it has."""
+    """Run them, or only those named, one after the other, and yield the findings of each at once."""
     wanted = {*only, *(_NEEDS[name] for name in only if name in _NEEDS)} or set(names())
     try:
         for check in every():
@@ -58,12 +58,12 @@ def _findings(check: Check, deployment: Deployment) -> Iterator[Finding]:
     except Skipped as reason:
         yield skipped(str(reason))
     except NoAnswer as error:
-        yield failed(f"nginx gave no answer: {error}", "see front-answers, and nginx's error log")
+        yield failed(f"nginx does not answer: {error}", "see front-answers, and nginx's error log")
     except Exception as error:  # a defect of the doctor's own must not hide what the others find
         yield failed(
             f"the doctor itself failed: {type(error).__name__}: {one_line(error)}",
-            "this is a defect of the check, not of the site: please report it",
+            "this is a defect of the check, not of the site; report it",
         )
     else:
         if not found:
-            yield skipped("nothing to look at: what it stands on failed, see above")
+            yield skipped("there is nothing to check: an earlier check failed, see above")

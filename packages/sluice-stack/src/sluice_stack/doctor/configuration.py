@@ -1,4 +1,4 @@
-"""Settings: that each program can use its own, and that they fit each other."""
+"""Settings: each program can use its own, and they fit each other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .finding import Finding, failed, one_line, passed, warning
 def _settings(deployment: Deployment) -> Iterator[Finding]:
     for name, problems in deployment.refused.items():
         for problem in problems:
-            yield failed(one_line(problem), f"/etc/sluice/{name}.env or sluice.env", name)
+            yield failed(one_line(problem), f"correct /etc/sluice/{name}.env or sluice.env", name)
     for program in deployment.programs:
         problems = environment.missing(program.env)
         for problem in problems:
@@ -33,7 +33,7 @@ def _unreadable(program: Program) -> Iterator[Finding]:
     if account := rights.account_of(program.name):
         for file in account.unreadable(rights.files_of(program)):
             yield failed(
-                f"{file} can't be read by {account.name}",
+                f"{account.name} can't read {file}",
                 f"chgrp {account.group_name} {file}; chmod 0640 {file} (and its folder: 0750)",
                 program.name,
             )
@@ -43,8 +43,8 @@ def _debug(deployment: Deployment) -> Iterator[Finding]:
     found = [program for program in deployment.programs if program.env.debug]
     for program in found:
         yield failed(
-            "DEBUG is on: whoever causes an error sees code and settings",
-            f"DEBUG in {program.place}",
+            "DEBUG is on: an error page shows code and settings",
+            f"set DEBUG=no in {program.place}",
             program.name,
         )
     if not found:
@@ -58,14 +58,14 @@ def _address(deployment: Deployment) -> Iterator[Finding]:
         own = f"{env.site_url}{env.url_prefix}"
         if front is not None and own != front.url:
             yield failed(
-                f"it takes {own} for the site's address, not {front.url}",
-                f"SITE_URL, URL_PREFIX in {program.place}",
+                f"its address of the site is {own}, not {front.url}",
+                f"correct SITE_URL and URL_PREFIX in {program.place}",
                 program.name,
             )
         elif env.site_url != deployment.env.site_url or env.url_prefix != deployment.env.url_prefix:
             yield failed(
-                f"it takes {own} for the site's address, others another",
-                f"SITE_URL, URL_PREFIX in {program.place}",
+                f"its address of the site is {own}, and other programs have another",
+                f"correct SITE_URL and URL_PREFIX in {program.place}",
                 program.name,
             )
         else:
@@ -74,7 +74,7 @@ def _address(deployment: Deployment) -> Iterator[Finding]:
 
 def _system_checks(deployment: Deployment) -> Iterator[Finding]:
     """Django's, of the app updates: docs/reference/system-checks.md. (Of this command's own settings.)"""
-    # That the broker's packages aren't there is push-installed's to say.
+    # push-installed reports missing packages of the broker.
     found = [
         message
         for message in checks.run_checks(tags=["sluice_updates"])
@@ -88,12 +88,12 @@ def _system_checks(deployment: Deployment) -> Iterator[Finding]:
             message.id or "",
         )
     if not found:
-        yield passed("manage.py check --tag updates has nothing to say")
+        yield passed("manage.py check --tag sluice_updates finds nothing")
 
 
 CHECKS: Final = [
     Check("settings", "each program's settings and secrets can be used", _settings),
     Check("settings-debug", "DEBUG is off", _debug),
-    Check("settings-address", "all take the same address for the site's", _address),
-    Check("settings-checks", "they fit each other", _system_checks),
+    Check("settings-address", "all programs have the same address of the site", _address),
+    Check("settings-checks", "the settings fit each other", _system_checks),
 ]

@@ -1,4 +1,4 @@
-"""PostgreSQL, as each program comes to it: that it is let in, the tables are there, and what it may do."""
+"""PostgreSQL, as each program connects to it: login, tables, rights, connections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OLDEST: Final = 14  # https://docs.djangoproject.com/en/5.2/ref/databases/#postg
 MIGRATE: Final = "run python -m sluice_stack.migrate (docker compose up -d migrate)"
 _SECONDS: Final = 5.0
 _FULL: Final = 0.8  # of the connections that there are
-# It starts, recovers, or is about to stop; what of these, it says behind it.
+# It starts, recovers, or is about to stop; the next words tell which.
 _NOT_YET: Final = "the database system is "
 _PRIVILEGE: Final = re.compile(r"([A-Z]+)(?: \(([^)]*)\))?")
 
@@ -58,11 +58,11 @@ def _connected(program: Program) -> Connection:
 
 @contextlib.contextmanager
 def _reached(deployment: Deployment, program: Program) -> Iterator[Connection]:
-    """The same, for a check; one that can't be made is database-reachable's to tell."""
+    """The same, for a check; database-reachable reports one that fails."""
     try:
         connection = _connect(deployment, program)
     except (psycopg.Error, environment.Malformed):
-        raise Skipped("it can't be reached: see database-reachable") from None
+        raise Skipped("the database can't be reached: see database-reachable") from None
     try:
         yield connection
     finally:
@@ -82,8 +82,8 @@ def _reachable(deployment: Deployment) -> Iterator[Finding]:
     for program in deployment.programs:
         if not program.env.database_url.startswith("postgresql:"):
             yield warning(
-                "it uses SQLite, which is for development",
-                f"DATABASE_URL in {program.place}",
+                "it uses SQLite, which is for development only",
+                f"set DATABASE_URL in {program.place}",
                 program.name,
             )
             continue
@@ -97,66 +97,65 @@ def _reachable(deployment: Deployment) -> Iterator[Finding]:
         if version < OLDEST:
             yield failed(f"PostgreSQL {version} is too old", f"upgrade it to {OLDEST} or newer", program.name)
         else:
-            yield passed(f"PostgreSQL {version} lets it in", program.name)
+            yield passed(f"PostgreSQL {version} accepts it", program.name)
 
 
 def _explained(error: Exception, program: Program) -> Finding:
     text, name = one_line(error), program.name
     if isinstance(error, environment.Malformed):
-        return failed(text, "the file that DATABASE_PASSWORD_FILE names", name)
-    for found, (says, cure) in _words(program).items():
+        return failed(text, "correct the file that DATABASE_PASSWORD_FILE names", name)
+    for found, (message, fix) in _words(program).items():
         if found in text:
-            return failed(says, cure, name)
+            return failed(message, fix, name)
     if _NOT_YET in text:
-        says = f"PostgreSQL lets nobody in now: {_NOT_YET}{text.partition(_NOT_YET)[2]}"
-        return failed(says, "wait; its log says what for", name)
-    return failed(text, f"DATABASE_URL in {program.place}, and PostgreSQL's log", name)
+        message = f"PostgreSQL accepts no connections now: {_NOT_YET}{text.partition(_NOT_YET)[2]}"
+        return failed(message, "wait, and see its log", name)
+    return failed(text, f"check DATABASE_URL in {program.place}, and see PostgreSQL's log", name)
 
 
 def _words(program: Program) -> dict[str, tuple[str, str]]:
-    """By what PostgreSQL or its library says: what that means, and what to change. The first that fits."""
+    """By a part of the message of PostgreSQL or its library: its meaning and the fix. The first fits."""
     env = program.env
     role, place = unquote(urlsplit(env.database_url).username or ""), _place(env.database_url)
-    no_connection = ("PostgreSQL has no connection left", "max_connections in postgresql.conf")
+    no_connection = ("PostgreSQL has no connection left", "raise max_connections in postgresql.conf")
     return {
         "password authentication failed": (
             f"the password in {env.database_password_file} is not that of role {role}",
-            f"ALTER ROLE {role} PASSWORD '…', or make the role, if \\du has none: docs/how-to/bare-metal.md,"
-            " The database (in containers: docker compose restart postgres sets all anew)",
+            f"ALTER ROLE {role} PASSWORD '…', or create the role: docs/how-to/bare-metal.md,"
+            " The database (in containers: docker compose restart postgres sets them again)",
         ),
         "no password supplied": (
             f"role {role} needs a password",
-            f"DATABASE_PASSWORD_FILE in {program.place}",
+            f"set DATABASE_PASSWORD_FILE in {program.place}",
         ),
         f'role "{role}" does not exist': (
             f"there is no role {role}",
-            "make it: docs/how-to/bare-metal.md, The database (in containers: docker compose restart"
+            "create it: docs/how-to/bare-metal.md, The database (in containers: docker compose restart"
             " postgres)",
         ),
         "does not exist": (
             f"there is no such database: {place}",
-            f"createdb, owned by the role that migrates; or DATABASE_URL in {program.place}",
+            f"run createdb, owned by the role that migrates, or correct DATABASE_URL in {program.place}",
         ),
         "permission denied for database": (
-            f"role {role} may not enter the database",
+            f"role {role} may not connect to the database",
             f"GRANT CONNECT ON DATABASE … TO {role}",
         ),
         "no pg_hba.conf entry": (
-            f"PostgreSQL lets nobody in from here as {role}",
-            "a line in pg_hba.conf, scram-sha-256; then reload it",
+            f"PostgreSQL accepts no connection from here as {role}",
+            "add a line to pg_hba.conf, with scram-sha-256, and reload it",
         ),
         "too many connections for role": (
             f"role {role} has no connection left",
-            "database-connections says how many it has; ALTER ROLE … CONNECTION LIMIT, or fewer WSGI_WORKERS,"
-            " WSGI_THREADS",
+            "see database-connections; ALTER ROLE … CONNECTION LIMIT, or lower WSGI_WORKERS or WSGI_THREADS",
         ),
         "remaining connection slots": no_connection,  # those of superusers
         "too many clients": no_connection,
         "Connection refused": (f"nothing listens at {place}", "start PostgreSQL"),
-        "failed to resolve host": (f"the host of {place} is not known here", "start PostgreSQL"),
+        "failed to resolve host": (f"the host of {place} does not resolve here", "start PostgreSQL"),
         "timeout": (
             f"{place} does not answer",
-            "is PostgreSQL stalled, its disk full or slow? Its log says so",
+            "see PostgreSQL's log: it may be stalled, its disk full or slow",
         ),
     }
 
@@ -193,9 +192,9 @@ def _tables(deployment: Deployment) -> Iterator[Finding]:
     if lacking:
         yield failed(f"tables or columns are missing: {', '.join(lacking[:5])}", MIGRATE)
     elif ("sluice_updates_update",) not in triggers:
-        yield failed("sluice_updates_update has lost its trigger, which allots the offsets", MIGRATE)
+        yield failed("sluice_updates_update has no trigger, which assigns the offsets", MIGRATE)
     else:
-        yield passed(f"all {len(found)} tables are as this version needs them")
+        yield passed(f"all {len(found)} tables fit this version")
 
 
 def _rights(deployment: Deployment) -> Iterator[Finding]:
@@ -216,7 +215,7 @@ def _of_role(
     role, is_superuser = _all(
         connection, "SELECT current_user::text, rolsuper FROM pg_roles WHERE rolname = current_user"
     )[0]
-    # A table that isn't there is database-tables' to tell.
+    # database-tables reports a missing table.
     lacking = _all(
         connection,
         "SELECT privilege, name, col"
@@ -229,11 +228,13 @@ def _of_role(
     if lacking:
         first = ", ".join(f"{row[0]} {row[1]}" for row in lacking[:3])
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        return failed(f"role {role} may not {first}{more}", f"{MIGRATE}: it grants them", program.name)
+        return failed(
+            f"role {role} may not {first}{more}", f"{MIGRATE}, which grants the rights", program.name
+        )
     if is_superuser:
         return warning(
-            f"role {role} is a superuser and may do anything",
-            f"ALTER ROLE {role} NOSUPERUSER, or DATABASE_URL in {program.place}",
+            f"role {role} is a superuser",
+            f"ALTER ROLE {role} NOSUPERUSER, or correct DATABASE_URL in {program.place}",
             program.name,
         )
     return passed(f"role {role} has what it needs", program.name)
@@ -273,22 +274,22 @@ def _of_connections(program: Program, limit: int, used: int, most: int, all_used
     needed = env.wsgi_workers * (env.wsgi_threads + 1) if program.service == "wsgi" else 0
     if needed > limit:
         return failed(
-            f"Gunicorn may take {needed} connections, its role has {limit}",
-            "fewer WSGI_WORKERS or WSGI_THREADS, or ALTER ROLE … CONNECTION LIMIT"
+            f"Gunicorn may take {needed} connections, and its role has {limit}",
+            "lower WSGI_WORKERS or WSGI_THREADS, or ALTER ROLE … CONNECTION LIMIT"
             " (images/postgres/roles.sql)",
             program.name,
         )
     if used >= _FULL * limit:
         return warning(
             f"{used} of the role's {limit} connections are taken",
-            "ALTER ROLE … CONNECTION LIMIT (images/postgres/roles.sql), or find who keeps them:"
+            "ALTER ROLE … CONNECTION LIMIT (images/postgres/roles.sql), or find what keeps them:"
             " pg_stat_activity",
             program.name,
         )
     if all_used >= _FULL * most:
         return warning(
             f"{all_used} of all {most} connections are taken",
-            "max_connections in postgresql.conf",
+            "raise max_connections in postgresql.conf",
             program.name,
         )
     return passed(f"{used} of {limit} connections are taken", program.name)
@@ -302,12 +303,12 @@ def _limits(deployment: Deployment) -> Iterator[Finding]:
             )[0]
             if seconds == 0:
                 yield warning(
-                    "a statement may take for ever, and hold its locks",
+                    "a statement may run for ever, and hold its locks",
                     "run the lines `ALTER ROLE … SET` of images/postgres/roles.sql",
                     program.name,
                 )
             else:
-                yield passed(f"a statement may take {seconds} s", program.name)
+                yield passed(f"a statement may run for {seconds} s", program.name)
 
 
 def _durable(deployment: Deployment) -> Iterator[Finding]:
@@ -323,29 +324,30 @@ def _durable(deployment: Deployment) -> Iterator[Finding]:
         ((is_standby,),) = _all(connection, "SELECT pg_is_in_recovery()")
     if is_standby or settings["default_transaction_read_only"] == "on":
         yield failed(
-            "it takes no writes: it is a standby" if is_standby else "it takes no writes",
-            "DATABASE_URL must lead to the primary; default_transaction_read_only must be off",
+            "it accepts no writes: it is a standby" if is_standby else "it accepts no writes",
+            "set DATABASE_URL to the primary, and default_transaction_read_only to off",
         )
     elif off := [name for name in ("fsync", "full_page_writes") if settings[name] == "off"]:
         yield warning(
-            f"{' and '.join(off)} off: a crash of the machine can damage it", "on, in postgresql.conf"
+            f"{' and '.join(off)} off: a crash of the machine can damage the data",
+            "switch it on in postgresql.conf",
         )
     else:
-        yield passed("it takes writes and keeps them")
+        yield passed("it accepts writes and keeps them")
 
 
 def _all(connection: Connection, query: str, parameters: Any = None) -> list[Any]:
     try:
         return connection.execute(query, parameters).fetchall()
     except psycopg.Error as error:
-        raise Skipped(f"it could not be asked: {one_line(error)}") from None
+        raise Skipped(f"the query failed: {one_line(error)}") from None
 
 
 CHECKS: Final = [
-    Check("database-reachable", "PostgreSQL lets each program in", _reachable),
-    Check("database-tables", "the tables are those of this version", _tables),
-    Check("database-rights", "each program's role has its rights, and no superuser's", _rights),
-    Check("database-connections", "there are connections for all", _connections),
+    Check("database-reachable", "PostgreSQL accepts each program", _reachable),
+    Check("database-tables", "the tables fit this version", _tables),
+    Check("database-rights", "each program's role has its rights, and is no superuser", _rights),
+    Check("database-connections", "there are enough connections", _connections),
     Check("database-time-outs", "no statement holds its locks for ever", _limits),
-    Check("database-durable", "it takes writes and keeps them", _durable),
+    Check("database-durable", "it accepts writes and keeps them", _durable),
 ]

@@ -1,4 +1,4 @@
-"""nginx as it is asked: where it listens, and the origin and prefix under which people find the site."""
+"""nginx: where it listens, and the origin and prefix under which visitors find the site."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Front:
     address: Address
     origin: str
     prefix: str
-    silent: bool = False  # it gave no answer at all, so the other questions are spared
-    silences: int = 0  # questions that got none in time: whoever stands still is not asked for ever
+    silent: bool = False  # it does not answer, so no more requests are sent
+    silences: int = 0  # requests without an answer in time; after two, no more are sent
     held: WebSocket | None = None  # a socket that stays open while the other checks are made
 
     @classmethod
     def of(cls, url: str, at: str = "") -> Front:
         """`url` is the site's, `at` where nginx listens, if the URL doesn't say: `http://HOST:PORT`, or
-        HOST:PORT, spoken to as the URL says. Raises NotAnAddress.
+        HOST:PORT with the scheme of the URL. Raises NotAnAddress.
         """
         scheme, host, port = _parts(url)
         site = urlsplit(url)
@@ -105,9 +105,9 @@ class Front:
 
     def _spare(self) -> None:
         if self.silent:
-            raise Skipped("nothing answers: see front-answers")
+            raise Skipped("nginx does not answer: see front-answers")
         if self.silences >= _SILENCES:
-            raise Skipped("too much was asked in vain already: see above")
+            raise Skipped("too many requests got no answer: see above")
 
 
 def _origin(scheme: str, host: str, port: int) -> str:

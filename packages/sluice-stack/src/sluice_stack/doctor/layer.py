@@ -19,7 +19,7 @@ SLOW_SECONDS: Final = 0.5
 def _round_trip(deployment: Deployment) -> Iterator[Finding]:
     accounts = [account for account in accounts_of(deployment) if account.setting == "LAYER"]
     if not accounts:
-        raise Skipped("this program has no channel layer; Daphne's own round trip is push-health's")
+        raise Skipped("this program has no channel layer; push-health shows Daphne's round trip")
     for account in accounts:
         if account.place in deployment.stalled:
             yield failed(f"{account.place} does not answer", "see broker-reachable", account.where)
@@ -27,9 +27,11 @@ def _round_trip(deployment: Deployment) -> Iterator[Finding]:
         try:
             seconds = asyncio.run(asyncio.wait_for(_go_round(account), ROUND_TRIP_SECONDS))
         except Exception as error:  # whatever the layer makes of it
-            says = one_line(error) if str(error) else f"no message came round within {ROUND_TRIP_SECONDS:g} s"
+            message = (
+                one_line(error) if str(error) else f"no message came back within {ROUND_TRIP_SECONDS:g} s"
+            )
             yield failed(
-                says,
+                message,
                 "see broker-reachable, broker-login, broker-vhost, broker-permissions, broker-alarm",
                 account.where,
             )
@@ -37,12 +39,12 @@ def _round_trip(deployment: Deployment) -> Iterator[Finding]:
         milliseconds = f"{1000 * seconds:.0f} ms"
         if seconds > SLOW_SECONDS:
             yield warning(
-                f"a message took {milliseconds} to go round",
-                "is RabbitMQ, or this machine, overloaded?",
+                f"a message took {milliseconds} to come back",
+                "look for an overload of RabbitMQ or of this machine",
                 account.where,
             )
         else:
-            yield passed(f"a message goes round in {milliseconds}", account.where)
+            yield passed(f"a message came back in {milliseconds}", account.where)
 
 
 async def _go_round(account: Account) -> float:
@@ -63,5 +65,5 @@ async def _go_round(account: Account) -> float:
 
 
 CHECKS: Final = [
-    Check("layer-round-trip", "a message goes round through the channel layer", _round_trip),
+    Check("layer-round-trip", "a message comes back through the channel layer", _round_trip),
 ]

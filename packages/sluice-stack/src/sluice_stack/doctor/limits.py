@@ -63,9 +63,9 @@ def _file_max(deployment: Deployment) -> Iterator[Finding]:
     needed = 3 * deployment.clients + _FILES_ANYWAY
     if value < needed:
         yield failed(
-            f"fs.file-max is {value}; {needed} are needed for {deployment.clients} clients",
-            "somebody lowered it: take `fs.file-max` out of /etc/sysctl.conf and /etc/sysctl.d, and start the"
-            " machine anew; the kernel's own value is far higher",
+            f"fs.file-max is {value}, and {deployment.clients} clients need {needed}",
+            "remove `fs.file-max` from /etc/sysctl.conf and /etc/sysctl.d, and restart the machine:"
+            " the kernel's own value is far higher",
         )
     else:
         yield passed(f"{value} files may be open")
@@ -75,10 +75,9 @@ def _somaxconn(deployment: Deployment) -> Iterator[Finding]:
     value = _number("sys/net/core/somaxconn")
     if value < BACKLOG:
         yield warning(
-            f"net.core.somaxconn is {value}: when all clients come back at once,"
-            " those beyond it are turned away",
-            f"net.core.somaxconn = {BACKLOG} in /etc/sysctl.d/, sysctl --system,"
-            " then restart nginx and Daphne",
+            f"net.core.somaxconn is {value}: when more clients reconnect at once, they are refused",
+            f"set net.core.somaxconn = {BACKLOG} in /etc/sysctl.d/, run sysctl --system,"
+            " and restart nginx and Daphne",
         )
     else:
         yield passed(f"{value} connections may wait to be accepted")
@@ -88,7 +87,7 @@ def _ports(deployment: Deployment) -> Iterator[Finding]:
     try:
         low, high = map(int, (PROC / "sys/net/ipv4/ip_local_port_range").read_text().split())
     except (OSError, ValueError):
-        raise Skipped("the kernel doesn't say") from None
+        raise Skipped("the kernel shows no value") from None
     room = high - low + 1
     if room >= deployment.clients:
         yield passed(f"{room} ports between nginx and Daphne")
@@ -109,9 +108,7 @@ def _ports(deployment: Deployment) -> Iterator[Finding]:
 
 def _vanished(deployment: Deployment) -> Iterator[Finding]:
     value = _number("sys/net/ipv4/tcp_retries2")
-    long = (
-        ", so a client that vanished keeps its files for up to a quarter of an hour (7 makes it two minutes)"
-    )
+    long = ", so a vanished client keeps its files for up to 15 minutes (7: two minutes)"
     yield passed(f"net.ipv4.tcp_retries2 is {value}{long if value > 8 else ''}")
 
 
@@ -151,8 +148,8 @@ def _of_engine(clients: int) -> Finding:
     needed = 2 * clients + 512
     if hard != resource.RLIM_INFINITY and hard < needed:
         return failed(
-            f"the engine gives a container {hard} files, nginx needs {needed} for {clients} clients",
-            "LimitNOFILE of docker.service (systemctl edit docker), or fewer MAX_CLIENTS in .env",
+            f"the engine gives a container {hard} files, and nginx needs {needed} for {clients} clients",
+            "raise LimitNOFILE of docker.service (systemctl edit docker), or lower MAX_CLIENTS in .env",
             "the engine",
         )
     return passed(
@@ -163,10 +160,10 @@ def _of_engine(clients: int) -> Finding:
 def _configuration(deployment: Deployment) -> subprocess.CompletedProcess[str]:
     """What the installed nginx is configured for, by nginx -T. Raises Skipped if that can't be seen."""
     if deployment.in_container:
-        raise Skipped("nginx's container sees to it: MAX_CLIENTS")
+        raise Skipped("nginx's container sets it from MAX_CLIENTS")
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if binary is None or os.geteuid() != 0:
-        raise Skipped("no nginx is installed here, or this isn't root")
+        raise Skipped("no nginx is installed here, or this is not root")
     return subprocess.run([binary, "-T"], capture_output=True, text=True, timeout=15, check=False)
 
 
@@ -227,14 +224,18 @@ def _number(name: str) -> int:
     try:
         return int((PROC / name).read_text().split()[0])
     except (OSError, ValueError, IndexError):
-        raise Skipped("the kernel doesn't say") from None
+        raise Skipped("the kernel shows no value") from None
 
 
 CHECKS: Final = [
-    Check("kernel-file-max", "the kernel lets enough files be open", _file_max),
-    Check("kernel-somaxconn", "all clients may come back at once", _somaxconn),
-    Check("kernel-ports", "nginx has a port for each client's way to Daphne", _ports),
-    Check("kernel-tcp-retries2", "how soon a vanished client is given up", _vanished),
-    Check("open-files", "each program may open as many files as its clients need", _open_files),
-    Check("nginx-connections", "nginx holds as many connections, and its configuration is valid", _nginx),
+    Check("kernel-file-max", "the kernel allows enough open files", _file_max),
+    Check("kernel-somaxconn", "all clients may reconnect at once", _somaxconn),
+    Check("kernel-ports", "nginx has a port for each client's connection to Daphne", _ports),
+    Check("kernel-tcp-retries2", "a vanished client is dropped in time", _vanished),
+    Check("open-files", "each program may open enough files", _open_files),
+    Check(
+        "nginx-connections",
+        "nginx holds enough connections and files, and its configuration is valid",
+        _nginx,
+    ),
 ]

@@ -1,7 +1,7 @@
-"""Whether something keeps a host's programs up, and each by one manager only.
+"""Whether one manager restarts each of a host's programs.
 
-A supervisord that is killed leaves its programs to process 1: the site works as before, but what ends then
-is started by nobody, and a new supervisord fails, or runs a second set of them.
+A supervisord that is killed leaves its programs to process 1. The site works as before; but a program that
+ends is not restarted, and a new supervisord fails or runs a second set of programs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _SECONDS: Final = 10.0
 
 def _programs(deployment: Deployment) -> Iterator[Finding]:
     if deployment.in_container:
-        raise Skipped("the engine keeps a container's program up")
+        raise Skipped("the engine restarts a container's program")
     if not all_are_seen():
-        raise Skipped("only root, and in a container with SYS_PTRACE, sees what runs here")
+        raise Skipped("only root sees all processes, in a container only with SYS_PTRACE")
     found = _first(list(started()))
     if not found:
         yield failed(
             "no program of the site runs here",
-            f"service supervisor start, or systemctl start sluice.target; which of them is yours: {_GUIDE}",
+            f"run service supervisor start, or systemctl start sluice.target ({_GUIDE})",
         )
     managers = {process: _manager(process) for process in found}
     orphans = [process for process in found if process.by_supervisord and not managers[process]]
@@ -45,7 +45,7 @@ def _programs(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _first(processes: Sequence[Started]) -> list[Started]:
-    """Without those that another of them has made: workers of Gunicorn's and Celery's."""
+    """Without the children of others: workers of Gunicorn and Celery."""
     pids = {process.pid for process in processes}
     return sorted(
         (process for process in processes if process.parent not in pids),
@@ -54,7 +54,7 @@ def _first(processes: Sequence[Started]) -> list[Started]:
 
 
 def _manager(process: Started) -> str:
-    """Who starts it again when it ends; "" if nobody does that is known here."""
+    """What restarts it when it ends; "" if that is unknown."""
     if process.by_supervisord and _SUPERVISORD in _command(process.parent):
         return _SUPERVISORD
     if _is_main_process_of_a_unit(process.pid):
@@ -65,7 +65,7 @@ def _manager(process: Started) -> str:
 def _of_orphans(orphans: Sequence[Started]) -> Finding:
     pids = " ".join(str(process.pid) for process in orphans)
     return failed(
-        f"nobody starts them again when they end, or with new settings: their supervisord has died ({pids})",
+        f"their supervisord has died, so nothing restarts them when they end or settings change ({pids})",
         f"sluice-restart prints the lines: kill {pids}; when they have gone, service supervisor start"
         " (docs/reference/symptoms.md#address-already-in-use)",
         ", ".join(process.program for process in orphans),
@@ -75,15 +75,15 @@ def _of_orphans(orphans: Sequence[Started]) -> Finding:
 def _of_process(process: Started, manager: str) -> Finding:
     where = f"{process.program}, process {process.pid}"
     if manager:
-        return passed(f"{manager} starts it again when it ends", where)
+        return passed(f"{manager} restarts it when it ends", where)
     if process.parent == 1:
         return warning(
-            "nothing that is known here starts it again when it ends",
-            f"end it, and let supervisord or systemd run it: {_GUIDE}",
+            "no known manager restarts it when it ends",
+            f"end it, and run it by supervisord or systemd: {_GUIDE}",
             where,
         )
     by = os.path.basename(_command(process.parent).partition(" ")[0]) or "its parent"
-    return skipped(f"whether {by}, process {process.parent}, starts it again isn't known here", where)
+    return skipped(f"it is unknown whether {by}, process {process.parent}, restarts it", where)
 
 
 def _twice(program: str, managers: dict[Started, str]) -> Iterator[Finding]:
@@ -93,12 +93,12 @@ def _twice(program: str, managers: dict[Started, str]) -> Iterator[Finding]:
     if {_SUPERVISORD, _SYSTEMD} <= set(managers.values()):
         yield failed(
             f"supervisord and systemd both run it: processes {pids}",
-            f"let only one of them: {_GUIDE}, From supervisor to systemd",
+            f"stop one of them: {_GUIDE}, From supervisor to systemd",
             program,
         )
     elif program == "beat" and len(running) > 1:
         yield failed(
-            f"it runs {len(running)} times, processes {pids}: what it hands over is done as often",
+            f"it runs {len(running)} times, processes {pids}: each job is run as often",
             "end what neither supervisorctl status nor systemctl status sluice-beat lists",
             program,
         )
@@ -131,4 +131,4 @@ def _main_process(unit: str) -> str:
     ).stdout.strip()
 
 
-CHECKS: Final = [Check("programs", "something keeps each program up, and only one manager", _programs)]
+CHECKS: Final = [Check("programs", "one manager restarts each program when it ends", _programs)]

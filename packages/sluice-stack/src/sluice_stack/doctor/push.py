@@ -1,4 +1,4 @@
-"""The WebSocket, as a browser opens it: the upgrade, what it says, who is refused, and how long it lasts."""
+"""The WebSocket, as a browser opens it: the upgrade, the hello, refusals, and how long it lasts."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def _upgrade(deployment: Deployment) -> Iterator[Finding]:
         socket = front.upgrade()
     except NoAnswer as error:
         yield failed(
-            f"the handshake gets no answer: {error}",
-            "see Daphne's log; if it has no more open files it just closes: open-files",
+            f"the WebSocket handshake gets no answer: {error}",
+            "see Daphne's log, and open-files: without files left it closes connections silently",
         )
         return
     socket.close()
@@ -48,7 +48,10 @@ def _upgrade(deployment: Deployment) -> Iterator[Finding]:
     if answer.status == 101 and socket.is_genuine:
         yield passed("101 Switching Protocols")
     elif answer.status == 101:
-        yield failed("101, with a key that isn't the handshake's", "something in front answers by itself")
+        yield failed(
+            "101 with a wrong key: another server answers the handshake",
+            "look for a proxy in front that answers WebSockets itself",
+        )
     else:
         yield _refused(front, answer)
 
@@ -61,31 +64,31 @@ def _refused(front: Front, answer: Answer) -> Finding:
         raise Skipped("see front-name")
     if answer.status == 403:
         return failed(
-            f"Daphne does not take the page's Origin, {front.origin}, for the site's own",
-            f"SITE_URL must be the address in the browser, with its port; {_RESTARTED}",
+            f"Daphne refuses the page's Origin, {front.origin}",
+            f"set SITE_URL to the address in the browser, with its port; {_RESTARTED}",
         )
     if answer.status == 426:
         return failed(
-            "the upgrade does not arrive as one",
+            "the upgrade does not reach nginx as an upgrade",
             "a proxy in front drops Connection and Upgrade, or speaks HTTP/1.0:"
             " it needs proxy_http_version 1.1,"
             ' proxy_set_header Upgrade $http_upgrade and Connection "upgrade"',
         )
     if answer.status == 429:
         return failed(
-            "this address has too many connections, says nginx",
-            "CHANNELS_PER_ADDRESS in .env; on a host limit_conn and limit_req in the place file;"
+            "nginx refuses this address: it has too many connections",
+            "raise CHANNELS_PER_ADDRESS in .env, on a host limit_conn and limit_req in the place file;"
             " or tell nginx the clients' own addresses (set_real_ip_from)",
         )
     if is_django(answer):
         return failed("the upgrade reaches Gunicorn, as a plain request", "see split-channels")
     if is_daphne(answer) or answer.status == 404:
         return failed(
-            f"the upgrade reaches something that is no WebSocket: {answer.status}",
+            f"the upgrade reaches a server without a WebSocket there: {answer.status}",
             'nginx must pass Upgrade and Connection "upgrade" on, over HTTP/1.1'
             " (snippets/sluice/channels.conf); $sluice_prefix must be URL_PREFIX",
         )
-    return failed(f"the upgrade is answered {answer.status}: {answer.sentence}", "see Daphne's log")
+    return failed(f"the upgrade gets {answer.status}: {answer.sentence}", "see Daphne's log")
 
 
 def _hello(deployment: Deployment) -> Iterator[Finding]:
@@ -97,7 +100,7 @@ def _hello(deployment: Deployment) -> Iterator[Finding]:
     try:
         kind, content = socket.frame(HELLO_SECONDS) or (0, b"")
     except Cut:
-        yield failed("the socket is cut before it says anything", "see Daphne's log")
+        yield failed("the socket is cut before its first frame", "see Daphne's log")
         front.close()
         return
     if kind == TEXT and _object(content).get("event") == "hello":
@@ -113,7 +116,7 @@ def _instead_of_hello(kind: int, content: bytes) -> tuple[str, str]:
         return f"no hello within {HELLO_SECONDS:g} s", "see Daphne's log"
     if kind != CLOSE:
         return (
-            "it is greeted with something else than hello",
+            "the first frame is not a hello",
             f"Daphne must serve {settings.ASGI_APPLICATION} (supervisor/conf.d/daphne.conf)",
         )
     # 1005: none was given (RFC 6455, 7.1.5).
@@ -140,36 +143,40 @@ def _accepts(front: Front) -> None:
 def _origin(deployment: Deployment) -> Iterator[Finding]:
     front = _front(deployment)
     _accepts(front)
-    strangers = {"a foreign page": _FOREIGN, "a page without an origin": "null", "whoever names none": ""}
+    strangers = {
+        "a foreign page": _FOREIGN,
+        "a page without an origin": "null",
+        "a client without an Origin": "",
+    }
     for who, origin in strangers.items():
         if front.status_of_upgrade(headers={"Origin": origin}) == 101:
             yield failed(
-                f"{who} may open a WebSocket, with your users' cookies",
-                "ALLOWED_HOSTS must not have *, nor CSRF_TRUSTED_ORIGINS foreign sites;"
+                f"{who} may open a WebSocket with your users' cookies",
+                "remove * from ALLOWED_HOSTS, and foreign sites from CSRF_TRUSTED_ORIGINS;"
                 " a consumer of your own must be behind sluice_updates.asgi.application",
             )
             return
-    yield passed("the site's own pages only")
+    yield passed("only the site's own pages may open one")
 
 
 def _headers(deployment: Deployment) -> Iterator[Finding]:
     front = _front(deployment)
     _accepts(front)
-    cure = "nginx must overwrite or remove it: include snippets/sluice/request-headers.conf in that location"
+    fix = "nginx must overwrite or remove it: include snippets/sluice/request-headers.conf in that location"
     scheme = {"http": "https", "https": "http"}[urlsplit(front.origin).scheme]
     asked = f"{HEALTH}?origin={quote(f'{scheme}://{front.host}', safe='')}"
     if (
         _origin_is(front.ask(asked)) == "refused"
         and _origin_is(front.ask(asked, {"X-Forwarded-Proto": scheme})) == "known"
     ):
-        yield failed("a stranger's X-Forwarded-Proto is believed: he says how he came", cure)
+        yield failed("a client's own X-Forwarded-Proto is believed", fix)
         return
     if "layer" not in _report(front.ask(HEALTH)) and "layer" in _report(
         front.ask(HEALTH, {"X-Health-Details": "yes"})
     ):
-        yield failed("a stranger's X-Health-Details is believed: he sees the health's details", cure)
+        yield failed("a client's own X-Health-Details is believed: it sees the details of health", fix)
         return
-    yield passed("what strangers say of themselves doesn't reach Daphne")
+    yield passed("no such header of a client reaches Daphne")
 
 
 def _report(answer: Answer) -> dict[str, Any]:
@@ -196,23 +203,27 @@ def _health(deployment: Deployment) -> Iterator[Finding]:
     status = report.get("status")
     if status is None:
         yield missing(answer, "asgi") or failed(
-            f"{HEALTH} is answered {answer.status}: {answer.sentence}",
-            "see split-channels; both of its spellings are in conf.d/sluice-split.conf",
+            f"{HEALTH} gets {answer.status}: {answer.sentence}",
+            "see split-channels and conf.d/sluice-split.conf",
         )
     elif status == "ok":
         configured = report.get("layer", {}).get("configured", True)
-        yield passed("updates go by the layer" if configured else "updates go by the database: no LAYER_URL")
+        yield passed(
+            "updates arrive by the channel layer"
+            if configured
+            else "updates arrive by the database: no LAYER_URL"
+        )
     elif status == "degraded":
         works = {part: report.get(part, {}).get("works") for part in ("layer", "database")}
         broken = [f"the {part}" for part, does in works.items() if does is False]
         yield warning(
             f"Daphne is degraded: {' and '.join(broken) or 'the layer or the database'} carries none of its"
-            " messages; updates still arrive, within a second or so",
-            "see broker-reachable, layer-round-trip, database-reachable; if those are content, Daphne's log",
+            " messages; updates arrive within about a second",
+            "see broker-reachable, layer-round-trip, database-reachable; if those pass, see Daphne's log",
         )
     else:
         yield failed(
-            f"Daphne is {status}: it can deliver neither by the layer nor from the database",
+            f"Daphne is {status}: it can deliver neither by the channel layer nor from the database",
             "see broker-reachable and database-reachable, then Daphne's log",
         )
 
@@ -221,9 +232,9 @@ def _idle(deployment: Deployment) -> Iterator[Finding]:
     front = _front(deployment)
     socket = front.held
     if socket is None:
-        raise Skipped("there is no socket to wait with: see push-hello")
+        raise Skipped("there is no open socket: see push-hello")
     wanted = PATIENT_SECONDS if deployment.patient else PING_SECONDS
-    cure = (
+    fix = (
         "proxy_read_timeout must be longer than 25 s where /channels/ is passed on"
         " (snippets/sluice/channels.conf has 90s), and so must the idle time-out of each proxy and balancer"
         " in front of nginx"
@@ -232,17 +243,17 @@ def _idle(deployment: Deployment) -> Iterator[Finding]:
         pinged = _wait(socket, wanted, patient=deployment.patient)
     except Cut:
         age = time.monotonic() - socket.opened_at
-        yield failed(f"a socket on which nothing is said is cut within {age:.0f} s", cure)
+        yield failed(f"an idle socket is cut after {age:.0f} s", fix)
         return
     if pinged is None:
         yield failed(
-            f"Daphne does not ping: {wanted:.0f} s went by without a frame",
+            f"Daphne does not ping: no frame in {wanted:.0f} s",
             "run it as `python -m sluice_updates.server` (supervisor/conf.d/daphne.conf); a proxy in front"
-            " may hold frames back: proxy_buffering off",
+            " may buffer frames: proxy_buffering off",
         )
     elif deployment.patient:
         yield passed(
-            f"a silent socket lives for {wanted:.0f} s; Daphne's pings come, the first after {pinged:.0f} s"
+            f"an idle socket lives for {wanted:.0f} s; Daphne's first ping came after {pinged:.0f} s"
         )
     else:
         yield passed(
@@ -251,10 +262,10 @@ def _idle(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _wait(socket: WebSocket, seconds: float, *, patient: bool) -> float | None:
-    """How old the socket was at its first ping; returns then, if patient at that age. Raises Cut."""
+    """The age of the socket at its first ping. Returns then; if patient, after `seconds`. Raises Cut."""
     first: float | None = None
     until = socket.opened_at + seconds
-    # What has come while other checks were made is read in any case.
+    # Frames that came during other checks are read in any case.
     while (frame := socket.frame(max(until - time.monotonic(), 0.1))) is not None:
         kind, content = frame
         if kind == CLOSE:
@@ -270,20 +281,20 @@ def _wait(socket: WebSocket, seconds: float, *, patient: bool) -> float | None:
 
 def _installed(deployment: Deployment) -> Iterator[Finding]:
     if deployment.push:
-        yield passed("what push needs is there")
+        yield passed("the packages of push are installed")
     else:
         yield skipped(
-            "push is off: the asynchronous requirements (app/requirements-async.txt) aren't installed;"
+            "push is off: the asynchronous requirements (app/requirements-async.txt) are not installed;"
             " pages poll"
         )
 
 
 CHECKS: Final = [
-    Check("push-installed", "whether push is on", _installed),
+    Check("push-installed", "push is installed", _installed),
     Check("push-upgrade", "a page of the site gets its WebSocket", _upgrade),
-    Check("push-hello", "who is signed in is greeted on it", _hello),
-    Check("push-origin", "no other site's pages get one", _origin),
-    Check("push-headers", "what strangers say of themselves isn't believed", _headers),
-    Check("push-health", "Daphne can deliver, by the layer", _health),
+    Check("push-hello", "a signed-in user gets a hello on it", _hello),
+    Check("push-origin", "pages of other sites get none", _origin),
+    Check("push-headers", "headers of clients about themselves are not believed", _headers),
+    Check("push-health", "Daphne can deliver by the channel layer", _health),
 ]
-LAST: Final = [Check("push-idle", "a socket on which nothing is said isn't cut", _idle)]
+LAST: Final = [Check("push-idle", "an idle socket is not cut", _idle)]

@@ -13,7 +13,9 @@ from .finding import Finding, Skipped, failed, passed
 from .front import WEBSOCKET
 from .site import front_of, is_daphne, is_django, is_nginxs_redirect, page
 
-_INCLUDE: Final = "let nginx's server { } have `include snippets/sluice/channels.conf;` instead of a location"
+_INCLUDE: Final = (
+    "put `include snippets/sluice/channels.conf;` into nginx's server { }, instead of a location"
+)
 _NOT_CHANNELS: Final = ("/channels", "/channelsx/", "/CHANNELS/")
 _IMITATIONS: Final = ("//channels/updates/", "/%63hannels/updates/", "/x/../channels/updates/")
 
@@ -29,14 +31,12 @@ def _channels(deployment: Deployment) -> Iterator[Finding]:
             " and $sluice_prefix of its place file must be URL_PREFIX",
         )
     elif is_daphne(answer):
-        yield failed("plain requests below /channels/ reach Daphne, not upgrades only", _INCLUDE)
+        yield failed("plain requests below /channels/ reach Daphne; only upgrades may", _INCLUDE)
     elif answer.status != 426:
-        said = answer.sentence or "by something else"
-        yield failed(
-            f"a plain request below /channels/ is answered {answer.status}, not 426: {said}", _INCLUDE
-        )
+        said = answer.sentence or "another server answers"
+        yield failed(f"a plain request below /channels/ gets {answer.status}, not 426: {said}", _INCLUDE)
     else:
-        yield passed("nginx asks for an upgrade there")
+        yield passed("nginx demands an upgrade there")
 
 
 def _site(deployment: Deployment) -> Iterator[Finding]:
@@ -49,10 +49,10 @@ def _site(deployment: Deployment) -> Iterator[Finding]:
         if is_daphne(answer):
             yield failed(
                 f"{path} reaches Daphne",
-                f"{_INCLUDE}; a location must say /channels/, with both slashes, and nothing more general",
+                f"{_INCLUDE}; a location must name /channels/, with both slashes",
             )
         elif answer.status == 426 and not is_django(answer):
-            yield failed(f"{path} is taken for something below /channels/", _INCLUDE)
+            yield failed(f"{path} is treated as if it were below /channels/", _INCLUDE)
         elif is_nginxs_redirect(answer) and answer.headers.get("location", "").endswith("/channels/"):
             yield failed(
                 f"nginx itself redirects {path}, so that the site can't serve it",
@@ -61,7 +61,7 @@ def _site(deployment: Deployment) -> Iterator[Finding]:
         else:
             continue
         return
-    yield passed("all else is not Daphne's, whatever looks like /channels/")
+    yield passed("nothing outside of /channels/ reaches Daphne")
 
 
 def _imitations(deployment: Deployment) -> Iterator[Finding]:
@@ -70,9 +70,9 @@ def _imitations(deployment: Deployment) -> Iterator[Finding]:
         socket = front.upgrade(path)
         socket.close()
         if socket.answer.status == 101 or is_daphne(socket.answer):
-            yield failed(f"{path} reaches Daphne, though it only looks like /channels/", _INCLUDE)
+            yield failed(f"{path} reaches Daphne, though it is not /channels/", _INCLUDE)
             return
-    yield passed("other spellings of /channels/ lead nowhere")
+    yield passed("no other spelling of /channels/ reaches Daphne")
 
 
 def _bodies(deployment: Deployment) -> Iterator[Finding]:
@@ -86,16 +86,15 @@ def _bodies(deployment: Deployment) -> Iterator[Finding]:
             raise Skipped("see split-channels")
         if answer.status != expected:
             yield failed(
-                f"{what} below /channels/ is answered {answer.status}, not {expected}:"
-                " Daphne reads it to its end",
+                f"{what} below /channels/ gets {answer.status}, not {expected}: Daphne reads it all",
                 _INCLUDE,
             )
             return
-    yield passed("nginx lets no body through to Daphne")
+    yield passed("nginx passes no body and no other method on")
 
 
 CHECKS: Final = [
-    Check("split-channels", "only upgrades are let through below /channels/", _channels),
+    Check("split-channels", "only upgrades pass below /channels/", _channels),
     Check("split-site", "nothing else reaches Daphne", _site),
     Check("split-imitations", "no other spelling of /channels/ reaches it", _imitations),
     Check("split-bodies", "no body and no other method reaches it", _bodies),

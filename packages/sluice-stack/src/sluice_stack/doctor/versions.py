@@ -33,13 +33,13 @@ def _packages(deployment: Deployment) -> Iterator[Finding]:
         if not file.exists():
             continue
         gone, other = _compared(file)
-        cure = f"venv/bin/pip install --require-hashes --requirement app/{name}, then restart the programs"
+        fix = f"venv/bin/pip install --require-hashes --requirement app/{name}, then restart the programs"
         if gone:
-            yield failed(f"not installed: {_some(gone)}", cure, name)
+            yield failed(f"not installed: {_some(gone)}", fix, name)
         elif other:
-            yield warning(f"not the tested versions: {_some(other)}", cure, name)
+            yield warning(f"not the tested versions: {_some(other)}", fix, name)
         else:
-            yield passed("all as they were tested", name)
+            yield passed("all in the tested versions", name)
 
 
 def _has_some_of_async() -> bool:
@@ -73,22 +73,22 @@ def _installed(name: str) -> str | None:
 
 def _nginx(deployment: Deployment) -> Iterator[Finding]:
     if deployment.in_container:
-        raise Skipped("nginx is in a container of its own, of a version that is tested")
+        raise Skipped("nginx has its own container, with a tested version")
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if binary is None:
         raise Skipped("no nginx is installed here")
     said = subprocess.run([binary, "-v"], capture_output=True, text=True, timeout=15, check=False).stderr
     found = re.search(r"nginx/(\d+)\.(\d+)\S*", said)
     if found is None:
-        raise Skipped("nginx doesn't say")
+        raise Skipped("nginx shows no version")
     if (int(found[1]), int(found[2])) < OLDEST_NGINX:
-        yield failed(f"{found[0]} is too old", "nginx 1.22 or newer, as Debian 12 has it")
+        yield failed(f"{found[0]} is too old", "install nginx 1.22 or newer, which Debian 12 has")
     else:
         yield passed(found[0])
 
 
 CHECKS: Final = [
     Check("version-python", "Python is 3.11 or newer", _python),
-    Check("version-packages", "the packages are those that were tested", _packages),
+    Check("version-packages", "the packages have the tested versions", _packages),
     Check("version-nginx", "nginx is 1.22 or newer", _nginx),
 ]

@@ -1,6 +1,6 @@
-"""Somebody who is signed in for the time of the examination: a user without rights, removed at its end.
+"""A user without rights, signed in while the checks run and deleted afterwards.
 
-Only who is signed in is let in to the updates. Nobody's account is used for it; this one has no password.
+Only signed-in users receive updates. No existing account is used; this one has no password.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.db import DatabaseError, connection
 from .finding import Skipped, one_line
 
 _NAME: Final = "doctor-"  # and some random letters
-# What a doctor that was killed has left, the next one removes. No examination takes so long.
+# The next doctor deletes the user of one that was killed. No run takes so long.
 _LEFT_BEHIND: Final = datetime.timedelta(minutes=10)
 _SESSION_SECONDS: Final = 300
 
@@ -32,7 +32,7 @@ class Visitor:
     def cookie(self) -> str:
         """The Cookie header of somebody signed in. Raises Skipped if nobody may be made here."""
         if not self._allowed:
-            raise Skipped("it needs a user of its own, and --read-only makes none")
+            raise Skipped("it needs a user, and --read-only creates none")
         if not self._session:
             try:
                 self._sign_in()
@@ -85,5 +85,5 @@ def _store(key: str | None):  # type: ignore[no-untyped-def]  # of the site's ow
 
 def _explained(error: DatabaseError) -> str:
     if "permission denied" in str(error):
-        return "this program's role may make no user; ask from wsgi (on a host: as root)"
-    return f"no user could be made for it: {one_line(error)}"
+        return "this program's role may create no user; run it in wsgi (on a host: as root)"
+    return f"no user could be created: {one_line(error)}"

@@ -1,7 +1,7 @@
-"""`manage.py doctor [URL]`: what is wrong with this deployment, and what to change.
+"""`manage.py doctor [URL]`: the problems of this deployment, and their fixes.
 
-Exit status 0 if nothing has to be changed (there may be warnings), 1 if something has, 2 for wrong
-arguments, 78 if not even the common settings can be used. docs/reference/doctor.md.
+Exit status 0 if no check failed (there may be warnings), 1 if one failed, 2 for wrong arguments, 78 if the
+common settings can't be used. docs/reference/doctor.md.
 """
 
 from __future__ import annotations
@@ -20,26 +20,24 @@ from sluice_stack.doctor.visitor import Visitor
 
 
 class Command(BaseCommand):
-    help = "Say what is wrong with this deployment, and what to change."
+    help = "Find the problems of this deployment, and name their fixes."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("url", nargs="?", default="", help="the site's address (default: SITE_URL)")
         parser.add_argument(
-            "--at", default="", metavar="HOST:PORT", help="where nginx listens, if not where the address says"
+            "--at", default="", metavar="HOST:PORT", help="where nginx listens, if not at the address"
         )
-        parser.add_argument("--inside", action="store_true", help="don't ask nginx")
+        parser.add_argument("--inside", action="store_true", help="do not check nginx")
         parser.add_argument(
-            "--clients", type=int, default=0, help="how many there are to be (default: MAX_CLIENTS)"
+            "--clients", type=int, default=0, help="clients to have room for (default: MAX_CLIENTS)"
         )
-        parser.add_argument("--patient", action="store_true", help="watch a silent socket for 70 s")
-        parser.add_argument(
-            "--read-only", action="store_true", help="make no user for the time of the checks"
-        )
-        parser.add_argument("--only", nargs="+", default=[], metavar="CHECK", help="make these checks only")
-        parser.add_argument("--quiet", action="store_true", help="leave out what is ok")
+        parser.add_argument("--patient", action="store_true", help="watch an idle socket for 70 s")
+        parser.add_argument("--read-only", action="store_true", help="create no user for the checks")
+        parser.add_argument("--only", nargs="+", default=[], metavar="CHECK", help="run only these checks")
+        parser.add_argument("--quiet", action="store_true", help="hide what passed")
         parser.add_argument("--json", action="store_true", help="a line of JSON for each finding")
-        parser.add_argument("--list", action="store_true", help="list the checks, and make none")
+        parser.add_argument("--list", action="store_true", help="list the checks, and run none")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["list"]:
@@ -48,7 +46,7 @@ class Command(BaseCommand):
             return
         if unknown := sorted(set(options["only"]) - set(checks.names())):
             raise CommandError(f"no such check: {', '.join(unknown)} (--list has them all)", returncode=2)
-        logging.disable(logging.CRITICAL)  # the layer's and the drivers' own: what matters is in the findings
+        logging.disable(logging.CRITICAL)  # the layer's and the drivers': the findings have what matters
         try:
             deployment = here(
                 options["url"], options["at"], inside=options["inside"], clients=options["clients"]
