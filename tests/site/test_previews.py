@@ -125,6 +125,7 @@ def test_the_picture_is_the_middle_slice_stretched(volume_id: int, voxels: numpy
     run(scenario, volume_id)
 
 
+@pytest.mark.image
 def test_after_the_warm_up_the_first_picture_loads_nothing(
     elsewhere: Callable[[str], subprocess.Popen[bytes]], volume_id: int
 ) -> None:

@@ -69,6 +69,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.image
 @pytest.mark.parametrize("axis", ["z", "y", "x"])
 def test_memory_is_reused_from_slice_to_slice(store: Path, axis: str) -> None:
     command = [sys.executable, "-c", _READ, str(store), axis]
@@ -91,6 +92,7 @@ def test_memory_is_kept_in_two_arenas_however_many_threads_there_are(tmp_path: P
     assert arenas("as it comes", tmp_path / "arenas.xml") > 2
 
 
+@pytest.mark.image
 def test_chunks_are_read_in_the_thread_that_asks(store: Path) -> None:
     """With the Zarr of the images; should a later one lose that, this says so."""
     array = reading.zarr().open_array(store, mode="r")

@@ -18,6 +18,8 @@ from harness.servers import free_port
 from harness.site import Browser
 from harness.waiting import wait_until
 
+pytestmark = pytest.mark.image
+
 APP = Path(mysite.__file__).parent.parent
 BIN = Path("/opt/sluice/plain/bin")
 OPTIONAL = ["amqp", "billiard", "celery", "channels", "channels_rabbitmq", "daphne", "kombu", "twisted"]

@@ -127,6 +127,7 @@ def test_a_certificate_for_another_name(
     assert "its certificate is not for mq.example.org" in down(url.replace("localhost", "mq.example.org"))
 
 
+@pytest.mark.image
 def test_an_expired_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
