@@ -1,4 +1,4 @@
-"""Changes to one's own messages: each is published, so that all of a person's pages follow."""
+"""Changes to a user's own messages: each is published, so that all their pages follow."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def read_all(user: Any) -> int:
         newest = Message.objects.filter(recipient=user).first()
         if newest is None:
             return 0
-        # No later one: whoever pressed the button had not seen it.
+        # No later one: the user had not seen it.
         if Message.objects.filter(recipient=user, pk__lte=newest.pk, read=False).update(read=True):
             publish(user_stream(user.pk), ALL_READ, {"up_to": newest.pk})
     return newest.pk
 
 
 def delete(message: Message) -> None:
-    """Delete the message; if somebody else has just done so, nothing is published."""
+    """Delete the message; if it is deleted already, nothing is published."""
     message_id, recipient_id = message.pk, message.recipient_id
     with transaction.atomic():
         deleted, _ = Message.objects.filter(pk=message_id).delete()

@@ -13,7 +13,7 @@ MAX_TEXT: Final = 10_000
 
 
 class Message(models.Model):
-    """A message in somebody's inbox. Title and text are plain text, whoever wrote them."""
+    """A message in a user's inbox. Title and text are plain text."""
 
     recipient = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="messages")
     # Empty: the site itself.

@@ -1,4 +1,4 @@
-"""What a message may be made of, whoever sends it and however: the rules of the form and of the API."""
+"""The rules for a message, shared by the form and the API."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class BadText(ValueError):
 
 
 class UnknownUser(LookupError):
-    """There is nobody of this name who could read a message."""
+    """There is no active user of this name."""
 
 
 def check_text(text: str, *, lines: bool) -> None:
     """Raises BadText at control characters and half characters; line feeds and tabs are allowed with
     `lines`. A line must have something in it that can be seen."""
     if not lines and text and not any(unicodedata.category(character)[0] not in "CZ" for character in text):
-        raise BadText("has nothing in it that could be seen")
+        raise BadText("has no visible character")
     for character in text:
         if lines and character in "\n\t":
             continue

@@ -55,7 +55,7 @@ def parse_box(value: Any, within: Box, max_voxels: int) -> Box:
         raise BadBox("box", 'must be an object such as {"x": [0, 64], "y": [0, 64], "z": [0, 64]}')
     for name in value:
         if name not in AXES:
-            raise BadBox(f"box.{ascii(name)[1:-1][:40]}", "is no axis; there are x, y and z")
+            raise BadBox(f"box.{ascii(name)[1:-1][:40]}", "is not an axis; the axes are x, y and z")
     ranges = [
         _parse_range(value.get(axis), axis, whole.stop) for axis, whole in zip(AXES, within, strict=True)
     ]
@@ -79,7 +79,7 @@ def _parse_range(value: Any, axis: str, size: int) -> Range:
     if start < 0 or stop > size or start > size or stop < 0:
         raise BadBox(field, f"reaches outside the volume, which has {size} voxels along {axis}", size)
     if start > stop:
-        raise BadBox(field, f"is inverted: its start {start} is behind its stop {stop}")
+        raise BadBox(field, f"is inverted: its start {start} is after its stop {stop}")
     if start == stop:
-        raise BadBox(field, "is empty: stop is the first voxel that isn't in it")
+        raise BadBox(field, "is empty: stop is the first voxel outside of it")
     return Range(start, stop)

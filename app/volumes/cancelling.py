@@ -1,4 +1,4 @@
-"""Cancelling a crop: the row says so at once; whoever cuts it notices when it next tells how far it is."""
+"""Cancelling a crop: the row changes at once; its worker notices when it next writes its progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class NotOpen(Exception):
     """The crop has ended already: `state`."""
 
     def __init__(self, state: str) -> None:
-        super().__init__(f"the crop is {state}; only one that waits or is being cut can be cancelled")
+        super().__init__(f"the crop is {state}; only a queued or running crop can be cancelled")
         self.state = state
 
 
@@ -23,7 +23,7 @@ def cancel_crop(crop: Crop) -> None:
     Its worker, if it has one, stops within a slab's time and leaves no file (see jobs.py).
     """
     with transaction.atomic():
-        # The condition decides against a worker that ends it at this moment: one of both changes the row.
+        # A worker may end it at this moment; by the condition only one of the two changes the row.
         changed = Crop.objects.filter(pk=crop.pk, state__in=Crop.OPEN).update(
             state=Crop.State.CANCELLED, finished=timezone.now()
         )

@@ -1,4 +1,4 @@
-"""`manage.py check`: whether what one crop may be fits what one person's crops may take."""
+"""`manage.py check`: the largest crop fits one person's quota."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
-# Bytes of the largest voxel that a volume may have. The volumes that there are aren't asked: no check at a
-# start needs the database.
+# Bytes of the largest voxel that a volume may have. A check at start must not need the database, so it does
+# not look at the actual volumes.
 _LARGEST: Final = 8
 
 
@@ -21,7 +21,7 @@ def check_quota(**kwargs: Any) -> list[CheckMessage]:
     return [
         Warning(
             f"A crop of CROP_MAX_VOXELS takes up to {megabytes} MB (voxels of 64 bits), more than"
-            " CROP_QUOTA_MB: the page offers what is then refused.",
+            " CROP_QUOTA_MB: the page offers crops that are then refused.",
             hint=f"Set CROP_QUOTA_MB to {megabytes} or more, or CROP_MAX_VOXELS to less.",
             id="volumes.W001",
         )

@@ -1,8 +1,8 @@
-"""Who works at a crop: at most one process, and none any more as soon as it is dead, however it died.
+"""A lock per crop, held by the process that cuts it and released when that process dies.
 
 PostgreSQL: an advisory lock, held by the worker's connection. The server drops it with the connection, so a
-killed worker's crop is free at once (one that vanished with its machine: after the keep-alives, see
-settings/database.py). SQLite, so one host: a lock on a file, which the kernel drops with the process.
+killed worker's crop is free at once (if its machine vanished: after the keep-alives of the connection).
+SQLite, so on one host: a lock on a file, which the kernel drops with the process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 from django.conf import settings
 from django.db import Error, OperationalError, connection
 
-# Advisory locks have one space of 64-bit numbers in a database: ours have this above the crop's.
+# The advisory locks of a database share one space of 64-bit numbers: ours begin here.
 _SPACE: Final = 0x51CE << 40
 # A worker that was just killed may still be known to the server for a moment.
 PATIENCE_SECONDS: Final = 2
@@ -25,14 +25,14 @@ PATIENCE_SECONDS: Final = 2
 
 @contextmanager
 def claim(crop_id: int) -> Iterator[bool]:
-    """Hold the crop, if nobody else does. Not to be used inside a transaction."""
+    """Take the crop's lock, if it is free. Do not use it inside a transaction."""
     held = _lock_row if connection.vendor == "postgresql" else _lock_file
     with held(crop_id) as mine:
         yield mine
 
 
 def claimed(crop_ids: Collection[int]) -> set[int]:
-    """Those of the crops at which somebody works just now."""
+    """Those of the crops whose lock is held."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(
@@ -64,7 +64,7 @@ def _lock_row(crop_id: int) -> Iterator[bool]:
         yield mine
     finally:
         if mine:
-            # A connection that is gone has let go of it already.
+            # If the connection is gone, so is the lock.
             with suppress(Error), connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [number])
 

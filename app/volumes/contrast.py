@@ -1,4 +1,4 @@
-"""Contrast: which of a volume's values are shown as black and as white, unless somebody asks otherwise.
+"""Contrast: which of a volume's values are shown as black and as white, by default.
 
 Learnt while the volume is imported, so that neighbouring slices are shown alike: a window of a slice's own
 would make them flicker.

@@ -28,8 +28,8 @@ def cut(
 ) -> int:
     """Write the box as `path`, one page for each z, rows y, columns x; return the file's size in bytes.
 
-    The file is there as a whole or not at all. Memory: SLAB_BYTES and a little. `progress` is told the
-    percentage, after each slab; what it raises ends the work, and nothing is left.
+    The file appears complete or not at all. Memory: SLAB_BYTES and a little more. `progress` gets the
+    percentage after each slab; if it raises, the work ends and leaves no file.
     """
     path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".unfinished", dir=path.parent)

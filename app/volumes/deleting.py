@@ -1,7 +1,6 @@
-"""Deleting a finished crop: the row says so at once, and nobody is shown it any more.
+"""Deleting a finished crop: the row is marked, and the crop is no longer shown.
 
-File and row go afterwards (retention.remove_discarded), by beat: who answers requests may not write where the
-files are.
+Beat removes the file and the row (retention.remove_discarded): Gunicorn may not write to the files' folder.
 """
 
 from __future__ import annotations
@@ -20,12 +19,11 @@ class NotEnded(Exception):
 
 
 def delete_crop(crop: Crop) -> None:
-    """Delete the crop, which has ended; if somebody else has just done so, nothing is published. Raises
-    NotEnded."""
+    """Delete the crop, which has ended; if it is deleted already, nothing is published. Raises NotEnded."""
     with transaction.atomic():
         crops = Crop.objects.filter(pk=crop.pk, discarded=False)
-        # What has ended is never begun again, so no worker is at it; or it is one that has not yet noticed
-        # that the crop was cancelled, and leaves no file.
+        # An ended crop never restarts, so no worker has it; or its worker has not yet noticed that it is
+        # cancelled, and leaves no file.
         if crops.exclude(state__in=Crop.OPEN).update(discarded=True):
             progress.publish_deleted(crop)
         elif crops.exists():

@@ -1,9 +1,9 @@
-"""Carrying a crop out: once, whatever becomes of workers, tasks and connections.
+"""Cutting a crop exactly once, whatever happens to workers, tasks and connections.
 
-Tasks may come twice, or again after a worker died, so a task decides nothing. Who holds the claim (claims.py)
-works; who begins counts up `attempts`, and only the last attempt may end the crop, in one transaction with
-the message to its owner. A worker that lost its claim without noticing, with its connection to the database,
-so ends nothing; nor does one whose crop its owner has cancelled meanwhile.
+A task may come twice, or again after its worker died, so the task decides nothing. A worker needs the crop's
+lock (claims.py). It increments `attempts` when it begins, and only the last attempt may end the crop, in one
+transaction with the message to the owner. So a worker that lost its lock with its database connection ends
+nothing, nor does one whose crop was cancelled meanwhile.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from .models import Crop
 
 logger = logging.getLogger(__name__)
 
-# A crop that kills its workers must end some time.
+# A crop that kills its workers must end at some point.
 MAX_ATTEMPTS: Final = 5
 _PROGRESS_SECONDS: Final = 1.0
 
 
 class Superseded(Exception):
-    """The crop is somebody else's by now, cancelled, or gone."""
+    """Another worker has the crop now, or it is cancelled or deleted."""
 
 
 def run(crop_id: int, alive: Callable[[], None] = lambda: None) -> bool:
-    """Cut the crop and tell its owner, unless that is done, being done, or the crop is gone. Returns whether
-    it did. `alive` is called whenever the work has got on.
+    """Cut the crop and tell its owner, unless that is done or under way, or the crop is gone. Returns whether
+    it did. `alive` is called at each step of progress.
 
     A crop that can't be cut is `failed`, with the reason, and its owner is told. Raises the database's
     errors; the crop then waits for its next task.
     """
     with claims.claim(crop_id) as mine:
         if not mine:
-            logger.info("crop %d: another worker is at it", crop_id)
+            logger.info("crop %d: another worker holds it", crop_id)
             return False
         crop = _begin(crop_id)
         if crop is None:
@@ -74,7 +74,7 @@ def _begin(crop_id: int) -> Crop | None:
 def _carry_out(crop: Crop, alive: Callable[[], None]) -> None:
     if crop.attempts > MAX_ATTEMPTS:
         _end(
-            crop, error=f"The worker died {MAX_ATTEMPTS} times while it cut this. The server's log says more."
+            crop, error=f"The worker died {MAX_ATTEMPTS} times while it cut this crop. See the server's log."
         )
         return
     try:
@@ -96,17 +96,17 @@ def _carry_out(crop: Crop, alive: Callable[[], None]) -> None:
 
 
 def _give_up(crop: Crop) -> None:
-    """Leave no file, unless another worker's is there by now."""
+    """Remove the file, unless another worker has restarted the crop."""
     if Crop.objects.filter(pk=crop.pk).exclude(state=Crop.State.CANCELLED).exists():
-        logger.warning("crop %d: given up, it has been begun anew", crop.pk)
+        logger.warning("crop %d: stopped, another worker has restarted it", crop.pk)
         return
     crop.path.unlink(missing_ok=True)
-    logger.info("crop %d: given up, it has been cancelled or deleted", crop.pk)
+    logger.info("crop %d: stopped, it is cancelled or deleted", crop.pk)
 
 
 class _Progress:
-    """Writes the percentage into the row and the owner's stream, once a second at most, and notices there
-    whether the work is still wanted."""
+    """Writes the percentage into the row and the owner's stream, at most once a second, and stops the work if
+    the row says so."""
 
     def __init__(self, crop: Crop, alive: Callable[[], None]) -> None:
         self._crop = crop
@@ -157,9 +157,9 @@ def _link(crop: Crop) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """For the owner: what he can understand and no more; the log has it all."""
+    """For the owner, in words that fit; the log has the details."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "The server's disk is full."
     if isinstance(error, MemoryError):
         return "The server has too little memory for it."
-    return "The volume's data can't be read, or the file not be written. The server's log says more."
+    return "The volume's data can't be read, or the file can't be written. See the server's log."

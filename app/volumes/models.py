@@ -1,5 +1,4 @@
-"""Volumes and crops. The voxels are in Zarr stores and TIFF files; a row is the truth about whether they
-count."""
+"""Volumes and crops. The voxels are in Zarr stores and TIFF files; only those with a row count."""
 
 from __future__ import annotations
 
@@ -80,7 +79,7 @@ class Volume(models.Model):
 
 
 class Crop(models.Model):
-    """A box that somebody wants out of a volume, as a TIFF. The row is the truth; tasks and files follow."""
+    """A box of a volume, ordered as a TIFF. The row is the truth; tasks and files follow."""
 
     class State(models.TextChoices):
         QUEUED = "queued"
@@ -110,8 +109,8 @@ class Crop(models.Model):
     created = models.DateTimeField(auto_now_add=True)
     started = models.DateTimeField(null=True)
     finished = models.DateTimeField(null=True)
-    # Its owner has deleted it: nobody is shown it any more, and its file and this row go in a moment;
-    # until then they count towards its owner's quota.
+    # Its owner has deleted it: it is no longer shown. Beat removes its file and this row; until then it
+    # counts towards the quota.
     discarded = models.BooleanField(default=False, db_default=False, editable=False)
 
     class Meta:

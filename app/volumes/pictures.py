@@ -37,10 +37,10 @@ def slice_(request: HttpRequest, volume_id: int, version: str, axis: str, index:
     if version != volume.version:
         raise ApiError(404, f"this volume's slices are below {volume.version}/", "version")
     if axis not in AXES:
-        raise ApiError(404, "there are the axes x, y and z", "axis")
+        raise ApiError(404, "the axes are x, y and z", "axis")
     size = getattr(volume, f"size_{axis}")
     if index >= size:
-        raise ApiError(404, f"along {axis} there are the slices 0 to {size - 1}", "index", size - 1)
+        raise ApiError(404, f"the slices along {axis} are 0 to {size - 1}", "index", size - 1)
     window = _window(request) or volume.window
     etag = _etag(version, axis, index, window)
     response = get_conditional_response(request, etag=etag) or HttpResponse(
@@ -84,4 +84,4 @@ def _png(volume: Volume, axis: str, index: int, window: tuple[float, float] | No
         raise ApiError(422, str(error), "axis", slices.MAX_VOXELS) from None
     except Exception:  # a store may be broken in any way
         logger.exception("slice %s = %d of volume %d", axis, index, volume.pk)
-        raise ApiError(500, "the volume's data can't be read; the server's log says more", "volume") from None
+        raise ApiError(500, "the volume's data can't be read; see the server's log", "volume") from None

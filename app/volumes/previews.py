@@ -29,7 +29,7 @@ from .box import BadBox, Box, Range, parse_box
 logger = logging.getLogger(__name__)
 
 CHANNEL: Final = "previews"
-# From a request to its answer. A worker makes no picture that is not waited for any more.
+# From a request to its answer. A worker skips requests that are older.
 PATIENCE_SECONDS: Final = 2.5
 _MAX_REQUEST: Final = 2**53 - 1
 _MAX_CHARACTERS: Final = 4096
@@ -46,10 +46,10 @@ class Request(NamedTuple):
 
 
 class PreviewConsumer(TidyConsumer, AsyncWebsocketConsumer):
-    """A browser's side: of the requests that it sends, only the latest is answered.
+    """The browser's side: only its latest request is answered.
 
-    One is made at a time. Those that come meanwhile take each other's place, and that of the one being made,
-    whose picture is then thrown away: so a browser may ask at every move of the mouse.
+    One preview is made at a time. A later request replaces one that waits, and the result of the one being
+    made is dropped: so a browser may ask at every move of the mouse.
     """
 
     async def connect(self) -> None:
@@ -77,7 +77,7 @@ class PreviewConsumer(TidyConsumer, AsyncWebsocketConsumer):
 
     async def preview_ready(self, message: dict[str, Any]) -> None:
         """From the worker: the picture, or why there is none."""
-        # Another serial: it came after we had given up.
+        # Another serial: it came too late.
         if message["serial"] == self.serial and self.reply is not None and not self.reply.done():
             self.reply.set_result((message["event"], message["payload"]))
 
@@ -123,7 +123,7 @@ class PreviewConsumer(TidyConsumer, AsyncWebsocketConsumer):
 
     async def _say(self, event: str, payload: dict[str, Any]) -> None:
         if self.transport.unsent > limits.UNSENT_BYTES:
-            # It asks and does not read: each picture would be kept here for it.
+            # It does not read: its pictures would pile up here.
             self.transport.close(close_codes.TOO_SLOW)
             return
         if "png" in payload:
@@ -141,7 +141,7 @@ class PreviewWorker(SyncConsumer):
     """The worker's side: `manage.py runworker previews`."""
 
     def preview_make(self, message: dict[str, Any]) -> None:
-        """Make the picture and send it to the socket that asked; unless nobody waits for it any more."""
+        """Make the picture and send it to the socket that asked, unless it no longer waits."""
         if time.time() > message["wanted_until"]:
             return
         event, payload = _make(message["volume"], message["box"])
@@ -199,7 +199,7 @@ def _make(volume_id: str, box: str) -> Answer:
         return _error("no-database", "the database can't be reached; try again in a moment")
     except Exception:  # a store may be broken in any way
         logger.exception("preview of volume %s", volume_id)
-        return _error("no-data", "the volume's data can't be read; the server's log says more")
+        return _error("no-data", "the volume's data can't be read; see the server's log")
     return "preview", asdict(picture)
 
 

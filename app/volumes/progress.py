@@ -1,7 +1,7 @@
-"""How far a crop is, for a page to show, not to rely on: the row is the truth.
+"""The progress of crops, published for pages to show; the row is the truth.
 
-In a stream of its own, `crops:<user id>`: progress comes so often that it would push messages out of the
-history of `user:<id>`, and whoever asks for the default streams only wants news.
+It has its own stream, `crops:<user id>`: it is so frequent that it would push messages out of the history of
+`user:<id>`, and clients of the default streams don't need it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def may_read(user: User, stream: str) -> bool:
 
 
 def publish_progress(crop: Crop, state: str, percent: int) -> None:
-    """Say it when the current transaction commits, which must be the one that changes the row."""
+    """Publish it with the current transaction, which must be the one that changes the row."""
     payload = {"crop_id": crop.pk, "state": str(state), "progress": percent}
     publish(crops_stream(crop.owner_id), EVENT, payload)
 
 
 def publish_deleted(crop: Crop) -> None:
-    """Say that there is no such crop any more, likewise."""
+    """Publish that the crop is deleted, likewise."""
     publish(crops_stream(crop.owner_id), DELETED, {"crop_id": crop.pk})

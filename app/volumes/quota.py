@@ -1,4 +1,4 @@
-"""How much of the server's disk one person's crops take, and may take."""
+"""The quota: how much disk space one person's crops use, and may use."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ from django.template.defaultfilters import filesizeformat
 from .box import Box
 from .models import Crop, Volume
 
-# How long after its deletion a crop's file is gone, and counts no more: so often beat removes what was
-# deleted.
+# Seconds until beat removes a deleted crop's file, which then no longer counts.
 ROOM_SECONDS: Final = 10
 
 
 class OverQuota(Exception):
-    """A crop would take more than is left to the person: `limit`, in bytes, is that of all of theirs."""
+    """A crop would exceed the person's quota: `limit`, in bytes."""
 
     def __init__(self, wanted: int, used: int, limit: int) -> None:
         takes = f"this crop takes {filesizeformat(wanted)}"
         if wanted > limit:
-            why = f"{takes}, and all of yours together may take {filesizeformat(limit)}; choose a smaller box"
+            why = f"{takes}, and your quota is {filesizeformat(limit)}; choose a smaller box"
         else:
-            theirs = f"yours take {filesizeformat(used)} of the {filesizeformat(limit)} that they may take"
-            room = f"delete some that you need no more (it makes room within {ROOM_SECONDS} s)"
+            theirs = f"yours take {filesizeformat(used)} of the {filesizeformat(limit)} of your quota"
+            room = f"delete some that you no longer need (this frees space within {ROOM_SECONDS} s)"
             why = f"{takes}, and {theirs}; {room}, or choose a smaller box"
         super().__init__(why)
         self.limit = limit
 
 
 def used_bytes(owner: Any) -> int:
-    """What the person's files take, and will take when all that is ordered is there.
+    """The size of the person's files, ordered ones included.
 
-    What is deleted counts until its file is gone: else, while beat stands still, to order and to delete in
-    turn would fill the disk.
+    A deleted crop counts until its file is gone: otherwise ordering and deleting in turn would fill the disk
+    while beat is down.
     """
     crops = Crop.objects.filter(owner=owner)
     there = crops.filter(state=Crop.State.DONE).aggregate(bytes=Sum("size"))["bytes"] or 0

@@ -1,5 +1,4 @@
-"""What leaves the disk: crops after their days, or when their owners delete them; and what dead workers left
-behind."""
+"""Removing files: of crops that are old or deleted, and those that dead workers left."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from .models import Crop
 
 logger = logging.getLogger(__name__)
 
-# A file that belongs to no crop may be one that is just being made, unless it is older.
+# A younger file that belongs to no crop may still be written.
 _ORPHAN_SECONDS: Final = 24 * 3600
 
 
@@ -37,7 +36,7 @@ def clean_up() -> int:
 
 
 def remove_discarded() -> int:
-    """Take file and row of each crop that its owner has deleted; return how many."""
+    """Remove file and row of each crop that its owner has deleted; return how many."""
     count = 0
     for crop in Crop.objects.filter(discarded=True).iterator():
         _remove(crop)
@@ -46,8 +45,7 @@ def remove_discarded() -> int:
 
 
 def _remove(crop: Crop) -> None:
-    # First the file: a row without a file can be tried again, a file without a row is only found by the
-    # sweep.
+    # First the file: a row without a file is tried again, a file without a row only found by the sweep.
     crop.path.unlink(missing_ok=True)
     crop.delete()
 

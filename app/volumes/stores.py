@@ -19,14 +19,14 @@ from .models import Volume
 
 CHUNK: Final = SLAB  # voxels along each axis, so that slices along all three cost the same: 256 KiB of uint8
 
-# One that nothing has been written to for so long is nobody's any more.
+# An unfinished store without a write for so long belongs to a dead import.
 _UNFINISHED_SECONDS: Final = 24 * 3600
 
 
 def import_source(source: Source, title: str, root: Path, progress: Callable[[int], None]) -> Volume:
-    """Copy the voxels into a store of their own below `root`, and make the row. All of it, or nothing.
+    """Copy the voxels into a new store below `root`, and create the row; all of it, or nothing.
 
-    `progress` is told the percentage. Raises BadFile.
+    `progress` gets the percentage. Raises BadFile.
     """
     import numpy
 
@@ -49,7 +49,7 @@ def import_source(source: Source, title: str, root: Path, progress: Callable[[in
 
 
 def _sweep(root: Path) -> None:
-    """What imports left that were killed."""
+    """Remove what killed imports left."""
     for path in root.glob(".*.unfinished"):
         if time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
             shutil.rmtree(path, ignore_errors=True)

@@ -155,7 +155,7 @@ def download(request: HttpRequest, crop_id: int) -> HttpResponseBase:
     only_methods(request, "GET")
     wanted = _own(request.user, crop_id)
     if wanted.state != Crop.State.DONE:
-        raise ApiError(409, f"the crop is {wanted.state}; there is a file once it is done", "state")
+        raise ApiError(409, f"the crop is {wanted.state}; its file exists once it is done", "state")
     name = f"crop-{wanted.pk}.tiff"
     if settings.SENDFILE == "nginx":
         response = HttpResponse(content_type="image/tiff")
@@ -199,7 +199,9 @@ def _own(user: Any, crop_id: int) -> Crop:
     found = Crop.objects.filter(pk=crop_id, discarded=False).first()
     if found is None:
         days = settings.CROP_RETENTION_DAYS
-        raise ApiError(404, f"there is no such crop; crops are deleted after {days} days, or by you", "crop")
+        raise ApiError(
+            404, f"there is no such crop; crops are deleted after {days} days or by their owner", "crop"
+        )
     if found.owner_id != user.pk:
-        raise ApiError(403, "this crop is somebody else's", "crop")
+        raise ApiError(403, "this crop belongs to another user", "crop")
     return found

@@ -265,6 +265,15 @@ def test_it_is_given_the_settings_that_are_meant_for_it(name: str, service: Serv
     assert service["environment"]["SLUICE_SERVICE"] == name
 
 
+def test_each_setting_of_the_operator_reaches_each_service_that_reads_it(name: str, service: Service) -> None:
+    published = {"HTTP_PORT", "HTTP_BIND"}  # compose itself uses these
+    for variable, row in TABLE.items():
+        services = row.services.split()
+        reads = name in services or ("all" in services and name in APPLICATION | {"migrate"})
+        if row.who == OPERATOR and reads and variable not in published:
+            assert variable in service["environment"], variable
+
+
 # --- images ---
 
 

@@ -12,11 +12,6 @@ from config.host_shell import SOURCE, sh
 MAKEFILE = (SOURCE / "Makefile").read_text()
 TARGETS = re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE)
 RULES = SOURCE / "scripts/dockerfiles.py"
-PAGES = sorted(
-    str(page.relative_to(SOURCE))
-    for pattern in ("README.md", "docs/**/*.md", "app/*/README.md", "packages/*/README.md")
-    for page in SOURCE.glob(pattern)
-)
 HEAD = "ARG BASE_IMAGE=debian:trixie-slim\nFROM ${BASE_IMAGE}\n"
 
 
@@ -44,20 +39,6 @@ def test_the_version_is_the_same_everywhere() -> None:
     version = (SOURCE / "VERSION").read_text().strip()
     assert re.search(rf"^## \[{re.escape(version)}\]", (SOURCE / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert f'VERSION: "{version}"' in (SOURCE / "compose.yaml").read_text()
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_every_link_within_the_repository_leads_somewhere(page: str) -> None:
-    for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", (SOURCE / page).read_text()):
-        there = (SOURCE / page).parent.joinpath(target) if target else SOURCE / page
-        assert there.exists(), target
-        assert not heading or heading in _anchors(there), f"{target}#{heading}"
-
-
-def _anchors(page: Path) -> set[str]:
-    """What a link can name in it, as GitHub makes it of the headings."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def breaches(tmp_path: Path, text: str) -> str:

@@ -22,7 +22,7 @@ from harness.stack import Stack
 from harness.waiting import wait_until
 
 PAGE = (SOURCE / "docs/how-to/restore.md").read_text()
-PAST_CHANGED = 4010
+HISTORY_REWRITTEN = 4010
 TOLD = "Pages that saw a lost update reload their state; no other page does."
 AFTER_RESTART = 10.0  # seconds in which a client that connects after a restore has its updates
 RESTART = 25.0  # seconds in which a client is back after the fault's end
@@ -129,7 +129,7 @@ def test_restore_by_files(fresh: Stack, story: Story) -> None:
     for page in story.alice + story.bob:
         if page.transport != "polling":  # Daphne was there all the time
             closes = [entry.code for entry in page.ledger.entries if isinstance(entry, Ended)]
-            assert closes == [PAST_CHANGED] * (page in story.alice), page.name
+            assert closes == [HISTORY_REWRITTEN] * (page in story.alice), page.name
             assert len([e for e in page.ledger.entries if isinstance(e, Connected)]) == len(closes) + 1
 
 

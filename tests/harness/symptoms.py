@@ -1,4 +1,4 @@
-"""docs/reference/symptoms.md as the tests read it: what one sees, and the command that proves the cause."""
+"""docs/reference/symptoms.md as the tests read it: the symptom, and the command that proves its cause."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.compose import SOURCE, Compose
 from harness.waiting import wait_until
 
 PAGE = SOURCE / "docs/reference/symptoms.md"
-FIELDS = ["Seen", "Cause", "Proof", "Cure", "Test"]
+FIELDS = ["Symptom", "Cause", "Proof", "Fix", "Test"]
 
 Shell = Callable[[str], str]
 """Runs a script with bash, and returns all that it printed."""
@@ -32,17 +32,15 @@ def symptoms() -> dict[str, dict[str, str]]:
     for section in re.split(r"^### ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
         heading, _, text = section.partition("\n")
         parts = re.split(
-            r"^\*\*(\w+):\*\* ", re.split(r"^## ", text, flags=re.MULTILINE)[0], flags=re.MULTILINE
+            r"^\*\*(\w+):\*\*\s+", re.split(r"^## ", text, flags=re.MULTILINE)[0], flags=re.MULTILINE
         )
         found[heading.strip()] = dict(zip(parts[1::2], parts[2::2], strict=True))
     return found
 
 
 def assert_seen(heading: str, text: str) -> None:
-    """What the page quotes as seen, in the lines of `Seen` that begin with a number or a log's name, is in
-    the text; `…` stands for anything.
-    """
-    quoted = re.findall(r"`([^`]+)`", symptoms()[heading]["Seen"])
+    """Every quote under `Symptom` is in the text; `…` stands for anything."""
+    quoted = re.findall(r"`([^`]+)`", symptoms()[heading]["Symptom"])
     assert quoted, f"nothing is quoted: {heading}"
     for words in quoted:
         assert _is_in(words, text), f"{words!r} is not in what was seen: {text[-3000:]!r}"
@@ -51,12 +49,17 @@ def assert_seen(heading: str, text: str) -> None:
 # --- proofs -------------------------------------------------------------------------------------------------
 
 
+_BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SENTENCE_END = re.compile(r"\.(?:\s|$)")
+
+
 @dataclass(frozen=True)
 class Proof:
-    """The first sentence of `Proof`: `COMMAND` … prints `WORDS` or `WORDS` …; where all is well … `WORDS`.
+    """What `Proof` holds: a block with the command, and two sentences: "With the fault, it prints `WORDS` or
+    `WORDS`." "When healthy, it prints `WORDS`."
 
-    "nothing", as the first of these words or after "or", stands for empty output. `shows` and `well`: one of
-    each is printed. `remarks`: what is quoted after that sentence.
+    "nothing", as the first word or after "or", stands for empty output. `shows` and `well`: one of each is
+    printed. `remarks`: quotes outside of the command and these two sentences.
     """
 
     command: str
@@ -78,21 +81,24 @@ class Proof:
                 for span in re.findall(r"`(\d+)`|(?:^|\bor )nothing\b", text.lstrip(", "))
             )
 
-        text = re.sub(r"`([^`]+)`", number, symptoms()[heading]["Proof"])
-        sentence, *remarks = re.split(r"\.(?:\s|$)", text, maxsplit=1)
-        told, _, well = sentence.partition("; where all is well")
-        command, _, shows = told.partition(" prints ")
-        proof = cls("".join(quoted(command)[:1]), quoted(shows), quoted(well), quoted("".join(remarks)))
-        assert proof.command, f"a proof begins with its command: {heading}"
+        before, block, after = _BLOCK.split(symptoms()[heading]["Proof"])
+        text = re.sub(r"`([^`]+)`", number, f"{before}\n{after}").replace("\n", " ")
+        first, _, told = text.partition(" With the fault, it prints ")
+        told, _, healthy = told.partition(" When healthy, it prints ")
+        shows, *more = _SENTENCE_END.split(told, maxsplit=1)
+        well, *rest = _SENTENCE_END.split(healthy, maxsplit=1)
+        remarks = quoted(" ".join([first, *more, *rest]))
+        proof = cls(block.strip(), quoted(shows), quoted(well), remarks)
+        assert proof.command, f"a proof has a block with its command: {heading}"
         assert proof.shows, f"what does it print? {heading}"
-        assert proof.well, f"and where all is well? {heading}"
+        assert proof.well, f"and when healthy? {heading}"
         assert not set(proof.shows) & set(proof.well), f"it proves nothing: {heading}"
         return proof
 
 
 def functions() -> str:
     """The shell functions of the page's beginning, which its commands use."""
-    (block,) = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = _BLOCK.findall(PAGE.read_text().partition("\n### ")[0])
     return str(block)
 
 
@@ -132,10 +138,10 @@ def assert_proved(heading: str, places: Places, *, shell: Shell = local_shell, w
 
 
 def assert_refuted(heading: str, places: Places, *, shell: Shell = local_shell) -> None:
-    """The same command prints, where all is well, what the page says for that, and not what it proves by."""
+    """On a healthy system the same command prints what the page says for it, and nothing that proves."""
     script, proof = _placed(heading, places)
     said = _wait_for(shell, script, lambda said: _says(said, proof.well), proof.well)
-    assert not _says(said, proof.shows), f"{proof.command}\nsays the same where all is well: {said!r}"
+    assert not _says(said, proof.shows), f"{proof.command}\nsays the same on a healthy system: {said!r}"
 
 
 def assert_not_proved(heading: str, places: Places, *, shell: Shell = local_shell) -> None:

@@ -116,7 +116,7 @@ def test_by_a_button_it_leads_back_to_the_page(as_ada: Client, crop: Crop) -> No
     assert (answer.status_code, answer["Location"]) == (302, "/crops/")
     Crop.objects.update(state="done")
     as_ada.post(f"/crops/{crop.pk}/cancel/", headers=HTML)
-    assert "The crop is done; only one that waits" in as_ada.get("/crops/", headers=HTML).content.decode()
+    assert "The crop is done; only a queued" in as_ada.get("/crops/", headers=HTML).content.decode()
 
 
 def test_who_may_not(as_ada: Client, bob: Any, crop: Crop) -> None:

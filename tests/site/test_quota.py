@@ -39,7 +39,7 @@ def test_what_is_ordered_counts_and_what_would_be_too_much_is_refused(
     assert answer.status_code == 409
     error = answer.json()["error"]
     assert (error["field"], error["limit"]) == ("box", 2 * BYTES)
-    assert "delete some that you need no more" in error["detail"]
+    assert "delete some that you no longer need" in error["detail"]
     assert Crop.objects.count() == 2
 
 
@@ -64,7 +64,7 @@ def test_deleting_makes_room_once_the_file_is_gone(as_ada: Client, ada: Any, vol
     assert order(as_ada, volume, box).status_code == 409
     delete_crop(Crop.objects.get())
     assert quota.used_bytes(ada) == 2 * BYTES
-    assert "(it makes room within 10 s)" in order(as_ada, volume, box).json()["error"]["detail"]
+    assert "(this frees space within 10 s)" in order(as_ada, volume, box).json()["error"]["detail"]
     retention.remove_discarded()
     assert quota.used_bytes(ada) == 0
     assert order(as_ada, volume, box).status_code == 202
@@ -107,4 +107,4 @@ def test_the_form_says_it_and_the_page_how_much_is_taken(
     settings.CROP_QUOTA_BYTES = 10 * 2**30
     order(as_ada, volume, box)
     page = as_ada.get("/crops/", headers=HTML).content.decode().replace("\xa0", " ")
-    assert "Yours take 303.8 KB of 10.0 GB; deleting makes room within 10 s." in page
+    assert "Yours take 303.8 KB of 10.0 GB; a deletion frees space within 10 s." in page

@@ -49,7 +49,7 @@ def open_file(path: Path) -> Source:
             source = read(path)
             _check_size(source, _bytes(path))
             return source
-    raise BadFile(f"its name ends in none of {', '.join(sorted(readers))}")
+    raise BadFile(f"its suffix is none of {', '.join(sorted(readers))}")
 
 
 def check(shape: tuple[int, ...], dtype: str) -> None:

@@ -71,13 +71,13 @@ def _check_chain(tiff: Any, length: int) -> None:
     file.seek(kind.offsetsize if kind.is_bigtiff else 4)
     while offset := struct.unpack(kind.offsetformat, file.read(kind.offsetsize))[0]:
         if offset in seen:
-            raise BadFile("its pages lead round in a circle")
+            raise BadFile("its pages form a loop")
         seen.add(offset)
         file.seek(offset)
         entries = struct.unpack(kind.tagnoformat, file.read(kind.tagnosize).ljust(kind.tagnosize, b"\0"))[0]
         end = offset + kind.tagnosize + entries * kind.tagsize
         if end + kind.offsetsize > length:
-            raise BadFile(f"it ends too early: page {len(seen)} of it isn't there")
+            raise BadFile(f"it ends too early: page {len(seen)} is missing")
         file.seek(end)
 
 
@@ -92,7 +92,7 @@ def _shape(tiff: Any) -> tuple[tuple[int, int, int], str]:
     if "S" in series.axes or series.keyframe.samplesperpixel != 1:
         raise BadFile("it is in colour; one value for each voxel is needed")
     if [axis for axis, _ in kept[-2:]] != ["Y", "X"]:
-        raise BadFile("its pages are no images of rows and columns")
+        raise BadFile("its pages are not two-dimensional images")
     sizes = [size for _, size in kept]
     if len(sizes) == 2:
         sizes.insert(0, 1)
@@ -154,7 +154,7 @@ def _check_unpacked(file: Any, page: Any, keyframe: Any) -> None:
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         file.seek(offset)
         if len(zlib.decompressobj().decompress(file.read(count), room + 1)) > room:
-            raise BadFile("a page of it unpacks to more than its size, like a decompression bomb")
+            raise BadFile("one of its pages unpacks to more than its size, like a decompression bomb")
 
 
 def _voxel_size(tiff: Any) -> Size:

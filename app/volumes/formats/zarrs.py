@@ -94,24 +94,24 @@ def _metadata(place: Path) -> Metadata:
 
 def _json(file: Path) -> Metadata:
     if file.stat().st_size > _METADATA_BYTES:
-        raise BadFile(f"{file.name} is larger than metadata is")
+        raise BadFile(f"{file.name} is too large for metadata")
     value = json.loads(file.read_bytes())
     if not isinstance(value, dict):
-        raise BadFile(f"{file.name} is no JSON object")
+        raise BadFile(f"{file.name} is not a JSON object")
     return value
 
 
 def _below(path: Path, name: str) -> Path:
     place = (path / name).resolve()
     if not place.is_relative_to(path.resolve()):
-        raise BadFile("its metadata leads out of its folder")
+        raise BadFile("its metadata points outside of its folder")
     return place
 
 
 def _check_codecs(metadata: Metadata) -> None:
     """Raises BadFile at a codec that isn't known to be harmless, wherever it is named."""
     if "shape" not in metadata:
-        raise BadFile("there is no array in it")
+        raise BadFile("it contains no array")
     named = [metadata.get("compressor"), *(metadata.get("filters") or []), *metadata.get("codecs", [])]
     while named:
         codec = named.pop()
@@ -119,7 +119,7 @@ def _check_codecs(metadata: Metadata) -> None:
             continue
         name = str(codec.get("name", codec.get("id")))
         if name.removeprefix("numcodecs.") not in _CODECS:
-            raise BadFile(f"it uses the codec {ascii(name)[1:-1][:40]}, which isn't read")
+            raise BadFile(f"it uses the codec {ascii(name)[1:-1][:40]}, which is not supported")
         inner = codec.get("configuration") or {}
         named += [*inner.get("codecs", []), *inner.get("index_codecs", [])]
 

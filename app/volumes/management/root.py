@@ -1,5 +1,5 @@
-"""Who may make files for the site: the user that its programs run as, and not root, whose files they could
-neither replace nor, often, read."""
+"""Commands that write the site's files must run as its programs' user: these can't replace root's files, and
+often not read them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def refuse_root(folder: Path) -> None:
         return
     command = shlex.join([sys.executable, *sys.argv])
     raise CommandError(
-        f"not as root: {there} belongs to {_name(owner)}, whose programs couldn't use what root makes in it."
+        f"do not run this as root: {there} belongs to {_name(owner)}, whose programs can't use root's files."
         f" Run: runuser --user {_name(owner)} -- {command}"
     )
 

@@ -83,8 +83,19 @@ def test_sqlite_without_immediate_transactions(database_on: Any) -> None:
         options["transaction_mode"] = mode
 
 
-def test_an_old_name_of_a_setting_is_reported(settings: Any) -> None:
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("UPDATES_MAX_AGE_DAYS", "SLUICE_UPDATES_MAX_AGE_DAYS"),
+        ("HEALTH_ALLOW", "SLUICE_UPDATES_HEALTH_ALLOW"),
+    ],
+)
+def test_an_old_name_of_a_setting_is_reported(settings: Any, old: str, new: str) -> None:
+    if hasattr(settings, new):
+        delattr(settings, new)
     assert checks.check_names() == []
-    settings.UPDATES_MAX_AGE_DAYS = 3
+    setattr(settings, old, 3)
     (found,) = checks.check_names()
-    assert found.id == "sluice_updates.W013" and "SLUICE_UPDATES_MAX_AGE_DAYS" in (found.hint or "")
+    assert found.id == "sluice_updates.W013" and old in found.msg and new in (found.hint or "")
+    setattr(settings, new, 3)
+    assert checks.check_names() == []

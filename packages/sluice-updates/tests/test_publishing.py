@@ -123,7 +123,7 @@ for _ in range(100_000):
         (("all", "a\nb", {}), "event"),
         (("all", "e" * 101, {}), "event"),
         (("all", None, {}), "event"),
-        *((("all", event, {}), "protocol's own") for event in sorted(RESERVED_EVENTS)),
+        *((("all", event, {}), "reserved for the protocol") for event in sorted(RESERVED_EVENTS)),
         (("all", "e", None), "dict"),
         (("all", "e", [1]), "dict"),
         (("all", "e", {"x": object()}), "JSON"),

@@ -78,7 +78,7 @@ OWN_SETTINGS = {
     ),
     "https is insisted on where there is none": (
         "SECURE_SSL_REDIRECT = True\n",
-        "the page for signing in leads on to https://",
+        "the sign-in page redirects to https://",
         "SECURE_SSL_REDIRECT",
     ),
 }
@@ -130,8 +130,8 @@ def test_daphne_has_no_more_files(house: House, front: str) -> None:
             held.enter_context(socket.create_connection(("127.0.0.1", house.ports["daphne"])))
         said = house.doctor("--at", front, "--only", "push-upgrade", "open-files")
     assert said.of("push-upgrade")["verdict"] == "failed" and "open-files" in said.of("push-upgrade")["fix"]
-    assert "may open 48 files" in said.of("open-files", "Daphne")["message"]
-    assert "minfds" in said.of("open-files", "Daphne")["fix"]
+    assert "may open 48 files" in said.of("open-files", "daphne")["message"]
+    assert "minfds" in said.of("open-files", "daphne")["fix"]
 
 
 def test_daphne_goes_by_another_name(house: House, front: str) -> None:

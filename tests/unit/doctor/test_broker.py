@@ -93,14 +93,14 @@ BROKER = {
         "broker-reachable",
         "beat, TASKS",
         "Server unexpectedly closed connection",
-        "mend TASKS_URL",
+        "correct TASKS_URL",
     ),
     "a name that doesn't resolve": Mistake(
         lambda house: edited("beat.env", f"127.0.0.1:{house.rabbitmq.port}", "nowhere.invalid:1")(house),
         "broker-reachable",
         "beat, TASKS",
         "the host of nowhere.invalid:1 does not resolve here",
-        "mend TASKS_URL",
+        "correct TASKS_URL",
     ),
     # No Debian that is to be had still has a version that is too old; this one says that it is.
     "a version that is too old": Mistake(
@@ -146,7 +146,7 @@ BROKER = {
         ctl("set_permissions", "--vhost", "asgi", "layer", ".*", ".*", "^$", permit=("layer", "asgi")),
         "layer-round-trip",
         "daphne, LAYER",
-        "has no permission",
+        "lacks a permission",
         "see broker-",
     ),
     "who orders crops may not write": Mistake(
@@ -183,7 +183,7 @@ BROKER = {
         slow_line,
         "layer-round-trip",
         "daphne, LAYER",
-        "ms to go round",
+        "ms to come back",
         "overload",
         "warning",
     ),
@@ -200,7 +200,7 @@ BROKER = {
         "broker-reachable",
         "daphne, LAYER",
         "nothing listens at 127.0.0.1:1",
-        "start RabbitMQ, or mend LAYER_URL",
+        "start RabbitMQ, or correct LAYER_URL",
     ),
     "somebody else listens": Mistake(
         lambda house: edited("daphne.env", f":{house.rabbitmq.port}/", f":{house.ports['gunicorn']}/")(house),

@@ -89,9 +89,9 @@ def test_for_people_it_is_a_line_each_with_the_cure_below(house: House) -> None:
     assert first == "failed    front-answers: 127.0.0.1:1 does not answer: the connection is refused"
     assert cure.startswith("          → start nginx")
     assert any(line.startswith("passed    database-reachable [5 places]: PostgreSQL") for line in others)
-    assert others[-1] == "sluice doctor: 1 failure, 5 ok"
+    assert others[-1] == "sluice doctor: 1 failed, 5 passed"
     quiet = house.doctor("--only", "database-reachable", "--quiet", as_json=False)
-    assert (quiet.output, quiet.code) == ("sluice doctor: 5 ok\n", 0)
+    assert (quiet.output, quiet.code) == ("sluice doctor: 5 passed\n", 0)
 
 
 def test_without_what_push_needs_it_says_so_and_checks_the_rest(house: House, front: str) -> None:

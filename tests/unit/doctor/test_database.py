@@ -136,7 +136,7 @@ DATABASE = {
         sql("REVOKE CONNECT ON DATABASE sluice FROM public", "GRANT CONNECT ON DATABASE sluice TO public"),
         "database-reachable",
         "daphne",
-        "may not enter",
+        "may not connect to the database",
         "GRANT CONNECT",
     ),
     "no connection left for a role": Mistake(

@@ -61,7 +61,9 @@ LIMITS = {
         arguments=("--clients", "10000000"),
     ),
     "too few files for nginx": Mistake(
-        lambda house: nginx_conf(r"(?s)\A", "worker_rlimit_nofile 600;\n"),
+        lambda house: nginx_conf(
+            r"events\s*\{[^}]*\}", "worker_rlimit_nofile 600; events { worker_connections 1112; }"
+        ),
         "nginx-connections",
         "",
         "may open 600 files, and needs 700",

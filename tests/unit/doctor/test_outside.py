@@ -61,7 +61,7 @@ MISTAKES = {
     ),
     "all is redirected": Mistake(
         "front-answers",
-        "leads on to https://there",
+        "redirects to https://there",
         "check that address",
         own("return 301 https://there$request_uri;"),
     ),
@@ -121,7 +121,7 @@ MISTAKES = {
     ),
     "all that begins so is taken for channels": Mistake(
         "split-site",
-        "/channels is taken for something below /channels/",
+        "/channels is treated as if it were below /channels/",
         "channels.conf",
         bare("location /channels/ {", "location = /channels { return 426; }\n    location /channels/ {"),
     ),

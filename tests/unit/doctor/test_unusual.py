@@ -73,7 +73,7 @@ def test_another_site_answers_to_other_names(house: House, tmp_path: Path) -> No
     with house.front(tmp_path, change) as at:
         said = house.doctor("--at", at, "--only", "front-answers", "front-name", "front-pages", "split-site")
     assert (said.bad, said.code) == ([], 0)
-    assert said.of("front-name")["message"].endswith("another gets 200")
+    assert said.of("front-name")["message"].endswith("another name gets 200")
 
 
 def test_the_address_may_be_written_otherwise_than_browsers_do(house: House, front: str) -> None:

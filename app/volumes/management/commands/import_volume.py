@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path)
-        parser.add_argument("--title", help="what people see; by default the file's name")
+        parser.add_argument("--title", help="the title on the site (default: the file's name)")
 
     def handle(self, *args: Any, file: Path, title: str | None, **options: Any) -> None:
         refuse_root(Path(settings.VOLUMES_ROOT))
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         if not title or len(title) > 200 or not title.isprintable():
             raise CommandError("--title must be one line of at most 200 characters.")
         if not file.exists():
-            raise CommandError(f"{file} is not there.")
+            raise CommandError(f"{file} does not exist.")
         try:
             source = formats.open_file(file)
             volume = stores.import_source(source, title, Path(settings.VOLUMES_ROOT), self._progress)

@@ -1,5 +1,5 @@
-"""`manage.py run_crops`: cut the crops that wait, and remove those that were deleted or whose days are over,
-here and now. For development, and for a site without Celery."""
+"""`manage.py run_crops`: cut the queued crops, and remove deleted and old ones, in this process. For
+development, and for a site without Celery."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from volumes.models import Crop
 
 
 class Command(BaseCommand):
-    help = (
-        "Cut the crops that wait, and remove those that were deleted or are old, without Celery or a broker."
-    )
+    help = "Cut the queued crops, and remove deleted and old ones, without Celery or a broker."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--watch", action="store_true", help="go on, and look for new ones every second")
+        parser.add_argument(
+            "--watch", action="store_true", help="keep running, and check for new ones every second"
+        )
 
     def handle(self, *args: Any, watch: bool, **options: Any) -> None:
         refuse_root(Path(settings.MEDIA_ROOT))

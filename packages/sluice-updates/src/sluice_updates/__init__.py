@@ -1,4 +1,4 @@
-"""Streams of updates that a Django site publishes in its transactions and its pages receive, none lost.
+"""Updates that a Django site publishes in its transactions, and that its pages receive exactly once.
 
     from sluice_updates import publish
 
@@ -6,7 +6,7 @@
         message.save()
         publish(user_stream(7), "new-message", {"message_id": message.pk})
 
-README.md in this folder is the developer's guide.
+The package's README is the developer's guide.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ __all__ = ["publish"]
 
 
 def __getattr__(name: str) -> Any:
-    """Give `sluice_updates.publish` at its first use: its module needs Django's apps."""
+    """Import `publish` at its first use: its module needs Django's apps."""
     if name == "publish":
         from .publishing import publish
 

@@ -11,7 +11,7 @@ from .models import Stream, Update
 
 
 class ReadOnly(admin.ModelAdmin):
-    """Nobody edits history: clients that hold positions in it would not notice."""
+    """History can't be edited: clients with positions in it would not notice."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""The app, for INSTALLED_APPS."""
+"""The Django app."""
 
 from django.apps import AppConfig
 
@@ -10,7 +10,7 @@ class UpdatesConfig(AppConfig):
 
     def ready(self) -> None:
         from . import publishing
-        from .checks import broker, configuration, consistency  # noqa: F401  (they register themselves)
+        from .checks import broker, configuration, consistency  # noqa: F401  (registers them)
         from .wakeup import sender
 
         publishing.announcer = sender

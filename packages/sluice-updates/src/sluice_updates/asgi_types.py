@@ -1,4 +1,4 @@
-"""The types of ASGI, and how to read a request's headers. https://asgi.readthedocs.io/en/latest/specs/"""
+"""ASGI's types, and the headers of a request. https://asgi.readthedocs.io/en/latest/specs/"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Authentication of connections: the session and its user by one query, and whether both still hold.
+"""Authentication of connections: finds session and user by one query, and later checks both again.
 
-These functions use the database; the hub calls them in a thread.
+These functions use the database, so the hub calls them in a thread.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SESSION_KEY: Final = re.compile(r"[!-~]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whom a connection was opened for, and by which session."""
+    """The user of a connection, and the session that it was opened with."""
 
     user_id: Any
     session_key: str
@@ -39,18 +39,18 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What the database knows about a person who connects."""
+    """What the database says about a person who connects."""
 
     person: Person | None  # None: not signed in
-    streams: list[str]  # asked for
+    streams: list[str]  # requested
     allowed: set[str]
-    reading: Reading | None  # of those allowed streams that had to be looked up
+    reading: Reading | None  # of the allowed streams that the hub doesn't know
 
 
 def session_key(scope: Scope) -> str | None:
-    """The session cookie of a request; None if it has none that could be one."""
+    """The session cookie of a request; None if there is no valid one."""
     key = parse_cookie(";".join(headers(scope, b"cookie"))).get(settings.SESSION_COOKIE_NAME, "")
-    # A quoted cookie can hold any byte, also one that no database takes.
+    # A quoted cookie can hold any byte, also one that no database accepts.
     return key if _SESSION_KEY.fullmatch(key) else None
 
 
@@ -61,7 +61,7 @@ def authenticate(
     is_known: Callable[[str, Position | None], bool],
     limit: int,
 ) -> Admission:
-    """Find out who connects and what they may read, and read the streams that the hub doesn't know."""
+    """Find the person and the allowed streams, and read those streams that the hub doesn't know."""
     found = identify(key)
     if found is None:
         return Admission(None, wanted or [], set(), None)
@@ -71,7 +71,7 @@ def authenticate(
     unknown = {
         name: since.get(name) for name in names if name in allowed and not is_known(name, since.get(name))
     }
-    # The hub's memory of a stream goes back beyond what has been trimmed since.
+    # The hub's window may reach back beyond what has been trimmed since.
     given = {name: since[name] for name in names if name in allowed and name in since and name not in unknown}
     if given:
         floors = history.heads(given)
@@ -80,7 +80,7 @@ def authenticate(
 
 
 def identify(key: str) -> tuple[Person, Any] | None:
-    """The session's person and user; None without such a session, or without a user in it."""
+    """The session's person and user; None without a session, or if it has no user."""
     store_class = _store_class()
     user = None
     if issubclass(store_class, SessionStore):
@@ -100,9 +100,9 @@ def identify(key: str) -> tuple[Person, Any] | None:
 
 
 def backend_of(user: Any) -> str:
-    """Dotted path of the first backend that finds the user by its key: what a session of theirs needs.
+    """Dotted path of the first backend that finds the user by primary key, as a session needs it.
 
-    Not every backend does: some only refuse logins. Raises LookupError if none does.
+    Some backends do not: they only refuse logins. Raises LookupError if none does.
     """
     for path in settings.AUTHENTICATION_BACKENDS:
         find = getattr(auth.load_backend(path), "get_user", None)
@@ -112,7 +112,7 @@ def backend_of(user: Any) -> str:
 
 
 def ended(people: Iterable[Person]) -> tuple[set[Person], dict[Any, Any]]:
-    """The people whose session is over, for any reason, and the users of the others."""
+    """The people whose session has ended, for any reason, and the users by id."""
     people = list(people)
     living = _living({person.session_key for person in people})
     users = auth.get_user_model()._base_manager.in_bulk({person.user_id for person in people})
@@ -125,7 +125,7 @@ def ended(people: Iterable[Person]) -> tuple[set[Person], dict[Any, Any]]:
 
 
 def _signed_in(key: str, data: Mapping[str, Any], joined: Any | None) -> tuple[Person, Any] | None:
-    """What django.contrib.auth.get_user() does, with a user that is read already, and without writing."""
+    """Like django.contrib.auth.get_user(), but with a user that was read already, and without writing."""
     path = data.get(auth.BACKEND_SESSION_KEY)
     if auth.SESSION_KEY not in data or path is None or path not in settings.AUTHENTICATION_BACKENDS:
         return None
@@ -159,7 +159,7 @@ def _hash_is_good(person: Person, user: Any) -> bool:
 
 
 def _living(keys: set[str]) -> set[str]:
-    """Those sessions that are still there."""
+    """The sessions that still exist."""
     store_class = _store_class()
     if hasattr(store_class, "get_model_class"):
         sessions = store_class.get_model_class().objects

@@ -1,4 +1,4 @@
-"""Close codes. PROTOCOL.md has the client's action for each."""
+"""Close codes. PROTOCOL.md describes what a client does after each."""
 
 from __future__ import annotations
 

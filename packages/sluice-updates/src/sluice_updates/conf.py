@@ -1,4 +1,4 @@
-"""The Django settings of this app, with their defaults. The README explains each."""
+"""The Django settings of this package and their defaults: one accessor each. The README has the table."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ DEFAULT_MAY_READ: Final = "sluice_updates.rights.default_may_read"
 
 
 def max_age_days() -> float:
-    """SLUICE_UPDATES_MAX_AGE_DAYS: after so many days an update may be trimmed."""
+    """SLUICE_UPDATES_MAX_AGE_DAYS: the age in days from which an update may be trimmed."""
     return float(getattr(settings, "SLUICE_UPDATES_MAX_AGE_DAYS", DEFAULT_MAX_AGE_DAYS))
 
 
 def max_per_stream() -> int:
-    """SLUICE_UPDATES_MAX_PER_STREAM: of each stream, so many updates are kept at most."""
+    """SLUICE_UPDATES_MAX_PER_STREAM: the most updates that trimming keeps in a stream."""
     return int(getattr(settings, "SLUICE_UPDATES_MAX_PER_STREAM", DEFAULT_MAX_PER_STREAM))
 
 
 def may_read() -> str:
-    """SLUICE_UPDATES_MAY_READ: dotted path of the function (user, stream) -> bool: who may read a stream."""
+    """SLUICE_UPDATES_MAY_READ: dotted path of a function (user, stream) -> bool, who may read a stream."""
     return str(getattr(settings, "SLUICE_UPDATES_MAY_READ", DEFAULT_MAY_READ))
 
 
@@ -36,16 +36,16 @@ def publisher_url() -> str:
 
 
 def publisher_password() -> str | None:
-    """What the file SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE holds now; None: the password stands in the URL.
+    """The password in the file SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE; None: the password is in the URL.
 
-    Raises OSError or ValueError if it can't be read: a reason to send no wake-ups, not to stop the site.
+    Raises OSError or ValueError if the file can't be read. The site then goes on without wake-ups.
     """
     path = getattr(settings, "SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE", "") or ""
     return Path(path).read_text(encoding="utf-8").rstrip("\r\n") if path else None
 
 
 def connections_per_user() -> int:
-    """SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER: more at once, in one process, are refused with 4013."""
+    """SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER: in one process; more are closed with 4013."""
     return int(getattr(settings, "SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER", DEFAULT_CONNECTIONS_PER_USER))
 
 
@@ -55,19 +55,19 @@ def bind() -> str:
 
 
 def site_url() -> str:
-    """SLUICE_UPDATES_SITE_URL: the site's address, whose pages may connect. Empty: by Host alone."""
+    """SLUICE_UPDATES_SITE_URL: the site's address, whose pages may connect. Empty: only the Host counts."""
     return str(getattr(settings, "SLUICE_UPDATES_SITE_URL", "") or "")
 
 
 def expose_backend() -> bool:
-    """SLUICE_UPDATES_EXPOSE_BACKEND: whether responses carry `X-Backend: asgi`, for tests and debugging."""
+    """SLUICE_UPDATES_EXPOSE_BACKEND: whether responses have `X-Backend: asgi`, for tests and debugging."""
     return bool(getattr(settings, "SLUICE_UPDATES_EXPOSE_BACKEND", False))
 
 
 def health_allow(*, behind_proxy: bool) -> Sequence[str]:
     """SLUICE_UPDATES_HEALTH_ALLOW: networks that may see the details of /channels/healthz.
 
-    Unset: this machine, and no client where a proxy passed the request on.
+    Unset: this machine only, and no client behind a proxy.
     """
     default = () if behind_proxy else ("127.0.0.0/8", "::1/128")
     found: Sequence[str] = getattr(settings, "SLUICE_UPDATES_HEALTH_ALLOW", default)

@@ -1,4 +1,4 @@
-"""Reading streams: what a client missed, what committed since the last poll, where the heads are."""
+"""Reads streams: what a client missed, what committed since the last poll, and the heads."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from . import models
 from .positions import ZERO, Position
 
-# Of updates in one reading (PROTOCOL: Polling).
+# The most updates in one reading (PROTOCOL: Polling).
 LIMIT: Final = 500
-# Of updates in one poll. A hub that was away for so long does better to compare heads.
+# The most updates in one poll. A hub that missed more compares heads instead.
 POLL_LIMIT: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A committed update. `frame` is the JSON text that goes over the wire, encoded once."""
+    """A committed update. `frame` is its JSON text for clients, encoded once."""
 
     stream: str
     position: Position
@@ -33,13 +33,13 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """Where a stream ends, and the offset up to which its history was trimmed."""
+    """The last position of a stream, and the position up to which its history was trimmed."""
 
     head: Position = ZERO
     floor: Position = ZERO
 
     def is_trimmed(self, position: Position) -> bool:
-        """Whether what comes after this position is no longer all there."""
+        """Whether updates after this position have been trimmed."""
         return position.offset < self.floor.offset or (
             position.offset == self.floor.offset and position.tag != self.floor.tag
         )
@@ -47,11 +47,11 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one snapshot of the database says about some streams."""
+    """Some streams, read in one snapshot of the database."""
 
-    states: dict[str, StreamState]  # of every stream asked for; one never published to is at 0-0
+    states: dict[str, StreamState]  # of every stream requested; one never published to is at 0-0
     recovered: dict[str, bool]  # of every stream whose position was given
-    # Those after the positions, of recovered streams only: by stream, in order, without a gap.
+    # The updates after the positions, of recovered streams only: by stream, in order, without a gap.
     updates: list[Update]
     more: bool  # whether some stream's updates end before its head
 
@@ -59,9 +59,9 @@ class Reading:
 def read(wanted: Mapping[str, Position | None], limit: int = LIMIT) -> Reading:
     """Read heads, floors and what follows the given positions, in one REPEATABLE READ, READ ONLY transaction.
 
-    `None` for a stream means that no position is given: only its state is wanted. At most `limit` updates
-    come, shared out so that the streams with the fewest are complete. At most five queries, however many
-    streams. To be called outside any atomic block on PostgreSQL (RuntimeError). Raises Django's database
+    `None` in place of a position: only the stream's state is read. There are at most `limit` updates, shared
+    so that the streams with the fewest are complete. It makes at most five queries for any number of
+    streams. On PostgreSQL, call it outside atomic blocks (else RuntimeError). Raises Django's database
     errors.
     """
     connection = database()
@@ -81,16 +81,16 @@ def read(wanted: Mapping[str, Position | None], limit: int = LIMIT) -> Reading:
 
 
 def heads(streams: Iterable[str]) -> dict[str, StreamState]:
-    """Where these streams begin and end, by one query, inside or outside a transaction.
+    """The heads and floors of these streams, by one query, inside or outside a transaction.
 
-    A page calls it before it reads the data that it shows, and carries the positions (PROTOCOL: Pages).
+    A view calls it before it reads the data that the page shows (PROTOCOL: Pages).
     """
     with database().cursor() as cursor:
         return _states(cursor, streams)
 
 
 def by_ids(ids: Sequence[int]) -> dict[int, Update]:
-    """The committed ones among the updates with these ids, by id; by one query."""
+    """The committed updates with these ids, by id; by one query."""
     if not ids:
         return {}
     with database().cursor() as cursor:
@@ -104,9 +104,9 @@ def by_ids(ids: Sequence[int]) -> dict[int, Update]:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Up to where a poll has seen: a snapshot of PostgreSQL's (`xmin:xmax:xip`), or SQLite's heads.
+    """What a poll has seen: a PostgreSQL snapshot (`xmin:xmax:xip`), or the heads on SQLite.
 
-    Worth nothing once the connection to the database was lost: begin with None again, and compare heads.
+    It is invalid after the database connection was lost: start with None again, and compare heads.
     """
 
     snapshot: str = ""
@@ -114,23 +114,23 @@ class Cursor:
 
 
 class Polled(NamedTuple):
-    """What committed since the poll that gave the cursor.
+    """What committed since the poll that returned the cursor.
 
-    On PostgreSQL nothing is ever `rewound`: a past that changed shows in the tags.
+    `rewound` is always empty on PostgreSQL, where a rewritten history shows in the tags.
     """
 
     cursor: Cursor  # for the next poll
-    updates: list[Update]  # by stream, in order; some may have been seen before
-    complete: bool  # False: there were too many to list; compare heads
-    rewound: frozenset[str]  # SQLite: streams whose head went back or changed its tag
+    updates: list[Update]  # by stream, in order; some may have been seen already
+    complete: bool  # False: there were too many; compare heads
+    rewound: frozenset[str]  # SQLite: streams whose head moved back or has another tag
 
 
 def poll(cursor: Cursor | None, limit: int = POLL_LIMIT) -> Polled:
-    """Find what committed since the poll that gave the cursor. With None: no updates, only a cursor for now.
+    """Find what committed since the poll that returned the cursor. With None: no updates, only a cursor.
 
-    One query on PostgreSQL, by transaction ids and never by time: a transaction that was open, however long,
-    at the previous poll's snapshot is looked up by its id in each poll until it is seen to have ended. Two or
-    three queries on SQLite. Raises Django's database errors.
+    It makes one query on PostgreSQL, by transaction ids and never by time: a transaction that was open in the
+    previous poll's snapshot is looked up by its id in each poll until it has ended. On SQLite it makes two
+    or three queries. Raises Django's database errors.
     """
     connection = database()
     if connection.vendor == "sqlite":
@@ -144,20 +144,20 @@ _COLUMNS: Final = 'u.stream, u."offset", u.tag, u.event, u.payload'
 
 
 def database() -> BaseDatabaseWrapper:
-    """Always that of the writers: a replica would be behind what the wake-ups announce."""
+    """The connection to the writers' database. A replica would be behind the wake-ups."""
     return connections[router.db_for_write(models.Update)]
 
 
 @contextmanager
 def _snapshot(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """A transaction in which all queries see one state of the database, and none waits for a writer."""
+    """A transaction in which all queries see one state of the database, and do not wait for writers."""
     if connection.vendor == "sqlite":
         with _deferred(connection):
             yield
         return
     if connection.in_atomic_block:
         raise RuntimeError(
-            "sluice_updates.history.read must be called outside atomic blocks: it needs a snapshot of its own"
+            "sluice_updates.history.read must be called outside atomic blocks: it needs its own snapshot"
             " (in tests: TransactionTestCase, or django_db(transaction=True))"
         )
     with transaction.atomic(using=connection.alias):
@@ -168,7 +168,7 @@ def _snapshot(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 @contextmanager
 def _deferred(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """SQLite: a transaction that takes no lock to write, as atomic() does with transaction_mode IMMEDIATE."""
+    """SQLite: a transaction without the write lock that atomic() takes with transaction_mode IMMEDIATE."""
     if connection.in_atomic_block:
         yield
         return
@@ -195,7 +195,7 @@ def _states(cursor: Any, streams: Iterable[str]) -> dict[str, StreamState]:
 def _recoverable(
     cursor: Any, given: Mapping[str, Position], states: Mapping[str, StreamState]
 ) -> dict[str, bool]:
-    """Whether each position is its stream's own and all after it is there (PROTOCOL: recoverable)."""
+    """Whether each position belongs to its stream and all later updates exist (PROTOCOL: recoverable)."""
     recoverable = {stream: position == states[stream].head for stream, position in given.items()}
     behind = [
         (stream, position, states[stream])
@@ -224,7 +224,7 @@ def _recoverable(
 
 
 def _share(missed: Mapping[str, tuple[int, int]], limit: int) -> dict[str, tuple[int, int]]:
-    """Of the ranges (offset, head], what to read: at most `limit` updates, the shortest ranges wholly."""
+    """The parts of the ranges (offset, head] to read: at most `limit` updates, shortest ranges first."""
     shares = {}
     waiting = sorted(missed, key=lambda stream: missed[stream][1] - missed[stream][0])
     for index, stream in enumerate(waiting):
@@ -246,7 +246,7 @@ def _updates(
     if connection.vendor == "sqlite":
         query = f"SELECT {_COLUMNS} FROM wanted AS w JOIN {_UPDATE} AS u ON {within}"
     else:
-        # The LIMIT, which cuts nothing off, keeps PostgreSQL from reading the whole table to join it.
+        # The LIMIT removes no row. It keeps PostgreSQL from reading the whole table for the join.
         longest = max(high - low for low, high in ranges.values())
         one = f"SELECT {_COLUMNS} FROM {_UPDATE} AS u WHERE {within} LIMIT {longest}"
         query = f"SELECT u.* FROM wanted AS w CROSS JOIN LATERAL ({one}) AS u"
@@ -255,7 +255,7 @@ def _updates(
 
 
 def _wanted(ranges: Mapping[str, tuple[int, int]]) -> str:
-    """The ranges of offsets, (low, high], as the table `wanted` to begin a query with; see _values."""
+    """The start of a query, with the ranges of offsets (low, high] as the table `wanted`; see _values."""
     return f"WITH wanted (stream, low, high) AS (VALUES {', '.join(['(%s, %s, %s)'] * len(ranges))})"
 
 
@@ -264,15 +264,17 @@ def _values(ranges: Mapping[str, tuple[int, int]]) -> list[object]:
 
 
 def _poll_transactions(connection: BaseDatabaseWrapper, cursor: Cursor | None, limit: int) -> Polled:
-    """PostgreSQL: a transaction is invisible to a snapshot if it began after it (its id is at least xmax) or
-    was running then (its id is in xip), and in no other case: pg_current_snapshot(), by its definition."""
+    """PostgreSQL: read what was invisible to the cursor's snapshot and is committed now.
+
+    By definition of pg_current_snapshot(), a transaction is invisible to a snapshot only if it began later
+    (its id is at least xmax) or was running (its id is in xip).
+    """
     if cursor is None:
         with connection.cursor() as execution:
             execution.execute("SELECT pg_current_snapshot()::text")
             return Polled(Cursor(snapshot=execution.fetchone()[0]), [], True, frozenset())
     _, xmax, running = cursor.snapshot.split(":")
-    # In two parts, ordered by what the index is ordered by, so that no estimate of the planner's ever leads
-    # to a scan of the whole table.
+    # Two parts in the index's order, so that no estimate of the planner leads to a scan of the whole table.
     columns = f"SELECT {_COLUMNS} FROM {_UPDATE} AS u"
     parts = [f'({columns} WHERE xid >= %s::xid8 AND "offset" IS NOT NULL ORDER BY xid LIMIT %s)']
     values = [xmax, limit + 1]

@@ -1,10 +1,10 @@
-"""What this process counts, in one place: plain numbers, only ever written on the event loop."""
+"""The counters of this process: plain numbers, changed only on the event loop."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 
-# Names end in what they count. A label is written behind the name: `closes{code=4008}`.
+# A name says what is counted. Labels follow the name: `closes{code=4008}`.
 counters: defaultdict[str, int] = defaultdict(int)
 
 

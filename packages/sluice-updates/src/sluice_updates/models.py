@@ -1,4 +1,4 @@
-"""The two tables: streams and their updates. PROTOCOL.md has the columns' meaning for clients."""
+"""The two tables: streams and their updates. PROTOCOL.md explains what the columns mean for clients."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Update(models.Model):
 
     class Meta:
         ordering = ["stream", "offset"]
-        # Partial, so that a row without an offset, or without a key, costs no entry.
+        # Partial: a row without an offset, or without a key, needs no index entry.
         constraints = [
             models.UniqueConstraint(
                 fields=["stream", "offset"],

@@ -12,7 +12,7 @@ from . import streams
 
 MAX_OFFSET: Final = 2**53 - 1
 MAX_STREAMS: Final = 64
-# Of the whole URL, in bytes; nginx refuses longer ones with 414 before they come here.
+# Of the whole URL. nginx refuses longer ones with 414.
 MAX_URL_BYTES: Final = 7 * 1024
 
 _POSITION = re.compile(r"0-0|([1-9][0-9]{0,15})-([0-9a-f]{16})")
@@ -37,7 +37,7 @@ class Position:
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """Read `14-9f3ac1d20b7e4455` or `0-0`. Raises MalformedQuery on anything else, however close."""
+        """Read `14-9f3ac1d20b7e4455` or `0-0`. Raises MalformedQuery for anything else."""
         match = _POSITION.fullmatch(text)
         if match is None:
             raise MalformedQuery(f"{_quoted(text)} is not a position, such as 14-9f3ac1d20b7e4455 or 0-0")
@@ -56,7 +56,7 @@ ZERO: Final = Position(0, "0")
 
 
 def parse_streams(query: str | bytes) -> list[str] | None:
-    """The streams that a query string asks for, in its order; None if it has no `streams` parameter.
+    """The streams in a query string, in its order; None if it has no parameter `streams`.
 
     `query` is the raw query string: Django's `request.META["QUERY_STRING"]`, ASGI's `scope["query_string"]`.
     Raises MalformedQuery.
@@ -76,7 +76,7 @@ def parse_streams(query: str | bytes) -> list[str] | None:
 
 
 def parse_since(query: str | bytes) -> dict[str, Position]:
-    """The positions that a query string gives, by stream; none if it has no `since`, or an empty one.
+    """The positions in a query string, by stream; none if `since` is missing or empty.
 
     `query` is the raw query string, as for parse_streams. Raises MalformedQuery.
     """
@@ -136,5 +136,5 @@ def _check_name(name: str, field: str) -> None:
 
 
 def _quoted(text: str) -> str:
-    """What the client sent, short enough and plain enough to be shown to it."""
+    """The client's text, cut and escaped for an error message."""
     return ascii(text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "…")

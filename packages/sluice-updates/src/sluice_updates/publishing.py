@@ -1,4 +1,4 @@
-"""Publishing: an update becomes a row in the caller's transaction, no more (PROTOCOL: Publishing)."""
+"""Publishing: it inserts one row into the caller's transaction (PROTOCOL: Publishing)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ RESERVED_EVENTS: Final = frozenset({"hello", "ping", "pong", "error", "close"})
 
 
 class Announcer(Protocol):
-    """What tells the hubs of a commit. Without one, they find it in the database within a second."""
+    """Announces commits to the hubs. Without one, they find a commit in the database within a second."""
 
     def is_wanted(self) -> bool:
-        """Whether commits are to be announced."""
+        """Whether commits are announced."""
 
     def wake(self, ids: list[int], /) -> None:
         """Announce the updates with these ids, all of one commit. Returns at once."""
 
 
-# wakeup.sender, once Django's apps are ready (apps.py).
+# The AppConfig sets it to wakeup.sender; before that, a publish works without wake-ups.
 announcer: Announcer | None = None
 
 
@@ -40,9 +40,9 @@ def publish(stream: str, event: str, payload: Mapping[str, Any], *, key: str | N
     """Publish an event with its payload to a stream, if and when the current transaction commits.
 
     The payload is encoded at once, as JSON of at most MAX_PAYLOAD_BYTES in UTF-8. With a `key`, only the
-    first of all updates with that key is published; another is silently none (until the first is trimmed).
-    Without a transaction the update is committed at once. Raises InvalidUpdate (nothing was written then, and
-    the transaction is as it was), or what the database raises.
+    first update with that key is published; later ones are silently dropped until the first is trimmed.
+    Without a transaction the update is committed at once. Raises InvalidUpdate, which leaves the transaction
+    unchanged, or the database's error.
     """
     _check_stream(stream)
     _check_event(event)
@@ -57,8 +57,8 @@ def publish(stream: str, event: str, payload: Mapping[str, Any], *, key: str | N
             _wake_after_commit(connection, update_id)
 
 
-# One row on PostgreSQL, whose trigger does the rest at COMMIT. Only these columns are named, so that a role
-# needs INSERT on no others: no publisher can forge an offset or a tag.
+# One row on PostgreSQL, whose trigger does the rest at COMMIT. A role needs INSERT on these columns only, so
+# no publisher can forge an offset or a tag.
 _INSERT = f"""
     INSERT INTO {Update._meta.db_table} (stream, event, payload, key) VALUES (%s, %s, %s, %s)
     ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING id
@@ -74,7 +74,7 @@ _NUMBER = f'UPDATE {Update._meta.db_table} SET "offset" = %s, tag = %s WHERE id 
 def _insert(
     connection: BaseDatabaseWrapper, stream: str, event: str, payload: str, key: str | None
 ) -> int | None:
-    """Insert the row and return its id, or None if the key was there."""
+    """Insert the row and return its id, or None if the key exists."""
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, [stream, event, payload, key])
         row = cursor.fetchone()
@@ -84,7 +84,7 @@ def _insert(
 def _insert_numbered(
     connection: BaseDatabaseWrapper, stream: str, event: str, payload: str, key: str | None
 ) -> int | None:
-    """The same on SQLite, where a writer is alone until its commit and can take the offset at once."""
+    """The same on SQLite, where there is one writer until its commit, so the offset is allotted at once."""
     update_id = _insert(connection, stream, event, payload, key)
     if update_id is not None:
         tag = secrets.token_hex(8)
@@ -95,9 +95,11 @@ def _insert_numbered(
 
 
 class _Commit:
-    """The ids of one transaction's updates. It is called after the commit, as often as there were updates:
-    the first call takes them all. Ids of a savepoint that was rolled back may be among them; the sender finds
-    no such rows."""
+    """The ids of one transaction's updates.
+
+    announce() is called after the commit, once for each update; the first call takes all ids. Some may be of
+    a savepoint that was rolled back: the sender finds no rows for them.
+    """
 
     def __init__(self) -> None:
         self.ids: list[int] = []
@@ -113,7 +115,7 @@ _commits: WeakKeyDictionary[BaseDatabaseWrapper, _Commit] = WeakKeyDictionary()
 
 def _wake_after_commit(connection: BaseDatabaseWrapper, update_id: int) -> None:
     commit = _commits.get(connection)
-    if commit is None or not connection.run_on_commit:  # nothing is waiting for this transaction's commit yet
+    if commit is None or not connection.run_on_commit:  # the first update of this transaction
         commit = _commits[connection] = _Commit()
     commit.ids.append(update_id)
     transaction.on_commit(commit.announce, using=connection.alias, robust=True)
@@ -133,7 +135,7 @@ def _check_event(event: str) -> None:
             f"publish: the event must be 1 to {EVENT_LENGTH} printable characters, not {_shown(event)}"
         )
     if event in RESERVED_EVENTS:
-        raise InvalidUpdate(f"publish: the event {event} is the protocol's own; choose another name")
+        raise InvalidUpdate(f"publish: the event {event} is reserved for the protocol; choose another name")
 
 
 def _check_key(key: str | None) -> None:

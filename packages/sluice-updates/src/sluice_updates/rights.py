@@ -1,4 +1,4 @@
-"""Who may read a stream. One function decides: SLUICE_UPDATES_MAY_READ names a project's own."""
+"""Rights: one function decides who may read a stream. SLUICE_UPDATES_MAY_READ sets a project's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .publishing import publish
 
 
 class User(Protocol):
-    """What is asked of a user: Django's own, an AnonymousUser, or the hub's."""
+    """The attributes of a user that are used: of Django's User or AnonymousUser, or the project's own."""
 
     pk: Any
     is_authenticated: Any
@@ -20,11 +20,11 @@ class User(Protocol):
 
 
 def may_read(user: User, stream: str) -> bool:
-    """Whether the user may read the stream, past and future, judged now.
+    """Whether the user may now read the stream, its past and its future.
 
-    SLUICE_UPDATES_MAY_READ names the function (dotted path). It gets the same two arguments, also for streams
-    that do not exist, and runs in the hub's thread too: it must be quick and query the database through
-    Django only. A user who is signed out or deactivated reads nothing, whatever it returns.
+    The function in SLUICE_UPDATES_MAY_READ (dotted path) gets the same two arguments, also for streams that
+    do not exist. It runs in the hub's thread too, so it must be fast and use the database through Django
+    only. A user who is signed out or deactivated reads nothing, whatever it returns.
     """
     if not (user.is_authenticated and user.is_active):
         return False
@@ -32,19 +32,19 @@ def may_read(user: User, stream: str) -> bool:
 
 
 def allowed(user: User, wanted: Iterable[str]) -> set[str]:
-    """Those of the wanted streams that the user may read."""
+    """The wanted streams that the user may read."""
     return {stream for stream in wanted if may_read(user, stream)}
 
 
 def default_may_read(user: User, stream: str) -> bool:
-    """One's own `user:<id>`, and `all`. Groups (`project:<id>`) are the project's to define."""
+    """Allow the user's own `user:<id>`, and `all`. A project defines who may read `project:<id>`."""
     return stream in (streams.ALL, streams.user_stream(user.pk))
 
 
 def rights_changed(*user_ids: object) -> None:
-    """Tell these users' pages that the set of streams they may read has changed.
+    """Tell these users' pages that the streams which they may read have changed.
 
-    Call it in the transaction that changes the rights: their pages reconnect, and the hub checks again.
+    Call it in the transaction that changes the rights: pages reconnect, and the hub checks the rights again.
     """
     for user_id in user_ids:
         publish(streams.user_stream(user_id), "streams-changed", {})

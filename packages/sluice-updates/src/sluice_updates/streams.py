@@ -5,7 +5,7 @@ from typing import Final
 
 ALL: Final = "all"
 NAME: Final = re.compile(r"[a-z]+(:[A-Za-z0-9_-]{1,64})?")
-# The protocol leaves the part before the colon unbounded; the table does not.
+# The protocol does not limit the part before the colon; the table does.
 MAX_NAME_LENGTH: Final = 200
 
 
@@ -20,10 +20,10 @@ def project_stream(project_id: object) -> str:
 
 
 def default_streams(user_id: object) -> list[str]:
-    """What a client that names no streams is given."""
+    """The streams of a client that names none."""
     return [user_stream(user_id), ALL]
 
 
 def is_valid(name: str) -> bool:
-    """Whether a client may name such a stream (it need not exist)."""
+    """Whether this is a valid name. The stream need not exist."""
     return NAME.fullmatch(name) is not None

@@ -13,16 +13,16 @@ from django.utils import timezone
 from . import conf
 from .models import TAG_LENGTH, Stream, Update
 
-# Updates deleted in one transaction, so that none takes long.
+# Updates that one transaction deletes, so that none takes long.
 BATCH: Final = 1000
 
 
 def trim(max_age: timedelta | None = None, max_per_stream: int | None = None, *, batch: int = BATCH) -> int:
-    """Forget updates older than `max_age`, and of each stream all but the newest `max_per_stream`.
+    """Delete updates older than `max_age`, and all but the newest `max_per_stream` of each stream.
 
-    Where None, the settings say how much. An update stays if an older one of its stream has to. The floor
-    moves in the transaction that deletes, so that a reader sees both or neither. Several processes may trim
-    at a time, and others publish. Returns how many updates it deleted. Not to be called inside a transaction.
+    None: the value of the setting. An update is kept if an older one of its stream is kept. The floor moves
+    in the transaction that deletes, so a reader sees both or neither. Several processes may trim at the same
+    time, while others publish. Returns the number of deleted updates. Call it outside a transaction.
     """
     oldest = timezone.now() - (timedelta(days=conf.max_age_days()) if max_age is None else max_age)
     most = conf.max_per_stream() if max_per_stream is None else max_per_stream
@@ -30,7 +30,7 @@ def trim(max_age: timedelta | None = None, max_per_stream: int | None = None, *,
 
 
 def _streams_to_trim(oldest: datetime, most: int) -> list[str]:
-    """Those with more updates than are kept, or whose first one is too old; by one query."""
+    """Streams with too many updates, or whose first update is too old; by one query."""
     first = Update.objects.using(_using()).filter(stream=OuterRef("name"), offset=OuterRef("floor") + 1)
     return list(
         Stream.objects.using(_using())
@@ -50,7 +50,7 @@ def _trim_stream(name: str, oldest: datetime, most: int, batch: int) -> int:
 
 
 def _target(name: str, oldest: datetime, most: int) -> int:
-    """The offset up to which the stream may be forgotten."""
+    """The offset up to which the stream may be trimmed."""
     stream = Stream.objects.using(_using()).get(name=name)
     updates = Update.objects.using(_using()).filter(stream=name, offset__gt=stream.floor)
     young = updates.filter(created__gte=oldest).order_by("offset").values_list("offset", flat=True).first()
@@ -58,7 +58,7 @@ def _target(name: str, oldest: datetime, most: int) -> int:
 
 
 def _move_floor(name: str, target: int, batch: int) -> tuple[int, int]:
-    """One transaction: delete the next batch, move the floor. Returns the floor and how many were deleted."""
+    """In one transaction, delete the next batch and move the floor. Returns the floor and the count."""
     using = _using()
     streams = Stream.objects.using(using).filter(name=name)
     with transaction.atomic(using=using, durable=True):
@@ -66,12 +66,11 @@ def _move_floor(name: str, target: int, batch: int) -> tuple[int, int]:
         updates = Update.objects.using(using).filter(stream=name, offset__lte=floor)
         tag = updates.filter(offset=floor).values_list("tag", flat=True).first()
         count, _ = updates.delete()
-        # The stream is locked only now, and for long enough to commit: its publishers wait for that at
-        # COMMIT.
+        # Lock the stream only now, until this commit: publishers wait for the lock at their COMMIT.
         stream = streams.select_for_update().get()
-        if stream.floor >= floor:  # another process was here too
+        if stream.floor >= floor:  # another process trimmed it too
             return stream.floor, count
-        # Without a tag, updates were deleted by hand: no client may hold this floor as its position.
+        # No tag: the update was deleted by hand. A random tag makes sure that no client has this position.
         streams.update(floor=floor, floor_tag=tag or secrets.token_hex(TAG_LENGTH // 2))
         return floor, count
 

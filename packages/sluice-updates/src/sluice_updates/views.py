@@ -30,7 +30,7 @@ def poll(request: HttpRequest) -> HttpResponse:
         return _error(400, error.detail, field=error.field)
     except (DatabaseError, InterfaceError) as error:
         if isinstance(error, (OperationalError, InterfaceError)):
-            # The database is away, and every page asks: one line each.
+            # The database is down, and every page polls: one line for each.
             logger.warning("updates: a poll failed: %s", " ".join(str(error).split()))
         else:
             logger.exception("updates: a poll failed")

@@ -41,22 +41,22 @@ def test_it_times_an_update_and_finds_what_is_missing(site: Site, served: Served
     status, said = lines(site, served.origin, "--user", person.name, "--page", "/")
     assert status == 1
     assert said["publishing"].startswith("the site has published, last ")
-    assert said["event stream"].startswith("3 updates came, the slowest after ")
+    assert said["event stream"].startswith("3 updates arrived, the slowest after ")
     assert said["event stream"].endswith(
-        "by way of the database, without CHANNEL_LAYERS and SLUICE_UPDATES_PUBLISHER_URL"
+        "by the database, since CHANNEL_LAYERS and SLUICE_UPDATES_PUBLISHER_URL are not set"
     )
     assert said["WebSocket"] == "it opens"
-    assert said["polling"] == "404: urls.py has no path updates/ to sluice_updates.urls"
-    assert said["page"] == "404: not the 200 that it should be"
+    assert said["polling"] == "404: urls.py does not include sluice_updates.urls at updates/"
+    assert said["page"] == "404: 200 is expected"
 
 
 @pytest.mark.parametrize(
     ("status", "text", "words"),
     [
-        (404, "Not Found", "404: what answers there is the site, not Daphne: nginx's server lacks"),
-        (200, "<p>A page", "what answers there is the site, not Daphne: nginx's server lacks"),
+        (404, "Not Found", "404: the site answers there, not Daphne: nginx does not pass"),
+        (200, "<p>A page", "the site answers there, not Daphne: nginx does not pass"),
         (503, '503: the service "asgi" isn\'t there', '503: the service "asgi" isn\'t there'),
-        (302, "", "302: not the 200 that it should be"),
+        (302, "", "302: 200 is expected"),
     ],
 )
 def test_it_names_the_server_that_responds_instead_of_daphne(
@@ -72,7 +72,7 @@ def test_it_names_the_target_of_a_redirect(site: Site, person: Person) -> None:
         status, said = lines(site, url, "--page", "/")
     assert status == 1
     assert {said[way] for way in ("polling", "event stream", "WebSocket", "page")} == {
-        "301: it leads on to https://example.org/; the URL must be the one where people end up"
+        "301: redirected to https://example.org/; give the URL after all redirects"
     }
 
 
@@ -87,7 +87,7 @@ def test_a_proxy_that_buffers_events(site: Site, person: Person) -> None:
 def test_no_server_responds(site: Site, person: Person) -> None:
     status, said = lines(site, "http://127.0.0.1:1")
     assert status == 1
-    assert "127.0.0.1:1 doesn't answer: " in said["polling"]
+    assert "127.0.0.1:1 does not answer: " in said["polling"]
 
 
 def test_a_certificate_that_is_not_trusted(site: Site, person: Person, tmp_path: Path) -> None:
@@ -98,13 +98,15 @@ def test_a_certificate_that_is_not_trusted(site: Site, person: Person, tmp_path:
         said = lines(site, url)[1]
         assert "'s certificate: unable to get local issuer certificate; if it is" in said["polling"]
         trusted = lines(site, url, SSL_CERT_FILE=str(tmp_path / "authority.pem"))[1]
-        assert trusted["polling"] == "404: urls.py has no path updates/ to sluice_updates.urls"
+        assert trusted["polling"] == "404: urls.py does not include sluice_updates.urls at updates/"
 
 
 def test_there_is_no_such_user(site: Site) -> None:
     status, said = lines(site, "http://127.0.0.1:1", "--user", "nobody")
     assert status == 1
-    assert said == {"CommandError": "there is no such user, and nobody who isn't signed in receives updates"}
+    assert said == {
+        "CommandError": "there is no such active user, and only users who are signed in receive updates"
+    }
 
 
 @pytest.mark.parametrize(
@@ -119,13 +121,13 @@ def test_no_url(site: Site, person: Person, url: str) -> None:
 def test_without_migrate(site: Site, tmp_path: Path) -> None:
     status, said = lines(site, "http://127.0.0.1:1", database=f"sqlite://{tmp_path}/new.sqlite3")
     assert status == 1
-    assert said["CommandError"].startswith("the database doesn't answer: no such table: auth_user")
+    assert said["CommandError"].startswith("the database does not answer: no such table: auth_user")
 
 
 def test_without_a_database(site: Site) -> None:
     status, said = lines(site, "http://127.0.0.1:1", database="postgresql://x:x@127.0.0.1:1/x")
     assert status == 1
-    assert said["CommandError"].startswith("the database doesn't answer: connection failed")
+    assert said["CommandError"].startswith("the database does not answer: connection failed")
 
 
 def test_the_tables_disappear_during_the_probe(site: Site, person: Person, tmp_path: Path) -> None:
@@ -144,23 +146,23 @@ def test_the_tables_disappear_during_the_probe(site: Site, person: Person, tmp_p
     with _answering(200, hello, "text/event-stream", before=drop) as url:
         status, said = lines(site, url, database=f"sqlite://{copy}")
     assert status == 1
-    assert said["event stream"].startswith("the database doesn't answer: no such table: sluice_updates_")
+    assert said["event stream"].startswith("the database does not answer: no such table: sluice_updates_")
 
 
 @pytest.mark.parametrize("frame", ["no json", "[1]"])
 def test_a_response_that_is_not_the_protocols(site: Site, person: Person, frame: str) -> None:
     with _answering(200, f"data: {frame}\n\n", "text/event-stream") as url:
         said = lines(site, url)[1]
-    assert said["event stream"].startswith("what 127.0.0.1:")
+    assert said["event stream"].startswith("the response of 127.0.0.1:")
     assert "can't be read: " in said["event stream"]
-    assert said["polling"] == "what answers at updates/ is no view of sluice_updates.urls"
+    assert said["polling"] == "the response at updates/ is not from sluice_updates.urls"
 
 
 def test_the_session_is_by_a_backend_that_knows_the_user(site: Site, served: Served, person: Person) -> None:
     """Some backends, placed first, only refuse logins: a session by them authenticates no user."""
     backends = "hubsite.backends.OnlyRefuses django.contrib.auth.backends.ModelBackend"
     said = lines(site, served.origin, HUBSITE_BACKENDS=backends)[1]
-    assert said["event stream"].startswith("3 updates came")
+    assert said["event stream"].startswith("3 updates arrived")
 
 
 def test_no_backend_knows_the_user(site: Site, person: Person) -> None:
@@ -174,7 +176,7 @@ def test_with_sessions_in_signed_cookies(site: Site, serve: Callable[..., Served
     engine = "django.contrib.sessions.backends.signed_cookies"
     served = serve(HUBSITE_SESSION_ENGINE=engine)
     said = lines(site, served.origin, HUBSITE_SESSION_ENGINE=engine)[1]
-    assert said["event stream"].startswith("3 updates came")
+    assert said["event stream"].startswith("3 updates arrived")
 
 
 def test_sessions_that_can_not_be_kept(site: Site, person: Person, tmp_path: Path) -> None:
@@ -188,7 +190,7 @@ def test_sessions_that_can_not_be_kept(site: Site, person: Person, tmp_path: Pat
         HUBSITE_SESSION_FILE_PATH=str(tmp_path / "file"),
     )
     assert status == 1
-    assert said["CommandError"].startswith(f"{engine} keeps no session: ")
+    assert said["CommandError"].startswith(f"{engine} can't store a session: ")
 
 
 def test_it_is_no_superuser_if_there_is_another(site: Site, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ django.setup()
 
 from sluice_updates.asgi import application as updates
 
-application = updates()
+application = updates(websocket_urlpatterns=[path("channels/chat/", ChatConsumer.as_asgi())])
 """
 
 from typing import TYPE_CHECKING, Any

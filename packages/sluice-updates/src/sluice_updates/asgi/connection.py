@@ -1,4 +1,4 @@
-"""What WebSockets and event streams share: handshake, hello, catching up, pings, close."""
+"""What WebSockets and event streams have in common: handshake, hello, catching up, pings, close."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACE_STEP_SECONDS = 0.01
 
 
 class Closed(Exception):
-    """The connection has to be closed with this code."""
+    """Raised to close the connection with this code."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -32,7 +32,7 @@ class Closed(Exception):
 
 
 class Connection(ABC):
-    """One client of the hub. Subclasses know the wire."""
+    """One client of the hub. Subclasses implement the transport."""
 
     __slots__ = (
         "_backlog",
@@ -57,45 +57,45 @@ class Connection(ABC):
         self._backlog: dict[
             Subscription, list[UpdateFrame]
         ] = {}  # subscriptions that are catching up, and the updates read for each
-        self._catching_up: asyncio.Task[None] | None = None  # the one task that works on the backlog
-        self._patience = float("inf")  # seconds that may yet be waited for the client to come up again
+        self._catching_up: asyncio.Task[None] | None = None  # the only task that works on the backlog
+        self._patience = float("inf")  # seconds that remain for the client to catch up
         self._pinging: asyncio.TimerHandle | None = None
 
-    # For subclasses to say
+    # Implemented by subclasses
 
     @abstractmethod
     def unsent(self) -> int:
-        """Bytes on their way to the client."""
+        """Bytes that the client has not received yet."""
 
     @abstractmethod
     def write_hello(self, frame: Frame) -> None:
-        """Write the first frame, to clients that know it."""
+        """Write the first frame, to a client that understands it."""
 
     @abstractmethod
     def write_frame(self, subscription: Subscription, frame: UpdateFrame) -> None:
-        """Write an update, which the subscription has just been moved to."""
+        """Write an update. The subscription's position is at this update already."""
 
     @abstractmethod
     def write_ping(self) -> None:
-        """Write a ping, to clients that know it."""
+        """Write a ping, to a client that understands it."""
 
     @abstractmethod
     def write_close(self, code: int) -> None:
-        """Write the last frame."""
+        """Write the close."""
 
     def since(self, scope: Scope) -> dict[str, Position]:
-        """The positions that the client gave. Raises MalformedQuery."""
+        """The client's positions, by stream. Raises MalformedQuery."""
         return parse_since(scope["query_string"])
 
-    # The life of a connection
+    # From open to close
 
     def open(self, scope: Scope) -> None:
-        """Begin: find out who it is, say hello, replay, go live; or close. Returns at once."""
+        """Start: authenticate, send hello, replay, go live; or close. Returns at once."""
         self.hub.people.connections.add(self)
         self._opening = asyncio.ensure_future(self._open(scope))
 
     def close(self, code: int) -> None:
-        """End the connection from this side. The code is what the client is told."""
+        """End the connection from this side, with this close code."""
         if self.closed_with is None:
             self.closed_with = code
             count("closes", code=code)
@@ -107,7 +107,7 @@ class Connection(ABC):
         self.close(close_codes.RESTART)
 
     def leave(self) -> None:
-        """Forget the connection: nothing is written to it any more."""
+        """Remove the connection from the hub: nothing more is written to it."""
         if self.closed_with is None:
             self.closed_with = 1006
         for subscription in self.subscriptions.values():
@@ -134,7 +134,7 @@ class Connection(ABC):
     # Updates
 
     def write_update(self, subscription: Subscription, frame: UpdateFrame, now: float) -> None:
-        """Write the next update of a stream. A client that doesn't take what it is sent falls behind."""
+        """Write the next update of a stream. A client with too many unsent bytes falls behind."""
         subscription.offset = frame.offset
         subscription.tag = frame.tag
         self.last_frame_at = now
@@ -145,12 +145,12 @@ class Connection(ABC):
                     self.fall_behind(followed)
 
     def fall_behind(self, subscription: Subscription) -> None:
-        """Let a subscription catch up at the client's pace, from what all share: it has no queue."""
+        """Let a subscription catch up at the client's pace, from the shared window: it has no queue."""
         count("fallen_behind")
         subscription.live = False
         self._backlog[subscription] = []
         if self._catching_up is None:
-            self._catching_up = asyncio.ensure_future(self._guard(self._come_up()))
+            self._catching_up = asyncio.ensure_future(self._guard(self._recover()))
 
     # Opening
 
@@ -202,7 +202,7 @@ class Connection(ABC):
     async def _authenticate(
         self, key: str, wanted: list[str] | None, since: Mapping[str, Position]
     ) -> Admission:
-        """Ask the database who this is, and for what the hub doesn't know."""
+        """Identify the client by the database, and read the streams that the hub doesn't know."""
         heads = {name: stream.head for name, stream in self.hub.streams.items()}
         admission = await self.hub.handshake.run(
             authentication.authenticate,
@@ -218,7 +218,7 @@ class Connection(ABC):
         return admission
 
     def _enter(self, admission: Admission) -> None:
-        """Raises Closed if this person may not come in."""
+        """Raises Closed if this person may not connect."""
         if admission.person is None:
             raise Closed(close_codes.NOT_SIGNED_IN)
         if not admission.allowed:
@@ -231,9 +231,9 @@ class Connection(ABC):
     async def _subscribe(
         self, admission: Admission, since: Mapping[str, Position]
     ) -> tuple[dict[str, dict[str, object]], list[tuple[Subscription, list[UpdateFrame]]]]:
-        """Enter all allowed streams.
+        """Subscribe to all allowed streams.
 
-        Returns the hello's entry of each stream, and the updates to replay.
+        Returns the entries of hello by stream, and the updates to replay.
         """
         told: dict[str, dict[str, object]] = {name: {"denied": True} for name in admission.streams}
         backlog = []
@@ -265,12 +265,12 @@ class Connection(ABC):
                 if recovered is not None:
                     count("resumes", recovered=recovered)
             left = unknown
-            if left:  # what the hub knew a moment ago, it no longer does
+            if left:  # the hub has just forgotten these streams
                 reading = await self.hub.read({name: since.get(name) for name in left})
         return told, backlog
 
-    async def _come_up(self) -> None:
-        """Catch up after having fallen behind."""
+    async def _recover(self) -> None:
+        """Catch up after falling behind."""
         self._patience = limits.BEHIND_SECONDS
         await self._catch_up_all()
 
@@ -281,7 +281,7 @@ class Connection(ABC):
         self._catching_up = None
 
     async def _catch_up(self, subscription: Subscription, frames: list[UpdateFrame]) -> None:
-        """Write the missed updates of a subscription until the hub can go on with it."""
+        """Write the missed updates of a subscription until the hub can continue live."""
         for frame in frames:
             await self._replay(subscription, frame)
         while self._holds(subscription):
@@ -310,7 +310,7 @@ class Connection(ABC):
             count("updates_replayed")
 
     async def _pace(self) -> None:
-        """Wait until the client has taken most of what was sent. Raises Closed if that takes too long."""
+        """Wait until the client has received most of the unsent bytes. Raises Closed after too long."""
         unsent = self.unsent()
         taken_at = self.hub.loop.time()
         while unsent > limits.PACE_BYTES:
@@ -328,7 +328,7 @@ class Connection(ABC):
         return self.subscriptions.get(subscription.stream.name) is subscription
 
     def _keep_alive(self) -> None:
-        """Send a ping when there was no frame for a while; look again when that could next be so."""
+        """Send a ping after a while without a frame, and schedule the next check."""
         now = self.hub.loop.time()
         if now - self.last_frame_at >= limits.PING_SECONDS:
             self.write_ping()

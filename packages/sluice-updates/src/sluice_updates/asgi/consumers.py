@@ -1,6 +1,6 @@
-"""Guards ordinary Channels consumers: checks the page's origin and the session, by one bounded query.
+"""Guards ordinary Channels consumers: it checks the page's origin, and the session by one bounded query.
 
-The hub ends their connections like its own when the session ends or the server restarts.
+The hub closes their connections, like its own, when the session ends or the server restarts.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .transport import SocketTransport, socket_transport
 
 
 def guarded(application: Application) -> Application:
-    """Let only the site's own pages, and people who are signed in, reach the application.
+    """Let only the site's own pages, of users who are signed in, reach the application.
 
-    It finds the user in its scope. Others are refused with 403 (a foreign Origin), or accepted and closed
-    with a code of PROTOCOL's table: 4001, 4013, 1012 or 1013.
+    The scope has the `user`. Others are refused with 403 (a foreign Origin), or accepted and closed with a
+    code of PROTOCOL's table: 4001, 4013, 1012 or 1013.
     """
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,7 +56,7 @@ def guarded(application: Application) -> Application:
 
 
 class ConsumerConnection:
-    """A connection that a consumer of Channels serves. The hub only ends it."""
+    """A connection that a Channels consumer serves. The hub only closes it."""
 
     __slots__ = ("_transport", "person", "subscriptions")
 
@@ -66,7 +66,7 @@ class ConsumerConnection:
         self._transport = transport
 
     def close(self, code: int) -> None:
-        """Tell the client to go; the application sees its disconnect."""
+        """Send a close frame; the application receives its disconnect."""
         count("closes", code=code)
         self._transport.close(code)
 
@@ -75,7 +75,7 @@ class ConsumerConnection:
         self.close(close_codes.RESTART)
 
     def deny(self, names: Iterable[str]) -> None:
-        """Nothing: a consumer follows no streams."""
+        """Do nothing: a consumer follows no streams."""
 
 
 async def _authenticate(hub: Hub, scope: Scope) -> tuple[tuple[Person, Any] | None, int]:

@@ -20,9 +20,9 @@ JSON = (b"content-type", b"application/json")
 
 
 async def healthz(scope: Scope, receive: Receive, send: Send) -> None:
-    """200 as long as updates can be delivered, by whichever way; 503 when deaf or stopping."""
+    """200 while updates can be delivered, by the layer or the database; 503 when deaf or stopping."""
     hub = get_hub()
-    with contextlib.suppress(TimeoutError):  # it may just have been started, by this very request
+    with contextlib.suppress(TimeoutError):  # this request may have started the hub
         async with asyncio.timeout(limits.STALL_SECONDS):
             await hub.poller.has_polled.wait()
     report = health(hub)
@@ -30,13 +30,13 @@ async def healthz(scope: Scope, receive: Receive, send: Send) -> None:
     if not _may_see_details(scope):
         report = {"status": report["status"]}
     asked = parse_qs(scope["query_string"].decode("latin-1")).get("origin")
-    if asked:  # a page that got no WebSocket isn't told why, and wants to know
+    if asked:  # a browser does not tell a page why its WebSocket failed
         report["origin"] = "known" if origin.is_known(asked[-1], scope) else "refused"
     await respond(send, status, json.dumps(report).encode() + b"\n", JSON, NO_STORE)
 
 
 def health(hub: Hub) -> dict[str, Any]:
-    """What this process knows of itself. Ages and latencies in seconds."""
+    """The state of this process. Ages and latencies are in seconds."""
     now = hub.loop.time()
     layer = hub.layer
     polled, returned = _age(now, hub.poller.polled_at), _age(now, layer.returned_at)
@@ -80,10 +80,10 @@ def _is_young(age: float | None) -> bool:
 
 
 def _may_see_details(scope: Scope) -> bool:
-    """Whether nginx allows it, or the client is in a network of SLUICE_UPDATES_HEALTH_ALLOW.
+    """Whether the proxy allows it, or the client is in a network of SLUICE_UPDATES_HEALTH_ALLOW.
 
-    nginx overwrites these headers. Without nginx the peer is the client; without the setting, only this
-    machine may.
+    The proxy must overwrite these headers. Without a proxy the peer is the client; without the setting only
+    this machine may.
     """
     if headers(scope, b"x-health-details") == ["yes"]:
         return True

@@ -1,4 +1,4 @@
-"""Which web pages may open a connection: the check of Origin and Sec-Fetch-Site."""
+"""Decides which web pages may connect, by Origin and Sec-Fetch-Site."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Origin = tuple[str, str, int]  # scheme, host, port
 
 
 def may_connect(scope: Scope) -> bool:
-    """Whether a WebSocket may be opened: its Origin is there, and it is the site's own or a trusted one."""
+    """Whether a WebSocket may be opened: it has one Origin, the site's own or a trusted one."""
     origins = headers(scope, b"origin")
     return len(origins) == 1 and _is_ours(origins[0], scope)
 
@@ -26,10 +26,7 @@ def is_known(origin: str, scope: Scope) -> bool:
 
 
 def may_stream(scope: Scope) -> bool:
-    """Whether an event stream may be opened.
-
-    Browsers send no Origin with a GET of their own site, others do.
-    """
+    """Whether an event stream may be opened. Browsers send no Origin with a GET to the page's own site."""
     origins = headers(scope, b"origin")
     if len(origins) > 1 or (origins and not _is_ours(origins[0], scope)):
         return False
@@ -37,7 +34,7 @@ def may_stream(scope: Scope) -> bool:
 
 
 def _is_ours(origin: str, scope: Scope) -> bool:
-    """The request's own origin (if its Host is allowed), the configured one, or a trusted one."""
+    """Whether it is the origin of this request (if its Host is allowed), of the site's URL, or trusted."""
     wanted = _normal(origin)
     if wanted is None or urlsplit(origin)[2:] != ("", "", ""):  # an origin has no path, not even "/"
         return False
@@ -47,7 +44,7 @@ def _is_ours(origin: str, scope: Scope) -> bool:
 
 
 def _is_trusted(origin: Origin, pattern: str) -> bool:
-    """Django's rule for CSRF_TRUSTED_ORIGINS: "https://*.example.org" is that and any subdomain."""
+    """Django's rule for CSRF_TRUSTED_ORIGINS: "https://*.example.org" is this host and any subdomain."""
     trusted = _normal(pattern.replace("://*.", "://", 1))
     if trusted is None or "://*." not in pattern:
         return origin == trusted
@@ -72,10 +69,7 @@ def _own(scope: Scope) -> Origin | None:
 
 
 def _normal(origin: str) -> Origin | None:
-    """Scheme, host and port, so that a default port that is written out makes no difference.
-
-    None: not an origin.
-    """
+    """Scheme, host and port, also where a default port is omitted. None: not an origin."""
     try:
         parts = urlsplit(origin)
         port = parts.port

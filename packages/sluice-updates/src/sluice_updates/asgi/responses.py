@@ -1,4 +1,4 @@
-"""HTTP responses of the ASGI side, with the header `X-Backend` where it is asked for."""
+"""HTTP responses of the ASGI side, with the header `X-Backend` if the setting asks for it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 
 
 def backend_headers() -> list[Header]:
-    """`X-Backend: asgi` where the setting SLUICE_UPDATES_EXPOSE_BACKEND asks for it (tests, debugging)."""
+    """`X-Backend: asgi` if SLUICE_UPDATES_EXPOSE_BACKEND is on, for tests and debugging."""
     return [(b"x-backend", b"asgi")] if conf.expose_backend() else []
 
 
 async def respond(send: Send, status: int, body: bytes, *headers: Header) -> None:
-    """Send a whole response."""
+    """Send a complete response."""
     length = (b"content-length", str(len(body)).encode())
     await send(
         {
@@ -31,7 +31,7 @@ async def respond(send: Send, status: int, body: bytes, *headers: Header) -> Non
 
 
 def saying_backend(send: Send) -> Send:
-    """A `send` that adds these headers to an application's response."""
+    """A `send` that adds backend_headers() to an application's response."""
 
     async def wrapped(message: dict[str, Any]) -> None:
         if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):

@@ -1,10 +1,4 @@
-"""The ASGI side of a site: everything below /channels/, and nothing else.
-
-# mysite/asgi.py
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
-django.setup()
-application = application(websocket_urlpatterns=[path("channels/chat/", ChatConsumer.as_asgi())])
-"""
+"""Routes what is below /channels/ to WebSockets, event streams, Channels consumers and health."""
 
 from __future__ import annotations
 
@@ -32,11 +26,10 @@ def application(
 ) -> Application:
     """The application for an ASGI server.
 
-    `websocket_urlpatterns`: Django URL patterns of ordinary Channels consumers, below channels/. They are
-    asked for by pages of the site only and by people who are signed in: others don't reach them;
-    `scope["user"]` is the user. `channels`: consumers of named channels, for `manage.py runworker`.
-    `otherwise`: who answers HTTP requests for any other path; by default they are not found. Only for
-    development.
+    `websocket_urlpatterns`: Django URL patterns of ordinary Channels consumers, below channels/. Only the
+    site's own pages reach them, and only users who are signed in; `scope["user"]` is the user.
+    `channels`: consumers of named channels, for `manage.py runworker`.
+    `otherwise`: an application for all other HTTP requests, for development. By default they get 404.
     """
     consumers = _consumers(websocket_urlpatterns) if websocket_urlpatterns else None
     workers = _workers(channels) if channels else None
@@ -58,7 +51,7 @@ def application(
         elif kind == "channel" and workers is not None:
             await workers(scope, receive, send)
         else:
-            raise ValueError(f"nothing here serves {kind}")
+            raise ValueError(f"this application does not serve the scope {kind}")
 
     return serve
 
@@ -83,7 +76,7 @@ async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _no_socket(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse an upgrade: 404 where the server can say so, else 403."""
+    """Refuse an upgrade: with 404 if the server can send it, else with 403."""
     await receive()
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close"})

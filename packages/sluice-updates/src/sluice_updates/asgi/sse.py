@@ -16,11 +16,11 @@ from .responses import NO_STORE, PLAIN, backend_headers, respond
 from .transport import StreamTransport, stream_transport
 
 EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
-UNBUFFERED = (b"x-accel-buffering", b"no")  # for an nginx that buffers responses
+UNBUFFERED = (b"x-accel-buffering", b"no")  # nginx must not buffer this response
 
 
 async def server_sent_events(scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve one event stream. The status is 200 for every error except a foreign page."""
+    """Serve one event stream. The status is 200 for all errors except a foreign page (403)."""
     if scope["method"] != "GET":
         await respond(send, 405, b"Only GET is allowed here.\n", PLAIN, (b"allow", b"GET"))
         return
@@ -37,7 +37,7 @@ async def server_sent_events(scope: Scope, receive: Receive, send: Send) -> None
     )
     await send(
         {"type": "http.response.body", "body": b":\n\n", "more_body": True}
-    )  # the headers go out at once
+    )  # sends the headers at once
     connection = EventStreamConnection(get_hub(), stream_transport(scope, send))
     try:
         connection.open(scope)

@@ -1,8 +1,8 @@
 """Transports to one client: write, count unsent bytes, close.
 
-Our own server (`sluice_updates.server`) hands its protocol object to the application in
+This package's server (`sluice_updates.server`) passes its protocol object to the application in
 `scope["extensions"]["sluice.transport"]`. Stock Daphne does not, but its `send` is bound to the protocol
-object. Any other ASGI server gets a bounded queue and a task that awaits `send`.
+object. For any other ASGI server there is a bounded queue, and a task that awaits `send`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class SocketTransport(Protocol):
         """Bytes written here and not yet taken by the kernel."""
 
     def send(self, frame: Frame) -> None:
-        """Write a frame, without waiting. Nothing happens if the client is gone."""
+        """Write a frame without waiting. Does nothing if the client is gone."""
 
     def close(self, code: int) -> None:
-        """Write a close frame behind what is unsent. Soon after, the connection is cut, answered or not."""
+        """Write a close frame after the unsent bytes. Soon after, the connection is cut in any case."""
 
 
 class StreamTransport(Protocol):
@@ -42,10 +42,10 @@ class StreamTransport(Protocol):
         """Bytes written here and not yet taken by the kernel."""
 
     def send(self, data: bytes) -> None:
-        """Write bytes of the body, without waiting. Nothing happens if the client is gone."""
+        """Write bytes of the body without waiting. Does nothing if the client is gone."""
 
     def finish(self) -> None:
-        """End the response behind what is unsent."""
+        """End the response after the unsent bytes."""
 
 
 def socket_transport(scope: Mapping[str, Any], send: Send) -> SocketTransport:
@@ -78,7 +78,7 @@ class DaphneSocket:
             _write(self._transport, frame.message)
 
     def close(self, code: int) -> None:
-        # Not sendClose(), which refuses 1011, 1012 and 1013, as if only browsers sent close frames.
+        # Not sendClose(): it refuses 1011, 1012 and 1013, which browsers may not send.
         if self._protocol.state == self._protocol.STATE_OPEN:
             self._protocol.sendCloseFrame(code=code)
 
@@ -108,7 +108,7 @@ class DaphneStream:
 
 
 class _Queue:
-    """ASGI messages on their way through an awaited `send`."""
+    """ASGI messages that wait for an awaited `send`."""
 
     def __init__(self, send: Send) -> None:
         self.unsent = 0
@@ -132,7 +132,7 @@ class _Queue:
                 message, size = self._messages.popleft()
                 await self._send(message)
                 self.unsent -= size
-        except Exception:  # the server's way to say that the client is gone
+        except Exception:  # the client is gone: servers raise different errors
             self._ended = True
             self._messages.clear()
         finally:
@@ -193,7 +193,7 @@ def _protocol(scope: Mapping[str, Any], send: Send) -> Any | None:
 
 
 def _unsent(transport: Any) -> int:
-    """What Twisted holds back for a connection: the bytes being written, and those behind them."""
+    """Bytes that Twisted holds for a connection: those being written, and those queued after them."""
     while not hasattr(transport, "dataBuffer"):
         transport = getattr(transport, "transport", None)  # below TLS
         if transport is None:
@@ -202,10 +202,10 @@ def _unsent(transport: Any) -> int:
 
 
 def _write(transport: Any, data: bytes) -> None:
-    """Hand bytes to the kernel at once if none wait before them, else behind those.
+    """Write bytes to the kernel at once if none are queued, else queue them.
 
-    Twisted would hold them until the loop comes round, and have epoll watch the socket for that: most of a
-    write's cost.
+    Twisted would hold them until the loop's next turn and have epoll watch the socket for it, which is most
+    of the cost of a write.
     """
     if getattr(transport, "writeSomeData", None) and transport.connected and not _unsent(transport):
         taken = transport.writeSomeData(data)

@@ -21,7 +21,7 @@ SUBPROTOCOL: Final = "sluice.v1"
 
 
 async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve one WebSocket. A foreign Origin is refused before the upgrade; all else is said after it."""
+    """Serve one WebSocket. A foreign Origin is refused before the upgrade; other errors close it after."""
     await receive()
     if not origin.may_connect(scope):
         count("origins_refused")
@@ -45,7 +45,7 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class WebSocketConnection(Connection):
-    """A client on a WebSocket. One that doesn't speak our subprotocol is sent updates and nothing else."""
+    """A client on a WebSocket. Without the subprotocol `sluice.v1` it is sent updates only."""
 
     __slots__ = ("_bad_frames", "_owed", "_paying", "_pongs", "_second", "_speaks", "_transport")
 
@@ -55,8 +55,8 @@ class WebSocketConnection(Connection):
         self._speaks = speaks
         self._bad_frames = 0
         self._second = 0
-        self._pongs = 0  # in that second
-        self._owed = 0  # pongs that are put off
+        self._pongs = 0  # sent in that second
+        self._owed = 0  # pongs that are delayed
         self._paying: asyncio.TimerHandle | None = None
 
     def unsent(self) -> int:
@@ -75,7 +75,7 @@ class WebSocketConnection(Connection):
         self._transport.close(code)
 
     def read(self, text: str | None) -> None:
-        """Answer a message of the client; None: it was binary."""
+        """Answer a message of the client. None: it was binary."""
         if not self._speaks or self.closed_with is not None:
             return
         problem = _problem(text) or self._pong()
@@ -93,9 +93,9 @@ class WebSocketConnection(Connection):
             self._paying.cancel()
 
     def _pong(self) -> tuple[str, str] | None:
-        """Answer a ping, in a later second if there are many: each answer costs all others some time.
+        """Answer a ping, later if there are many: each pong takes time from the other clients.
 
-        Returns the problem, as code and detail, if there are too many.
+        Returns code and detail of the error if there are too many.
         """
         second = int(self.hub.loop.time())
         if second != self._second:
@@ -112,7 +112,7 @@ class WebSocketConnection(Connection):
         return None
 
     def _pay(self) -> None:
-        """Send some of the pongs that were put off."""
+        """Send some of the delayed pongs."""
         self._paying = None
         now = min(self._owed, limits.PONGS_PER_SECOND)
         self._owed -= now
@@ -122,7 +122,7 @@ class WebSocketConnection(Connection):
             self._paying = self.hub.loop.call_later(1, self._pay)
 
     def _say(self, frame: Frame) -> None:
-        """Write a frame that only speakers of our subprotocol understand."""
+        """Write a frame, if the client offered the subprotocol."""
         if self._speaks:
             self._transport.send(frame)
             self.last_frame_at = self.hub.loop.time()
@@ -131,7 +131,7 @@ class WebSocketConnection(Connection):
 
 
 def _problem(text: str | None) -> tuple[str, str] | None:
-    """What is wrong with a message, as code and detail; None: it is a ping, the only one there is."""
+    """Code and detail of what is wrong with a message. None: it is a ping, the only message allowed."""
     if text is None:
         return "binary", "binary messages are not understood; send JSON text"
     try:

@@ -1,1 +1,1 @@
-"""A site's RabbitMQ: its URL, and a connection that publishes."""
+"""RabbitMQ: its URL, and a connection that only publishes."""

@@ -1,7 +1,7 @@
-"""A broker's URL: where it is, by TLS or not, and who we are there; and what a failure to connect means.
+"""A broker's URL: host, TLS or not, account and vhost; and what a failure to connect means.
 
-Whoever connects with py-amqp does it by this module, so that what one takes, all take. Pure standard library
-until somebody connects, which needs requirements-async.txt.
+All code that connects with py-amqp uses this module, so the same URLs work everywhere. It needs only the
+standard library; connecting needs the extra `rabbitmq`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ FORM: Final = "amqp://user:password@host:port/vhost, or amqps:// for TLS"
 _PORTS: Final = {"amqp": 5672, "amqps": 5671}
 
 # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH
-_FOR_ANOTHER: Final = (62, 64)
-# Its X509_V_ERR_… of a chain that ends at nobody whom we know: UNABLE_TO_GET_ISSUER_CERT(_LOCALLY),
+_OTHER_HOST: Final = (62, 64)
+# Its X509_V_ERR_… for a chain without a trusted authority: UNABLE_TO_GET_ISSUER_CERT(_LOCALLY),
 # DEPTH_ZERO_SELF_SIGNED_CERT, SELF_SIGNED_CERT_IN_CHAIN, UNABLE_TO_VERIFY_LEAF_SIGNATURE
-_OF_NOBODY_KNOWN: Final = (2, 18, 19, 20, 21)
-# What OpenSSL makes of an answer that is no TLS.
+_UNTRUSTED: Final = (2, 18, 19, 20, 21)
+# OpenSSL's reasons when the peer does not speak TLS.
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
 
 @dataclass(frozen=True)
 class Address:
-    """Its text never holds the password."""
+    """Where a broker is, and the account. `repr` never shows the password."""
 
     host: str
     port: int
@@ -66,9 +66,9 @@ class Address:
     def tls(self) -> dict[str, Any]:
         """py-amqp's `ssl`, and so Celery's `broker_use_ssl`; empty without TLS.
 
-        As Python's default context has it: the certificate is verified, and that it is the host's. By
-        themselves both would verify the first only. The handshake is left to py-amqp, which bounds it by
-        connect_timeout; a context's own has no end.
+        The certificate and its host name are verified, as in Python's default context; py-amqp and Celery
+        alone verify only the certificate. py-amqp does the handshake, bounded by connect_timeout; a handshake
+        on connect would have no limit.
         """
         if not self.is_by_tls:
             return {}
@@ -79,10 +79,9 @@ class Address:
         }
 
     def connection(self, seconds: float, *, password: str | None = None, at: str = "", **options: Any) -> Any:
-        """An amqp.Connection that is yet to connect; each of its steps takes so many seconds at most.
+        """An amqp.Connection that is not connected yet; each of its steps takes at most `seconds`.
 
-        `password` goes before the URL's; `at` is an address of the host, so that its name need not be looked
-        up.
+        `password` replaces the URL's. `at` is an address of the host, to use instead of its name.
         """
         import amqp
 
@@ -90,7 +89,7 @@ class Address:
             self.at(at or self.host),
             userid=self.user,
             password=self.password if password is None else password,
-            login_method="PLAIN",  # of a broker that would rather have a client's certificate too
+            login_method="PLAIN",  # also where the broker offers login by a client certificate
             virtual_host=self.vhost,
             ssl=self.tls,
             connect_timeout=seconds,
@@ -100,11 +99,11 @@ class Address:
         )
 
     def explain(self, error: BaseException) -> str:
-        """A clause: what an error means that came while connecting, and what to change if it can be known."""
+        """The reason of an error while connecting, as a clause, with the fix if it is known."""
         if isinstance(error, ssl.SSLCertVerificationError):
-            if error.verify_code in _FOR_ANOTHER:
+            if error.verify_code in _OTHER_HOST:
                 return f"its certificate is not for {self.host}"
-            if error.verify_code not in _OF_NOBODY_KNOWN:
+            if error.verify_code not in _UNTRUSTED:
                 return f"its certificate is refused ({error.verify_message})"
             return (
                 f"its certificate is not trusted ({error.verify_message}); its authority belongs among"

@@ -2,7 +2,7 @@
 
 It uses py-amqp, kombu's own transport, below kombu's retries: with the broker's name gone, a kombu connection
 blocks for 8 to 18 s whatever its time-outs (measured), because they bound neither the resolver nor the number
-of tries. Needs requirements-async.txt; only the sender's thread imports it.
+of tries. Needs the extra `rabbitmq`; only the sender's thread imports it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ class BrokerDown(Exception):
 
 
 class Broker:
-    """A lazy connection to `amqp://user:password@host:port/vhost`, by TLS with `amqps://`. Not for use by two
-    threads.
+    """A lazy connection to `amqp://user:password@host:port/vhost`, or `amqps://` for TLS.
 
-    `password` is asked at each connect; what it answers goes before the URL's; None doesn't. If it raises,
-    the broker is down.
+    Not thread-safe.
+
+    `password` is called at each connect: its result replaces the URL's password, unless it is None. If it
+    raises, the broker counts as down.
     """
 
     def __init__(self, url: str, password: Callable[[], str | None] = lambda: None) -> None:
@@ -54,10 +55,10 @@ class Broker:
         self._pid = 0
 
     def publish(self, exchange: str, routing_key: str, body: bytes, properties: Mapping[str, Any]) -> bool:
-        """Publish and wait for the broker's confirm. Returns whether every queue that is bound has taken it.
+        """Publish and wait for the broker's confirm. Returns whether every bound queue accepted the message.
 
-        It has not if there is no such exchange (of a channel layer: nobody listens), or if a queue was full
-        and rejected it. Raises BrokerDown. A connection that was open is tried again once: it may have
+        False if the exchange does not exist (no channel layer listens), or if a queue was full and rejected
+        the message. Raises BrokerDown. If the connection was open before, there is a second try: it may have
         been cut while idle.
         """
         self._forget_the_parents()
@@ -92,11 +93,11 @@ class Broker:
             self.close()
 
     def close(self) -> None:
-        """Drop the connection without a good-bye, which would wait for a broker that may be stalled."""
+        """Drop the connection without AMQP's close, which would wait for a broker that may be stalled."""
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
             with contextlib.suppress(Exception):  # it is gone already
-                connection.sock.settimeout(0)  # TLS has a good-bye of its own, said and not waited for
+                connection.sock.settimeout(0)  # TLS sends its own close, and does not wait for the reply
             with contextlib.suppress(Exception):
                 connection.collect()
 
@@ -144,7 +145,7 @@ class Broker:
             except amqp.AMQPError:
                 connection.collect()
                 raise
-            # From here on every read and write, py-amqp's unbounded ones too.
+            # Bounds every read and write from here on, also those that py-amqp does not bound.
             connection.sock.settimeout(STEP_SECONDS)
             self._pid = os.getpid()
             return connection
@@ -159,7 +160,7 @@ class Broker:
 
 
 class _Resolver:
-    """getaddrinfo with a time-out, which it does not have itself: in a thread; at most one is left behind."""
+    """getaddrinfo with a time-out, in a thread, since it has none. At most one thread is left behind."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None

@@ -1,4 +1,4 @@
-"""System checks that ask the broker: only by `manage.py check --deploy`, since no start may wait for it."""
+"""System checks that connect to the broker. Only `manage.py check --deploy` runs them: no start may wait."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECONDS: Final = 3.0  # for each step of connecting
 
 @register("sluice_updates", deploy=True)
 def check_broker(**kwargs: Any) -> list[CheckMessage]:
-    """Each account can enter its vhost, now. A broker may be away for a while: these are warnings."""
+    """Each account can log in to its vhost. These are warnings, since a broker may be down for a while."""
     if importlib.util.find_spec("amqp") is None:
         return []
     return list(_found())
@@ -38,11 +38,11 @@ def _found() -> Iterator[CheckMessage]:
 
 
 def _accounts() -> Iterator[tuple[str, str, Callable[[], str | None]]]:
-    """Settings' names, URLs, and what reads a password that doesn't stand in the URL."""
+    """The settings' names, their URLs, and a function that reads the password if it is not in the URL."""
     if url := layer_url():
         config = settings.CHANNEL_LAYERS["default"]["CONFIG"]
         file = config.get("password_file")
-        if not config.get("ssl_context"):  # TLS in a way of its own: not ours to try
+        if not config.get("ssl_context"):  # its own TLS options, which this check can't use
             yield (
                 "CHANNEL_LAYERS",
                 url,
@@ -56,7 +56,7 @@ def _accounts() -> Iterator[tuple[str, str, Callable[[], str | None]]]:
 
 
 def _is_ours_to_try(url: str) -> bool:
-    """Not another transport of Celery's, nor TLS with other options than the publisher's."""
+    """False for another transport of Celery, and for TLS with other options than the publisher's."""
     try:
         tls = Address.parse(url).tls
     except ValueError:
@@ -78,13 +78,13 @@ def _enter(setting: str, url: str, password: str | None) -> Iterator[CheckMessag
         connection.close()
     except amqp.exceptions.NotAllowed:
         yield Warning(
-            f"{setting}: the broker at {place} has no vhost {vhost!r}, or does not let {user} in.",
+            f"{setting}: the broker at {place} has no vhost {vhost!r}, or {user} may not use it.",
             hint=f"rabbitmqctl add_vhost {vhost}; rabbitmqctl set_permissions -p {vhost} {user} …",
             id="sluice_updates.W010",
         )
     except amqp.exceptions.AccessRefused:
         yield Warning(
-            f"{setting}: the broker at {place} does not know {user} by this password.",
+            f"{setting}: the broker at {place} refuses {user} with this password.",
             hint=f"rabbitmqctl list_users; rabbitmqctl change_password {user} …",
             id="sluice_updates.W011",
         )
@@ -92,7 +92,7 @@ def _enter(setting: str, url: str, password: str | None) -> Iterator[CheckMessag
         why = " ".join(address.explain(error).split())
         yield Warning(
             f"{setting}: the broker at {place} can't be reached: {why}.",
-            hint="Until it can, updates come up to a second later, and tasks wait.",
+            hint="Start it, or correct the URL. Until then updates take up to a second, and tasks wait.",
             id="sluice_updates.W009",
         )
     finally:

@@ -1,4 +1,4 @@
-"""System checks: what this app needs of a site's settings, said before it goes wrong."""
+"""System checks: the database, the settings of this package, and their old names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def check_database(**kwargs: Any) -> list[CheckMessage]:
     if connection.vendor not in ("postgresql", "sqlite"):
         return [
             Error(
-                f"updates can't be kept in {connection.vendor}; use PostgreSQL or SQLite.",
+                f"updates can't be stored in {connection.vendor}.",
+                hint="Use PostgreSQL or SQLite.",
                 id="sluice_updates.E001",
             )
         ]
@@ -34,7 +35,8 @@ def check_database(**kwargs: Any) -> list[CheckMessage]:
         return [
             Warning(
                 "transactions that read before they publish can fail: 'database is locked'.",
-                hint="In OPTIONS of DATABASES, set transaction_mode to IMMEDIATE, and WAL by init_command.",
+                hint="In DATABASES, OPTIONS, set transaction_mode to IMMEDIATE and init_command to"
+                " PRAGMA journal_mode = WAL.",
                 id="sluice_updates.W001",
             )
         ]
@@ -43,7 +45,7 @@ def check_database(**kwargs: Any) -> list[CheckMessage]:
 
 @register("sluice_updates")
 def check_publisher(**kwargs: Any) -> list[CheckMessage]:
-    """Wake-ups need a broker's URL and the packages of requirements-async.txt."""
+    """Wake-ups need a broker's URL and the packages of the extra `rabbitmq`."""
     url = conf.publisher_url()
     if not url:
         return []
@@ -57,7 +59,7 @@ def check_publisher(**kwargs: Any) -> list[CheckMessage]:
             Warning(
                 f"SLUICE_UPDATES_PUBLISHER_URL is set, but {' and '.join(missing)} can't be imported:"
                 " no wake-ups are sent.",
-                hint="Install amqp and msgpack, or leave the setting empty.",
+                hint="Run `pip install sluice-updates[rabbitmq]`, or leave the setting empty.",
                 id="sluice_updates.W002",
             )
         ]
@@ -69,17 +71,17 @@ def check_publisher(**kwargs: Any) -> list[CheckMessage]:
 
 
 def unreadable(setting: str, error: Exception) -> CheckMessage:
-    """That a password's file can't be read, by the user who runs the check."""
+    """The warning that the user who runs the check can't read a password file."""
     return Warning(
         f"{setting} can't be read by user {os.getuid()}: {error}. The broker isn't used without it.",
-        hint="Until it can, updates come up to a second later: the file's name, owner and group.",
+        hint="Check the file's name, owner and group. Until it can be read, updates take up to a second.",
         id="sluice_updates.W012",
     )
 
 
 @register("sluice_updates")
 def check_rights(**kwargs: Any) -> list[CheckMessage]:
-    """The function that decides who may read what must be there."""
+    """The function that decides who may read a stream must exist."""
     try:
         rule = import_string(conf.may_read())
     except ImportError as error:
@@ -91,8 +93,12 @@ def check_rights(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
-# Names of before the package had a prefix of its own.
+# The names that settings had before all of them had the package's prefix.
 _OLD_SETTINGS = {
+    "ASGI_BIND": "SLUICE_UPDATES_BIND",
+    "EXPOSE_BACKEND": "SLUICE_UPDATES_EXPOSE_BACKEND",
+    "HEALTH_ALLOW": "SLUICE_UPDATES_HEALTH_ALLOW",
+    "SITE_URL": "SLUICE_UPDATES_SITE_URL",
     "UPDATES_MAY_READ": "SLUICE_UPDATES_MAY_READ",
     "UPDATES_PUBLISHER_URL": "SLUICE_UPDATES_PUBLISHER_URL",
     "UPDATES_PUBLISHER_PASSWORD_FILE": "SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE",
@@ -104,9 +110,13 @@ _OLD_SETTINGS = {
 
 @register("sluice_updates")
 def check_names(**kwargs: Any) -> list[CheckMessage]:
-    """A setting under its old name has no effect."""
+    """A setting under its old name has no effect here. A project may use such a name for itself, too."""
     return [
-        Warning(f"The setting {old} has no effect.", hint=f"Rename it to {new}.", id="sluice_updates.W013")
+        Warning(
+            f"{old} has no effect on updates: the setting's name is {new}.",
+            hint=f"Rename {old} to {new}. If your project uses {old} for something else, set {new} as well.",
+            id="sluice_updates.W013",
+        )
         for old, new in _OLD_SETTINGS.items()
-        if hasattr(settings, old)
+        if hasattr(settings, old) and not hasattr(settings, new)
     ]

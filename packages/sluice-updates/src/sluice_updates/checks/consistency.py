@@ -19,15 +19,15 @@ _STOCK_LAYER: Final = "channels_rabbitmq.core.RabbitmqChannelLayer"
 
 @register("sluice_updates")
 def check_layer(**kwargs: Any) -> list[CheckMessage]:
-    """The channel layer wakes the hubs, and carries what workers are asked; it must be able to."""
+    """The channel layer must have groups, to wake the hubs, and channels, for `runworker`."""
     layer = _layer()
     if layer is None and not apps.is_installed("channels"):
         return []
     if layer is None:
         return [
             Warning(
-                "CHANNEL_LAYERS has no default: updates come by the hub's poll, up to a second later,"
-                " and no worker can be asked for anything.",
+                "CHANNEL_LAYERS has no default: updates take up to a second, by the hub's poll, and"
+                " nothing can be sent to Channels workers.",
                 id="sluice_updates.W003",
             )
         ]
@@ -39,17 +39,18 @@ def check_layer(**kwargs: Any) -> list[CheckMessage]:
     if "groups" not in getattr(kind, "extensions", ()):
         return [
             Error(
-                f"CHANNEL_LAYERS: {backend} has no groups, which wake-ups are sent to.",
-                hint="sluice_layer.RabbitmqChannelLayer has.",
+                f"CHANNEL_LAYERS: {backend} has no groups, so wake-ups can't be received.",
+                hint="Use a layer with groups, such as sluice_layer.RabbitmqChannelLayer"
+                " (pip install sluice-layer).",
                 id="sluice_updates.E005",
             )
         ]
     if backend == _STOCK_LAYER:
         return [
             Warning(
-                f"CHANNEL_LAYERS: {backend} has no channels that `runworker` could read, and stays deaf after"
-                " some of the broker's failures.",
-                hint="sluice_layer.RabbitmqChannelLayer is the same, mended, with the same CONFIG.",
+                f"CHANNEL_LAYERS: {backend} has no channels for `runworker`, and receives nothing any more"
+                " after some failures of the broker.",
+                hint="Use sluice_layer.RabbitmqChannelLayer with the same CONFIG (pip install sluice-layer).",
                 id="sluice_updates.W004",
             )
         ]
@@ -58,15 +59,15 @@ def check_layer(**kwargs: Any) -> list[CheckMessage]:
 
 @register("sluice_updates")
 def check_vhosts(**kwargs: Any) -> list[CheckMessage]:
-    """A message published in one vhost does not reach another, and no error shows it."""
+    """A message published in one vhost never reaches another, and there is no error."""
     published, heard = conf.publisher_url(), layer_url()
     if not (published and heard) or vhost(published) == vhost(heard):
         return []
     return [
         Error(
             f"SLUICE_UPDATES_PUBLISHER_URL leads to the vhost {vhost(published)!r}, the channel layer to"
-            f" {vhost(heard)!r}: no wake-up will ever be heard.",
-            hint="Both need the channel layer's vhost, by accounts of their own.",
+            f" {vhost(heard)!r}: every wake-up is lost.",
+            hint="Use the channel layer's vhost in both, with an account for each.",
             id="sluice_updates.E006",
         )
     ]
@@ -74,7 +75,7 @@ def check_vhosts(**kwargs: Any) -> list[CheckMessage]:
 
 @register("sluice_updates")
 def check_hosts(**kwargs: Any) -> list[CheckMessage]:
-    """A page's Origin is compared with hosts and origins that Django has already."""
+    """A page's Origin is compared with the hosts and origins in Django's own settings."""
     return list(_hosts())
 
 
@@ -83,15 +84,16 @@ def _hosts() -> Iterator[CheckMessage]:
     hosts = settings.ALLOWED_HOSTS
     if site.hostname and hosts and not validate_host(site.hostname, hosts):
         yield Error(
-            f"the host of SLUICE_UPDATES_SITE_URL, {site.hostname}, is not in ALLOWED_HOSTS: every page is"
-            " answered with 400.",
+            f"the host of SLUICE_UPDATES_SITE_URL, {site.hostname}, is not in ALLOWED_HOSTS: every page"
+            " gets the status 400.",
+            hint="Add it to ALLOWED_HOSTS.",
             id="sluice_updates.E007",
         )
     if site.scheme == "http" and settings.SESSION_COOKIE_SECURE:
         yield Error(
             "SLUICE_UPDATES_SITE_URL is http, and SESSION_COOKIE_SECURE keeps browsers from sending the"
             " session's cookie there: nobody can sign in.",
-            hint="SLUICE_UPDATES_SITE_URL is what people see: https, if something in front does the TLS.",
+            hint="SLUICE_UPDATES_SITE_URL is the address in the browser: https if a proxy does the TLS.",
             id="sluice_updates.E008",
         )
     for origin in settings.CSRF_TRUSTED_ORIGINS:
@@ -99,35 +101,37 @@ def _hosts() -> Iterator[CheckMessage]:
         if parts.hostname == site.hostname and site.scheme and parts.scheme != site.scheme:
             yield Warning(
                 f"CSRF_TRUSTED_ORIGINS has {origin}, and SLUICE_UPDATES_SITE_URL is {site.scheme}: pages from"
-                f" {origin} may open sockets, but they lack the session's cookie, or send it in the clear.",
+                f" {origin} may open sockets, but send no session cookie, or send it unencrypted.",
+                hint=f"Remove {origin} from CSRF_TRUSTED_ORIGINS, or correct SLUICE_UPDATES_SITE_URL.",
                 id="sluice_updates.W005",
             )
     if "*" in hosts and not settings.DEBUG:
         yield Warning(
-            "ALLOWED_HOSTS has '*': a page under any name that resolves to this server passes for the site's"
+            "ALLOWED_HOSTS has '*': a page under any name that resolves to this server counts as the site's"
             " own and may open sockets.",
             hint="Name the hosts.",
             id="sluice_updates.W006",
         )
     if settings.USE_X_FORWARDED_HOST:
         yield Warning(
-            "USE_X_FORWARDED_HOST: pages are judged by X-Forwarded-Host, sockets by Host. Where these differ,"
-            " the site's own pages are refused a socket (403).",
-            hint="Let the proxy pass Host on, or put the site's origin into CSRF_TRUSTED_ORIGINS.",
+            "USE_X_FORWARDED_HOST is on: Django reads X-Forwarded-Host, but sockets are checked by Host."
+            " Where these differ, the site's own pages get no socket (403).",
+            hint="Let the proxy pass Host on, or add the site's origin to CSRF_TRUSTED_ORIGINS.",
             id="sluice_updates.W007",
         )
 
 
 @register("sluice_updates")
 def check_apps(**kwargs: Any) -> list[CheckMessage]:
-    """What must be installed with what, and in which order."""
+    """The apps that this one needs, and their order."""
     found: list[CheckMessage] = []
     order = [config.name for config in apps.get_app_configs()]
     if settings.SESSION_ENGINE == "sluice_updates.sessions" and "sluice_updates.sessions" not in order:
         found.append(
             Error(
                 "SESSION_ENGINE is sluice_updates.sessions, which is not in INSTALLED_APPS: no session can be"
-                " kept.",
+                " stored.",
+                hint="Add sluice_updates.sessions to INSTALLED_APPS.",
                 id="sluice_updates.E009",
             )
         )
@@ -135,14 +139,15 @@ def check_apps(**kwargs: Any) -> list[CheckMessage]:
         if name not in order:
             found.append(
                 Error(
-                    f"updates needs {name} in INSTALLED_APPS, to know whose stream is whose.",
+                    f"sluice_updates needs {name}, which is not in INSTALLED_APPS: streams belong to users.",
+                    hint=f"Add {name} to INSTALLED_APPS.",
                     id="sluice_updates.E010",
                 )
             )
     if "daphne" in order and "django.contrib.staticfiles" in order[: order.index("daphne")]:
         found.append(
             Warning(
-                "daphne stands after django.contrib.staticfiles in INSTALLED_APPS, so `runserver` serves no"
+                "daphne comes after django.contrib.staticfiles in INSTALLED_APPS: `runserver` serves no"
                 " WebSockets.",
                 hint="Move daphne to the front.",
                 id="sluice_updates.W008",
@@ -152,7 +157,7 @@ def check_apps(**kwargs: Any) -> list[CheckMessage]:
 
 
 def vhost(url: str) -> str:
-    """The vhost that an amqp URL leads to; none is the default one, `/`."""
+    """The vhost in an amqp URL; `/` if it names none."""
     return unquote(urlsplit(url).path[1:]) or "/"
 
 

@@ -1,1 +1,1 @@
-"""The paths from a commit to a page, tried from outside."""
+"""Tries each path from a commit to a page, from outside."""

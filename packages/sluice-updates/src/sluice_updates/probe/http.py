@@ -1,6 +1,6 @@
-"""An HTTP and WebSocket client that sends requests exactly as they are written, and waits only for so long.
+"""An HTTP and WebSocket client that sends requests exactly as given, with every wait bounded.
 
-Pure standard library. `manage.py try_updates` and the stack's doctor use it.
+It needs only the standard library. `manage.py try_updates` uses it, and so does the doctor of sluice-stack.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-SECONDS: Final = 8.0  # of each wait, where an address names no others
+SECONDS: Final = 8.0  # for each wait, unless the address has its own
 _LARGEST: Final = 64 * 1024  # bytes that are read of a response
 _GUID: Final = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
@@ -29,7 +29,7 @@ PONG: Final = 10
 
 
 class NoAnswer(Exception):
-    """No response that could be understood; the text is the reason."""
+    """There was no valid response; the text gives the reason."""
 
 
 class Cut(Exception):
@@ -38,7 +38,7 @@ class Cut(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """A response; names of headers in lower case."""
+    """A response. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -46,14 +46,14 @@ class Answer:
 
     @property
     def sentence(self) -> str:
-        """The first line of its text, unless it is a page."""
+        """The first line of the body, unless it is HTML or JSON."""
         first = self.body.strip().split("\n")[0][:200]
         return "" if first.startswith(("<", "{")) else first
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where to connect; `name` is the name in the certificate, empty without TLS."""
+    """Where to connect. `name` is the name in the certificate; empty: no TLS."""
 
     host: str
     port: int
@@ -64,12 +64,12 @@ class Address:
         return f"{self.host}:{self.port}"
 
     def connect(self, *, verify: bool = False) -> socket.socket:
-        """A connection, its waits bounded. Raises OSError."""
+        """A connection with bounded waits. Raises OSError."""
         wire = socket.create_connection((self.host, self.port), timeout=self.seconds)
         if not self.name:
             return wire
         context = ssl.create_default_context()
-        if not verify:  # the doctor checks the certificate by itself
+        if not verify:  # the doctor checks the certificate separately
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         try:
@@ -89,7 +89,7 @@ def exchange(
     *,
     verify: bool = False,
 ) -> Iterator[http.client.HTTPResponse]:
-    """One request on a connection of its own, and its response, to be read inside the block.
+    """Send one request on a new connection. Read the response inside the block.
 
     Raises OSError and http.client.HTTPException.
     """
@@ -101,7 +101,7 @@ def exchange(
 
 
 def request(address: Address, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-    """The response to one request. Raises NoAnswer."""
+    """Send one request and return the response. Raises NoAnswer."""
     try:
         with exchange(address, method, target, headers, body) as response:
             found = {name.lower(): value for name, value in response.getheaders()}
@@ -111,7 +111,7 @@ def request(address: Address, method: str, target: str, headers: Mapping[str, st
 
 
 def upgrade_headers(key: str) -> dict[str, str]:
-    """Of a WebSocket handshake with that key."""
+    """The headers of a WebSocket handshake with this key."""
     return {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -125,7 +125,7 @@ def new_key() -> str:
 
 
 class WebSocket:
-    """An upgrade, and the frames that come if it was accepted (`answer.status` is then 101)."""
+    """A WebSocket connection. If the upgrade was accepted, `answer.status` is 101 and frames follow."""
 
     def __init__(self, address: Address, target: str, headers: Mapping[str, str]) -> None:
         """Raises NoAnswer."""
@@ -149,7 +149,7 @@ class WebSocket:
             self.close()
 
     def frame(self, within: float) -> tuple[int, bytes] | None:
-        """The next frame's kind and content; None if there was none in so many seconds. Raises Cut."""
+        """The next frame's opcode and content; None if none arrives within `within` seconds. Raises Cut."""
         until = time.monotonic() + within
         while (found := self._parsed()) is None:
             left = until - time.monotonic()
@@ -202,7 +202,7 @@ class WebSocket:
         self._data += chunk
 
     def _parsed(self) -> tuple[int, bytes] | None:
-        """A frame of what was received. (A server doesn't mask; Daphne doesn't fragment short frames.)"""
+        """A frame of the received data. (Servers don't mask; Daphne doesn't fragment short frames.)"""
         data = self._data
         if len(data) < 2:
             return None
@@ -225,7 +225,7 @@ def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
 
 
 def _explained(error: Exception) -> str:
-    """In words, without the number of the error."""
+    """The reason in words, without the error's number."""
     if isinstance(error, TimeoutError):
         return f"no answer within {SECONDS:g} s"
     if isinstance(error, socket.gaierror):

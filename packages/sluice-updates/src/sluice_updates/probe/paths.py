@@ -1,4 +1,4 @@
-"""The ways from a commit to a page, tried from outside: for `manage.py try_updates`."""
+"""Tries each path from a commit to a page, from outside, for `manage.py try_updates`."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from ..streams import user_stream
 from .http import Address, exchange, new_key, upgrade_headers
 
 EVENT: Final = "try-out"
-_SECONDS: Final = 10.0  # for an answer, and for an update
+_SECONDS: Final = 10.0  # for a response, and for an update
 _TIMES: Final = 3  # that an update is sent over an event stream
 _BY_RABBITMQ: Final = 0.25  # the slowest of them; the poll of the database takes up to a second
 
 _NOT_DAPHNE: Final = (
-    "what answers there is the site, not Daphne:"
-    ' nginx\'s server lacks "include snippets/sluice/channels.conf;", or another server answers for this name'
+    "the site answers there, not Daphne:"
+    " nginx does not pass /channels/ on to Daphne, or another server answers for this name"
 )
 _HELD_BACK: Final = (
-    f"nothing came within {_SECONDS:g} s: Daphne hangs, or a proxy in front of nginx holds events back"
-    " (it must not buffer them; of an nginx: proxy_buffering off)"
+    f"nothing came within {_SECONDS:g} s: Daphne hangs, or a proxy in front of it buffers events"
+    " (turn that off; in nginx: proxy_buffering off)"
 )
-_TRUST: Final = "if it is the right one, SSL_CERT_FILE=FILE, before the command, has it trusted"
-_OTHER_SITE: Final = "is this the site of these settings, with the same database?"
+_TRUST: Final = "if it is the right one, put SSL_CERT_FILE=FILE before the command to trust it"
+_OTHER_SITE: Final = "do the site and this command use the same database?"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one way: its name, whether it works, and a sentence."""
+    """The result for one path: its name, whether it works, and a sentence."""
 
     what: str
     good: bool
@@ -58,13 +58,15 @@ class _Failed(Exception):
 
 
 class Trial:
-    """A session of that user's on the site at `url`, for as long as the block lasts."""
+    """Tries the paths on the site at `url`, with a session of the user that lasts as long as the block."""
 
     def __init__(self, url: str, user: Any) -> None:
-        """Raises ValueError if the URL is none of a site's, LookupError if the user can't be signed in."""
+        """Raises ValueError for a bad URL, LookupError if the user can't be signed in."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ValueError(f"{url!r} is no address of a site; write it as people do: https://example.org")
+            raise ValueError(
+                f"{url!r} is not the address of a site; write it as in a browser: https://example.org"
+            )
         secure = parts.scheme == "https"
         name = parts.hostname or ""
         self._address = Address(name, parts.port or (443 if secure else 80), name if secure else "", _SECONDS)
@@ -74,15 +76,13 @@ class Trial:
         self._stream = user_stream(user.pk)
 
     def __enter__(self) -> Trial:
-        """Raises LookupError if no session can be kept."""
+        """Raises LookupError if no session can be stored."""
         try:
             self._session = self._signed_in()
         except Error:
             raise
-        except (
-            Exception
-        ) as error:  # whatever the store's own are: a cache that is away, a folder that isn't there
-            raise LookupError(f"{settings.SESSION_ENGINE} keeps no session: {error}") from error
+        except Exception as error:  # any error of the session store: its cache is down, its folder is missing
+            raise LookupError(f"{settings.SESSION_ENGINE} can't store a session: {error}") from error
         return self
 
     def _signed_in(self) -> SessionBase:
@@ -92,17 +92,19 @@ class Trial:
         session[HASH_SESSION_KEY] = self._user.get_session_auth_hash()
         session.set_expiry(60)
         session.create()
-        session.save()  # before which signed cookies have no key
+        session.save()  # a session in signed cookies has no key before
         return session
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(Exception):  # a store that is gone has said so; the session ends by itself
+        with contextlib.suppress(
+            Exception
+        ):  # the error of the store was reported before, and the session expires
             self._session.delete()
 
     def outcomes(self, *, page: str | None = None) -> Iterator[Outcome]:
-        """One way after the other, as it is tried."""
+        """Try one path after the other."""
         ways = {
             "publishing": self._published,
             "polling": self._poll,
@@ -119,20 +121,18 @@ class Trial:
             except ssl.SSLCertVerificationError as error:
                 yield Outcome(what, False, f"{self._host}'s certificate: {error.verify_message}; {_TRUST}")
             except (OSError, http.client.HTTPException) as error:
-                yield Outcome(what, False, f"{self._host} doesn't answer: {error or type(error).__name__}")
+                yield Outcome(what, False, f"{self._host} does not answer: {error or type(error).__name__}")
             except Error as error:
                 yield Outcome(what, False, database_error(error))
             except ValueError as error:
-                yield Outcome(what, False, f"what {self._host} answers can't be read: {error}")
+                yield Outcome(what, False, f"the response of {self._host} can't be read: {error}")
 
-    # ---- the ways; each returns a sentence, or raises
+    # The paths: each returns a sentence, or raises
 
     def _published(self) -> str:
         last = Update.objects.exclude(event=EVENT).order_by("pk").last()
         if last is None:
-            raise _Failed(
-                "the site has published nothing yet: none of its views calls publish(), or none was used"
-            )
+            raise _Failed("the site has published nothing yet: no view calls publish(), or none was used")
         return f"the site has published, last {last.event!r} in {last.stream!r}"
 
     def _poll(self) -> str:
@@ -140,15 +140,17 @@ class Trial:
         publish(self._stream, EVENT, {})
         with self._get(path) as answer:
             _expect(
-                answer, 200, {404: "urls.py has no path updates/ to sluice_updates.urls", 401: _OTHER_SITE}
+                answer,
+                200,
+                {404: "urls.py does not include sluice_updates.urls at updates/", 401: _OTHER_SITE},
             )
             try:
                 came = {update["event"] for update in json.load(answer)["updates"]}
             except (ValueError, TypeError, KeyError):
-                raise _Failed("what answers at updates/ is no view of sluice_updates.urls") from None
+                raise _Failed("the response at updates/ is not from sluice_updates.urls") from None
         if EVENT not in came:
-            raise _Failed(f"the update that was just published didn't come; {_OTHER_SITE}")
-        return "the update came"
+            raise _Failed(f"the update that was just published did not arrive; {_OTHER_SITE}")
+        return "the update arrived"
 
     def _event_stream(self) -> str:
         try:
@@ -163,22 +165,22 @@ class Trial:
                 raise _Failed(_NOT_DAPHNE)
             frames = _frames(answer)
             if (first := next(frames, {})).get("event") != "hello":
-                raise _Failed(f"no hello came, but {first or 'nothing'}")
+                raise _Failed(f"the first event is not hello, but {first or 'missing'}")
             slowest = max(self._received(frames) for _ in range(_TIMES))
-        return f"{_TIMES} updates came, the slowest after {slowest * 1000:.0f} ms, {_way(slowest)}"
+        return f"{_TIMES} updates arrived, the slowest after {slowest * 1000:.0f} ms, {_way(slowest)}"
 
     def _received(self, frames: Iterator[dict[str, Any]]) -> float:
-        """Publish an update; the seconds until it comes."""
+        """Publish an update and return the seconds until it arrives."""
         began = time.monotonic()
         publish(self._stream, EVENT, {})
         if not any(frame.get("event") == EVENT for frame in frames):
-            raise _Failed(f"an update that was just published didn't come within {_SECONDS:g} s")
+            raise _Failed(f"an update that was just published did not arrive within {_SECONDS:g} s")
         return time.monotonic() - began
 
     def _websocket(self) -> str:
         headers = {"Origin": self._origin, **upgrade_headers(new_key())}
         with self._get("/channels/updates/", headers) as answer:
-            foreign = f"neither ALLOWED_HOSTS nor CSRF_TRUSTED_ORIGINS has {self._origin}"
+            foreign = f"{self._origin} is in neither ALLOWED_HOSTS nor CSRF_TRUSTED_ORIGINS"
             _expect(answer, 101, {403: foreign, 404: _NOT_DAPHNE})
         return "it opens"
 
@@ -191,7 +193,7 @@ class Trial:
             raise _Failed(f"{path} doesn't load sluice_updates/updates.js")
         return f"{path} loads {found[0]}"
 
-    # ---- their parts
+    # Their parts
 
     def _get(
         self, path: str, headers: Mapping[str, str] | None = None
@@ -207,21 +209,19 @@ class Trial:
 
 
 def _expect(answer: http.client.HTTPResponse, status: int, meanings: Mapping[int, str] | None = None) -> None:
-    """Raises _Failed for any other status, with its meaning, or with the sentence that nginx says."""
+    """Raises _Failed for any other status, with its meaning, or with the sentence in nginx's response."""
     if answer.status == status:
         return
     text = answer.read(1000).decode(errors="replace").strip()
     if text.startswith(f"{answer.status}: "):
         raise _Failed(text)
     if 300 <= answer.status < 400 and (place := answer.getheader("Location")):
-        raise _Failed(f"{answer.status}: it leads on to {place}; the URL must be the one where people end up")
-    raise _Failed(
-        f"{answer.status}: {(meanings or {}).get(answer.status) or f'not the {status} that it should be'}"
-    )
+        raise _Failed(f"{answer.status}: redirected to {place}; give the URL after all redirects")
+    raise _Failed(f"{answer.status}: {(meanings or {}).get(answer.status) or f'{status} is expected'}")
 
 
 def _frames(answer: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-    """Of an event stream, for so many seconds at most."""
+    """The frames of an event stream, for _SECONDS at most."""
     deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline:
         try:
@@ -233,14 +233,14 @@ def _frames(answer: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
         if line.startswith(b"data: "):
             frame = json.loads(line.removeprefix(b"data: "))
             if not isinstance(frame, dict):
-                raise ValueError(f"{frame!r} is no frame")
+                raise ValueError(f"{frame!r} is not a frame")
             yield frame
 
 
 def database_error(error: Error) -> str:
-    """What a database's error says, in one line."""
+    """A database error in one line, with what to check."""
     first = (str(error).splitlines() or [type(error).__name__])[0]
-    return f"the database doesn't answer: {first} (does it run, and was manage.py migrate run?)"
+    return f"the database does not answer: {first} (is it running, and did you run manage.py migrate?)"
 
 
 def _way(seconds: float) -> str:
@@ -250,7 +250,9 @@ def _way(seconds: float) -> str:
     }
     missing = [name for name, value in values.items() if not value]
     if missing:
-        return f"by way of the database, without {' and '.join(missing)}"
+        return (
+            f"by the database, since {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set"
+        )
     if seconds < _BY_RABBITMQ:
-        return "by way of RabbitMQ"
-    return "by way of the database; /channels/healthz says why RabbitMQ didn't wake Daphne"
+        return "by RabbitMQ"
+    return "by the database; /channels/healthz shows why RabbitMQ did not wake Daphne"

@@ -1,1 +1,1 @@
-"""The hub: what it knows of streams, and whom it writes to."""
+"""The hub: it follows streams and writes their updates to subscribers."""

@@ -1,4 +1,4 @@
-"""Ends connections after a sign-out or a loss of rights: every two seconds it checks all sessions."""
+"""Ends connections after a sign-out or a loss of rights. It checks all sessions every two seconds."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ from .database_thread import DatabaseThread, DatabaseUnavailable
 from .frames import UpdateFrame
 from .people import People
 
-CHUNK = 500  # people a query
+CHUNK = 500  # people in one query
 EVERYBODY = ""  # in place of a user's stream
 
 
 class Auditor:
-    """Closes connections whose session is over, and ends subscriptions to streams that are no longer
-    allowed."""
+    """Closes connections whose session ended, and ends subscriptions that are no longer allowed."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, people: People) -> None:
         self._loop = loop
         self._people = people
-        self._judged: dict[Any, float] = {}  # by user id: loop time of the last judgement of their rights
-        # Streams of users whose rights may have changed, and until when they are checked each time: a
-        # handshake that read the old rights subscribes a moment after the change.
+        self._judged: dict[Any, float] = {}  # by user id: loop time of the last check of their rights
+        # Streams of users whose rights may have changed, and until when (loop time) each audit checks them: a
+        # handshake that read the old rights may subscribe just after the change.
         self._hinted: dict[str, float] = {}
         self._hint = asyncio.Event()
-        # Not the handshakes' thread: many new connections must not delay the end of old ones.
+        # Not the thread of the handshakes: many new connections must not delay the closing of old ones.
         self._thread = DatabaseThread("sluice-audit")
 
     def notice(self, frame: UpdateFrame) -> None:
-        """Note an update that announces changed rights."""
+        """Look for `streams-changed`, the update that announces changed rights."""
         if (
             frame.stream.startswith("user:")
             and '"streams-changed"' in frame.text
@@ -44,7 +43,7 @@ class Auditor:
             self._suspect(frame.stream)
 
     def doubt_all(self) -> None:
-        """Check everybody's rights again, at once."""
+        """Check the rights of all users at once."""
         self._suspect(EVERYBODY)
 
     def _suspect(self, name: str) -> None:
@@ -52,7 +51,7 @@ class Auditor:
         self._hint.set()
 
     async def audit_forever(self) -> None:
-        """Check every connection each two seconds, sooner after a hint."""
+        """Check every connection every two seconds, and at once after a hint."""
         while True:
             try:
                 async with asyncio.timeout(limits.AUDIT_SECONDS):
@@ -106,7 +105,7 @@ class Auditor:
 
 
 def _judge(people: list[Person], questions: dict[Any, set[str]]) -> tuple[set[Person], dict[Any, set[str]]]:
-    """In the thread: whose session is over, and which streams the users in question may no longer read."""
+    """In the thread: the people whose session ended, and the streams that others may no longer read."""
     over, users = authentication.ended(people)
     denied = {}
     for user_id, names in questions.items():

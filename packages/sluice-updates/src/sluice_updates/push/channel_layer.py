@@ -1,6 +1,6 @@
-"""The hub's one subscription to the channel layer, and the proof that it works: a message to itself.
+"""The hub's subscription to the channel layer, and the loop-back: a message to itself that proves it works.
 
-Any channel layer works, or none: without it, updates arrive by the poll. Nothing waits for this module.
+Any channel layer works. Without one, updates arrive by the poll. Nothing waits for this module.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ logger = logging.getLogger(__name__)
 
 
 class LayerLink:
-    """Receives the wake-ups of the group, and measures the way round."""
+    """Receives the group's wake-ups, and measures the loop-back."""
 
     def __init__(self, hub_id: str, wake_up: Callable[[Iterable[WokenUpdate]], None]) -> None:
         self.configured = True
-        self.returned_at = 0.0  # loop time of the last loop-back that came back; 0: none yet
-        self.latency = 0.0  # what it took, in seconds
+        self.returned_at = 0.0  # loop time of the last loop-back that arrived; 0: none yet
+        self.latency = 0.0  # of that loop-back, in seconds
         self.failures = 0  # of loop-backs, in a row
-        self.trouble: str | None = None  # why the last one failed, in words; None: it came back
-        self.proofs = 0  # of those, in a row: while a new connection to the broker worked
+        self.trouble: str | None = None  # why the last one failed, in words; None: it arrived
+        self.proofs = 0  # failures in a row while a new connection to the broker worked
         self.on_broken: Callable[[], None] | None = None  # see _look_closer()
         self._hub_id = hub_id
         self._wake_up = wake_up
@@ -52,7 +52,7 @@ class LayerLink:
             await asyncio.sleep(limits.LOOPBACK_SECONDS * random.uniform(0.04, 0.4))
 
     async def _listen(self, layer: Any) -> None:
-        """Stay subscribed until told to start again. Raises what the layer raises."""
+        """Stay subscribed until a new subscription is requested. Raises what the layer raises."""
         self._anew.clear()
         channel = await _bounded(layer.new_channel())
         try:
@@ -68,7 +68,7 @@ class LayerLink:
                 await _bounded(layer.group_discard(GROUP, channel))
 
     def _unsubscribed(self, error: Exception) -> None:
-        """Log one line for an outage, however long; an error of our own each time, with its traceback."""
+        """Log one line for each outage; any other error every time, with its traceback."""
         self.trouble = _in_words(error)
         if not isinstance(error, (OSError, TimeoutError)):
             logger.exception("the subscription to the channel layer failed; subscribing again")
@@ -92,7 +92,7 @@ class LayerLink:
         except Exception as error:
             self.failures += 1
             count("loop_backs_failed")
-            if self._subscribed.is_set() or self.trouble is None:  # else it is known why
+            if self._subscribed.is_set() or self.trouble is None:  # else the reason is known
                 self.trouble = _in_words(error)
             if self.failures == 1:
                 logger.warning(
@@ -124,10 +124,10 @@ class LayerLink:
             self._returns.pop(nonce, None)
 
     async def _look_closer(self) -> None:
-        """Tell a layer that is dead in this process alone from a broker that is down, by a new connection.
+        """Find out by a new connection whether only this process's layer is dead, or the broker is down.
 
-        Each failure needs its own proof, and three in a row are some 20 s with the broker there: before that,
-        our own connection finds a broker that has just come back.
+        After PROOFS such failures in a row, some 20 s, the layer counts as dead. In that time a working layer
+        reconnects to a broker that has just come back.
         """
         if self.on_broken is None:
             return
@@ -175,7 +175,7 @@ class LayerLink:
 
 def _in_words(error: Exception) -> str:
     if isinstance(error, TimeoutError) and not str(error):
-        return f"no message came round within {limits.LOOPBACK_TIMEOUT_SECONDS:g} s"
+        return f"no loop-back arrived within {limits.LOOPBACK_TIMEOUT_SECONDS:g} s"
     return str(error) or repr(error)
 
 
@@ -189,7 +189,7 @@ def _default_layer() -> Any:
 
 
 async def _fresh_layer_works() -> bool:
-    """Whether a message goes round through a new layer of the same configuration."""
+    """Whether a loop-back arrives through a new layer of the same configuration."""
     from channels.layers import channel_layers
 
     group = f"sluice-probe-{secrets.token_hex(8)}"

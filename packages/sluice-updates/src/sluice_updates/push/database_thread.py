@@ -1,9 +1,8 @@
-"""Database calls for an event loop that must not wait for them: one thread, one connection, every wait
-bounded here.
+"""Database calls for an event loop: one thread, one connection, every wait bounded here.
 
-A frozen server cannot enforce `statement_timeout`, and its client waits for ever. So a call that takes
-longer than `stall` seconds is abandoned: its socket is shut down, which ends the blocked thread, and a new
-thread with a connection of its own takes the next call.
+A frozen server cannot enforce `statement_timeout`, and its client waits forever. So a call that takes longer
+than `stall` seconds is abandoned: its socket is shut down, which ends the blocked thread, and a new thread
+with its own connection takes the next call.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ CONNECT_SECONDS = 2
 
 
 class DatabaseUnavailable(Exception):
-    """The database did not answer in time, or refused. Nothing is known about what was asked."""
+    """The database did not respond in time, or refused. The result of the call is unknown."""
 
 
 class DatabaseThread:
@@ -47,10 +46,9 @@ class DatabaseThread:
         self._watch: asyncio.TimerHandle | None = None
 
     async def run(self, function: Callable[..., Result], *arguments: Any, within: float) -> Result:
-        """Call the function in the thread and return what it returns, or raise what it raises.
+        """Call the function in the thread. Returns what it returns and raises what it raises.
 
-        Raises DatabaseUnavailable if the database refuses, stalls, or there is no result `within` so many
-        seconds.
+        Raises DatabaseUnavailable if the database refuses or stalls, or after `within` seconds.
         """
         loop = asyncio.get_running_loop()
         job = _Job(function, arguments, loop)
@@ -68,7 +66,7 @@ class DatabaseThread:
             raise DatabaseUnavailable(str(error).strip()) from error
 
     def stop(self) -> None:
-        """Let the thread finish its jobs, close its connection and end."""
+        """The thread finishes its jobs, closes its connection and ends."""
         if self._watch is not None:
             self._watch.cancel()
         self._jobs.put(None)
@@ -78,7 +76,7 @@ class DatabaseThread:
             self._watch = loop.call_later(self._stall / 4, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give the thread up if it is stuck; look again as long as it has work."""
+        """Abandon the thread if it is stuck. Check again while it has work."""
         self._watch = None
         worker = self._worker
         if worker is None:
@@ -119,7 +117,7 @@ class _Worker(threading.Thread):
     def __init__(self, name: str, jobs: queue.SimpleQueue[_Job | None]) -> None:
         super().__init__(name=name, daemon=True)
         self.job: _Job | None = None
-        self.since = 0.0  # when the job was begun
+        self.since = 0.0  # when the job began
         self._jobs = jobs
         self._wrappers: list[BaseDatabaseWrapper] = []  # of each database: a router may choose any
         self._abandoned = False
@@ -140,7 +138,7 @@ class _Worker(threading.Thread):
                 wrapper.close()
 
     def abandon(self) -> None:
-        """Interrupt the thread's wait and let it end. Called from another thread."""
+        """Interrupt the thread's wait, so that it ends. Called from another thread."""
         self._abandoned = True
         for wrapper in self._wrappers:
             raw: Any = wrapper.connection
@@ -166,9 +164,9 @@ class _Worker(threading.Thread):
             job.loop.call_soon_threadsafe(done)
 
     def _call(self, job: _Job) -> Any:
-        """Call the function; again if a connection from before has died meanwhile, as in a server's restart.
+        """Call the function, and once more if an open connection had died, as in a restart of the server.
 
-        So what it does must bear to be done twice: here, it only ever reads.
+        So the function may run twice: all functions here only read.
         """
         before = [wrapper.connection for wrapper in self._wrappers if wrapper.connection is not None]
         try:
@@ -181,7 +179,7 @@ class _Worker(threading.Thread):
         return job.function(*job.arguments)
 
     def _close(self, *, all_of_them: bool) -> None:
-        """Close the connections: all, or those that a failure has left within a transaction."""
+        """Close all connections, or those that a failure left in a transaction."""
         for wrapper in self._wrappers:
             if all_of_them or wrapper.in_atomic_block:
                 with contextlib.suppress(Exception):
@@ -189,9 +187,9 @@ class _Worker(threading.Thread):
 
 
 def _let_go(error: BaseException) -> None:
-    """Forget what the frames of a failed call hold, such as the socket of a connection that was never made.
+    """Release what the frames of a failed call hold, such as the socket of a failed connection.
 
-    Error, frames, job and future refer to each other: it would all stay until the garbage collector comes.
+    Error, frames, job and future refer to each other, so all would stay until the next garbage collection.
     """
     link: BaseException | None = error
     while link is not None:
@@ -200,7 +198,7 @@ def _let_go(error: BaseException) -> None:
 
 
 def _bound(wrapper: BaseDatabaseWrapper) -> None:
-    """Connecting can't be woken from outside: the driver bounds it. A pool's connections aren't ours."""
+    """Bound connecting by the driver: no other thread can interrupt it. A pool would connect by itself."""
     if wrapper.vendor == "postgresql":
         options = {**wrapper.settings_dict["OPTIONS"], "connect_timeout": CONNECT_SECONDS}
         options.pop("pool", None)

@@ -1,4 +1,4 @@
-"""Frames of the wire, each encoded once however many connections it goes to."""
+"""The frames of the protocol. Each is encoded once, for all connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Frame:
-    """One frame: its JSON text, and what goes over a WebSocket or an event stream for it."""
+    """One frame: its JSON text, and its bytes for a WebSocket or an event stream."""
 
     __slots__ = ("_event", "_message", "text")
 
@@ -25,7 +25,7 @@ class Frame:
 
     @property
     def message(self) -> bytes:
-        """The bytes of a whole, unmasked WebSocket text frame."""
+        """The bytes of a complete, unmasked WebSocket text frame."""
         if self._message is None:
             self._message = _websocket_frame(self.text.encode())
         return self._message
@@ -51,7 +51,7 @@ class UpdateFrame(Frame):
 
     @classmethod
     def of(cls, update: Update) -> UpdateFrame:
-        """The frame of an update as history gives it."""
+        """The frame of an update from history."""
         return cls(update.stream, update.position.offset, update.position.tag, update.frame)
 
     @property
@@ -70,12 +70,12 @@ def hello(streams: Mapping[str, Mapping[str, object]], *, ping: int, retry: int)
 
 
 def error(code: str, detail: str) -> Frame:
-    """The answer to a frame that no correct client sends."""
+    """The response to a frame that no correct client sends."""
     return _frame("error", {"code": code, "detail": detail})
 
 
 def close_event(code: int) -> bytes:
-    """What a server-sent event stream ends with, in place of a close frame."""
+    """The last event of an event stream, in place of a close frame."""
     return b'event: close\ndata: {"code": %d}\n\n' % code
 
 
@@ -84,7 +84,7 @@ def _frame(event: str, payload: Mapping[str, Any]) -> Frame:
 
 
 def _websocket_frame(payload: bytes) -> bytes:
-    """RFC 6455, 5.2: FIN and opcode 1, then the length in as few bytes as will hold it."""
+    """RFC 6455, 5.2: FIN and opcode 1, then the length in as few bytes as possible."""
     length = len(payload)
     if length < 126:
         return struct.pack("!BB", 0x81, length) + payload

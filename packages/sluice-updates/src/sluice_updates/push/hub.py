@@ -1,8 +1,9 @@
-"""The hub, one per process: it learns of every committed update once and writes it to all subscribers.
+"""The hub, one per process: it receives every committed update once and writes it to all subscribers.
 
 Updates arrive by wake-ups through the channel layer (fast, may be lost) and by a poll of the database every
-second (always). Either is enough. Everything here runs on one event loop; only functions handed to a
-DatabaseThread don't.
+second (always). Either is enough. Everything here runs on one event loop, except functions that are passed
+to a DatabaseThread. Input and output are in the modules that it puts together: poller, auditor,
+channel_layer, database_thread.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def get_hub() -> Hub:
 
 
 class Hub:
-    """Follows streams, and knows every connection of this process."""
+    """Follows streams, and has every connection of this process."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -66,7 +67,7 @@ class Hub:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to follow what commits. Nothing outside has to be up."""
+        """Start the tasks. Neither database nor broker needs to be up."""
         works: list[Callable[[], Awaitable[None]]] = [
             self.poller.poll_forever,
             self.poller.fill_forever,
@@ -78,7 +79,7 @@ class Hub:
         self._tasks = [self.loop.create_task(_supervise(work)) for work in works]
 
     async def stop(self) -> None:
-        """End the hub's own tasks and threads. Connections are the caller's to close before."""
+        """End the hub's tasks and threads. The caller closes the connections before."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -90,24 +91,24 @@ class Hub:
     # Streams and subscriptions
 
     def follow(self, name: str, state: StreamState) -> FollowedStream:
-        """Follow a stream, if it isn't followed yet; `state` is what the database has just said of it."""
+        """Follow a stream, unless it is followed already. `state` was just read from the database."""
         stream = self.streams.get(name)
         if stream is None:
             stream = self.streams[name] = FollowedStream(name, state.head)
             stream.idle_since = self.loop.time()
             if self._sightings.pop(name, 0) > state.head.offset:
-                self.poller.fill(name)  # an update passed by between the reading and now
+                self.poller.fill(name)  # an update arrived since the reading
         elif state.head.offset > stream.head.offset:
             self.poller.fill(name)
         return stream
 
     def knows(self, name: str, position: Position | None) -> bool:
-        """Whether no query is needed for a client with this position. The handshake thread asks, too."""
+        """Whether a client with this position needs no query. The handshake thread calls this, too."""
         stream = self.streams.get(name)
         return stream is not None and stream.knows(position)
 
     def subscribe(self, connection: Subscriber, stream: FollowedStream, position: Position) -> Subscription:
-        """Enter a connection into a stream. It catches up, then calls go_live()."""
+        """Subscribe a connection to a stream. It catches up, then calls go_live()."""
         subscription = Subscription(connection, stream, position)
         stream.subscriptions[subscription] = None
         stream.idle_since = None
@@ -122,14 +123,14 @@ class Hub:
             stream.idle_since = self.loop.time()
 
     def go_live(self, subscription: Subscription) -> bool:
-        """Let the hub write to the connection from now on. False: it still misses updates before the head."""
+        """Start writing updates to the connection. False: it still misses updates up to the head."""
         if subscription.offset < subscription.stream.head.offset:
             return False
         subscription.live = True
         return True
 
     async def read(self, wanted: Mapping[str, Position | None]) -> Reading:
-        """What follows these positions, from the database. Raises DatabaseUnavailable."""
+        """Read what follows these positions from the database. Raises DatabaseUnavailable."""
         heads = {name: self.streams[name].head for name in wanted if name in self.streams}
         reading = await self.handshake.run(
             history.read, wanted, limits.REPLAY_UPDATES, within=limits.HELLO_SECONDS
@@ -138,7 +139,7 @@ class Hub:
         return reading
 
     def learn(self, reading: Reading, before: Mapping[str, Position]) -> None:
-        """Take what is new from a reading, and see whether it contradicts what the hub held `before` it."""
+        """Take new updates from a reading, and check it against the heads that the hub had `before` it."""
         for name, state in reading.states.items():
             held = before.get(name)
             if held is not None and has_changed(held, state.head):
@@ -147,7 +148,7 @@ class Hub:
             self.take(UpdateFrame.of(update))
 
     def history_rewritten(self, name: str) -> None:
-        """Close all subscribers of a stream whose updates are no longer what they were."""
+        """Close all subscribers of a stream whose history in the database was changed."""
         stream = self.streams.pop(name, None)
         if stream is None:
             return
@@ -161,7 +162,7 @@ class Hub:
     # Updates
 
     def take(self, frame: UpdateFrame) -> None:
-        """Write an update to all who are subscribed, if it is the next one of its stream."""
+        """Write an update to all subscribers, if it is the next one of its stream."""
         self.auditor.notice(frame)
         stream = self.streams.get(frame.stream)
         if stream is None:
@@ -192,7 +193,7 @@ class Hub:
             if frame.offset == subscription.offset + 1:
                 try:
                     subscription.connection.write_update(subscription, frame, now)
-                except Exception:  # one client's trouble is not the others'
+                except Exception:  # a failure of one client must not affect others
                     logger.exception("an update could not be written to a connection; closing it with 1011")
                     subscription.connection.close(close_codes.INTERNAL_ERROR)
                 written += 1
@@ -221,7 +222,7 @@ class Hub:
             for name, stream in list(self.streams.items()):
                 if stream.idle_since is not None and now - stream.idle_since > limits.IDLE_SECONDS:
                     del self.streams[name]
-                    # A handshake may be reading it right now, from before its last update.
+                    # A handshake may have read it just before its last update.
                     self._sight(name, stream.head.offset)
             self._window_bytes = sum(stream.size for stream in self.streams.values())
             for stream in self.streams.values():

@@ -12,7 +12,7 @@ from .window import Subscription
 
 
 class Member(Protocol):
-    """A connection of a person who has signed in. Consumers of Channels are members without subscriptions."""
+    """A connection of a person who is signed in. A Channels consumer is a member without subscriptions."""
 
     person: Person | None
 
@@ -42,12 +42,12 @@ class People:
         return len(self._by_user)
 
     def enter(self, connection: Member, person: Person) -> None:
-        """Count a connection as this person's."""
+        """Add a connection of this person."""
         self.connections.add(connection)
         self._by_user[person.user_id].add(connection)
 
     def leave(self, connection: Member, person: Person | None) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         self.connections.discard(connection)
         if person is not None:
             theirs = self._by_user[person.user_id]
@@ -56,7 +56,7 @@ class People:
                 del self._by_user[person.user_id]
 
     def is_full(self, person: Person) -> bool:
-        """Whether this person has as many connections as are allowed."""
+        """Whether this person has the maximum number of connections."""
         return len(self.of(person.user_id)) >= conf.connections_per_user()
 
     def of(self, user_id: Any) -> set[Member]:

@@ -1,6 +1,6 @@
-"""The poller: asks the database every second for new updates, and reads the missing ones of a gap.
+"""The poller: queries the database every second for new updates, and reads missing updates of a gap.
 
-It has a thread and a connection of its own, so that handshakes do not delay it.
+It has its own thread and connection, so handshakes do not delay it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 class Poller:
     """Gives the hub every committed update that it does not have, and reports rewritten histories.
 
-    `streams`: what the hub follows. `take` is given each update, `history_rewritten` the name of a stream
-    whose updates are no longer what they were. `cursor_lost` is called when the poll starts from scratch.
+    `streams`: the streams that the hub follows. `take` is called with each update, `history_rewritten` with
+    the name of a stream whose history changed, `cursor_lost` when the poll starts again without a cursor.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class Poller:
         history_rewritten: Callable[[str], None],
         cursor_lost: Callable[[], None],
     ) -> None:
-        self.polled_at = 0.0  # loop time of the last poll that worked; 0: none yet
-        self.latency = 0.0  # what it took, in seconds
+        self.polled_at = 0.0  # loop time of the last successful poll; 0: none yet
+        self.latency = 0.0  # of that poll, in seconds
         self.failures = 0  # of polls, in a row
-        self.has_polled = asyncio.Event()  # or tried to
+        self.has_polled = asyncio.Event()  # successfully or not
         self._loop = loop
         self._streams = streams
         self._take = take
@@ -60,11 +60,11 @@ class Poller:
         self._gap.set()
 
     def stop(self) -> None:
-        """Close the connection to the database. The tasks are the hub's to end."""
+        """Close the connection to the database. The hub ends the tasks."""
         self._thread.stop()
 
     async def poll_forever(self) -> None:
-        """Ask every second for what committed since."""
+        """Query every second what has committed since."""
         loop = self._loop
         while True:
             began = loop.time()
@@ -82,7 +82,7 @@ class Poller:
         """Read missing updates, whenever a stream has a gap."""
         while True:
             await self._gap.wait()
-            await asyncio.sleep(limits.REORDER_SECONDS)  # two wake-ups that overtook each other need no query
+            await asyncio.sleep(limits.REORDER_SECONDS)  # two wake-ups in the wrong order need no query
             self._gap.clear()
             names, self._gaps = self._gaps, set()
             wanted = {name: self._streams[name].head for name in names if name in self._streams}
@@ -102,10 +102,10 @@ class Poller:
             partial(_poll, self._cursor, self._through, heads, compare), within=2 * limits.STALL_SECONDS
         )
         if self._through is not through:
-            # What committed before this cursor is found by comparing heads; also those of streams that
-            # a handshake is reading right now, and that are followed a moment later.
+            # Commits before this cursor are found by comparing heads, for a while: a handshake may be reading
+            # a stream now that is followed only a moment later.
             self._compare_until = now + 2 * limits.HELLO_SECONDS
-            self._cursor_lost()  # a change of rights may be among what is found only so
+            self._cursor_lost()  # one of those commits may have changed rights
         self._cursor, self._through = polled.cursor, through
         for name in polled.rewound:
             self._history_rewritten(name)
@@ -125,13 +125,13 @@ class Poller:
                 self.fill(name)
 
     async def _fill(self, wanted: dict[str, Position]) -> bool:
-        """Returns whether there is more to be read."""
+        """Returns whether there is more to read."""
         count("refills")
         reading = await self._thread.run(
             history.read, wanted, limits.REFILL_UPDATES, within=2 * limits.STALL_SECONDS
         )
         for name, recovered in reading.recovered.items():
-            if not recovered:  # rewritten, or trimmed past the hub's head: either way clients must ask again
+            if not recovered:  # rewritten, or trimmed past the hub's head: clients must reconnect
                 self._history_rewritten(name)
         for update in reading.updates:
             self._take(UpdateFrame.of(update))
@@ -155,14 +155,14 @@ class Poller:
 
 
 def has_changed(before: Position, now: Position) -> bool:
-    """Whether a head went back, or is another update than it was."""
+    """Whether a head moved back, or is a different update."""
     return now.offset < before.offset or (now.offset == before.offset and now.tag != before.tag)
 
 
 def _poll(
     cursor: Cursor | None, through: object, heads: dict[str, Position], compare: bool
 ) -> tuple[Polled, dict[str, StreamState] | None, object]:
-    """In the thread: what committed since the cursor, and the heads where the cursor is not enough."""
+    """In the thread: what committed since the cursor, and the heads if the cursor is not enough."""
     database = history.database()
     database.ensure_connection()
     current = database.connection

@@ -1,4 +1,4 @@
-"""One stream as the hub follows it: head, latest updates, subscriptions. No input or output here."""
+"""A stream that the hub follows: its head, latest updates and subscriptions. No input or output here."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from .. import limits
 from ..positions import Position
 from .frames import UpdateFrame
 
-# What a frame costs besides its text, roughly: the objects around it and its encoded copy.
+# Bytes of a frame besides its text, roughly: its objects and its encoded copy.
 _OVERHEAD: Final = 300
 
 
 class Subscriber(Protocol):
-    """A connection as the hub sees it: what it writes updates to."""
+    """A connection that the hub writes updates to."""
 
     def write_update(self, subscription: Subscription, frame: UpdateFrame, now: float) -> None:
         """Write the next update of the stream; `now` is the loop's time."""
 
     def fall_behind(self, subscription: Subscription) -> None:
-        """Catch up alone, at the client's pace."""
+        """Catch up separately, at the client's pace."""
 
     def close(self, code: int) -> None:
         """End the connection with this close code."""
 
 
 class Subscription:
-    """A connection's place in a stream: the offset and tag of the last update that was written to it."""
+    """A connection's position in a stream: offset and tag of the last update written to it."""
 
     __slots__ = ("connection", "live", "offset", "stream", "tag")
 
@@ -45,22 +45,22 @@ class Subscription:
 
 
 class FollowedStream:
-    """The head of a stream and a window of the updates before it, gap-free and in order."""
+    """The head of a stream, and a window of the latest updates, gap-free and in order."""
 
     __slots__ = ("base", "head", "idle_since", "name", "out_of_order", "size", "subscriptions", "window")
 
     def __init__(self, name: str, head: Position) -> None:
         self.name = name
         self.head = head
-        self.base = head  # just before the first frame of the window
+        self.base = head  # the position before the first frame of the window
         self.window: deque[UpdateFrame] = deque()
-        self.size = 0  # of the window, in bytes, roughly
+        self.size = 0  # of the window, in bytes, approximately
         self.out_of_order: dict[int, UpdateFrame] = {}  # beyond a gap, by offset
         self.subscriptions: dict[Subscription, None] = {}
         self.idle_since: float | None = None
 
     def append(self, frame: UpdateFrame) -> None:
-        """Take the update after the head."""
+        """Add the update after the head."""
         self.head = frame.position
         self.window.append(frame)
         self.size += _cost(frame)
@@ -68,7 +68,7 @@ class FollowedStream:
             self.forget()
 
     def prepend(self, base: Position, frames: list[UpdateFrame]) -> None:
-        """Take what was read from before the window, if it reaches to it and there is room."""
+        """Add earlier updates, if they reach the window and there is room."""
         earlier = [frame for frame in frames if frame.offset <= self.base.offset]
         if base.offset >= self.base.offset or not earlier or earlier[-1].position != self.base:
             return
@@ -91,13 +91,13 @@ class FollowedStream:
         }
 
     def after(self, offset: int) -> list[UpdateFrame] | None:
-        """The updates after an offset, from memory; None if memory doesn't go back so far."""
+        """The updates after an offset; None if the window starts later."""
         if offset < self.base.offset:
             return None
         return list(islice(self.window, offset - self.base.offset, None))
 
     def tag_at(self, offset: int) -> str | None:
-        """The tag of an update up to the head; None if memory doesn't go back so far."""
+        """The tag of an update up to the head; None if the window starts later."""
         if offset == self.head.offset:
             return self.head.tag
         if offset == self.base.offset:
@@ -106,7 +106,7 @@ class FollowedStream:
         return self.window[place].tag if 0 <= place < len(self.window) else None
 
     def knows(self, position: Position | None) -> bool:
-        """Whether memory alone can say that a position is recoverable. Without one, the head is enough."""
+        """Whether the window shows that a position is recoverable. Without a position, the head is enough."""
         return position is None or self.tag_at(position.offset) == position.tag
 
 

@@ -1,1 +1,1 @@
-"""Daphne with an orderly end: `python -m sluice_updates.server`."""
+"""Daphne with a graceful stop: `python -m sluice_updates.server`."""

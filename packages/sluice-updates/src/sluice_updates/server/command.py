@@ -25,17 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until there is something to drain
     sys.path.insert(0, os.getcwd())
     application = guarantee_single_callable(import_by_path(options.application or _configured()))
-    # The application's own settings of logging, if it has some, come first; then this does nothing.
+    # Does nothing if the application has configured logging.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     server = DrainingServer(application, _endpoints(options), drain_seconds=options.drain_seconds)
     server.run()
-    for number in (signal.SIGTERM, signal.SIGINT):  # while Python takes itself down, one more would kill it
+    for number in (signal.SIGTERM, signal.SIGINT):  # another signal would kill the process while Python exits
         signal.signal(number, signal.SIG_IGN)
     return server.exit_status
 
 
 def _configured() -> str:
-    """MODULE:NAME of the setting ASGI_APPLICATION. Exits with a sentence where there is none."""
+    """MODULE:NAME of the setting ASGI_APPLICATION. Exits with a message if there is none."""
     from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
 
@@ -46,7 +46,7 @@ def _configured() -> str:
     module, _, name = path.rpartition(".")
     if not module:
         sys.exit(
-            "sluice_updates.server: no application to serve; name it as MODULE:NAME, or set"
+            "sluice_updates.server: there is no application to serve; pass MODULE:NAME, or set"
             " DJANGO_SETTINGS_MODULE and, in the settings, ASGI_APPLICATION"
         )
     return f"{module}:{name}"
@@ -54,34 +54,34 @@ def _configured() -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m sluice_updates.server", description="Daphne with an orderly end."
+        prog="python -m sluice_updates.server", description="Daphne with a graceful stop."
     )
     parser.add_argument("--bind", metavar="ADDRESS", help="listen on this address")
     parser.add_argument("--port", type=int, help="and this port")
     parser.add_argument(
-        "--fd", type=int, metavar="NUMBER", help="accept from this socket, which is listening already"
+        "--fd", type=int, metavar="NUMBER", help="accept from this file descriptor, a listening socket"
     )
     parser.add_argument(
         "--drain-seconds",
         type=float,
         default=DRAIN_SECONDS,
         metavar="SECONDS",
-        help="spread the closes over so long when stopping, at most (default: %(default)g)",
+        help="the longest time over which a stop spreads its closes (default: %(default)g)",
     )
     parser.add_argument("application", nargs="?", help="MODULE:NAME (default: the setting ASGI_APPLICATION)")
     return parser
 
 
 def _endpoints(options: argparse.Namespace) -> list[str]:
-    """Where to listen, in Twisted's words."""
+    """Where to listen, as Twisted's endpoint strings."""
     number = options.fd
     if number is None and options.bind is None and options.port is None and is_listening(0):
         number = 0
     if number is not None:
         if not is_listening(number):
             sys.exit(
-                f"sluice_updates.server: file {number} is not a listening socket; supervisor hands one over"
-                " in an [fcgi-program], as long as no [group] names it, and systemd to a unit with Sockets="
+                f"sluice_updates.server: file descriptor {number} is not a listening socket; supervisor"
+                " passes one to an [fcgi-program] that is in no [group], and systemd to a unit with Sockets="
             )
         return build_endpoint_description_strings(file_descriptor=take_over(number))
     bind = conf.bind()

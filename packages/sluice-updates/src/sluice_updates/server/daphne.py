@@ -1,8 +1,8 @@
-"""Daphne's server with a drain, and its WebSocket protocol without a few of its faults."""
+"""Daphne's server with a graceful drain, and fixes for its WebSocket protocol."""
 
 from __future__ import annotations
 
-from daphne.server import Server  # isort: skip  # before Twisted's reactor: it chooses which one
+from daphne.server import Server  # isort: skip  # must be before Twisted's reactor: it installs it
 
 import asyncio
 import logging
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sluice_updates.server")
 access = logging.getLogger("sluice_updates.access")
 
-BACKLOG: Final = 4096  # connections that the kernel holds for us, within net.core.somaxconn
+BACKLOG: Final = 4096  # waiting connections in the kernel, limited by net.core.somaxconn
 HANDSHAKE_SECONDS: Final = 5
-CLOSE_SECONDS: Final = 5  # for the client's answer to a close frame
-DRAIN_SECONDS: Final = 8.0  # in which 1012 is spread over all clients, at most
-LINGER_SECONDS: Final = 1.0  # after that, for their answers and for the applications to end
+CLOSE_SECONDS: Final = 5  # for the client's reply to a close frame
+DRAIN_SECONDS: Final = 8.0  # the most over which the closes with 1012 are spread
+LINGER_SECONDS: Final = 1.0  # after that, for the replies and for the applications to end
 STEP_SECONDS: Final = 0.02
 
 
@@ -73,26 +73,26 @@ class DrainingServer(Server):
             self.exit_status = 1
 
     def drain(self) -> None:
-        """Stop accepting, send everybody 1012, then stop. Called again after a second: stop at once."""
+        """Stop accepting, send 1012 to all clients, then stop. A second call, 1 s later, stops at once."""
         now = time.monotonic()
         if self._draining is None:
             self._draining, self._draining_since = asyncio.ensure_future(self._drain()), now
         elif (
             now - self._draining_since >= 1
-        ):  # else it is the same one, by two ways: to the process and to its group
+        ):  # else it is the same signal, sent to the process and to its group
             logger.warning("second signal: stopping at once")
             self.stop()
 
-    # What Daphne calls
+    # Called by Daphne
 
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
         self._ports.append(port)
         listener: socket.socket = port.socket
-        listener.listen(BACKLOG)  # also on an inherited socket: a second call only changes the backlog
+        listener.listen(BACKLOG)  # for an inherited socket too: this only changes its backlog
         if listener.family != socket.AF_UNIX:
-            # Accepted sockets inherit these. The pings of an event stream are never answered: only TCP can
-            # tell.
+            # Accepted sockets inherit these. A client never answers the pings of an event stream, so only TCP
+            # detects that it is gone.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, limits.UNACKNOWLEDGED_SECONDS // 2)
             listener.setsockopt(
@@ -106,25 +106,25 @@ class DrainingServer(Server):
         return super().create_application(protocol, scope)
 
     def protocol_disconnected(self, protocol: Any) -> None:
-        if protocol in self.connections:  # it may have been cleared away, or never have come so far
+        if protocol in self.connections:  # it may be removed already, or never have been added
             super().protocol_disconnected(protocol)
 
     def kill_all_applications(self) -> Deferred[Any]:
-        # Daphne's own fails on a connection that has no application any more, and then cancels none.
+        # Daphne's own fails on a connection whose application has ended, and then cancels none.
         running = self._applications()
         for application in running:
             application.cancel()
         return Deferred.fromFuture(asyncio.gather(*running, return_exceptions=True))
 
-    # Beginning and end
+    # Start and stop
 
     def _started(self) -> None:
         loop = asyncio.get_event_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.drain)
         self.ws_factory.protocol = ServedWebSocket
-        # A bad frame is answered with a close frame that gives the reason; by default it is just cut.
-        # (allowNullOrigin: each call sets it, and ours is to judge all origins alike.)
+        # By default a bad frame cuts the connection; failByDrop=False sends a close frame with the reason.
+        # allowNullOrigin: each call resets it, and asgi.origin checks all origins.
         self.ws_factory.setProtocolOptions(
             failByDrop=False, closeHandshakeTimeout=CLOSE_SECONDS, allowNullOrigin=True
         )
@@ -133,7 +133,7 @@ class DrainingServer(Server):
         logger.info("serving on %s", ", ".join(str(port.getHost()) for port in self._ports))
 
     def _start_hub(self) -> None:
-        from ..push.hub import get_hub  # needs Django's apps, which the application sets up
+        from ..push.hub import get_hub  # needs Django's apps, which the application has set up
 
         self._hub = get_hub()
         self._hub.layer.on_broken = self._broken
@@ -144,7 +144,7 @@ class DrainingServer(Server):
             self.drain()
 
     async def _drain(self) -> None:
-        """Close all connections and stop. A failure must not keep the process: it would be killed."""
+        """Close all connections and stop, also after a failure: the process would be killed otherwise."""
         try:
             await self._close_all()
         except Exception:
@@ -162,7 +162,7 @@ class DrainingServer(Server):
             self._hub.draining = True
             ends = [connection.restart for connection in self._hub.people.connections]
         logger.info("stopping: %d connections to close", len(ends))
-        # As many closes a second as reconnects, which fall on the processes that stay.
+        # At most as many closes a second as the remaining processes can take as reconnects.
         spread = max(limits.CLOSES_SECONDS, len(ends) / limits.RECONNECTS_PER_SECOND)
         seconds = min(self._drain_seconds, spread)
         for number, end in enumerate(ends):
@@ -170,9 +170,9 @@ class DrainingServer(Server):
                 await asyncio.sleep(STEP_SECONDS)
             try:
                 end()
-            except Exception:  # of this connection: the others are closed all the same
+            except Exception:  # the others must be closed all the same
                 logger.exception("a connection could not be closed with 1012")
-        for protocol in self._sockets():  # connections that the hub does not know
+        for protocol in self._sockets():  # connections that are not in the hub
             protocol.restart()
         await self._until(lambda: not self._sockets() and not self._applications())
         for protocol in self._sockets():
@@ -199,28 +199,27 @@ class DrainingServer(Server):
 
 
 class ServedWebSocket(WebSocketProtocol):
-    """Daphne's protocol of one WebSocket, less a few of its faults."""
+    """Daphne's protocol of one WebSocket, with fixes."""
 
     _denial: dict[str, Any] | None = None
 
     def restart(self) -> None:
-        """Tell the client that the server restarts, unless it has been told to go before."""
+        """Send 1012, unless a close frame was sent before."""
         if self.state == self.STATE_OPEN:
             self.sendCloseFrame(code=close_codes.RESTART)
 
     def onConnect(self, request: Any) -> Any:
-        # Daphne's own answers 500 to it, with a traceback in the log.
+        # Daphne's own answers 500, with a traceback in the log.
         if not request.headers.get("sec-websocket-protocol", "").isascii():
             raise ConnectionDeny(code=400, reason="Bad Request")
         return super().onConnect(request)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        if hasattr(self, "server"):  # else the handshake was so bad that it never came to onConnect()
+        if hasattr(self, "server"):  # else the handshake failed before onConnect()
             super().onClose(wasClean, code, reason)
 
     def _closeConnection(self, abort: bool = False) -> None:
-        # Once the client has answered the close frame, autobahn resets the connection, and what was written
-        # last with it.
+        # After the client's close frame autobahn resets the connection, which loses the last bytes written.
         if abort and self.wasClean:
             super()._closeConnection(abort=False)
             asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abortConnection)
@@ -239,12 +238,12 @@ class ServedWebSocket(WebSocketProtocol):
             super().handle_reply(message)
 
     def serverClose(self, code: int | None = None) -> None:
-        # Daphne's own refuses codes that an application may well need, such as 1011 to 1013.
+        # Daphne's own refuses codes that an application may need, such as 1011 to 1013.
         if self.state == self.STATE_OPEN:
             self.sendCloseFrame(code=1000 if code is None else code)
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
-        # An Origin that can't be understood is foreign.
+        # A malformed Origin is a foreign one.
         super().failHandshake(reason, 403 if "Origin" in reason else code, responseHeaders)
 
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
@@ -253,7 +252,7 @@ class ServedWebSocket(WebSocketProtocol):
         super().sendHttpErrorResponse(code, reason, headers)
 
     def _accept(self, message: dict[str, Any]) -> None:
-        """As Daphne's, but with the application's headers."""
+        """Like Daphne's, but with the application's headers."""
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in message.get("headers", ())
         }
@@ -262,7 +261,7 @@ class ServedWebSocket(WebSocketProtocol):
             handshake.callback((message.get("subprotocol"), headers))
 
     def _deny(self) -> None:
-        """Refuse the upgrade with the application's status, as by the extension websocket.http.response."""
+        """Refuse the upgrade with the application's status (ASGI's extension websocket.http.response)."""
         status = self._denial["status"] if self._denial is not None else 403
         handshake = self.__dict__.pop("handshake_deferred", None)
         if handshake is not None:
@@ -271,7 +270,7 @@ class ServedWebSocket(WebSocketProtocol):
 
 
 def _log(protocol: str, action: str, details: dict[str, Any]) -> None:
-    """One line for what began and what ended; none for health checks that went well."""
+    """Log one line at the start and at the end of a connection; none for a successful health check."""
     client, path = details.get("client"), details.get("path")
     if action in ("connected", "disconnected", "rejected"):
         access.info("%s websocket %s %s", client, action, path)

@@ -1,9 +1,8 @@
-"""The socket that a process manager hands to a server, listening already: supervisor as the standard input,
-systemd as file 3.
+"""A listening socket from a process manager: supervisor passes it as standard input, systemd as descriptor 3.
 
-Several processes that hold it accept from one queue, so one of them can be restarted while connections
-wait for the others: supervisor's fcgi-program does it this way, and systemd's units with one
-socket for several services.
+Several processes with the same socket accept from one queue, so one of them can be restarted while the
+others accept: supervisor's fcgi-program works this way, and systemd's units with one socket for several
+services.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import stat
 from typing import Final
 
 SYSTEMDS: Final = 3
-"""The first that systemd hands over. https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html"""
+"""The first descriptor from systemd. https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html"""
 
 
 def is_listening(number: int) -> bool:
@@ -30,9 +29,9 @@ def is_listening(number: int) -> bool:
 
 
 def take_over(number: int) -> int:
-    """Move a socket to a new file descriptor, the only one that this process holds: closing it closes it.
+    """Move a socket to a new file descriptor, the only one of this process, so that closing it is final.
 
-    The old number stays in use: if 0 became free, the next opened file would be the standard input.
+    The old number stays in use: if 0 became free, the next file to be opened would be standard input.
     """
     duplicate = os.dup(number)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -43,14 +42,15 @@ def take_over(number: int) -> int:
 
 @functools.cache
 def inherited() -> int | None:
-    """The number of the listening socket that was handed over, now ours; None if there is none.
+    """The descriptor of the inherited listening socket, after take_over(); None if there is none.
 
-    The same number each time: Gunicorn reads its settings again on SIGHUP, to which another is an address.
+    It is the same at each call: Gunicorn reads its settings again on SIGHUP, where another number would be
+    another address.
     """
     if is_listening(0):
         return take_over(0)
     if os.environ.get("LISTEN_PID") == str(os.getpid()) and is_listening(SYSTEMDS):
-        # Gunicorn reads them too, and would take the socket for its own alone.
+        # Gunicorn reads these variables too, and would take the socket again.
         for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
             os.environ.pop(name, None)
         return take_over(SYSTEMDS)

@@ -1,4 +1,4 @@
-"""Ends a process whose event loop is stuck; nothing on the loop itself could."""
+"""Ends a process whose event loop is stuck, from a thread: nothing on the loop itself can."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ EXIT_STATUS = 70  # EX_SOFTWARE
 
 
 class Watchdog(threading.Thread):
-    """Checks every second whether the loop turns, and exits after LOOP_STUCK_SECONDS failed checks in a row.
+    """Checks every second whether the loop runs. Exits after LOOP_STUCK_SECONDS failed checks in a row.
 
-    It counts its own checks, not the clock: a stopped process, or a machine that slept, is not stuck.
+    It counts checks, not time: a stopped process, or a suspended machine, is not stuck.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -31,7 +31,7 @@ class Watchdog(threading.Thread):
             self._came_round.clear()
             try:
                 self._loop.call_soon_threadsafe(self._came_round.set)
-            except RuntimeError:  # closed meanwhile
+            except RuntimeError:  # the loop was closed
                 return
             time.sleep(1)
             missed = 0 if self._came_round.is_set() else missed + 1

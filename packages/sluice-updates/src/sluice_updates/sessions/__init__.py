@@ -1,9 +1,9 @@
-"""Django's database sessions with the user's id in a column, so that a connection costs one query, not two.
+"""Django's database sessions with the user's id in a column: a connection needs one query instead of two.
 
     INSTALLED_APPS += ["sluice_updates.sessions"]
     SESSION_ENGINE = "sluice_updates.sessions"
 
-Everything else is as with Django's own; a project that keeps those, or any other engine, works too.
+Everything else is like Django's own. A project with those, or with any other engine, works too.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class SessionStore(DatabaseSessionStore):
-    """Keeps in each row whose session it is."""
+    """Stores in each row whose session it is."""
 
     def _validate_session_key(self, key: str) -> bool:
-        # A quoted cookie can hold any byte, also one that no database takes.
+        # A quoted cookie can hold any byte, also one that no database accepts.
         return bool(super()._validate_session_key(key)) and key.isascii() and key.isprintable()
 
     @classmethod

@@ -1,7 +1,4 @@
-"""The table of `sluice_updates.sessions`, an app of its own:
-
-a project that keeps its own sessions needs none of it.
-"""
+"""The app of the session table. A project with another session engine does not need it."""
 
 from django.apps import AppConfig
 

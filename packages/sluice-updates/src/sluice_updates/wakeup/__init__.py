@@ -1,1 +1,1 @@
-"""After the commit: telling the hubs what was committed."""
+"""Wake-ups: after a commit, they tell the hubs what was committed."""

@@ -1,4 +1,4 @@
-"""Background work of a request: a bounded queue, and one daemon thread per process that empties it."""
+"""Background work for requests: a bounded queue, and one daemon thread per process that empties it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
-# At exit; what is lost after it must be harmless to lose.
+# The time for the queue at exit. Losing what remains must be harmless.
 FLUSH_SECONDS: Final = 0.25
-# Of those waiting, so many are handed over at once.
+# The most items in one call of `handle`.
 _BATCH: Final = 100
 
 
 class BackgroundSender(Generic[Item]):
-    """Hands items to `handle` in a thread of its own, started at the first put in each process, so after a
-    fork.
+    """Hands items to `handle` in its own thread, which starts at the first put() of each process.
 
-    `handle(items)` gets one item or more, in the order of their put. If it raises, that is logged, its items
-    are counted in `failed` and the next ones follow. `idle()`, where given, is called in the same thread
-    whenever `idle_seconds` went by without an item. At the interpreter's exit the queue is flushed for at
-    most FLUSH_SECONDS.
+    So it starts after a fork. `handle(items)` gets one or more items in the order of their put(). If it
+    raises, the error is logged, its items are counted in `failed`, and the next items follow. `idle()` is
+    called in the same thread after each `idle_seconds` without an item. At the interpreter's exit the queue
+    is flushed for at most FLUSH_SECONDS.
     """
 
     def __init__(
@@ -52,22 +51,24 @@ class BackgroundSender(Generic[Item]):
         _all.add(self)
 
     def put(self, item: Item) -> bool:
-        """Queue an item; never blocks, never raises. False: the queue is full, it is dropped and counted."""
+        """Queue an item. Never blocks or raises. False: the queue is full; the item is dropped."""
         if self._queue.qsize() >= self.maxsize or not self._ensure_thread():
             self.dropped += 1
             if self.dropped.bit_count() == 1:  # the 1st, 2nd, 4th, 8th …
-                logger.warning("%s: %d dropped so far, %d wait", self.name, self.dropped, self._queue.qsize())
+                logger.warning(
+                    "%s: %d items dropped so far, %d wait", self.name, self.dropped, self._queue.qsize()
+                )
             return False
         self._queue.put(item)
         return True
 
     def flush(self, timeout: float = FLUSH_SECONDS) -> bool:
-        """Wait until all that was put so far is handled, at most `timeout` seconds. Returns whether it is."""
+        """Wait at most `timeout` seconds until all items so far are handled. Returns whether they are."""
         mark = self._mark()
         return mark.wait(timeout) if mark is not None else self._queue.empty()
 
     def _mark(self) -> _Mark | None:
-        """Put a mark behind all that waits, if there is a thread that will come to it."""
+        """Put a mark behind all waiting items, if there is a thread that will reach it."""
         if self._thread is None or not self._thread.is_alive():
             return None
         mark = _Mark()
@@ -75,7 +76,7 @@ class BackgroundSender(Generic[Item]):
         return mark
 
     def _start_anew(self) -> None:
-        """Forget queue, lock and thread: in a child they are the parent's, which sees to its queue."""
+        """Forget queue, lock and thread: after a fork they are the parent's, which empties its own queue."""
         self._queue: SimpleQueue[Item | _Mark] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -88,7 +89,7 @@ class BackgroundSender(Generic[Item]):
                 thread = threading.Thread(target=self._run, args=(self._queue,), name=self.name, daemon=True)
                 try:
                     thread.start()
-                except RuntimeError:  # the interpreter is on its way out, or the system has no more threads
+                except RuntimeError:  # the interpreter is exiting, or the system has no more threads
                     return False
                 self._thread = thread
         return True
@@ -122,7 +123,7 @@ class _Mark(threading.Event):
 
 
 def _collect(first: object, queue: SimpleQueue, items: list) -> _Mark | None:
-    """Move what waits in the queue, at most a batch and up to a mark, into `items`; return the mark."""
+    """Move waiting items into `items`: at most a batch, and up to a mark, which is returned."""
     following = first
     while True:
         if isinstance(following, _Mark):

@@ -1,8 +1,8 @@
-"""The wake-up that goes through the channel layer: packed and unpacked here only.
+"""The format of the wake-up, a message to the channel layer's group. It is packed and unpacked only here.
 
-A message of type `updates.committed` to the group `updates` names the updates of one commit, each with its
-frame. The sender packs it as the channel layer does (msgpack, with the group's name), since it publishes
-straight to the broker; the hub gets it unpacked by the layer.
+A message of the type `updates.committed` lists the updates of one commit, each with its frame. The sender
+publishes it directly to the broker, so it packs it as the layer does (msgpack, with the group's name). The
+hub receives it from the layer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WokenUpdate = tuple[str, int, str, str]  # stream, offset, tag, frame
 
 
 class Malformed(ValueError):
-    """A message of this type that holds no updates."""
+    """A message of this type whose updates can't be read."""
 
 
 def pack(updates: Iterable[Update]) -> bytes:
@@ -41,7 +41,7 @@ def pack(updates: Iterable[Update]) -> bytes:
 
 
 def unpack(message: Mapping[str, Any]) -> list[WokenUpdate]:
-    """The updates in a message that the layer received. Raises Malformed."""
+    """The updates in a message from the layer. Raises Malformed."""
     try:
         return [
             (str(name), int(offset), str(tag), str(frame)) for name, offset, tag, frame in message["updates"]

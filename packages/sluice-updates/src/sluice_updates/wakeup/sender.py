@@ -1,7 +1,7 @@
-"""The sender: after a commit, a thread of this process tells the hubs through RabbitMQ what was committed.
+"""The sender: after a commit, a thread of this process announces the updates to the hubs through RabbitMQ.
 
-A lost wake-up costs a second: the hubs find the update in the database. So nothing is retried for long, and
-nothing is kept for later. A request pays for putting one item into a queue.
+A lost wake-up costs a second: the hubs find the update in the database. So there are no long retries, and
+nothing is stored for later. The request only puts one item into a queue.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:  # needs amqp
 
 logger = logging.getLogger(__name__)
 
-# The channel layer's exchange, and how long a message may lie in a hub's queue.
+# The channel layer's exchange, and how long a message may wait in a hub's queue.
 EXCHANGE: Final = "groups"
 EXPIRATION_MILLISECONDS: Final = "60000"
 
-# A message is a whole commit, unless that is larger than this. So many are also read at once.
+# A message is a whole commit, up to these limits. One query reads the same number of updates.
 _UPDATES_AT_ONCE: Final = 200
 _CHARACTERS_PER_MESSAGE: Final = 512 * 1024
 
 _BACKOFF_SECONDS: Final = (0.5, 5.0)
 _TICK_SECONDS: Final = 5.0
-# The database connection of the thread is given back after so many ticks without work.
+# The thread closes its database connection after this number of ticks without work.
 _IDLE_TICKS: Final = 12
 
 _INSTALLED: Final = all(importlib.util.find_spec(name) for name in ("amqp", "msgpack"))
 
 
 def is_wanted() -> bool:
-    """Whether commits are to be announced: a broker is configured, and the packages for it are installed."""
+    """Whether commits are announced: a broker is configured, and the extra `rabbitmq` is installed."""
     return _INSTALLED and bool(conf.publisher_url())
 
 
@@ -53,16 +53,16 @@ def wake(ids: list[int]) -> None:
 
 
 def flush(timeout: float = FLUSH_SECONDS) -> bool:
-    """Wait, at most `timeout` seconds, until all that was committed before is announced or given up.
+    """Wait at most `timeout` seconds until all earlier commits are announced or dropped.
 
-    Runs automatically at the interpreter's exit. For processes that end without one, such as Celery's pool
-    processes (signal worker_process_shutdown).
+    This runs automatically at the interpreter's exit. Call it in processes that end without one, such as
+    Celery's pool processes (signal worker_process_shutdown).
     """
     return not is_wanted() or _sender(conf.publisher_url()).flush(timeout)
 
 
 def status() -> dict[str, Any]:
-    """What this process's sender has done: for a health page."""
+    """The counters of this process's sender, for a health page."""
     if not is_wanted():
         return {"state": "off"}
     sender = _sender(conf.publisher_url())
@@ -90,23 +90,22 @@ class _Sender(BackgroundSender[list[int]]):
 class Wakeups:
     """Reads committed updates and publishes them to the layer's group, a message for each commit.
 
-    While the broker is down, commits are passed over, at no cost, until the next try: 0.5 s to 5 s later, at
-    random.
+    While the broker is down, commits are skipped at no cost until the next try, 0.5 s to 5 s later at random.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.state = "idle"  # "up" and "down" from the first message on
-        self.announced = 0  # updates that the broker has taken
-        self.unheard = 0  # updates that no hub, or not every hub, has taken: no exchange, or a full queue
-        self.skipped = 0  # commits passed over while the broker was down
+        self.announced = 0  # updates that the broker accepted
+        self.unheard = 0  # updates that did not reach every hub: no exchange, or a full queue
+        self.skipped = 0  # commits skipped while the broker was down
         self._broker: Broker | None = None
         self._failures = 0
         self._retry_at = 0.0
         self._idle_ticks = 0
 
     def send(self, commits: list[list[int]]) -> None:
-        """Announce commits, each given by its updates' ids. Raises nothing but the database's errors."""
+        """Announce commits, each given by its updates' ids. Raises only the database's errors."""
         from ..broker.connection import BrokerDown
 
         self._idle_ticks = 0
@@ -128,7 +127,7 @@ class Wakeups:
                 return
 
     def idle(self) -> None:
-        """Keep the broker's connection alive, or get it back; and don't keep the database's for ever."""
+        """Keep the broker's connection alive or reconnect, and close an unused database connection."""
         from ..broker.connection import BrokerDown
 
         if self._broker is not None:
@@ -181,7 +180,7 @@ class Wakeups:
 
 
 def _take(pieces: list[list[int]]) -> list[list[int]]:
-    """Remove as many pieces from the front as are read at once."""
+    """Remove the first pieces, as many as one query reads."""
     count = size = 0
     while count < len(pieces) and (count == 0 or size + len(pieces[count]) <= _UPDATES_AT_ONCE):
         size += len(pieces[count])
@@ -192,7 +191,7 @@ def _take(pieces: list[list[int]]) -> list[list[int]]:
 
 
 def _read(pieces: list[list[int]]) -> list[list[history.Update]]:
-    """The updates of each piece, by stream, in order, without rolled-back ones."""
+    """The committed updates of each piece, by stream, in order."""
     owners = {update_id: index for index, ids in enumerate(pieces) for update_id in ids}
     found: list[list[history.Update]] = [[] for _ in pieces]
     for update_id, update in _by_ids(list(owners)).items():
@@ -204,7 +203,7 @@ def _by_ids(ids: list[int]) -> dict[int, history.Update]:
     try:
         return history.by_ids(ids)
     except (OperationalError, InterfaceError):
-        _close_database()  # it may have been cut while it lay idle: once more with a fresh one
+        _close_database()  # it may have been cut while idle: try once more with a new one
     try:
         return history.by_ids(ids)
     except Exception:
@@ -213,7 +212,7 @@ def _by_ids(ids: list[int]) -> dict[int, history.Update]:
 
 
 def _messages(updates: Iterable[history.Update]) -> Iterator[list[history.Update]]:
-    """Cut what would be too large for a message; nearly always, it is one."""
+    """Split updates that are too large for one message; this is rare."""
     message: list[history.Update] = []
     size = 0
     for update in updates:

@@ -1,4 +1,4 @@
-"""`manage.py reset_xids`: a step of every restore of a dump into another PostgreSQL cluster."""
+"""`manage.py reset_xids`: run it after each restore of a dump into another PostgreSQL cluster."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from sluice_updates.models import Update
 
 class Command(BaseCommand):
     help = (
-        "After a restore into another PostgreSQL cluster: forget the transaction ids that updates carry"
-        " from the old one. They are ahead of the new cluster's, and every poll would read those updates"
-        " until it has caught up. Harmless at any other time, and while the site runs."
+        "Run this after a restore into another PostgreSQL cluster. It resets the transaction ids that updates"
+        " have from the old cluster: they are ahead of the new one's, so every poll would read those updates"
+        " again. It is harmless at any other time, and while the site runs."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -23,7 +23,7 @@ class Command(BaseCommand):
             self.stdout.write("nothing to do: this database has no transaction ids")
             return
         with connection.cursor() as cursor:
-            # Ids from xmax on are of transactions that have not begun here: they come from elsewhere.
+            # Ids from xmax on have not been used in this cluster: they come from another one.
             cursor.execute(
                 f"UPDATE {Update._meta.db_table} SET xid = '0'"
                 " WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())"

@@ -1,4 +1,4 @@
-"""`manage.py trim_updates`: forget old updates; for cron, where Celery's beat does not run."""
+"""`manage.py trim_updates`: delete old updates; for cron, if no Celery task does it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sluice_updates.trimming import trim
 
 
 class Command(BaseCommand):
-    help = "Forget updates that are too old or too many; clients that still need them are told to reload."
+    help = "Delete updates that are too old or too many. Clients that still need them are told to reload."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(

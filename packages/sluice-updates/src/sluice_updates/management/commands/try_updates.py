@@ -1,4 +1,4 @@
-"""`manage.py try_updates http://localhost`: go all the ways that a page goes, from outside, and time them."""
+"""`manage.py try_updates URL`: try each path from a commit to a page, from outside, and measure it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from sluice_updates.probe.paths import Trial, database_error
 
 class Command(BaseCommand):
     help = (
-        "Sign in for a moment, and receive an update by polling, by an event stream and by a WebSocket, as a"
-        " page does. Says for each what came of it, and what is missing. Exit status 1 if something is."
+        "Create a session for a short time, and receive an update by polling and by an event stream, and open"
+        " a WebSocket, as a page does. Prints the result of each, with what is missing. Exit status 1 if one"
+        " fails."
     )
 
-    # Whatever a check says, the trial says whether it works.
+    # The command must run also when a check fails.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("url", help="where people find the site, such as https://example.org/notes")
         parser.add_argument(
-            "--user", help="as whom; by default the first active user, no superuser if there is another"
+            "url", help="the site's address in the browser, such as https://example.org/notes"
+        )
+        parser.add_argument(
+            "--user", help="the user of the session; by default the first active user who is no superuser"
         )
         parser.add_argument(
             "--page", metavar="PATH", help="a page that should load updates.js, such as / or /notes/"
@@ -41,13 +44,15 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _try(self, options: Any) -> bool:
-        """Whether every way works."""
+        """Whether every path works."""
         users = get_user_model().objects.filter(is_active=True)
         if options["user"]:
             users = users.filter(**{get_user_model().USERNAME_FIELD: options["user"]})
         user = users.order_by(*_last_the_superusers(), "pk").first()
         if user is None:
-            raise CommandError("there is no such user, and nobody who isn't signed in receives updates")
+            raise CommandError(
+                "there is no such active user, and only users who are signed in receive updates"
+            )
         good = True
         with contextlib.ExitStack() as stack:
             try:
@@ -62,6 +67,6 @@ class Command(BaseCommand):
 
 
 def _last_the_superusers() -> list[str]:
-    """A session of somebody who may do everything is made only where there is nobody else."""
+    """Order superusers last: a session of one is created only if there is no other user."""
     names = {field.name for field in get_user_model()._meta.get_fields()}
     return ["is_superuser"] if "is_superuser" in names else []
