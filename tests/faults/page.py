@@ -1,4 +1,4 @@
-"""docs/reference/faults.md, written from what the suite found: after `make faults`, in a checkout,
+"""Writes docs/reference/faults.md from the results of the suite. After `make faults`, in a checkout:
 
 python3 tests/faults/page.py
 """
@@ -15,38 +15,50 @@ RESULTS: Final = ROOT / "results" / "faults.json"
 PAGE: Final = ROOT / "docs" / "reference" / "faults.md"
 
 SECTIONS: Final[Mapping[str, str]] = {
-    "test_matrix.py": "A service is struck",
-    "test_broker.py": "RabbitMQ and the messages on their way",
+    "test_matrix.py": "A service fails",
+    "test_broker.py": "RabbitMQ and its messages",
     "test_commits.py": "Around a commit",
-    "test_postgres.py": "PostgreSQL has no room",
+    "test_postgres.py": "PostgreSQL has no free connections",
     "test_restore.py": "PostgreSQL is restored to an earlier state",
-    "test_nginx.py": "Nginx",
-    "test_clients.py": "Clients, and what stands before them",
+    "test_nginx.py": "nginx",
+    "test_clients.py": "Clients and proxies",
     "test_replacement.py": "Replacement",
-    "test_nothing_is_lost.py": "All of it, under load",
+    "test_nothing_is_lost.py": "Several faults under load",
     "test_publishing_cost.py": "The cost of publishing",
 }
 
 _HEAD: Final = """\
 # Faults
 
-What was broken, what users notice of it, for how long, and the test that shows it. This page is written from
-the results of `make faults` by `python3 tests/faults/page.py`.
+This page shows operators what users notice when a part of the stack fails, for how long, and which
+test proves it.
 
-During nearly every test, clients on three transports stay connected, others come and go, and writers never
-pause. At its end each update that was committed has reached each client entitled to it exactly once and in
-order, one that was rolled back nobody. When all have gone, processes, sockets, file handles, the broker's
-queues and bindings and the database's connections are what they were before the first fault.
+During nearly every test, clients on three transports stay connected, others come and go, and
+writers never pause. At its end, three things are true:
 
-Seconds are the most that was seen, on a machine of two cores that had other work to do:
+- Every committed update has reached each client entitled to it, exactly once and in order.
+- No update that was rolled back has reached a client.
+- After all clients have left, the stack has as many processes, sockets, file handles, broker queues
+  and bindings, and database connections as before the first fault.
 
-- **a client that connects then**: from the fault's end until one that only now connects has everything.
-  Allowed are 2 s, or 10 s where PostgreSQL, Daphne or, for who polls, Gunicorn began anew.
-- **those who stayed**: from the fault's end until the last of those who were there all the time has all:
-  they wait between two tries, at most 20 s. Allowed are 25 s, or 60 s after a cut that nothing told them of.
-- **commit to arrival meanwhile**: while the fault lasted, by socket or event stream. Allowed are 2 s.
+The seconds are the maximum that was measured, on a machine with two cores and other load:
+
+- **a new client**: from the end of the fault until a client that connects only then has all
+  updates. The limit is 2 s. It is 10 s if PostgreSQL, Daphne or, for polling clients, Gunicorn was
+  restarted.
+- **connected clients**: from the end of the fault until all clients that were connected before it
+  have all updates. A client waits at most 20 s between two attempts. The limit is 25 s, or 60 s
+  after a cut that the clients could not detect at once.
+- **commit to arrival during the fault**: for WebSockets and event streams. The limit is 2 s.
 """
-_TABLE: Final = ("| fault | users notice | seconds | test |", "|---|---|---|---|")
+_TAIL: Final = """\
+## See also
+
+- [Symptoms](symptoms.md): an error message, its cause, its proof and its fix.
+- [The update protocol](protocol.md): what the server promises, and what a client does after a cut.
+- [Run the tests](../how-to/run-the-tests.md): `make faults` and the other suites.
+"""
+_TABLE: Final = ("| fault | effect on users | seconds | test |", "|---|---|---|---|")
 
 
 def page(known: Mapping[str, Mapping[str, Any]]) -> str:
@@ -58,7 +70,7 @@ def page(known: Mapping[str, Mapping[str, Any]]) -> str:
         rows = sorted(_row(test, found) for test, found in known.items() if test.startswith(f"{file}::"))
         if rows:
             parts.append("\n".join((f"## {title}\n", f"`tests/faults/{file}`\n", *_TABLE, *rows)) + "\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, _TAIL])
 
 
 def _row(test: str, found: Mapping[str, Any]) -> str:

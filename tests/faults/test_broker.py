@@ -27,18 +27,18 @@ from faults.trial import Trial
 from harness.baseline import Baseline
 from harness.stack import Stack
 
-LATER = "Updates come up to a second later, and crops wait; all else goes on as ever."
-NOTHING = "Nothing, but that some updates come up to a second later."
+LATER = "Updates arrive up to a second later, and crops wait; everything else works as usual."
+NOTHING = "None, except that some updates arrive up to a second later."
 TROUBLES: tuple[tuple[str, Trouble, float, str, str], ...] = (
     ("stopped", stopped, 60, "RabbitMQ stopped for 60 s", LATER),
-    ("wiped", wiped, 5, "RabbitMQ begun anew with an empty volume", LATER),
+    ("wiped", wiped, 5, "RabbitMQ recreated with an empty volume", LATER),
     ("memory-alarm", memory_alarm, 10, "RabbitMQ in memory alarm for 10 s", LATER),
     ("disk-alarm", disk_alarm, 10, "RabbitMQ in disk alarm for 10 s", LATER),
-    ("closed", connections_closed, 5, "all connections to RabbitMQ closed by force", NOTHING),
+    ("closed", connections_closed, 5, "all connections to RabbitMQ closed with rabbitmqctl", NOTHING),
 )
 MESSAGES: tuple[tuple[str, Callable[[], Policy], str], ...] = (
     ("dropped", lambda: dropped, "every wake-up lost on the layer, for 8 s"),
-    ("doubled", lambda: doubled, "every wake-up doubled on the layer, for 8 s"),
+    ("doubled", lambda: doubled, "every wake-up duplicated on the layer, for 8 s"),
     ("reordered", reordered, "every other wake-up overtakes the one before it, for 8 s"),
     ("delayed", lambda: delayed, "every wake-up three seconds late, for 8 s"),
 )

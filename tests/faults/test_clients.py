@@ -73,7 +73,7 @@ def test_clients_that_read_too_slowly_are_cut_and_delay_nobody(
 ) -> None:
     outcome.says(
         f"a client that never reads, and one that reads a byte a second, of {COUNT} updates of 30 kB each",
-        "They are cut with 4008. Nobody else notices, nor does the same person's other page.",
+        "Both are closed with 4008. Other clients are not affected, not even the same person's other page.",
     )
     with Trial(fresh, outcome) as trial:
         carol = trial.client("carol")
@@ -90,14 +90,14 @@ def test_clients_that_read_too_slowly_are_cut_and_delay_nobody(
 
 
 def test_a_machine_that_vanishes_is_forgotten(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says("a client's machine vanishes: no FIN, no acknowledgement", "Nobody else notices.")
+    outcome.says("a client's machine vanishes: no FIN, no acknowledgement", "Other clients are not affected.")
     with Trial(standing, outcome, passing=False) as trial, Machine(standing, "carol") as machine:
         others = len([page for page in trial.staying if page.transport != "polling"])
         assert connections(standing) == others + 2
         machine.vanish()
         began = time.monotonic()
         wait_until(lambda: connections(standing) == others, GONE, "both of hers gone", every=2)
-        outcome.measured("until the server had forgotten it", time.monotonic() - began)
+        outcome.measured("until the server dropped it", time.monotonic() - began)
         trial.held = (began, time.monotonic())
     trial.closes(baseline)
     trial.answered()
@@ -105,7 +105,7 @@ def test_a_machine_that_vanishes_is_forgotten(standing: Stack, baseline: Baselin
 
 
 def test_fifty_changes_of_transport(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says("fifty changes of transport, with updates all the time", "Nothing.")
+    outcome.says("fifty changes of transport, with updates all the time", "None.")
     with Trial(standing, outcome) as trial:
         page = trial.client("alice")
         for number in range(1, 51):
@@ -124,10 +124,10 @@ def test_behind_a_proxy_that_knows_no_sockets(
     standing: Stack, baseline: Baseline, outcome: Outcome, refuses: bool
 ) -> None:
     outcome.says(
-        f"a proxy in front that {'refuses upgrades' if refuses else 'passes upgrades and swallows frames'}",
-        "The page goes on by server-sent events."
+        f"a proxy in front that {'refuses upgrades' if refuses else 'passes upgrades but drops frames'}",
+        "The page switches to server-sent events."
         if refuses
-        else "For five seconds nothing comes; then the page goes on by server-sent events.",
+        else "No updates for five seconds; then the page switches to server-sent events.",
     )
     with Proxy(standing.port, refuses=refuses) as proxy, Trial(standing, outcome) as trial:
         began = time.monotonic()
@@ -136,7 +136,7 @@ def test_behind_a_proxy_that_knows_no_sockets(
         assert not any(isinstance(entry, Hello) for entry in page.ledger.entries) and proxy.upgrades
         trial.call(page, "switch", "sse")
         wait_until(lambda: page.live and page.ledger.arrived, LIVE, "updates by server-sent events")
-        outcome.measured("until updates came", time.monotonic() - began)
+        outcome.measured("until updates arrived", time.monotonic() - began)
         trial.over()
     trial.closes(baseline)
     trial.answered()
@@ -163,7 +163,7 @@ def test_rights_withdrawn_while_updates_flow(standing: Stack, baseline: Baseline
 def test_history_trimmed_past_a_clients_position(fresh: Stack, outcome: Outcome) -> None:
     outcome.says(
         "history trimmed past a client's position",
-        "That page is told that it missed something, and loads its state anew; no other is.",
+        "That page is told that it missed updates, and reloads its state; no other page is affected.",
     )
     with Checker(fresh) as checker:
         staying = checker.clients("bob")
@@ -188,8 +188,8 @@ def test_history_trimmed_past_a_clients_position(fresh: Stack, outcome: Outcome)
 def test_a_thousand_clients_cut_at_once(image_tag: str, outcome: Outcome) -> None:
     """All come from one address, so that nginx's limit for one is raised."""
     outcome.says(
-        "1,000 clients on two Daphnes, both of which die at once",
-        "No live updates until they are back; then nobody has missed any.",
+        "1,000 clients on two Daphnes, both killed at once",
+        "No live updates until both are back; then no client has missed any.",
     )
     settings = {"CHANNELS_PER_ADDRESS_SECOND": "2000"}
     with Stack(image_tag, settings) as stack:
@@ -206,7 +206,7 @@ def test_a_thousand_clients_cut_at_once(image_tag: str, outcome: Outcome) -> Non
             wait_until(lambda: not any(page.live for page in sockets), 5, "all of them cut", every=0.01)
             back = STAYED + RESTARTED
             wait_until(lambda: all(page.live for page in sockets), back, "all of them back", every=0.05)
-            outcome.measured("until the last was back", time.monotonic() - ended)
+            outcome.measured("until the last client was back", time.monotonic() - ended)
             written = writers.finish(300)
         report = crowd.verdict(deadline=20).check()
         assert report.counts["clients"] == 1000 and written["committed"] >= 1500

@@ -49,9 +49,9 @@ def test_a_transaction_that_stays_open_holds_nothing_up_and_is_not_passed_over(
 ) -> None:
     """With RabbitMQ stopped: it is the poll that must not take its place for one that it has been at."""
     outcome.says(
-        f"a transaction that published stays open for {OPEN} s while others commit before and after, "
-        "RabbitMQ being stopped",
-        "Nothing: its update comes when it commits, all others when they do.",
+        f"a transaction that published stays open for {OPEN} s while others commit before and after it, "
+        "with RabbitMQ stopped",
+        "None: its update arrives when it commits, and the others are not delayed.",
     )
     with Trial(standing, outcome) as trial, ThreadPoolExecutor(1) as pool:
         with TERM(standing.service("rabbitmq")):
@@ -72,7 +72,7 @@ def test_a_transaction_that_stays_open_holds_nothing_up_and_is_not_passed_over(
         for page in trial.staying
         for update in page.ledger.events("sat-on")
     }
-    outcome.measured("from that commit to arrival", max(late["websocket"], late["sse"]))
+    outcome.measured("from its commit to arrival", max(late["websocket"], late["sse"]))
     assert max(late["websocket"], late["sse"]) <= LIVE and late["polling"] <= LIVE + POLL, late
 
 
@@ -81,8 +81,8 @@ def test_wsgi_killed_between_commit_and_wake_up(
 ) -> None:
     """The broker is frozen, so that wake-ups are still in Gunicorn's hands when it is killed."""
     outcome.says(
-        "wsgi killed after commits whose wake-ups it still has in hand",
-        "Pages fail until it is back; what was committed arrives within two seconds.",
+        "wsgi killed after commits, before it sent their wake-ups",
+        "Pages fail until it is back; committed updates arrive within two seconds.",
     )
     with Trial(standing, outcome) as trial:
         with PAUSE(standing.service("rabbitmq")):
@@ -95,7 +95,10 @@ def test_wsgi_killed_between_commit_and_wake_up(
 
 
 def test_what_is_rolled_back_reaches_nobody(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says("roll-back after publish, by the program and by its death", "Nothing: nobody is told.")
+    outcome.says(
+        "a transaction rolled back after publish, by the program or because it was killed",
+        "None: no client gets the update.",
+    )
     with Trial(standing, outcome) as trial:
         standing.manage(_ROLLED_BACK)
         died = standing.service("wsgi").exec(PYTHON, MANAGE, "shell", "--verbosity", "0", "-c", _KILLED)

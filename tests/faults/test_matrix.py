@@ -49,15 +49,21 @@ class Place:
     count: int | None = None
 
 
-PAGES_FAIL = "pages and POSTs fail meanwhile, and nothing is published"
+PAGES_FAIL = "pages and POSTs fail, and nothing is published"
 STRIKES = (
     Strike(KILL, "killed, and started again after 5 s"),
-    Strike(TERM, "stopped in good order, and started again after 5 s"),
+    Strike(TERM, "stopped gracefully, and started again after 5 s"),
     Strike(PAUSE, "frozen for 40 s", seconds=40.0, restarts=False),
-    Strike(CUT, "off all networks for 10 s, then back at other addresses", 10.0, restarts=False, silent=True),
+    Strike(
+        CUT,
+        "disconnected from all networks for 10 s, then back with other addresses",
+        10.0,
+        restarts=False,
+        silent=True,
+    ),
 )
 PLACES = (
-    Place("nginx", ("nginx",), f"The site is not there: {PAGES_FAIL}.", posts=False, live=()),
+    Place("nginx", ("nginx",), f"The site is down: {PAGES_FAIL}.", posts=False, live=()),
     Place(
         "wsgi",
         ("wsgi",),
@@ -70,7 +76,7 @@ PLACES = (
     Place(
         "one-asgi",
         ("asgi",),
-        "Half of the sockets come back at the other Daphne; pages, POSTs and polls go on as ever.",
+        "Half of the sockets reconnect to the other Daphne; pages, POSTs and polls work as usual.",
         slow=("websocket", "sse"),
         live=("polling",),
         count=1,
@@ -78,15 +84,15 @@ PLACES = (
     Place(
         "asgi",
         ("asgi",),
-        "No live updates; pages, POSTs and polls go on as ever.",
+        "No live updates; pages, POSTs and polls work as usual.",
         slow=("websocket", "sse"),
         live=("polling",),
     ),
-    Place("workers", ("worker", "celery"), "Previews and crops wait; all else goes on as ever."),
+    Place("workers", ("worker", "celery"), "Previews and crops wait; everything else works as usual."),
     Place(
         "rabbitmq",
         ("rabbitmq",),
-        "Updates come up to a second later, and crops wait; all else goes on as ever.",
+        "Updates arrive up to a second later, and crops wait; everything else works as usual.",
     ),
     Place("postgres", ("postgres",), f"Sockets stay; {PAGES_FAIL}.", slow=TRANSPORTS, posts=False, live=()),
 )
@@ -118,7 +124,7 @@ def test_nothing_is_lost_when_it_comes_back_at_another_address(
     standing: Stack, baseline: Baseline, outcome: Outcome, place: Place
 ) -> None:
     outcome.says(
-        f"{' and '.join(place.services)} replaced by new containers at other addresses", place.notice
+        f"{' and '.join(place.services)} replaced by new containers with other addresses", place.notice
     )
     with Trial(standing, outcome) as trial:
         for service in place.services:

@@ -24,7 +24,7 @@ SLOWEST = 300.0  # seconds for a quarter of the updates, on a machine that has o
 def test_nothing_is_lost(pair: Stack, outcome: Outcome) -> None:
     outcome.says(
         "one asgi, rabbitmq and postgres killed in turn, with 20,000 updates to 200 clients",
-        "Half of the sockets come back at the other Daphne; later pages and POSTs fail for some seconds.",
+        "Half of the sockets reconnect to the other Daphne; later, pages and POSTs fail for some seconds.",
     )
     with Crowd(pair, [f"person-{number}" for number in range(PEOPLE)]) as crowd:
         crowd.gather(CLIENTS, poll_every=POLL)

@@ -85,7 +85,7 @@ class Greedy:
 def test_no_connections_left(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
     outcome.says(
         "PostgreSQL out of connections for every role, for 10 s",
-        "Sockets stay; pages and POSTs fail meanwhile, and nothing is published.",
+        "Sockets stay; pages and POSTs fail, and nothing is published.",
     )
     with Trial(standing, outcome) as trial:
         with Greedy(standing):

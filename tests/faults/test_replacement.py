@@ -20,7 +20,7 @@ RESTART = 1012
 def test_ten_rolling_replacements(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
     outcome.says(
         "asgi replaced, one of two at a time, ten times in a row",
-        "Each time half of the sockets are told to come back (1012), and do so at the other Daphne.",
+        "Each time, half of the sockets are closed with 1012 and reconnect to the other Daphne.",
     )
     with Trial(standing, outcome) as trial:
         begin = time.monotonic()
@@ -48,4 +48,4 @@ def test_ten_rolling_replacements(standing: Stack, baseline: Baseline, outcome: 
         for before, after in zip(page.ledger.entries, page.ledger.entries[1:], strict=False)
         if isinstance(before, Ended) and before.code == RESTART
     ]
-    outcome.measured("between a close and the next try", max(back))
+    outcome.measured("between a close and the next attempt", max(back))

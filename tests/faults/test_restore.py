@@ -23,7 +23,7 @@ from harness.waiting import wait_until
 
 PAGE = (SOURCE / "docs/how-to/restore.md").read_text()
 HISTORY_REWRITTEN = 4010
-TOLD = "Pages that saw what is lost load their state anew; no other does."
+TOLD = "Pages that saw a lost update reload their state; no other page does."
 AFTER_RESTART = 10.0  # seconds in which a client that connects after a restore has its updates
 RESTART = 25.0  # seconds in which a client is back after the fault's end
 
@@ -87,7 +87,7 @@ class Story:
         begin = time.monotonic()
         stream = f"user:{self.crowd.ids['alice']}"
         returned = self.crowd.client("alice", since=self.early.positions, deadline=AFTER_RESTART)
-        self.outcome.measured("a client that connects then", time.monotonic() - begin)
+        self.outcome.measured("a new client", time.monotonic() - begin)
         self.publish(alice=8, bob=2)
         told = {page.name for page in self.alice}
         report = self.crowd.verdict(

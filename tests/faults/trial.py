@@ -99,9 +99,9 @@ class Trial(Checker):
                 arriving[page] = polling
         heads = wait_until(self._heads, max(RESTARTED, within), "the database", every=0.05) or {}
         taken = self._wait_for(arriving, heads, ended, prompt=True)
-        self.outcome.measured("a client that connects then", max(taken.values()))
+        self.outcome.measured("a new client", max(taken.values()))
         back = self._wait_for(dict.fromkeys(self.staying, stayed), heads, ended, prompt=False)
-        self.outcome.measured("those who stayed", max(back.values()))
+        self.outcome.measured("connected clients", max(back.values()))
         self.flows()
 
     def live(self, transports: Iterable[str] = TRANSPORTS, within: float = LIVE) -> None:
@@ -114,7 +114,7 @@ class Trial(Checker):
             assert delays, f"nothing arrived by {transport} of what was committed meanwhile"
             assert max(delays) <= allowed, f"{transport}: {max(delays):.2f} s from commit to arrival"
             if transport != "polling":
-                self.outcome.measured("commit to arrival meanwhile", max(delays))
+                self.outcome.measured("commit to arrival during the fault", max(delays))
 
     def answered(self) -> None:
         """Every POST was answered as ever, all the time."""

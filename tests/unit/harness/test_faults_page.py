@@ -12,7 +12,7 @@ from faults.page import page
 
 def keep(folder: Path, test: str, seconds: float) -> None:
     outcome = Outcome(test)
-    outcome.says("all is broken", "Nothing.")
+    outcome.says("the service is killed", "None.")
     outcome.measured("back after", seconds)
     outcome.keep(folder)
 
@@ -22,8 +22,8 @@ def test_results_become_rows(tmp_path: Path) -> None:
     keep(tmp_path, "test_nginx.py::test_a", 1.234)
     keep(tmp_path, "test_matrix.py::test_b[x-y]", 2.0)
     text = page(json.loads((tmp_path / FILE).read_text()))
-    assert "| all is broken | Nothing. | back after: 1.2 | `test_a` |" in text
-    assert text.index("`test_b[x-y]`") < text.index("## Nginx") < text.index("`test_a`")
+    assert "| the service is killed | None. | back after: 1.2 | `test_a` |" in text
+    assert text.index("`test_b[x-y]`") < text.index("## nginx") < text.index("`test_a`")
 
 
 def test_the_most_is_kept() -> None:
