@@ -114,7 +114,7 @@ def test_the_hub_only_reads(acting_as: As) -> None:
             assert denied("CREATE TABLE x ()")
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no roles")
+@pytest.mark.servers  # SQLite has no roles
 def test_the_version_before_has_the_same_rights_by_the_old_names(transactional_db: None) -> None:
     """Views have them while a rolling upgrade may need them, see sluice_updates.migrations."""
     with connection.cursor() as cursor:
