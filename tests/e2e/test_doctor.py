@@ -80,7 +80,7 @@ def test_an_engine_that_gives_too_few_files(image_tag: str) -> None:
     from docker.types import Ulimit
 
     found = alone(image_tag, "open-files", ulimits=[Ulimit(name="nofile", soft=2048, hard=2048)])
-    assert found["message"].startswith("the engine gives a container 2048 files, nginx needs 10512")
+    assert found["message"].startswith("the engine gives a container 2048 files, and nginx needs 10512")
     assert "LimitNOFILE" in found["fix"]
 
 

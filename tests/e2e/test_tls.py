@@ -104,7 +104,7 @@ def test_the_doctor_says_no_more_than_that_the_certificate_is_not_trusted(encryp
     done = encrypted.service("wsgi")[0].exec(*IN_CONTAINER, "--only", *quick)
     found = [(one["check"], one["verdict"], one["message"]) for one in bad(findings(done.output))]
     assert found == [
-        ("front-certificate", "warning", "this machine does not trust it: self-signed certificate")
+        ("front-certificate", "warning", "this machine does not trust the certificate: self-signed certificate")
     ]
     assert done.code == 0
 
@@ -146,7 +146,7 @@ def test_nginx_that_does_not_serve_has_no_certificate_to_show(encrypted: Stack) 
         encrypted.compose.run("rm", "--stop", "--force", "nginx")
         encrypted.up("nginx", options=("--no-deps",))
     assert done.returncode == 1
-    assert re.fullmatch(r"\nsluice: nginx doesn't serve \(\w+.*\), so no certificate .*\n", done.stdout)
+    assert re.fullmatch(r"\nsluice: nginx doesn't work \(\w+.*\), so no certificate .*\n", done.stdout)
 
 
 # --- one of an authority ------------------------------------------------------------------------------------
