@@ -104,7 +104,11 @@ def test_the_doctor_says_no_more_than_that_the_certificate_is_not_trusted(encryp
     done = encrypted.service("wsgi")[0].exec(*IN_CONTAINER, "--only", *quick)
     found = [(one["check"], one["verdict"], one["message"]) for one in bad(findings(done.output))]
     assert found == [
-        ("front-certificate", "warning", "this machine does not trust the certificate: self-signed certificate")
+        (
+            "front-certificate",
+            "warning",
+            "this machine does not trust the certificate: self-signed certificate",
+        )
     ]
     assert done.code == 0
 
