@@ -24,7 +24,7 @@ DATA = {
             for path in SOURCE.glob("packages/sluice-updates/src/sluice_updates/static/sluice_updates/*")
         ),
     },
-    "sluice-stack": {"sluice_stack/py.typed"},
+    "sluice-stack": {"sluice_stack/py.typed", "sluice_stack/templates/503.html"},
 }
 
 
