@@ -1,4 +1,4 @@
-"""Authentication of connections: finds session and user by one query, and later checks both again.
+"""Authentication of connections: finds sessions and users by one query, and later checks both again.
 
 These functions use the database, so the hub calls them in a thread.
 """
@@ -6,7 +6,7 @@ These functions use the database, so the hub calls them in a thread.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
@@ -14,14 +14,12 @@ from typing import Any, Final
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth.backends import ModelBackend
+from django.db import Error as DatabaseError
 from django.http.cookie import parse_cookie
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from . import history, rights, streams
 from .asgi_types import Scope, headers
-from .history import Reading
-from .positions import Position
 from .sessions import SessionStore
 
 _SESSION_KEY: Final = re.compile(r"[!-~]+", re.ASCII)
@@ -37,14 +35,8 @@ class Person:
     backend: str
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What the database says about a person who connects."""
-
-    person: Person | None  # None: not signed in
-    streams: list[str]  # requested
-    allowed: set[str]
-    reading: Reading | None  # of the allowed streams that the hub doesn't know
+Identity = tuple[Person, Any]
+"""A person, and the user's model instance."""
 
 
 def session_key(scope: Scope) -> str | None:
@@ -54,49 +46,46 @@ def session_key(scope: Scope) -> str | None:
     return key if _SESSION_KEY.fullmatch(key) else None
 
 
-def authenticate(
-    key: str,
-    wanted: list[str] | None,
-    since: Mapping[str, Position],
-    is_known: Callable[[str, Position | None], bool],
-    limit: int,
-) -> Admission:
-    """Find the person and the allowed streams, and read those streams that the hub doesn't know."""
-    found = identify(key)
-    if found is None:
-        return Admission(None, wanted or [], set(), None)
-    person, user = found
-    names = wanted if wanted is not None else streams.default_streams(user.pk)
-    allowed = rights.allowed(user, names)
-    unknown = {
-        name: since.get(name) for name in names if name in allowed and not is_known(name, since.get(name))
-    }
-    # The hub's window may reach back beyond what has been trimmed since.
-    given = {name: since[name] for name in names if name in allowed and name in since and name not in unknown}
-    if given:
-        floors = history.heads(given)
-        unknown |= {name: given[name] for name in given if floors[name].is_trimmed(given[name])}
-    return Admission(person, names, allowed, history.read(unknown, limit) if unknown else None)
-
-
-def identify(key: str) -> tuple[Person, Any] | None:
+def identify(key: str) -> Identity | None:
     """The session's person and user; None without a session, or if it has no user."""
+    (found,) = identify_all([key])
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def identify_all(keys: Sequence[str]) -> list[Identity | Exception | None]:
+    """The same for many sessions, by one query where the session table names the user.
+
+    An error that concerns one session only, such as one of a custom backend, is returned in its place. Raises
+    Django's database errors.
+    """
     store_class = _store_class()
-    user = None
-    if issubclass(store_class, SessionStore):
-        model = store_class.get_model_class()
-        session = (
-            model.objects.select_related("user")
-            .filter(session_key=key, expire_date__gt=timezone.now())
-            .first()
-        )
+    if not issubclass(store_class, SessionStore):
+        return [_each(key, lambda key: _signed_in(key, store_class(key).load(), None)) for key in keys]
+    sessions = {
+        session.session_key: session
+        for session in store_class.get_model_class()
+        .objects.select_related("user")
+        .filter(session_key__in=set(keys), expire_date__gt=timezone.now())
+    }
+
+    def find(key: str) -> Identity | None:
+        session = sessions.get(key)
         if session is None or session.user is None:
             return None
-        data, user = store_class(key).decode(session.session_data), session.user
-    else:
-        store = store_class(key)
-        data = store.load()
-    return _signed_in(key, data, user)
+        return _signed_in(key, store_class(key).decode(session.session_data), session.user)
+
+    return [_each(key, find) for key in keys]
+
+
+def _each(key: str, find: Callable[[str], Identity | None]) -> Identity | Exception | None:
+    try:
+        return find(key)
+    except DatabaseError:
+        raise
+    except Exception as error:
+        return error
 
 
 def backend_of(user: Any) -> str:

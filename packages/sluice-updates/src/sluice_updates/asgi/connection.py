@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Iterable, Mapping
 
 from .. import authentication, close_codes, limits
 from ..asgi_types import Scope
-from ..authentication import Admission, Person
+from ..authentication import Person
+from ..handshake import Admission, Handshake
 from ..history import Reading
 from ..metrics import count
 from ..positions import MalformedQuery, Position, parse_since, parse_streams
@@ -183,7 +184,7 @@ class Connection(ABC):
         self._catching_up = asyncio.current_task()
         try:
             async with asyncio.timeout(limits.HELLO_SECONDS):
-                admission = await self._authenticate(key, wanted, since)
+                admission = await self.hub.authenticator.authenticate(Handshake(key, wanted, since))
                 self._enter(admission)
                 told, backlog = await self._subscribe(admission, since)
         except TimeoutError:
@@ -198,24 +199,6 @@ class Connection(ABC):
         self._keep_alive()
         self._backlog.update(backlog)
         await self._catch_up_all()
-
-    async def _authenticate(
-        self, key: str, wanted: list[str] | None, since: Mapping[str, Position]
-    ) -> Admission:
-        """Identify the client by the database, and read the streams that the hub doesn't know."""
-        heads = {name: stream.head for name, stream in self.hub.streams.items()}
-        admission = await self.hub.handshake.run(
-            authentication.authenticate,
-            key,
-            wanted,
-            since,
-            self.hub.knows,
-            limits.REPLAY_UPDATES,
-            within=limits.HELLO_SECONDS,
-        )
-        if admission.reading is not None:
-            self.hub.learn(admission.reading, heads)
-        return admission
 
     def _enter(self, admission: Admission) -> None:
         """Raises Closed if this person may not connect."""

@@ -21,6 +21,7 @@ from ..history import Reading, StreamState
 from ..metrics import count
 from ..positions import Position
 from .auditor import Auditor
+from .authenticator import Authenticator
 from .channel_layer import LayerLink
 from .database_thread import DatabaseThread
 from .frames import UpdateFrame
@@ -53,6 +54,9 @@ class Hub:
         self.people = People()
         self.draining = False
         self.handshake = DatabaseThread("sluice-handshake")
+        self.authenticator = Authenticator(
+            self.handshake, head=self._head, knows=self.knows, learn=self.learn
+        )
         self.layer = LayerLink(self.id, self._wake_up)
         self.auditor = Auditor(loop, self.people)
         self.poller = Poller(
@@ -84,6 +88,7 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.poller.stop()
+        self.authenticator.stop()
         self.handshake.stop()
         self.auditor.stop()
         _hubs.pop(self.loop, None)
@@ -106,6 +111,11 @@ class Hub:
         """Whether a client with this position needs no query. The handshake thread calls this, too."""
         stream = self.streams.get(name)
         return stream is not None and stream.knows(position)
+
+    def _head(self, name: str) -> Position | None:
+        """The head of a stream that is followed. The handshake thread calls this."""
+        stream = self.streams.get(name)
+        return None if stream is None else stream.head
 
     def subscribe(self, connection: Subscriber, stream: FollowedStream, position: Position) -> Subscription:
         """Subscribe a connection to a stream. It catches up, then calls go_live()."""
