@@ -32,6 +32,9 @@ HEALTHY_SECONDS: Final = 15.0  # the greatest age of the last loop-back
 AUDIT_SECONDS: Final = 2.0  # between two checks of all sessions
 JUDGE_SECONDS: Final = 50.0  # between two checks of a person's rights without a hint
 
+BURST_SECONDS: Final = 0.002  # after a write, updates are collected for this time and written at once
+BURST_BYTES: Final = 32 * 1024  # collected for one stream, at most
+
 REORDER_SECONDS: Final = 0.01  # by which wake-ups may be out of order without a query
 REPLAY_UPDATES: Final = 100  # read at once for one client
 REFILL_UPDATES: Final = 500  # read at once for all

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from .. import authentication, close_codes, limits
 from ..asgi_types import Scope
@@ -15,7 +15,7 @@ from ..history import Reading
 from ..metrics import count
 from ..positions import MalformedQuery, Position, parse_since, parse_streams
 from ..push.database_thread import DatabaseUnavailable
-from ..push.frames import Frame, UpdateFrame, hello
+from ..push.frames import Burst, Frame, UpdateFrame, hello
 from ..push.hub import Hub
 from ..push.window import Subscription
 
@@ -38,6 +38,7 @@ class Connection(ABC):
     __slots__ = (
         "_backlog",
         "_catching_up",
+        "_finished",
         "_opening",
         "_patience",
         "_pinging",
@@ -55,6 +56,7 @@ class Connection(ABC):
         self.closed_with: int | None = None
         self.last_frame_at = hub.loop.time()
         self._opening: asyncio.Task[None] | None = None
+        self._finished: Callable[[], None] | None = None
         self._backlog: dict[
             Subscription, list[UpdateFrame]
         ] = {}  # subscriptions that are catching up, and the updates read for each
@@ -77,6 +79,10 @@ class Connection(ABC):
         """Write an update. The subscription's position is at this update already."""
 
     @abstractmethod
+    def write_burst(self, subscription: Subscription, burst: Burst) -> None:
+        """Write several updates at once, likewise."""
+
+    @abstractmethod
     def write_ping(self) -> None:
         """Write a ping, to a client that understands it."""
 
@@ -90,8 +96,12 @@ class Connection(ABC):
 
     # From open to close
 
-    def open(self, scope: Scope) -> None:
-        """Start: authenticate, send hello, replay, go live; or close. Returns at once."""
+    def open(self, scope: Scope, finished: Callable[[], None] | None = None) -> None:
+        """Start: authenticate, send hello, replay, go live; or close. Returns at once.
+
+        `finished` is called after hello or a close, or when the client is gone.
+        """
+        self._finished = finished
         self.hub.people.connections.add(self)
         self._opening = asyncio.ensure_future(self._open(scope))
 
@@ -140,10 +150,22 @@ class Connection(ABC):
         subscription.tag = frame.tag
         self.last_frame_at = now
         self.write_frame(subscription, frame)
+        self._check_unsent()
+
+    def _check_unsent(self) -> None:
         if self.unsent() > limits.UNSENT_BYTES:
             for followed in self.subscriptions.values():
                 if followed.live:
                     self.fall_behind(followed)
+
+    def write_updates(self, subscription: Subscription, burst: Burst, now: float) -> None:
+        """The same for several updates that follow the subscription's position."""
+        last = burst.frames[-1]
+        self.write_burst(subscription, burst)
+        subscription.offset = last.offset
+        subscription.tag = last.tag
+        self.last_frame_at = now
+        self._check_unsent()
 
     def fall_behind(self, subscription: Subscription) -> None:
         """Let a subscription catch up at the client's pace, from the shared window: it has no queue."""
@@ -156,7 +178,16 @@ class Connection(ABC):
     # Opening
 
     async def _open(self, scope: Scope) -> None:
-        await self._guard(self._greet(scope))
+        try:
+            await self._guard(self._greet(scope))
+        finally:
+            self._finish()
+            self._opening = None
+
+    def _finish(self) -> None:
+        finished, self._finished = self._finished, None
+        if finished is not None:
+            finished()
 
     async def _guard(self, work: Awaitable[None]) -> None:
         """Turn any error into a close."""
@@ -196,6 +227,7 @@ class Connection(ABC):
                 retry=limits.retry_milliseconds(len(self.hub.people.connections)),
             )
         )
+        self._finish()
         self._keep_alive()
         self._backlog.update(backlog)
         await self._catch_up_all()

@@ -63,7 +63,7 @@ class Authenticator:
             self._work = None
 
     def _next(self) -> list[tuple[Handshake, asyncio.Future[Admission]]]:
-        batch = []
+        batch: list[tuple[Handshake, asyncio.Future[Admission]]] = []
         while self._waiting and len(batch) < self._size:
             handshake, future = self._waiting.popleft()
             if not future.done():  # else the client is gone, or was told to come back later

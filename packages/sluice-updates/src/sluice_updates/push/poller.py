@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from .. import history, limits
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 class Poller:
     """Gives the hub every committed update that it does not have, and reports rewritten histories.
 
-    `streams`: the streams that the hub follows. `take` is called with each update, `history_rewritten` with
+    `streams`: the streams that the hub follows. `take` is called with updates, `history_rewritten` with
     the name of a stream whose history changed, `cursor_lost` when the poll starts again without a cursor.
     """
 
@@ -33,7 +33,7 @@ class Poller:
         loop: asyncio.AbstractEventLoop,
         streams: Mapping[str, FollowedStream],
         *,
-        take: Callable[[UpdateFrame], None],
+        take: Callable[[Iterable[UpdateFrame]], None],
         history_rewritten: Callable[[str], None],
         cursor_lost: Callable[[], None],
     ) -> None:
@@ -109,8 +109,7 @@ class Poller:
         self._cursor, self._through = polled.cursor, through
         for name in polled.rewound:
             self._history_rewritten(name)
-        for update in polled.updates:
-            self._take(UpdateFrame.of(update))
+        self._take(map(UpdateFrame.of, polled.updates))
         if states is not None:
             self._compared_at = now
             self._compare(heads, states)
@@ -133,8 +132,7 @@ class Poller:
         for name, recovered in reading.recovered.items():
             if not recovered:  # rewritten, or trimmed past the hub's head: clients must reconnect
                 self._history_rewritten(name)
-        for update in reading.updates:
-            self._take(UpdateFrame.of(update))
+        self._take(map(UpdateFrame.of, reading.updates))
         for name in wanted:
             if (stream := self._streams.get(name)) is not None:
                 stream.drop_stale()

@@ -1,8 +1,8 @@
 """Admits handshakes at the pace at which they are finished, the oldest first. No input or output here.
 
 A handshake costs the same whether it succeeds or its client gives up in the middle. When many clients come
-back at once, a server that begins all of them finishes few. So only some are in progress at a time. The others
-wait. Those that would wait for too long are refused at once, each with its own time to come back.
+back at once, a server that begins all of them finishes few. So only some are in progress at a time. The
+others wait. Those that would wait for too long are refused at once, each with its own time to come back.
 """
 
 from __future__ import annotations
