@@ -1,4 +1,4 @@
-"""Bad input at the front door: 4xx, JSON that names the field and the limit, nothing queued."""
+"""Bad input to the site: 4xx, JSON that names the field and the limit, and nothing in the queue."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_post_from_a_foreign_page_is_403(stack: Stack, path: str) -> None:
 def assert_refused(
     answer: requests.Response, status: int | tuple[int, ...], field: str | None = None
 ) -> None:
-    """4xx with JSON that says what is wrong, in a sentence, and in which field."""
+    """Assert a 4xx whose JSON explains the mistake and names the field."""
     expected = status if isinstance(status, tuple) else (status,)
     assert answer.status_code in expected, f"{answer.status_code} {answer.text[:300]}"
     error = answer.json()["error"]

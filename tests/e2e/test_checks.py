@@ -1,4 +1,4 @@
-"""`manage.py check --deploy` in the containers: with the accounts and the broker that there are."""
+"""`manage.py check --deploy` in the containers, with their real accounts and broker."""
 
 from __future__ import annotations
 

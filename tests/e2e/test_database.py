@@ -1,4 +1,4 @@
-"""PostgreSQL stands still: what it is sent over its open connections is acknowledged, and not answered."""
+"""A frozen PostgreSQL: the kernel acknowledges data on open connections, but the server does not respond."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from harness.faults import PAUSE
 from harness.stack import Stack
 from harness.waiting import wait_until
 
-# Seconds. A request takes four: one for its open connection, three for another. Twelve share eight threads.
+# Seconds. A request takes four: one for its open connection and three for a new one. Twelve requests share
+# eight threads.
 BOUND = 12.0
 
 
@@ -21,7 +22,7 @@ def test_polls_are_refused_in_time_and_answered_as_soon_as_it_goes_on(healed: St
         return requests.get(f"{healed.url}/updates/", headers={"Cookie": cookies}, timeout=60)
 
     with ThreadPoolExecutor(40) as pool:
-        answers = list(pool.map(poll, range(40)))  # each of Gunicorn's threads has its connection
+        answers = list(pool.map(poll, range(40)))  # each of Gunicorn's threads now has its connection
         assert {answer.status_code for answer in answers} == {200}
         with PAUSE(healed.service("postgres")):
             answers = list(pool.map(poll, range(12)))

@@ -1,6 +1,4 @@
-"""Stopping: every process ends by itself, with 0, before its grace period is over, with clients connected
-and work in hand.
-"""
+"""Stopping: every process exits with 0 within its grace period, with connected clients and running tasks."""
 
 from __future__ import annotations
 
@@ -38,7 +36,9 @@ def test_each_service_ends_with_0_before_its_grace_is_over(healed: Stack, servic
 def test_each_service_ends_with_0_while_the_broker_or_the_database_stands_still(
     healed: Stack, standing: str
 ) -> None:
-    """At the same time, as in `docker compose down`; a container's status is that of its program."""
+    """Stop all services at the same time, as `docker compose down` does. A container's exit status is that of
+    its program.
+    """
     names = ("nginx", "wsgi", "asgi", "worker", "celery", "beat")
     replicas = [healed.service(name)[0] for name in names]
 

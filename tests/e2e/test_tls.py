@@ -1,4 +1,4 @@
-"""TLS on the real stack: push over it on all transports, what pages and cookies say, and a renewal."""
+"""TLS on the real stack: push on all transports, secure pages and cookies, and a renewal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IN_NGINX = ("run", "--rm", "--no-deps", "--no-TTY", "--entrypoint")
 
 @pytest.fixture(scope="module")
 def encrypted(image_tag: str) -> Iterator[Stack]:
-    """A stack with the certificate that it made, below a prefix."""
+    """A stack below a prefix, with a self-signed certificate that it created."""
     with Stack(image_tag, {"TLS": "self-signed", "URL_PREFIX": "/catmaid"}) as stack:
         yield stack
 
@@ -39,7 +39,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def certified(encrypted: Stack, authority: Authority) -> Stack:
-    """The same stack, changed over to a certificate of an authority, as `make up TLS=own` does it."""
+    """The same stack after the change to an authority's certificate, as `make up TLS=own` does it."""
     encrypted.given["TLS"] = "own"
     encrypted.authority = authority.certificate
     encrypted.compose.write_env(encrypted.settings)
@@ -50,12 +50,12 @@ def certified(encrypted: Stack, authority: Authority) -> Stack:
     return encrypted
 
 
-# --- a certificate of its own making ------------------------------------------------------------------------
+# --- a self-signed certificate ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_push_goes_over_tls(encrypted: Stack, transport: str) -> None:
-    """The clients trust the certificate that was made, and nothing else."""
+    """The clients trust only the created certificate."""
     with Checker(encrypted) as checker:
         bob = checker.client("bob", transport)
         encrypted.browser("alice").send_message("bob", "in secret")
@@ -138,7 +138,9 @@ def test_the_certificate_is_kept_when_nginx_is_made_anew(encrypted: Stack) -> No
 
 
 def test_nginx_that_does_not_serve_has_no_certificate_to_show(encrypted: Stack) -> None:
-    """It starts again and again; docker itself would say that it can't look into such a container."""
+    """nginx restarts in a loop. Docker's own error would be that it can't run a command in such a
+    container.
+    """
     encrypted.compose.write_env(encrypted.settings | {"MAX_BODY_SIZE": "much"})
     encrypted.compose.run("up", "--detach", "--no-build", "--no-deps", "--force-recreate", "nginx")
     try:
@@ -146,18 +148,18 @@ def test_nginx_that_does_not_serve_has_no_certificate_to_show(encrypted: Stack) 
         done = run_script(encrypted, "certificate", deadline=60)
     finally:
         encrypted.compose.write_env(encrypted.settings)
-        # Gone before: one that dies meanwhile once more would be taken for the new one.
+        # Remove it first: compose would take another death of the old container for one of the new.
         encrypted.compose.run("rm", "--stop", "--force", "nginx")
         encrypted.up("nginx", options=("--no-deps",))
     assert done.returncode == 1
     assert re.fullmatch(r"\nsluice: nginx doesn't work \(\w+.*\), so no certificate .*\n", done.stdout)
 
 
-# --- one of an authority ------------------------------------------------------------------------------------
+# --- an authority's certificate -----------------------------------------------------------------------------
 
 
 def test_whoever_trusts_the_authority_gets_the_site_and_is_not_bound_on_other_ports(certified: Stack) -> None:
-    """HSTS would hold for all ports of the host. On 443: tests/bare_metal/test_tls.py."""
+    """HSTS would apply to all ports of the host. tests/bare_metal/test_tls.py tests port 443."""
     answer = certified.browser().get("/accounts/login/")
     assert answer.status_code == 200 and "Strict-Transport-Security" not in answer.headers
     with Checker(certified) as checker:
@@ -221,7 +223,7 @@ def test_nginx_that_can_not_start_takes_what_make_certificate_hands_over(
 
 
 def _take(stack: Stack, pair: Pair) -> str:
-    """What `make certificate` does."""
+    """Do what `make certificate` does."""
     return stack.compose.run(
         "exec", "--no-TTY", "nginx", "take-certificate", given=pair.pem, check=False
     ).stdout
