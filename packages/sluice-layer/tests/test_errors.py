@@ -1,4 +1,4 @@
-"""The sentence for each way in which a connection can fail. No server."""
+"""The error message for each way in which a connection can fail. No server."""
 
 from __future__ import annotations
 

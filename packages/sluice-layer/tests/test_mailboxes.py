@@ -1,4 +1,4 @@
-"""The rules by which messages wait for their readers, and give their places back. No server."""
+"""The rules by which messages wait for their readers and give their capacity back. No server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sluice_layer.mailboxes import Mailboxes
 
 
 class Acks:
-    """Counts acknowledgements: the places that RabbitMQ may fill again."""
+    """Counts acknowledgements: each lets RabbitMQ deliver one more message."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -30,7 +30,7 @@ def run(
     expiry: float = 60.0,
     abandoned_after: float = 60.0,
 ) -> None:
-    """The scenario, with mailboxes and the list of channels that they gave up."""
+    """Run the scenario with mailboxes and the list of channels that they abandoned."""
 
     async def main() -> None:
         abandoned: list[str] = []
@@ -65,12 +65,12 @@ def test_a_message_to_a_group_is_acknowledged_once_when_its_last_reader_took_it(
     async def scenario(mailboxes: Mailboxes, _: list[str]) -> None:
         ack = Acks()
         assert mailboxes.join("all", "a") and mailboxes.join("all", "b")
-        assert not mailboxes.join("all", "a")  # a member already
+        assert not mailboxes.join("all", "a")  # it is a member already
         mailboxes.put_for_group("all", {"type": "x"}, ack)
         mine = await mailboxes.get("a")
         mine["changed"] = True
         assert ack.count == 0
-        assert await mailboxes.get("b") == {"type": "x"}  # each reader has a copy of its own
+        assert await mailboxes.get("b") == {"type": "x"}  # each reader gets its own copy
         assert (mailboxes.held, ack.count) == (0, 1)
 
     run(scenario)
@@ -130,8 +130,8 @@ def test_when_all_places_are_taken_a_member_that_does_not_read_loses_its_own() -
         await until(lambda: dead.count == 2, "the relief")
         keeping.cancel()
         await asyncio.wait({keeping})
-        assert mailboxes.dropped == 2  # none of those that are read
-        # It holds nothing more until it reads again.
+        assert mailboxes.dropped == 2  # none of them from channels with a reader
+        # An abandoned mailbox takes nothing until its reader returns.
         mailboxes.put_for_group("all", {"type": "late"}, dead)
         assert (dead.count, mailboxes.dropped) == (3, 3)
         back = asyncio.ensure_future(mailboxes.get("dead"))
