@@ -1,4 +1,4 @@
-"""The environment: what is read, what is refused and in which words."""
+"""The environment: which variables are read, which are refused, and the error messages."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_the_command_lets_a_good_environment_pass_silently(tmp_path: Path) -> No
 
 
 def check(**environ: str) -> subprocess.CompletedProcess[str]:
-    # -I and a path: this interpreter itself, without what a version manager adds to the environment.
+    # -I and a path run this interpreter itself, without the variables that a version manager adds.
     code = (
         f"import runpy, sys; sys.path[:0] = [{str(HERE)!r}, {str(SOURCE)!r}]\n"
         "runpy.run_module('sluice_stack.environment', run_name='__main__')"
@@ -222,7 +222,7 @@ def check(**environ: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_loads_nothing_but_the_standard_library() -> None:
-    """Nor does the table of a project load what else the project has."""
+    """Nor does a project's table import the project's other modules."""
     code = (
         f"import sys; sys.path[:0] = [{str(HERE)!r}, {str(SOURCE)!r}]\n"
         "from sluice_stack import environment, init\n"
@@ -270,7 +270,7 @@ def test_a_hosts_file_names_the_project(tmp_path: Path) -> None:
 
 
 def test_a_project_without_a_table_has_the_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package itself is not imported: a project's imports Celery and Django there."""
+    """The project's package itself is not imported, because its __init__.py may import Celery and Django."""
     monkeypatch.syspath_prepend(tmp_path)
     for name, table in (("bare", None), ("other", "class Environment: pass\n")):
         (tmp_path / name).mkdir()
@@ -295,7 +295,7 @@ def test_a_program_of_a_host_reads_its_own_file_over_the_common_one(tmp_path: Pa
     assert environment.with_file(common)["LOG_LEVEL"] == "debug"
     celery = environment.with_file(common | {"SLUICE_PROGRAM": "celery"})
     assert (celery["LOG_LEVEL"], celery["SITE_URL"]) == ("error", "http://common")
-    beat = environment.with_file(common | {"SLUICE_PROGRAM": "beat"})  # has no file of its own
+    beat = environment.with_file(common | {"SLUICE_PROGRAM": "beat"})  # beat has no file of its own
     assert beat["LOG_LEVEL"] == "debug"
     assert (
         environment.with_file(common | {"SLUICE_PROGRAM": "celery", "LOG_LEVEL": "info"})["LOG_LEVEL"]

@@ -1,4 +1,4 @@
-"""The secrets that `init` makes."""
+"""The secrets that `init` creates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sluice_stack import init
 
 @pytest.fixture(autouse=True)
 def groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The groups of the image are not this process's."""
+    """Replace the image's groups, to which this process does not belong."""
     monkeypatch.setattr(init, "GROUPS", dict.fromkeys(init.GROUPS, os.getgid()))
     monkeypatch.setattr("sys.argv", ["init"])
 

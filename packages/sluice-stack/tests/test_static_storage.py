@@ -1,4 +1,4 @@
-"""Names of static files, where they were collected and where not."""
+"""Names of static files, with and without collectstatic."""
 
 from __future__ import annotations
 
