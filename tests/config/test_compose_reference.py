@@ -1,4 +1,4 @@
-"""docs/reference/services.md and secrets.md say what compose.yaml, the images and the application do."""
+"""docs/reference/services.md and secrets.md agree with compose.yaml, the images and the application."""
 
 import json
 import os
@@ -17,9 +17,9 @@ SECRETS = (ROOT / "docs/reference/secrets.md").read_text()
 
 
 def table(text: str, first: str, second: str) -> dict[str, dict[str, str]]:
-    """The rows of the table whose first two columns bear these names, by the names in their first cell."""
+    """The rows of the table whose first two columns have these titles, by the names in their first cell."""
     heading = re.search(rf"^\| {first} \| {second} \|.*$", text, re.M)
-    assert heading, f"no table with {first} and {second}"
+    assert heading, f"no table with the columns {first} and {second}"
     columns = [cell.strip() for cell in heading[0].strip("|").split("|")]
     rows = {}
     for line in text[heading.end() :].splitlines()[2:]:
@@ -107,7 +107,7 @@ def test_each_role_has_the_limits_of_the_reference() -> None:
     ],
 )
 def test_the_server_ends_a_statement_before_its_client_gives_the_answer_up(role: str, where: str) -> None:
-    """Else it would go on for nobody, and hold its locks."""
+    """Otherwise the statement would continue without a client, and hold its locks."""
     limit = re.search(r"^ *answer_within\((\d+)\)", (ROOT / where).read_text(), re.M)
     sql = (ROOT / "images/postgres/roles.sql").read_text()
     statement = re.search(rf"^ALTER ROLE {role} SET statement_timeout = '(\d+)s'", sql, re.M)

@@ -1,4 +1,4 @@
-"""docs/reference/faults.md names every test of the fault suite, and no other."""
+"""docs/reference/faults.md names every test of the fault suite, and no others."""
 
 from __future__ import annotations
 

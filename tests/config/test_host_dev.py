@@ -1,4 +1,4 @@
-"""`make dev` where something is lacking: a sentence, the cure, and nothing is made."""
+"""`make dev` with a missing requirement: it prints the problem and the fix, and creates nothing."""
 
 import os
 import socket
@@ -26,7 +26,7 @@ def refusal(*arguments: str, path: str = os.environ["PATH"]) -> str:
 
 
 def python_that(fails_at: str, folder: Path) -> str:
-    """A PATH whose python3 can't do that."""
+    """A PATH whose python3 fails at that command."""
     script = folder / "python3"
     script.write_text(f'#!/bin/sh\ncase "$*" in *{fails_at}*) exit 1 ;; --version) echo Python 3.x ;; esac\n')
     script.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The Makefile, and the rules for Dockerfiles that `make lint` goes by."""
+"""The Makefile, and the rules for Dockerfiles in `make lint`."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def breaches(tmp_path: Path, text: str) -> str:
-    """What the rules say of this Dockerfile."""
+    """The rules' complaints about this Dockerfile."""
     file = tmp_path / "Dockerfile"
     file.write_text(text)
     done = subprocess.run(["python3", RULES, file], capture_output=True, text=True, check=False)

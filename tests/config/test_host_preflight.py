@@ -1,4 +1,6 @@
-"""What `make up` says when it can't: one sentence with the cure, and an exit status that isn't 0."""
+"""The messages of `make up` when it can't continue: one sentence with the fix, and an exit status other than
+0.
+"""
 
 import os
 import re
@@ -84,7 +86,7 @@ def test_an_engine_that_is_too_old_is_named_with_the_minimum() -> None:
 
 @pytest.fixture
 def taken_port() -> Iterator[int]:
-    """A port of the loopback on which this process listens."""
+    """A loopback port on which this process listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -158,7 +160,7 @@ def test_the_minimums_that_are_documented_are_those_that_are_checked() -> None:
 
 
 def test_asking_is_for_terminals_only() -> None:
-    """CI has no terminal, and must go on."""
+    """CI has no terminal and must continue."""
     assert sh("go_on 'Really?' n && echo went on").stdout == "went on\n"
 
 
@@ -170,7 +172,7 @@ def test_at_a_terminal_the_answer_counts(answer: str, goes_on: bool) -> None:
     code = ". scripts/lib/common.sh; go_on 'Go on?' && exit 0; exit 3"
     process = subprocess.Popen(["bash", "-c", code], stdin=slave, stdout=slave, stderr=slave, cwd=SOURCE)
     os.close(slave)
-    # End of file, from somebody who presses Ctrl-D, is no.
+    # End of file (Ctrl-D) means no.
     os.write(master, (answer or "\x04").encode())
     reader = threading.Thread(target=_drain, args=(master,), daemon=True)
     reader.start()

@@ -1,4 +1,6 @@
-"""What make reads from .env (as compose would), and writes into it (the operator's lines get no scratch)."""
+"""What make reads from .env, as compose would, and what it writes there. The operator's lines stay
+unchanged.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""images/: the Dockerfiles, what entry points refuse and, where images are built, what is in them."""
+"""images/: the Dockerfiles, the entry points' refusals, and the content of images that are built."""
 
 import json
 import os
@@ -75,7 +75,7 @@ def test_a_build_never_sees_what_is_private() -> None:
 
 
 def checked(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """One of its functions, in a shell with this environment and no more."""
+    """Run one of its functions in a shell with only this environment."""
     return subprocess.run(
         ["/bin/bash", "-euc", f"SERVICE=test; . {ROOT}/images/lib/environment.sh; {code}"],
         env={"PATH": os.environ["PATH"]} | environment,
@@ -181,11 +181,11 @@ def test_a_heartbeat_is_young(age: int | None, status: int) -> None:
     assert done.returncode == status
 
 
-# --- what is built, if it is built ---
+# --- the images, if they are built ---
 
 
 def _built() -> list[str]:
-    """The shipped images under the tag that is tested, if all of them are here."""
+    """The shipped images with the tested tag, or none if some are missing."""
     tag = os.environ.get("SLUICE_IMAGE_TAG", "latest")
     names = [f"sluice-{name}:{tag}" for name in ("wsgi", "asgi", "worker", "nginx", "rabbitmq", "postgres")]
     listed = subprocess.run(
@@ -197,11 +197,12 @@ def _built() -> list[str]:
     return names if set(names) <= set(listed.stdout.splitlines()) else []
 
 
-# No image is no skipped test: `make e2e` builds them, and looks at all of this in the running stack as well.
+# Without images these tests don't exist, rather than being skipped. `make e2e` builds the images and tests
+# the same in a running stack.
 if BUILT := _built():
 
     def run(image: str, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        """A container of `image` as compose.yaml would start it, less its volumes and networks."""
+        """Run a container of `image` as compose.yaml does, but without volumes and networks."""
         hardened = (
             "--rm --network none --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges"
         )
@@ -215,7 +216,7 @@ if BUILT := _built():
 
     @pytest.fixture(scope="module", autouse=True)
     def doomed() -> Iterator[subprocess.Popen[str]]:
-        """A Gunicorn that can't start, tried again and again while the other tests run."""
+        """A Gunicorn that can't start, restarted repeatedly while the other tests run."""
         (image,) = (name for name in BUILT if name.startswith("sluice-wsgi:"))
         options = (
             "--rm --network none --read-only --tmpfs /tmp --env DEBUG=yes --env GUNICORN_CMD_ARGS=--bogus"
@@ -244,7 +245,7 @@ if BUILT := _built():
 
     def test_it_says_what_it_is(inspected: dict[str, Any]) -> None:
         labels = inspected["Config"]["Labels"]
-        software = {"sluice-postgres": "17", "sluice-rabbitmq": "4.0"}  # not Sluice's, see their Dockerfiles
+        software = {"sluice-postgres": "17", "sluice-rabbitmq": "4.0"}  # see their Dockerfiles
         version = software.get(
             labels["org.opencontainers.image.title"], (ROOT / "VERSION").read_text().strip()
         )

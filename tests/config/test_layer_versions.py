@@ -1,4 +1,4 @@
-"""docs/reference/layer-versions.md and tox.ini cover the versions that the layer supports."""
+"""docs/reference/layer-versions.md and tox.ini cover all versions that the layer supports."""
 
 import configparser
 import datetime

@@ -1,4 +1,4 @@
-"""Files: static ones, never stale, and those that only the application may hand out."""
+"""Files: static ones, which are never stale, and those that need the application's permission."""
 
 from __future__ import annotations
 

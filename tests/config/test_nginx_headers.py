@@ -1,4 +1,4 @@
-"""What backends are told about a request, what clients are told with a response, and what the log keeps."""
+"""The headers that backends and clients receive, and what the log contains."""
 
 from __future__ import annotations
 

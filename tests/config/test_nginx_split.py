@@ -1,4 +1,4 @@
-"""The split's table, row by row, then hundreds of hostile spellings against a model, at three prefixes."""
+"""The routing table, row by row, then hundreds of hostile spellings against a model, at three prefixes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from config.nginx_model import Request, hostile_requests, judge
 
 Site = tuple[str, Nginx, Probe, Probe]
 
-# The last one holds what means something in a regular expression.
+# The last one contains characters that are special in a regular expression.
 PREFIXES = ("", "/catmaid", "/a.b/c~d-e")
 
 
@@ -298,7 +298,7 @@ def test_two_upgrade_headers_are_none_and_two_connection_headers_are_one(site: S
     split_up = head(f"{prefix}/channels/updates/", headers=UPGRADE).replace(
         b"Connection: Upgrade", b"Connection: x\r\nConnection: Upgrade"
     )
-    if version() >= (1, 23):  # an older nginx sees the first of several alone (docs/reference/the-split.md)
+    if version() >= (1, 23):  # an older nginx reads only the first header (docs/reference/the-split.md)
         assert exchange(nginx.port, twice).status == 426
         assert exchange(nginx.port, split_up).status == 101
     else:
@@ -318,7 +318,9 @@ def test_a_url_of_seven_kibibytes_fits_and_a_longer_one_does_not(site: Site) -> 
 
 
 def test_a_wholly_decoded_path_reaches_gunicorn_as_one_path(site: Site) -> None:
-    """What nginx decoded it encodes again: no % or ? of a path is read twice, no newline splits a request."""
+    """nginx encodes again what it decoded: no % or ? of a path is interpreted twice, and no newline splits a
+    request.
+    """
     prefix, nginx, _, _ = site
     for path in (
         "/%25",

@@ -1,4 +1,4 @@
-"""docs/reference/symptoms.md: no WebSocket opens. Made with a stock Daphne and nginx, or with ours."""
+"""docs/reference/symptoms.md: no WebSocket opens. Reproduced with a stock Daphne and nginx, or with ours."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def test_daphne_is_out_of_file_handles(tmp_path: Path) -> None:
             if answer.status != 101:
                 break
         assert answer and time.monotonic() - began < 1
-        # Again where Daphne had turned nginx away before it asked, which is the line of another symptom.
+        # Repeat if Daphne closed the connection before nginx sent its request: the log line then belongs to
+        # another symptom.
         wait_until(lambda: nginx.upgrade().status == 502 and "(104:" in nginx.log, 10, "a reset", every=0.02)
         assert_seen(heading, f"{answer.status} {nginx.log}")
         said = "\n".join(daphne.log.splitlines()[before:])
@@ -191,12 +192,13 @@ def test_a_name_that_django_does_not_know(tmp_path: Path) -> None:
         assert_seen(heading, f"{answer.status} {gunicorn.log}")
         assert_proved(heading, manage())
     with Gunicorn(tmp_path, cure) as gunicorn:
-        assert gunicorn.ask("/channels/updates/", Host="sluice.example.org").status == 404  # the name will do
+        # the name is accepted
+        assert gunicorn.ask("/channels/updates/", Host="sluice.example.org").status == 404
         assert_refuted(heading, manage(**cure))
 
 
 def test_a_post_from_another_scheme(tmp_path: Path) -> None:
-    """Such as https, where a proxy in front didn't say so."""
+    """For example https, if a proxy in front did not say so."""
     heading, cure = "403 to a POST, Origin checking failed", {"SITE_URL": "https://localhost"}
     page = {"Host": "localhost", "Origin": "https://localhost"}
     with Gunicorn(tmp_path) as gunicorn:

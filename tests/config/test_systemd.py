@@ -1,4 +1,4 @@
-"""systemd/: the same programs as supervisor's files, for those who prefer systemd."""
+"""systemd/: the same programs as supervisor's files, for hosts that use systemd."""
 
 from configparser import ConfigParser
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_a_unit_says_what_the_program_file_says(program: str) -> None:
 
 @pytest.mark.parametrize("program", UNITS)
 def test_a_unit_is_started_again_but_for_a_mistake_in_the_settings(program: str) -> None:
-    """With a limit of starts, systemd would close the socket of those that run when it is reached."""
+    """If a unit reached a start limit, systemd would close its socket."""
     unit = read(FOLDER / UNITS[program])
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"
     assert unit["Service"]["Restart"] == "always"
