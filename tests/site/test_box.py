@@ -1,4 +1,4 @@
-"""Boxes: what is one, and what is said of what isn't."""
+"""Boxes: valid ones, and the messages about invalid ones."""
 
 from __future__ import annotations
 

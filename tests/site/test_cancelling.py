@@ -1,4 +1,4 @@
-"""Cancelling a crop: while it waits, while it is being cut, and at the moment when it ends."""
+"""Cancelling a crop: while it waits, while it is being cut, and at the moment of its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ordering crops and fetching them, over HTTP."""
+"""Ordering and downloading crops over HTTP."""
 
 from __future__ import annotations
 

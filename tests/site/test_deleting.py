@@ -1,4 +1,4 @@
-"""Deleting one's own crops: gone at once for everybody, and from the disk in a moment."""
+"""Deleting one's own crops: they disappear from all pages at once, and from the disk soon."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_one_that_has_not_ended_is_to_be_cancelled_first(as_ada: Client, crop: C
 
 
 def test_again_tells_nobody(as_ada: Client, crop: Crop) -> None:
-    for _ in range(2):  # of two at the same time
+    for _ in range(2):  # two deletions at the same time
         delete_crop(crop)
     assert len(told()) == 1
     assert as_ada.post(f"/crops/{crop.pk}/delete/").status_code == 404

@@ -1,4 +1,4 @@
-"""Which crops are handed over, and when again; and what a request pays for it."""
+"""Which crops are handed over to Celery, when again, and what this costs a request."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def crop(ada: Any, volume: Any) -> Crop:
     ("row", "waits"),
     [
         ({}, True),
-        ({"created": 1}, False),  # its request's own thread is at it
+        ({"created": 1}, False),  # its request's own thread handles it
         ({"handed_over_at": 10, "hand_overs": 1}, False),
         ({"handed_over_at": 70, "hand_overs": 1}, True),
         ({"handed_over_at": 70, "hand_overs": 2}, False),
@@ -88,7 +88,7 @@ def test_ordering_costs_no_time_whatever_the_broker_does(
     tasks_at: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tasks_at("amqp://tasks:secret@192.0.2.1:5672/celery")  # an address that never answers
+    tasks_at("amqp://tasks:secret@192.0.2.1:5672/celery")  # an address that never responds
     hand_over = handover.hand_over_soon
     costs: list[float] = []
 
@@ -110,7 +110,7 @@ def test_ordering_costs_no_time_whatever_the_broker_does(
 
 @pytest.fixture
 def queue(rabbitmq: RabbitMQ, tasks_at: Callable[[str], None]) -> Any:
-    """Celery's vhost and queue, as the image defines them, and a channel that reads it."""
+    """Celery's vhost and queue, as the image defines them, and a channel that reads the queue."""
     vhost = f"celery{time.monotonic_ns()}"
     rabbitmq.ctl("add_vhost", vhost)
     rabbitmq.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")

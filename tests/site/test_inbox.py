@@ -1,4 +1,4 @@
-"""What people do with their messages; and that all of their pages are told."""
+"""What users do with their messages. All their pages receive the changes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def told() -> list[tuple[str, str, Any]]:
 
 
 def test_read_and_unread(as_ada: Client, ada: Any, message: Message) -> None:
-    for _ in range(2):  # the second changes nothing and tells nobody
+    for _ in range(2):  # the second one changes nothing and publishes nothing
         answer = as_ada.post(f"/messages/{message.pk}/read/")
         assert (answer.status_code, answer.json()["read"]) == (200, True)
     assert as_ada.get("/messages/unread/").json() == {"unread": 0}
@@ -49,7 +49,7 @@ def test_delete(as_ada: Client, ada: Any, message: Message) -> None:
     assert not Message.objects.exists()
     assert told() == [(f"user:{ada.pk}", "message-deleted", {"message_id": message.pk})]
     assert as_ada.post(f"/messages/{message.pk}/delete/").status_code == 404
-    changes.delete(message)  # of two at the same time the later one
+    changes.delete(message)  # the later of two simultaneous deletions
     assert len(told()) == 1
 
 

@@ -1,4 +1,4 @@
-"""A crop is cut once and its owner told once, whatever happens to those who cut it."""
+"""A crop is cut once and its owner notified once, whatever happens to the workers."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def crop(ada: Any, volume: Any) -> Crop:
 
 
 def news() -> Any:
-    """What was published of messages."""
+    """The published updates about messages."""
     return Update.objects.filter(event="new-message")
 
 
 def progress() -> list[dict[str, Any]]:
-    """What was published of the crop's progress, in order."""
+    """The published updates about the crop's progress, in order."""
     found = Update.objects.filter(event="crop-progress").order_by("id")
     return [json.loads(update.payload) for update in found]
 
 
 def in_a_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
-    """Start `work` with a database connection of its own; its result is put into the list."""
+    """Run `work` in a thread with its own database connection. Its result is appended to the list."""
     results: list[Any] = []
 
     def run() -> None:
@@ -102,8 +102,8 @@ def test_of_two_at_a_time_one_works(crop: Crop, monkeypatch: pytest.MonkeyPatch)
     assert Message.objects.count() == news().count() == 1
 
 
-# What a worker does that will be killed. A database in memory, SQLite's here, is its own process's: there the
-# claim alone can be tried.
+# The code of a worker that will be killed. SQLite's in-memory database belongs to one process, so there only
+# the claim can be tested.
 STUCK = {
     "postgresql": """
 import signal
@@ -137,7 +137,9 @@ def test_a_killed_workers_crop_is_free_at_once_and_cut_again(
 
 
 def test_one_that_was_begun_anew_elsewhere_is_given_up(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker lost its claim with its connection, and another began: only the last may end the crop."""
+    """The worker lost its claim with its connection, and another one started: only the later one may finish
+    the crop.
+    """
     cut = cutting.cut
 
     def meanwhile(*arguments: Any) -> int:
@@ -183,7 +185,7 @@ def test_progress_is_in_the_row(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_progress_is_said_once_a_second_at_most(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here, cutting takes less: what is said is the beginning and the end."""
+    """Cutting takes less than that here, so only the beginning and the end are published."""
     monkeypatch.setattr(cutting, "SLAB_BYTES", 64 * 45 * 4)
     monkeypatch.setattr(jobs, "_PROGRESS_SECONDS", 60)
     assert jobs.run(crop.pk)
@@ -268,7 +270,7 @@ def test_the_command_also_removes_what_is_old(crop: Crop) -> None:
 def test_root_makes_no_files_for_another_user(
     db: None, settings: Any, tmp_path: Path, command: list[str], root: str
 ) -> None:
-    """Also where the folder isn't there yet, in one that is another user's."""
+    """Also where the folder doesn't exist yet, inside another user's folder."""
     from django.core.management import CommandError, call_command
 
     os.chown(tmp_path, 33, 33)

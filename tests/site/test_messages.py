@@ -1,4 +1,4 @@
-"""The inbox and sending to each other."""
+"""The inbox, and sending messages to each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages that people see."""
+"""The HTML pages."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def test_pages_carry_positions_and_are_not_stored(as_ada: Client, ada: Any, path
 def test_positions_are_from_before_the_data(
     as_ada: Client, ada: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A message that comes while the page is made is in the page or after its position; never in neither."""
+    """A message that arrives while the page is rendered is in the page or after its position, never lost
+    between them.
+    """
     send(ada, "before")
     heads = history.heads
 

@@ -1,4 +1,4 @@
-"""Slices over HTTP: the right voxels in the right shades, asked for once."""
+"""Slices over HTTP: the right voxels in the right shades, downloaded once."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_a_browser_keeps_it_and_asks_for_nothing_twice(
     first = as_ada.get(url(volume, "z", 3))
     assert first["Cache-Control"] == "private, max-age=31536000, immutable"
     etag = first["ETag"]
-    assert etag.startswith('"') and len(etag) > 20  # a strong one
-    monkeypatch.setattr(stores, "open_array", None)  # no voxel is read
+    assert etag.startswith('"') and len(etag) > 20  # a strong ETag
+    monkeypatch.setattr(stores, "open_array", None)  # no voxel may be read
     for header in (etag, f'W/{etag}, "other"', "*"):
         again = as_ada.get(url(volume, "z", 3), headers={"If-None-Match": header})
         assert (again.status_code, again.content, again["ETag"]) == (304, b"", etag)

@@ -1,4 +1,4 @@
-"""What one person's crops may take on the disk."""
+"""One user's crops and their limit on disk space."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from volumes.models import Crop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HTML = {"Accept": "text/html"}
-BYTES = 64 * 45 * 27 * 4  # of the box, voxels of 32 bits
+BYTES = 64 * 45 * 27 * 4  # of the box, with voxels of 32 bits
 
 
 @pytest.fixture(autouse=True)
 def limit(settings: Any) -> None:
-    """Enough for two such boxes."""
+    """A limit that is enough for two such boxes."""
     settings.CROP_QUOTA_BYTES = 2 * BYTES
 
 

@@ -1,4 +1,4 @@
-"""What is old leaves the disk."""
+"""Old files are deleted from the disk."""
 
 from __future__ import annotations
 

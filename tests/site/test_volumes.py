@@ -1,4 +1,4 @@
-"""Importing volumes, and what is left when that fails."""
+"""Importing volumes, and what remains when an import fails."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_big_endian_is_the_same_numbers(tmp_path: Path) -> None:
 
 def test_scaled_voxels_become_real_numbers(tmp_path: Path) -> None:
     image = nibabel.Nifti1Image(numpy.linspace(-1, 1, 24).reshape(2, 3, 4), numpy.eye(4))
-    image.header.set_data_dtype("int16")  # as which nibabel stores them, with a slope and an intercept
+    image.header.set_data_dtype("int16")  # nibabel stores them so, with a slope and an intercept
     image.to_filename(tmp_path / "v.nii")
     expected = nibabel.nifti1.load(tmp_path / "v.nii").get_fdata().transpose(2, 1, 0)
     volume = imported(tmp_path / "v.nii")
@@ -125,7 +125,7 @@ def test_a_damaged_file_leaves_nothing(tmp_path: Path, some: numpy.ndarray, sett
 
 
 def claiming(path: Path, edge: int) -> Path:
-    """A file of some hundred bytes that says it holds a cube of 64-bit numbers."""
+    """A file of some hundred bytes that claims to contain a cube of 64-bit numbers."""
     header = nibabel.Nifti1Header()
     header.set_data_shape((edge, edge, edge))
     header.set_data_dtype("float64")
