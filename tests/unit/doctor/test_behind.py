@@ -1,4 +1,4 @@
-"""What is wrong with Gunicorn and Daphne is recognised from outside, through an nginx as it is shipped."""
+"""The doctor finds faults of Gunicorn and Daphne from outside, through an nginx as shipped."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_gunicorn_was_not_restarted_after_the_name_changed(house: House, tmp_pat
     assert f"not {url}" in said.of("settings-address")["message"]
 
 
-# On other ports than 443, and with a certificate that isn't trusted, no HSTS is asked for.
+# HSTS is not required on ports other than 443, or with an untrusted certificate.
 @pytest.mark.parametrize(
     "settings",
     [{"SITE_URL": "https://localhost:8443"}, {"SITE_URL": "https://localhost", "TLS": "self-signed"}],
@@ -69,7 +69,7 @@ def test_gunicorn_is_told_of_https_or_not(house: House, tmp_path: Path, settings
     assert well.of("front-certificate")["message"] == "a proxy in front does the TLS"
 
 
-# As settings that somebody wrote for themselves; and what is then said.
+# Lines of a site's own settings, and the resulting messages.
 OWN_SETTINGS = {
     "no static files were ever collected": (
         'STATIC_ROOT = "/nowhere"\n',
@@ -176,7 +176,7 @@ def test_other_sites_pages_are_let_in(house: House, front: str) -> None:
     )
 
 
-# Somebody's own application in its place, for those who are signed in; it does what the file `mood` says.
+# Another application in its place for signed-in users. The file `mood` controls it.
 OWN_APPLICATION = """
 from pathlib import Path
 from mysite.asgi import application as site
@@ -218,7 +218,7 @@ def test_daphne_runs_another_application_and_then_stops(house: House, front: str
 
 
 def test_daphne_falls_silent(house: House, front: str) -> None:
-    """After its hello: no ping comes."""
+    """After its hello, no ping comes."""
     with house.doctor_at_work("--at", front, "--only", "push-idle") as doctor:
         assert doctor.stdout is not None
         assert doctor.stdout.readline().startswith("passed    push-hello")

@@ -1,4 +1,4 @@
-"""Where nothing is wrong, the doctor says so, and leaves nothing behind; and what its command is like."""
+"""On a correct host, the doctor reports success and leaves nothing behind. Also the command's options."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ PLAIN = Path("/opt/sluice/plain/bin/python")
 
 @pytest.mark.usefixtures("alone")
 def test_it_is_content_with_a_host_as_the_guide_makes_it(house: House, front: str) -> None:
-    for program in house.programs:  # what other tests did to their broker may be a moment ago
+    for program in house.programs:  # other tests may just have restarted the broker
         house.recover(program)
     said = house.doctor("--at", front, "--clients", "100")
     assert (said.bad, said.code) == ([], 0)
     out = [one for one in said.findings if one["verdict"] == "skipped"]
-    # It is it known here whether pytest starts a program again: tests/bare_metal/test_supervisord.py.
+    # Here the doctor can't know whether pytest restarts a program: tests/bare_metal/test_supervisord.py tests
+    # that.
     assert {one["check"] for one in out} == {"programs", "front-certificate"}
     assert set(checks.names()) == {one["check"] for one in said.findings}
     assert house.sql("SELECT count(*) FROM auth_user WHERE username LIKE 'doctor-%'") == [(0,)]
@@ -108,7 +109,7 @@ def test_without_what_push_needs_it_says_so_and_checks_the_rest(house: House, fr
 
 
 def test_one_program_sees_its_own_settings_as_in_a_container(house: House, front: str) -> None:
-    """SLUICE_SERVICE is what makes a container of it: the role asgi can't make a user."""
+    """SLUICE_SERVICE makes the doctor act as in a container: the role asgi can't create a user."""
     own = dict(
         line.split("=", 1)
         for name in ("sluice", "daphne")

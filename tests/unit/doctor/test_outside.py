@@ -1,4 +1,6 @@
-"""What is wrong with nginx, or in front of it, is recognised from outside: a real nginx with each mistake."""
+"""The doctor finds faults of nginx, or of a proxy in front of it, from outside: a real nginx with each
+mistake.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ def without_static_files(nginx: Nginx) -> None:
 
 @dataclass(frozen=True)
 class Mistake:
-    """How nginx is made; what is said of it, by which check, and what to change."""
+    """A mistake in nginx, and the expected check, message and fix."""
 
     check: str
     says: str
@@ -232,7 +234,7 @@ def test_somebody_listens_who_speaks_no_http(house: House) -> None:
     assert why in ("the answer is not HTTP", "the connection is closed without an answer")
 
 
-# ---- what stands in front of it
+# ---- a proxy in front of it
 
 
 UPGRADE_PASSED = (
@@ -277,7 +279,7 @@ def test_a_proxy_in_front_cuts_what_is_silent(house: House, front: str, tmp_path
 
 
 def test_an_address_with_too_many_connections(house: House, tmp_path: Path) -> None:
-    """One that ignores its close frame holds its place for a few seconds."""
+    """A client that ignores its close frame occupies its slot for a few seconds."""
     own = {"Origin": house.site_url, "Host": house.host, "Sec-WebSocket-Key": "c2x1aWNlLWRvY3Rvci0hIQ=="}
     with (
         house.front(tmp_path, CHANNELS_PER_ADDRESS="1") as at,
@@ -298,7 +300,7 @@ class Certificate:
     says: str
     trusted: bool = True
     name: str = "localhost"
-    days: tuple[int, int] = (-1, 90)  # from today
+    days: tuple[int, int] = (-1, 90)  # days from today
 
 
 CERTIFICATES = {
@@ -344,7 +346,7 @@ def test_there_is_no_tls(house: House, front: str) -> None:
 
 
 def signed(folder: Path, wanted: Certificate) -> Path:
-    """ca.pem, site.pem and site.key, by openssl."""
+    """Create ca.pem, site.pem and site.key with openssl."""
     folder.mkdir(parents=True)
 
     def openssl(*arguments: str) -> None:

@@ -1,4 +1,4 @@
-"""Where a host is right, though unusual, the doctor raises no alarm."""
+"""The doctor raises no alarm on hosts that are unusual but correct."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unit.doctor.test_limits import nginx_conf
 from config.nginx_lab import SOURCE, Nginx
 from sluice_stack.doctor import broker
 
-# What another site on the same nginx says to whom nobody else answers.
+# The response of another site on the same nginx to unknown host names.
 ANOTHER_SITE = """
 server {
     listen 127.0.0.1:$port default_server;
@@ -86,10 +86,10 @@ def test_the_address_may_be_written_otherwise_than_browsers_do(house: House, fro
 
 @contextlib.contextmanager
 def by_tls(house: House) -> Iterator[None]:
-    """All programs' settings ask the broker by TLS, made so by the guide's own command."""
+    """All programs connect to the broker by TLS, after the guide's own command."""
     guide = (SOURCE / "docs/how-to/bare-metal.md").read_text()
     command = re.search(r"^sed .*amqps://.*$", guide, re.MULTILINE)
-    assert command, "the guide has it no more"
+    assert command, "the guide no longer has this command"
     here = command[0].replace("127.0.0.1:5672", f"127.0.0.1:{house.rabbitmq.port}")
     here = here.replace("$mq:5671", f"localhost:{house.rabbitmq.tls_port}")
     before = {path: path.read_text() for path in house.etc.glob("*.env")}
@@ -105,7 +105,7 @@ BROKER = ["--inside", "--only", *(check.name for check in broker.CHECKS), "layer
 
 
 def test_a_broker_that_is_asked_by_tls(house: House) -> None:
-    """The file for all programs says which authority is trusted."""
+    """The file for all programs names the trusted authority."""
     with by_tls(house):
         common = house.etc / "sluice.env"
         common.write_text(f"SSL_CERT_FILE={house.rabbitmq.authority}\n{common.read_text()}")

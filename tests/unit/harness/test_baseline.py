@@ -1,4 +1,4 @@
-"""A baseline sees what was left behind, and what is missing where nothing may be."""
+"""A baseline detects leaks, and missing figures where none may be missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of faults is made of what tests keep, a later run's in the place of an earlier one's."""
+"""The page of faults is generated from the results that tests keep. A later run replaces an earlier one."""
 
 from __future__ import annotations
 

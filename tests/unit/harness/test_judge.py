@@ -1,5 +1,5 @@
-"""The judge must see every kind of violation, and none where there is none: it is the one thing that no
-other test checks.
+"""The judge must find every kind of violation, and none where there is none. No other test checks the
+judge.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def test_unrecovered_without_cause_is_seen() -> None:
 def test_unrecovered_by_intent_moves_what_is_owed() -> None:
     entries = connect(), hello(0), update(1), Ended(4010), connect(at(1)), hello(2, False), update(3)
     report = run(table(3), *entries, provoked=lambda ledger, stream: True).check()
-    assert report.counts["updates owed"] == 2  # the one before, the one after
+    assert report.counts["updates owed"] == 2  # the one before and the one after
 
 
 def test_what_a_restore_took_back_is_counted_only() -> None:

@@ -1,4 +1,4 @@
-"""What the fault suite measures by: when a client had everything, and how long an update took."""
+"""The fault suite's measurements: when a client had everything, and how long an update took."""
 
 from __future__ import annotations
 
