@@ -1,4 +1,4 @@
-"""Clients that behave badly, or are treated so: they harm nobody else, and lose nothing themselves."""
+"""Clients that misbehave, or are cut off: they affect no other client, and lose nothing themselves."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from harness.stack import Stack
 from harness.waiting import wait_until
 
 TOO_SLOW, SESSION_ENDED, NOT_SIGNED_IN = 4008, 4009, 4001
-GONE = 120.0  # seconds after which a client that vanished is gone from the server (PROTOCOL: Rights)
-CUT_OFF = 45.0  # seconds in which one that doesn't read is cut, once it lacks too much
+GONE = 120.0  # seconds after which the server has dropped a vanished client (PROTOCOL: Rights)
+CUT_OFF = 45.0  # seconds until a client that doesn't read is cut, once too many updates wait for it
 REVOKED = 5.0  # seconds after which nothing more is delivered
-NO_HELLO = 5.0  # seconds after which a client takes a socket without hello for swallowed
+NO_HELLO = 5.0  # seconds after which a client without hello assumes that frames are swallowed
 
-LARGE, COUNT = 30_000, 700  # bytes of an update and how many: more than the kernel's buffers on the way hold
+LARGE, COUNT = 30_000, 700  # bytes per update and number of updates: more than the kernel's buffers hold
 _LARGE = """
 from sluice_updates import publish
 for number in range({count}):
@@ -41,8 +41,10 @@ for number in range({count}):
 
 @pytest.fixture
 def slow_readers(fresh: Stack) -> Iterator[list[socket.socket]]:
-    """Two sockets of carol's, straight to Nginx: one is never read from, the other a byte a second. The
-    published port would add a program of the engine's and its buffers, which take several MB each.
+    """Two sockets of carol's, directly to nginx. The test never reads from one, and reads a byte a second
+    from the other.
+
+    The published port would add one of the engine's programs, whose buffers hold several MB each.
     """
     headers = raw.UPGRADE | {"Origin": fresh.origin, "Host": f"localhost:{fresh.port}"}
     headers["Cookie"] = fresh.browser("carol").cookies
@@ -186,7 +188,7 @@ def test_history_trimmed_past_a_clients_position(fresh: Stack, outcome: Outcome)
 
 @pytest.mark.timeout(600, func_only=True)
 def test_a_thousand_clients_cut_at_once(image_tag: str, outcome: Outcome) -> None:
-    """All come from one address, so that nginx's limit for one is raised."""
+    """All clients have one address, so nginx's limit per address is raised."""
     outcome.says(
         "1,000 clients on two Daphnes, both killed at once",
         "No live updates until both are back; then no client has missed any.",

@@ -1,4 +1,4 @@
-"""Daphnes are replaced one by one, ten times in a row, as a deployment does it."""
+"""Daphnes are replaced one by one, ten times in a row, as in a deployment."""
 
 from __future__ import annotations
 
