@@ -1,4 +1,4 @@
-"""What updates.js does about each close code of the protocol's table, and each status of a poll."""
+"""The reaction of updates.js to each close code of the protocol's table, and to each status of a poll."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from harness.waiting import wait_until
 
 from .conftest import Open
 
-SLACK = 2.0  # seconds that a loaded machine may add to the first back-off, 0 to 0.5 s
-# 1006 is a connection that breaks off; the others are in close frames. 1005: without a code. 4999: unknown.
+SLACK = 2.0  # seconds that a busy machine may add to the first back-off of 0 to 0.5 s
+# 1006 is a broken connection, 1005 a close frame without a code, 4999 an unknown code.
 BACK_OFF = [1000, 1001, 1002, 1005, 1006, 1007, 1009, 1011, 1013, 4008, 4999]
 FINAL = {4000: "stopped", 4001: "signed-out", 4003: "stopped", 4009: "signed-out"}
 
 
 @pytest.fixture(params=["websocket", "sse"])
 def page(request: pytest.FixtureRequest, peer: Peer, open_page: Open, windows: Windows) -> UpdatesPage:
-    """Live at update 3, by each transport that has close codes."""
+    """A page that is live at update 3, by each transport with close codes."""
     windows.expect_complaints()
     if request.param == "sse":
         peer.rules["websocket"] = Answer(426)
@@ -72,7 +72,9 @@ def test_it_doesnt_try_another_way_around_a_refusal_in_place_of_hello(
 
 
 def test_after_1012_pages_come_back_spread_over_the_window(peer: Peer, open_page: Open) -> None:
-    """Back-off would have all six within half a second; 8 s of window have them so in 1 of 100,000 runs."""
+    """With back-off, all six would reconnect within half a second. With a window of 8 s, that happens in 1 of
+    100,000 runs.
+    """
     peer.retry = 8000
     pages = [open_page().wait_for("live") for _ in range(6)]
     began = time.monotonic()
@@ -178,11 +180,11 @@ def test_where_nobody_is_behind_nginx_it_comes_back_when_nginx_says(
     assert second.at - first.at >= 5
 
 
-# ---- the waits themselves
+# ---- the delays themselves
 
 
 def test_the_waits(open_page: Open) -> None:
-    """Each row: what a wait is drawn from, in milliseconds, over a thousand draws."""
+    """Each row: the range of a delay in milliseconds, over a thousand draws."""
     drawn = open_page().page.evaluate(
         """async () => {
           const { Backoff, Retries } = await import("/static/sluice_updates/backoff.js");
@@ -239,5 +241,5 @@ def test_the_waits(open_page: Open) -> None:
     assert set(drawn) == set(expected)
     for name, (least, most) in expected.items():
         low, high = drawn[name]
-        spread = (most - least) / 10  # a thousand draws come nearer to both ends than that
+        spread = (most - least) / 10  # a thousand draws come closer to both ends
         assert least <= low <= least + spread and most - spread <= high <= most, (name, drawn[name])

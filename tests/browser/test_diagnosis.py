@@ -1,4 +1,4 @@
-"""What the operator is told when there is no WebSocket: each diagnosis, by what leads to it."""
+"""What the operator is told if there is no WebSocket: each diagnosis, by its cause."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_FOUND = Answer(404, "<h1>Not found</h1>", "text/html")
 NOT_HERE = Answer(404, "404: nothing is here. This site is at /catmaid/\n")
 NO_PATH = Answer(404, "Not found.\n")
 
-# Which rules, in this order: websocket, sse, health, plain. None: as it should be.
+# The rules, in this order: websocket, sse, health, plain. None: works.
 CAUSES: list[tuple[str, tuple[Rule | None, ...]]] = [
     ("unreachable", (Answer(502), Answer(502), CUT, None)),
     ("host-refused", (Answer(421), Answer(421), Answer(421), Answer(421))),
@@ -48,7 +48,7 @@ CAUSES: list[tuple[str, tuple[Rule | None, ...]]] = [
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """Code, text and setting of each diagnosis, as the reference page has them."""
+    """Code, text and setting of each diagnosis on the reference page."""
     found: list[tuple[str, str, str]] = ROW.findall(PAGE.read_text().partition("## Diagnosis")[2])
     return found
 

@@ -1,4 +1,4 @@
-"""Updates in order: doubles, gaps, handlers that fail, rights that change."""
+"""Updates in order: duplicates, gaps, failing handlers, changed rights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .conftest import Open
 
 @pytest.fixture(params=["websocket", "sse"])
 def page(request: pytest.FixtureRequest, peer: Peer, open_page: Open, windows: Windows) -> UpdatesPage:
-    """Live at update 3."""
+    """A page that is live at update 3."""
     if request.param == "sse":
         windows.expect_complaints()
         peer.rules["websocket"] = Answer(426)
@@ -24,7 +24,7 @@ def page(request: pytest.FixtureRequest, peer: Peer, open_page: Open, windows: W
 
 
 def ends(page: UpdatesPage) -> list[int]:
-    """Codes with which connections of the page's transport ended; attempts at a better one aside."""
+    """Close codes of connections of the page's transport, without the attempts at a better one."""
     return [code for transport, code in page.ended if transport == page.transport]
 
 
@@ -97,7 +97,9 @@ def test_handlers_are_by_event_and_can_be_taken_back(peer: Peer, page: UpdatesPa
 
 
 def test_when_rights_change_a_connection_judged_anew_takes_over(peer: Peer, page: UpdatesPage) -> None:
-    """The old one stays until the new one has said hello: not a state changes, nothing comes twice."""
+    """The old connection stays until the new one's hello: the state does not change, and no update arrives
+    twice.
+    """
     before, states = len(peer.attempts(str(page.transport))), page.states
     peer.publish(event="streams-changed")
     wait_until(lambda: len(peer.attempts(str(page.transport))) == before + 1, 10, "a second connection")
