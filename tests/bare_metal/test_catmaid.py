@@ -1,4 +1,4 @@
-"""The checks of docs/how-to/catmaid.md, as far as they need no CATMAID: Sluice's site stands in its place."""
+"""The checks of docs/how-to/catmaid.md that need no CATMAID. Sluice's sample site replaces it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SPOILT = {
         "supervisorctl start daphne:daphne_00",
         "STOPPED",
     ),
-    "Open files": (  # of the one that isn't looked at last
+    "Open files": (  # of the process that the check reads first
         f"{_FIRST} --nofile=1024:",
         f"{_FIRST} --nofile=16384:",
         "1024 ",
@@ -48,7 +48,9 @@ SPOILT = {
         "/etc/sysctl.d/spoilt.conf:fs.file-max = 65536",
     ),
 }
-"""What undoes each point, before its check is run, how that is taken back, and what the check then shows."""
+"""For each point: the command that breaks it, the command that repairs it, and the check's output in
+between.
+"""
 
 
 def run(machine: Machine, check: str, *, after: str = "") -> str:

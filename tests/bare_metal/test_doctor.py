@@ -1,4 +1,6 @@
-"""The doctor on a host that the guide made is content, also if it watches a silent socket for 70 s."""
+"""The doctor passes on a host that was set up by the guide, also with `push-idle`, which watches a silent
+socket for 70 s.
+"""
 
 from __future__ import annotations
 

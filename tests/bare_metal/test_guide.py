@@ -1,4 +1,4 @@
-"""docs/how-to/bare-metal.md: what its reader sees on the way, and what the machine is like afterwards."""
+"""docs/how-to/bare-metal.md: its reader's observations on the way, and the resulting machine."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_who_came_is_not_for_everybody_to_read(machine: Machine) -> None:
 def test_the_logs_are_rotated_and_gunicorn_outlives_a_hup(machine: Machine) -> None:
     machine.shell("logrotate --force /etc/logrotate.d/sluice; test -s /var/log/sluice/gunicorn.log.1")
     master = machine.shell("supervisorctl pid gunicorn:gunicorn_00").strip()
-    machine.shell(f"kill -HUP {master}")  # it says so in its log, the new one
+    machine.shell(f"kill -HUP {master}")  # Gunicorn reports it in its new log
     wait_until(lambda: "Handling signal: hup" in machine.log_of("wsgi"), 10, "a line in the new log")
     wait_until(lambda: "Booting worker" in machine.log_of("wsgi"), 20, "its new worker")
     assert machine.shell("supervisorctl pid gunicorn:gunicorn_00").strip() == master

@@ -1,5 +1,7 @@
-"""supervisord is killed, as when memory is short. Where there is systemd all is started anew; elsewhere its
-programs run on without it, and the symptoms' page, sluice-restart and the doctor say so, and what to do.
+"""supervisord is killed, as happens when memory runs out.
+
+With systemd, everything is restarted. Without it, the programs continue without supervisord, and the
+symptoms' page, sluice-restart and the doctor report that and the fix.
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ def test_without_systemd_its_programs_are_named_with_the_lines_that_end_them(mac
 
 @pytest.mark.timeout(300, func_only=True)
 def test_those_that_run_beside_a_new_supervisords_are_named_too(machine: Machine) -> None:
-    """What one gets who only frees the two ports."""
+    """This happens if one frees only the two ports."""
     left = ["beat", "celery", "channels-worker"]
     held = [name for name in machine.states() if not name.startswith("sluice:")]
     pids = " ".join(machine.shell(f"supervisorctl pid {' '.join(held)}").split())
@@ -91,7 +93,7 @@ def test_those_that_run_beside_a_new_supervisords_are_named_too(machine: Machine
 
 
 def _cure(machine: Machine, left: list[str]) -> None:
-    """Do what sluice-restart says, which restarts nothing before."""
+    """Do what sluice-restart tells, which itself restarts nothing first."""
     done = machine.exec("sluice-restart")
     said, _, lines = done.output.partition("\nEnd them")
     named = re.sub(
@@ -106,7 +108,7 @@ def _cure(machine: Machine, left: list[str]) -> None:
 
 
 def _examined(machine: Machine) -> tuple[int, list[tuple[str, str]]]:
-    """The doctor's status, and what it has against the programs: where, and what it says."""
+    """The doctor's exit status, and its findings about the programs: place and message."""
     done = machine.exec("venv/bin/python", "app/manage.py", "doctor", "--only", "programs", "--json")
     found = findings(done.output)
     assert found and {one["verdict"] for one in found} <= {"passed", "failed"}, done.output
@@ -114,7 +116,7 @@ def _examined(machine: Machine) -> tuple[int, list[tuple[str, str]]]:
 
 
 def _await_running(machine: Machine) -> None:
-    """Supervisor's programs, also where systemd could run them."""
+    """Wait for supervisor's programs, even on a machine where systemd could run them."""
     wait_until(
         lambda: list(Machine.states(machine).values()) == ["RUNNING"] * len(PROGRAMS),
         60,
@@ -123,13 +125,13 @@ def _await_running(machine: Machine) -> None:
 
 
 def _supervisord(machine: Machine) -> str:
-    """Its process; empty if it doesn't answer."""
+    """supervisord's process id, or "" if it doesn't respond."""
     done = machine.exec("supervisorctl", "pid")
     return done.output.strip() if done.code == 0 and done.output.strip().isdigit() else ""
 
 
 def _parents(machine: Machine) -> list[str]:
-    """Who started each program, without the workers that programs have made themselves."""
+    """The parent of each program, without the workers that programs start themselves."""
     listed = [line.split(maxsplit=2) for line in machine.shell("ps axo pid=,ppid=,args=").splitlines()]
     parents = {pid: parent for pid, parent, command in listed if command.startswith("/opt/sluice/venv/bin/")}
     return [parent for parent in parents.values() if parent not in parents]

@@ -1,7 +1,7 @@
-"""What is too old is named, on a Debian 12 that was an 11 before: nginx, PostgreSQL and RabbitMQ were held
-back, and the Python of then is still there.
+"""The doctor names outdated versions, on a Debian 12 that was upgraded from 11: nginx, PostgreSQL and
+RabbitMQ were held back, and the old Python remains.
 
-The guide is followed as far as it goes: Django uses no such PostgreSQL.
+The guide is followed as far as possible, because Django does not support that PostgreSQL.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def held_back() -> Iterator[Machine]:
 
 
 def doctor(machine: Machine, *checks: str) -> dict[str, set[tuple[str, str]]]:
-    """The verdicts and what it says, by check."""
+    """Verdicts and messages by check."""
     command = ("venv/bin/python", "app/manage.py", "doctor", "--inside", "--json", "--only")
     found: dict[str, set[tuple[str, str]]] = {}
     for finding in findings(machine.exec(*command, *checks).output):
