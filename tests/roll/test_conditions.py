@@ -1,5 +1,5 @@
-"""`make roll` takes up new settings, knows the whole application's order, and leaves everything as it was
-where a replacement can't take over.
+"""`make roll` applies new settings, replaces the whole application in order, and changes nothing if a
+replacement fails.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from roll.watching import busy, containers, failed_posts, go_on, pages, replaced
 
 
 def test_the_whole_application_one_after_the_other(healed: Stack) -> None:
-    """As an upgrade does it: what holds the data stays."""
+    """As in an upgrade: the containers that hold data stay."""
     before = containers(healed)
     with Checker(healed) as checker:
         busy(checker)
@@ -69,7 +69,7 @@ def test_the_old_one_stays_if_the_new_one_is_not_healthy(
     assert failed_posts(report.counts) == {}
     assert replaced(before, containers(healed)) == set()
     assert re.search(rf"sluice: \S+, the replacement, isn't healthy .*{service} stays", str(refused.value))
-    assert name in str(refused.value)  # what the new one said itself
+    assert name in str(refused.value)  # the new container's own message
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_service_that_is_not_up(healed: Stack) -> None:
 
 @contextmanager
 def settings(stack: Stack, **changed: str) -> Iterator[None]:
-    """The stack's `.env` with these as well, for as long as the block runs."""
+    """Add these settings to the stack's `.env` during the block."""
     stack.compose.write_env(stack.settings | changed)
     try:
         yield
