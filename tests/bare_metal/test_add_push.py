@@ -53,7 +53,7 @@ def stages() -> Iterator[Stages]:
         yield stages
 
 
-def test_each_check_says_what_the_guide_says(stages: Stages) -> None:
+def test_each_check_prints_what_the_guide_promises(stages: Stages) -> None:
     assert [*CHECKED, WHOLE_WAY, TAKEN_OUT] == GUIDE.titles[1:]
     wrong = {
         step: stages.said[step] for step, expected in CHECKED.items() if expected not in stages.said[step]
@@ -103,7 +103,7 @@ def test_a_real_browser_shows_it_at_once(stages: Stages, windows: Windows) -> No
     expect(page.locator("#notes li").first).to_have_text("seen in Chromium", timeout=10_000)
 
 
-def test_an_nginx_that_listens_on_one_address_is_asked_there(stages: Stages) -> None:
+def test_the_checks_can_use_nginxs_only_address(stages: Stages) -> None:
     """By default, the checks connect to the loopback."""
     machine = stages.machine
     there = {"nginx": machine.address}
@@ -193,7 +193,7 @@ def test_the_same_on_sqlite(stages: Stages) -> None:
 
 @pytest.mark.timeout(300, func_only=True)
 @pytest.mark.parametrize("step", CHECKED)
-def test_a_step_that_is_left_out_is_named(stages: Stages, step: str) -> None:
+def test_a_skipped_step_is_named(stages: Stages, step: str) -> None:
     """The page's table says where and how one notices it. The last two steps are optional."""
     where, what = GUIDE.left_out()[step]
     steps = list(CHECKED)

@@ -61,12 +61,12 @@ def run(machine: Machine, check: str, *, after: str = "") -> str:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_check_is_content_with_a_host_that_is_right(machine: Machine, check: str) -> None:
+def test_each_check_passes_on_a_correct_host(machine: Machine, check: str) -> None:
     run(machine, check)
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_check_sees_its_point_undone(machine: Machine, check: str) -> None:
+def test_each_check_fails_when_its_point_is_undone(machine: Machine, check: str) -> None:
     undo, redo, shown = SPOILT[check]
     try:
         with pytest.raises(CommandFailed) as failed:

@@ -12,7 +12,7 @@ from harness.waiting import wait_until
 
 
 @pytest.mark.timeout(300, func_only=True)
-def test_it_is_content_after_the_guide(machine: Machine) -> None:
+def test_the_doctor_passes_after_the_guide(machine: Machine) -> None:
     wait_until(machine.healthy, 60, "Daphne healthy")
     done = machine.exec(
         "venv/bin/python", "app/manage.py", "doctor", machine.url + "/",

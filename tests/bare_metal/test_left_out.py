@@ -40,7 +40,7 @@ def stages() -> Iterator[Stages]:
 
 @pytest.mark.timeout(300, func_only=True)
 @pytest.mark.parametrize("step", [*SITE, *PUSH])
-def test_a_step_that_is_left_out_is_named(stages: Stages, step: str) -> None:
+def test_a_skipped_step_is_named(stages: Stages, step: str) -> None:
     where, what = GUIDE.left_out()[step]
     steps = [*SITE, *PUSH]
     then = [other for other in steps[steps.index(step) + 1 :] if other != OPTIONAL]

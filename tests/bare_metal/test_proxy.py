@@ -90,7 +90,7 @@ def behind(machine: Machine) -> Iterator[Behind]:
         machine.shell(f"cp /root/place.conf {PLACE}; service nginx reload")
 
 
-def test_the_proxys_word_counts_and_nobody_elses(behind: Behind) -> None:
+def test_only_the_proxys_headers_are_trusted(behind: Behind) -> None:
     address = behind.proxy.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
     wait_until(lambda: behind.seen_address(8888, address, {}) == CLIENT, 10, "the new configuration")
     forged = {"X-Forwarded-For": CLIENT, "X-Real-IP": CLIENT, "Forwarded": f"for={CLIENT}"}

@@ -79,7 +79,7 @@ def test_updates_and_crops_go_by_tls(machine: Machine) -> None:
     assert "false" not in listed
 
 
-def test_the_doctor_is_content(machine: Machine) -> None:
+def test_the_doctor_passes(machine: Machine) -> None:
     found = _ask_the_doctor(machine)
     assert bad(found) == []
     assert {one["check"] for one in found if one["verdict"] == "passed"} == set(CHECKS)
@@ -88,7 +88,7 @@ def test_the_doctor_is_content(machine: Machine) -> None:
 
 
 @pytest.mark.timeout(300, func_only=True)
-def test_with_a_certificate_for_another_name_the_site_works_and_says_why_it_is_slow(machine: Machine) -> None:
+def test_with_a_certificate_for_another_name_the_site_works_and_logs_why_it_is_slow(machine: Machine) -> None:
     machine.shell(f"cp --archive {PAIR}.pem /root/mq.pem; cp --archive {PAIR}.key /root/mq.key")
     try:
         names = f"-subj /CN={ANOTHER} -addext subjectAltName=DNS:{ANOTHER}"

@@ -3,7 +3,7 @@
 from bare_metal.machine import Machine
 
 
-def test_systemd_has_nothing_to_say_about_the_units(machine: Machine) -> None:
+def test_systemd_has_no_complaints_about_the_units(machine: Machine) -> None:
     machine.shell("apt-get install --yes --no-install-recommends systemd >/dev/null 2>&1")
     machine.shell("cp systemd/sluice* /etc/systemd/system/")
     units = "sluice.target sluice-channels-worker.service sluice-celery.service sluice-beat.service"

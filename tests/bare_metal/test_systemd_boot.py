@@ -150,7 +150,7 @@ def test_a_second_tour_is_refused_while_one_is_under_way(machine: SystemdMachine
 
 
 @pytest.mark.timeout(300, func_only=True)
-def test_a_mistake_in_the_settings_ends_the_tour_and_is_said(machine: SystemdMachine) -> None:
+def test_a_mistake_in_the_settings_stops_sluice_restart_and_is_reported(machine: SystemdMachine) -> None:
     machine.shell("cp --archive /etc/sluice/sluice.env /root/; echo SITE_ULR=x >>/etc/sluice/sluice.env")
     try:
         done = machine.exec("sluice-restart")
@@ -170,7 +170,7 @@ def test_a_mistake_in_the_settings_ends_the_tour_and_is_said(machine: SystemdMac
     assert machine.system_state() == "running"
 
 
-def test_what_somebody_stopped_stays_down_whoever_comes(machine: SystemdMachine) -> None:
+def test_a_stopped_unit_stays_stopped_despite_connections(machine: SystemdMachine) -> None:
     machine.shell("systemctl stop sluice-gunicorn@1")
     try:
         for _ in range(10):
@@ -242,7 +242,7 @@ def test_all_is_stopped_in_good_order_and_daphnes_clients_are_told(machine: Syst
 
 
 @pytest.mark.timeout(300, func_only=True)
-def test_the_doctor_is_content(machine: SystemdMachine) -> None:
+def test_the_doctor_passes(machine: SystemdMachine) -> None:
     wait_until(machine.healthy, 60, "Daphne healthy")
     done = machine.exec(
         "venv/bin/python", "app/manage.py", "doctor", machine.url + "/", "--at", "127.0.0.1:80", "--json",
@@ -267,7 +267,7 @@ def test_the_guides_command_shows_what_each_program_writes(machine: SystemdMachi
 
 
 @pytest.mark.timeout(300, func_only=True)
-def test_the_machine_goes_down_in_good_order_and_comes_up_by_itself(machine: SystemdMachine) -> None:
+def test_the_machine_shuts_down_in_order_and_starts_everything_at_boot(machine: SystemdMachine) -> None:
     """nginx stops after Daphne, so that clients receive the close."""
     with Checker(machine) as checker:
         pages = checker.clients("bob", transports=("websocket", "sse"))

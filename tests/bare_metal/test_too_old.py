@@ -50,7 +50,7 @@ def doctor(machine: Machine, *checks: str) -> dict[str, set[tuple[str, str]]]:
     return found
 
 
-def test_the_doctor_names_what_is_too_old(held_back: Machine) -> None:
+def test_the_doctor_names_outdated_versions(held_back: Machine) -> None:
     found = doctor(held_back, "version-nginx", "database-reachable")
     assert found["version-nginx"] == {("failed", "nginx/1.18.0 is too old")}
     assert found["database-reachable"] == {("failed", "PostgreSQL 13 is too old")}

@@ -125,7 +125,7 @@ def test_signing_in(site: Stack, windows: Windows, scheme: str) -> None:
     assert not found, "\n".join(found)
 
 
-def test_the_check_finds_what_is_wrong(site: Stack, page: Page) -> None:
+def test_the_check_finds_mistakes(site: Stack, page: Page) -> None:
     """It reports an image without a text alternative and a text of low contrast, so a clean page has
     neither.
     """

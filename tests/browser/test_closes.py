@@ -48,7 +48,7 @@ def test_it_comes_back_after_a_back_off_from_where_it_was(peer: Peer, page: Upda
 
 
 @pytest.mark.parametrize("code", FINAL)
-def test_it_stays_away_where_it_is_told_to(peer: Peer, page: UpdatesPage, code: int) -> None:
+def test_it_does_not_reconnect_after_final_codes(peer: Peer, page: UpdatesPage, code: int) -> None:
     peer.close(code)
     page.wait_for(FINAL[code])
     told, asked = page.log("connection"), len(peer.asked)
@@ -86,7 +86,7 @@ def test_after_1012_pages_come_back_spread_over_the_window(peer: Peer, open_page
         assert page.ended == [("websocket", 1012)]
 
 
-def test_after_4010_it_comes_back_at_once_and_says_what_is_lost(peer: Peer, page: UpdatesPage) -> None:
+def test_after_4010_it_reconnects_at_once_and_reports_the_loss(peer: Peer, page: UpdatesPage) -> None:
     began = time.monotonic()
     peer.rewrite()
     peer.close(4010)
@@ -99,7 +99,7 @@ def test_after_4010_it_comes_back_at_once_and_says_what_is_lost(peer: Peer, page
     wait_until(lambda: page.numbers == [1, 2, 3, 4], 10, "it goes on after the head")
 
 
-def test_of_what_is_lost_it_tells_at_most_once_a_minute(peer: Peer, open_page: Open) -> None:
+def test_it_reports_a_loss_at_most_once_a_minute(peer: Peer, open_page: Open) -> None:
     page = open_page(own_time=True).wait_for("live")
     for closes in range(1, 4):
         peer.rewrite()
@@ -131,7 +131,7 @@ def test_after_4013_it_polls_and_stays_away_for_half_a_minute(peer: Peer, open_p
 @pytest.mark.parametrize(
     ("status", "state"), [(400, "stopped"), (401, "signed-out"), (414, "stopped"), (503, "offline")]
 )
-def test_what_a_poll_is_answered(
+def test_the_state_after_each_status_of_a_poll(
     peer: Peer, open_page: Open, windows: Windows, status: int, state: str
 ) -> None:
     windows.expect_complaints()
@@ -147,7 +147,7 @@ def test_a_url_that_is_too_long_is_not_tried_again(peer: Peer, open_page: Open, 
     assert len(peer.attempts("websocket")) == len(peer.attempts("sse")) == 1
 
 
-def test_a_poll_comes_again_when_the_server_says(peer: Peer, open_page: Open, windows: Windows) -> None:
+def test_a_poll_is_repeated_after_retry_after(peer: Peer, open_page: Open, windows: Windows) -> None:
     windows.expect_complaints()
     peer.all_rules(Answer(502), "websocket", "sse")
     peer.rules["polling"] = Answer(503, headers=(("Retry-After", "3"),))
@@ -165,7 +165,7 @@ def test_a_poll_that_may_read_nothing_is_the_last(peer: Peer, open_page: Open, w
     open_page().wait_for("stopped")
 
 
-def test_where_nobody_is_behind_nginx_it_comes_back_when_nginx_says(
+def test_without_a_backend_it_reconnects_after_nginxs_retry_after(
     peer: Peer, open_page: Open, windows: Windows
 ) -> None:
     windows.expect_complaints()

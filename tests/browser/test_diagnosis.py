@@ -54,7 +54,7 @@ def rows() -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(("code", "rules"), CAUSES, ids=lambda value: value if isinstance(value, str) else "")
-def test_each_cause_is_found_out_and_named_with_what_to_look_at(
+def test_each_cause_is_diagnosed_with_its_setting(
     peer: Peer, open_page: Open, windows: Windows, code: str, rules: tuple[Rule | None, ...]
 ) -> None:
     windows.expect_complaints()
@@ -72,7 +72,7 @@ def test_each_cause_is_found_out_and_named_with_what_to_look_at(
     assert len([text for text in windows.warnings if text.startswith("updates.js:")]) == 1
 
 
-def test_where_events_are_held_back_too_it_says_so(peer: Peer, open_page: Open, windows: Windows) -> None:
+def test_it_reports_that_events_are_buffered_too(peer: Peer, open_page: Open, windows: Windows) -> None:
     windows.expect_complaints()
     peer.rules["websocket"] = Answer(426)
     peer.rules["sse"] = SWALLOW

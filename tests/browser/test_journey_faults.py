@@ -128,7 +128,7 @@ def test_a_burst_of_updates_is_no_burst_of_requests(breakable: Stack, inbox: Pag
     assert len(asked) <= 24, asked  # for the page and for the count
 
 
-def test_a_slice_that_could_not_be_had_is_asked_for_again(breakable: Stack, windows: Windows) -> None:
+def test_a_slice_that_failed_is_requested_again(breakable: Stack, windows: Windows) -> None:
     breakable.wait_healthy()
     windows.expect_complaints()
     page = windows.open(breakable.browser("heidi"), f"/volumes/{sample(breakable).id}/")

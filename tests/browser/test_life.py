@@ -27,7 +27,7 @@ def seconds_pass(seconds: float) -> None:
     wait_until(lambda: time.monotonic() >= end, seconds + 5, "time")
 
 
-def test_what_came_during_a_sleep_is_there_on_waking(peer: Peer, open_page: Open, chromium: Chromium) -> None:
+def test_updates_during_a_sleep_arrive_on_waking(peer: Peer, open_page: Open, chromium: Chromium) -> None:
     page = open_page().wait_for("live")
     with chromium.asleep():
         peer.publish(50)
@@ -148,7 +148,7 @@ def test_a_frozen_tab_goes_on_where_it_was(peer: Peer, tabs: Tabs) -> None:
     wait_until(lambda: numbers(tab) == list(range(1, 8)), 5, "what it missed")
 
 
-def test_a_page_that_is_put_away_hangs_up_and_goes_on_when_it_is_taken_out(peer: Peer, tabs: Tabs) -> None:
+def test_a_page_in_the_back_forward_cache_disconnects_and_continues_later(peer: Peer, tabs: Tabs) -> None:
     tab = start(tabs.open(peer.url + PAGE), peer)
     tab.evaluate("window.same = true")
     tab.go("about:blank")

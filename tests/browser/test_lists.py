@@ -83,7 +83,7 @@ def test_the_same_button_keeps_the_focus(site: Stack, windows: Windows) -> None:
     expect(everything).to_have_attribute("aria-disabled", "true")
 
 
-def test_what_is_deleted_elsewhere_takes_no_focus_along(site: Stack, windows: Windows) -> None:
+def test_a_deletion_elsewhere_moves_the_focus_to_the_next_message(site: Stack, windows: Windows) -> None:
     page = inbox(site, windows, "heidi", 3)
     page.get_by_role("button", name="Mark as read “message 1”").focus()
     other = windows.open(site.browser("heidi"), "/messages/")

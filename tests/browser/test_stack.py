@@ -39,7 +39,7 @@ GROWN = 15.0  # seconds until the back-off of a page that can't connect has grow
     ],
     ids=["nothing", "strips", "swallows", "renames", "strips-buffers", "swallows-buffers", "blocks"],
 )
-def test_whatever_stands_in_between_all_arrives_and_a_websocket_is_taken_when_it_can_be(
+def test_all_updates_arrive_through_any_proxy_by_websocket_if_possible(
     desk: Desk, rules: Rules, transport: str, diagnosis: str | None
 ) -> None:
     rules.host = rules.host.format(port=desk.stack.port)
@@ -86,7 +86,7 @@ def test_4000_a_stream_that_is_no_name(desk: Desk) -> None:
     assert page.ended == [("websocket", 4000)]
 
 
-def test_4001_nobody_is_signed_in(desk: Desk) -> None:
+def test_4001_without_a_session(desk: Desk) -> None:
     page = desk.page(None).wait_for("signed-out")
     assert page.ended == [("websocket", 4001)]
 

@@ -96,7 +96,7 @@ def test_handlers_are_by_event_and_can_be_taken_back(peer: Peer, page: UpdatesPa
     assert page.page.evaluate("seen") == [[{"number": 5}, "greeting"]]
 
 
-def test_when_rights_change_a_connection_judged_anew_takes_over(peer: Peer, page: UpdatesPage) -> None:
+def test_after_a_change_of_rights_a_new_connection_takes_over(peer: Peer, page: UpdatesPage) -> None:
     """The old connection stays until the new one's hello: the state does not change, and no update arrives
     twice.
     """
@@ -120,7 +120,7 @@ def test_a_stream_that_may_not_be_read_keeps_its_position(peer: Peer, page: Upda
     assert not page.log("lost")
 
 
-def test_trimmed_history_is_said_to_be_lost(peer: Peer, open_page: Open) -> None:
+def test_trimmed_history_is_reported_lost(peer: Peer, open_page: Open) -> None:
     peer.trim()
     page = open_page().wait_for("live")
     assert page.log("lost")[0]["streams"] == [STREAM]
@@ -134,7 +134,7 @@ def test_without_positions_it_begins_at_the_head(peer: Peer, open_page: Open) ->
     page.wait_for_numbers(4)
 
 
-def test_a_poll_that_lost_something_says_so(peer: Peer, open_page: Open, windows: Windows) -> None:
+def test_a_poll_that_lost_something_reports_it(peer: Peer, open_page: Open, windows: Windows) -> None:
     windows.expect_complaints()
     peer.all_rules(Answer(502), "websocket", "sse")
     peer.trim()

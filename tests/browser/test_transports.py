@@ -26,7 +26,7 @@ def refusal(request: pytest.FixtureRequest, windows: Windows) -> Rule:
     return rule
 
 
-def test_a_websocket_is_what_it_takes_first(peer: Peer, open_page: Open) -> None:
+def test_it_tries_a_websocket_first(peer: Peer, open_page: Open) -> None:
     page = open_page().wait_for("live", transport="websocket")
     peer.publish(2)
     page.wait_for_numbers(5)
@@ -57,7 +57,7 @@ def test_without_either_it_polls(peer: Peer, open_page: Open, refusal: Rule) -> 
 
 
 @pytest.mark.parametrize("worse", ["sse", "polling"])
-def test_it_goes_back_to_the_better_one_and_loses_nothing(
+def test_it_returns_to_the_better_transport_and_loses_nothing(
     peer: Peer, open_page: Open, windows: Windows, worse: str
 ) -> None:
     windows.expect_complaints()
@@ -95,7 +95,7 @@ def test_fifty_changes_of_transport_lose_and_double_nothing(
     page.wait_for_numbers(3 + 50 * 6)
 
 
-def test_where_there_is_no_daphne_at_all_the_site_is_not_asked_more_than_once_a_poll(
+def test_without_daphne_it_tries_each_transport_at_most_once_per_poll(
     peer: Peer, open_page: Open, windows: Windows
 ) -> None:
     windows.expect_complaints()
@@ -111,7 +111,7 @@ def test_where_there_is_no_daphne_at_all_the_site_is_not_asked_more_than_once_a_
     assert 2 <= len(peer.attempts("websocket")) <= allowed
 
 
-def test_a_connection_on_which_nothing_comes_any_more_is_given_up(peer: Peer, open_page: Open) -> None:
+def test_a_silent_connection_is_given_up(peer: Peer, open_page: Open) -> None:
     page = open_page(own_time=True).wait_for("live")
     page.wait_for_numbers(3)
     peer.mute()

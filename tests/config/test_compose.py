@@ -104,11 +104,11 @@ def seconds(text: str) -> float:
 # --- the file ---
 
 
-def test_the_services_stand_in_the_order_of_the_traffic() -> None:
+def test_the_services_are_in_the_order_of_the_traffic() -> None:
     assert list(source()["services"]) == TRAFFIC
 
 
-def test_the_keys_of_a_service_stand_in_one_order(name: str) -> None:
+def test_the_keys_of_a_service_are_in_one_order(name: str) -> None:
     keys = list(source()["services"][name])
     assert keys == sorted(keys, key=KEYS.split().index)
 
@@ -176,7 +176,7 @@ def test_it_ends_and_starts_as_it_should(name: str, service: Service) -> None:
     assert seconds(service["stop_grace_period"]) >= 10
 
 
-def test_it_says_how_it_is(name: str, service: Service) -> None:
+def test_it_has_a_health_check(name: str, service: Service) -> None:
     if name in ONE_SHOTS:
         assert "healthcheck" not in service
         return
@@ -187,7 +187,7 @@ def test_it_says_how_it_is(name: str, service: Service) -> None:
     assert (check["start_period"], check["start_interval"]) == ("1m0s", "1s")
 
 
-def test_it_waits_for_what_it_cannot_do_without(name: str, service: Service) -> None:
+def test_it_waits_for_the_services_it_needs(name: str, service: Service) -> None:
     waits = {other: rule["condition"] for other, rule in service.get("depends_on", {}).items()}
     assert waits == WAITS_FOR[name]
 
@@ -289,7 +289,7 @@ def test_each_image_is_built_by_one_service_and_never_pulled(stack: dict[str, An
     assert {service["image"] for service in stack["services"].values()} == set(builders)
 
 
-def test_builds_trust_only_what_they_are_given(stack: dict[str, Any]) -> None:
+def test_builds_trust_only_the_given_certificates(stack: dict[str, Any]) -> None:
     for service in stack["services"].values():
         if build := service.get("build"):
             assert build["context"] == str(ROOT)

@@ -108,7 +108,7 @@ def test_the_site_is_strict_and_fetches_nothing() -> None:
     assert not {"extra_css", "extra_javascript"} & configuration.keys()
 
 
-def test_what_travels_with_the_package_names_only_pages_that_exist() -> None:
+def test_links_of_the_packages_page_exist() -> None:
     reference = SOURCE / "docs/reference"
     for target in LINK.findall(CODE.sub("", (SOURCE / COPY).read_text())):
         path = target.partition("#")[0]

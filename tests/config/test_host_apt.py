@@ -78,7 +78,7 @@ def new_source(apt: Path) -> str:
         ),
     ],
 )
-def test_trixie_comes_from_where_bookworm_does(
+def test_trixie_has_the_same_source_as_bookworm(
     tmp_path: Path, files: Mapping[str, str], expected: str
 ) -> None:
     assert new_source(folder(tmp_path, files)) == f"Types: deb\n{expected}"
@@ -185,6 +185,6 @@ def test_an_install_that_changes_nothing_goes_ahead(apt: FabricatedApt) -> None:
     assert "==> Installing 1 packages: harmless" in sh("install_packages harmless", env=apt.env).stdout
 
 
-def test_a_package_that_is_not_to_be_had_is_one_sentence(apt: FabricatedApt) -> None:
+def test_an_unavailable_package_is_reported_in_one_sentence(apt: FabricatedApt) -> None:
     done = sh("install_packages nowhere", env=apt.env)
     assert done.stdout.strip() == "sluice: apt can't install nowhere: Unable to locate package nowhere"

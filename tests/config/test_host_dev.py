@@ -41,7 +41,7 @@ def test_a_python_that_does_not_do(fails_at: str, cure: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-k"])
-def test_what_is_no_port(port: str, tmp_path: Path) -> None:
+def test_an_invalid_port(port: str, tmp_path: Path) -> None:
     assert "is not a port" in refusal(port, path=python_that("nothing", tmp_path))
 
 

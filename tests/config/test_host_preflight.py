@@ -28,7 +28,7 @@ def test_without_an_engine_and_without_root() -> None:
 
 
 @pytest.mark.parametrize("script", ["down", "logs", "password", "certificate", "clean"])
-def test_what_needs_an_engine_says_who_installs_it(script: str) -> None:
+def test_without_an_engine_each_script_names_the_fix(script: str) -> None:
     said = sentence(elsewhere(BASE, f"scripts/{script}"))
     assert said == "There is no docker on this machine: `make up` installs it."
 
@@ -92,7 +92,7 @@ def taken_port() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::1", "localhost"])
-def test_who_holds_a_port_is_told(taken_port: int, address: str) -> None:
+def test_the_process_on_a_port_is_named(taken_port: int, address: str) -> None:
     assert f"(process {os.getpid()})" in sh(f"listener {address} {taken_port}").stdout
 
 
@@ -105,7 +105,7 @@ def test_a_port_on_every_address_of_ipv6_is_taken_for_ipv4() -> None:
         assert f"(process {os.getpid()})" in sh(f"listener 127.0.0.1 {server.getsockname()[1]}").stdout
 
 
-def test_a_taken_port_is_said_with_the_way_out(taken_port: int) -> None:
+def test_a_taken_port_is_reported_with_the_fix(taken_port: int) -> None:
     said = sentence(sh(f"check_port HTTP_PORT {taken_port} no-such-project"))
     assert said.startswith(f"Port {taken_port} on 127.0.0.1 is taken by ")
     assert f"`make up HTTP_PORT={taken_port + 1}`" in said
@@ -147,7 +147,7 @@ def test_an_address_that_is_one(url: str) -> None:
     assert f"Wrote SITE_URL={url} to .env." in elsewhere(BASE, "scripts/up", options=options).stdout
 
 
-def test_so_is_one_that_make_is_given() -> None:
+def test_an_unknown_setting_on_makes_command_line_is_refused_too() -> None:
     given = ("--env", "MAKEFLAGS= -- HTTP_PORT=8081 URL_PREFX=/x")
     said = sentence(elsewhere(BASE, "scripts/up", options=given))
     assert said == "make sets URL_PREFX, which is not a setting: .env.example lists all of them."

@@ -102,7 +102,7 @@ def test_an_image_that_the_registry_has_is_pulled_and_then_there(registry: Regis
     assert f"Status: Downloaded newer image for {image}" in done.stdout
 
 
-def test_an_image_that_it_has_not_is_said_with_its_reason(registry: Registry) -> None:
+def test_a_missing_image_is_reported_with_the_reason(registry: Registry) -> None:
     done = sh("choose_base", env={"BASE_IMAGE": f"{registry.address}/other:1"})
     assert done.returncode == 1
     assert (
@@ -112,7 +112,7 @@ def test_an_image_that_it_has_not_is_said_with_its_reason(registry: Registry) ->
     assert "not found" in done.stdout or "unknown" in done.stdout
 
 
-def test_one_that_says_nothing_is_given_up() -> None:
+def test_a_silent_registry_is_given_up() -> None:
     """It accepts the connection, but sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         address = f"127.0.0.1:{deaf.getsockname()[1]}"

@@ -38,7 +38,7 @@ def left(request: pytest.FixtureRequest) -> Iterator[tuple[str, bool]]:
     docker("image", "rm", "--force", f"sluice-sweep:e2e-{request.param}")
 
 
-def test_only_what_the_dead_have_left_is_swept(left: tuple[str, bool]) -> None:
+def test_only_things_of_dead_runs_are_removed(left: tuple[str, bool]) -> None:
     project, alive = left
     done = sh("scripts/sweep")
     assert (done.returncode, done.stdout) == (0, "")

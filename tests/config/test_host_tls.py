@@ -26,7 +26,7 @@ NO_ENGINE = ("--env", "INSTALL_ENGINE=no")  # `make up` stops here if the settin
         (["TLS=self-signed", "HTTP_PORT=8443"], "HTTP_PORT and HTTPS_PORT are both 8443: give one of them"),
     ],
 )
-def test_tls_that_can_not_be_had(given: list[str], words: str) -> None:
+def test_invalid_tls_settings_are_refused(given: list[str], words: str) -> None:
     options = [word for pair in given for word in ("--env", pair)]
     assert words in sentence(elsewhere(BASE, "scripts/up", options=tuple(options)))
 
@@ -41,7 +41,7 @@ def test_tls_that_can_not_be_had(given: list[str], words: str) -> None:
         ("HTTP_BIND=127.0.0.1", "HTTP_BIND=0.0.0.0"),
     ],
 )
-def test_a_line_of_the_operators_that_says_otherwise_is_not_overruled_for_one_command_only(
+def test_a_contradicting_line_of_the_operator_is_not_overridden_for_one_command(
     line: str, given: str
 ) -> None:
     """`docker compose up` would read the line from .env, and nginx would refuse the combination."""
@@ -51,7 +51,7 @@ def test_a_line_of_the_operators_that_says_otherwise_is_not_overruled_for_one_co
     assert said == f".env says {line}, and {given} is asked for: change that line."
 
 
-def test_the_address_is_kept_with_tls_and_goes_with_it() -> None:
+def test_the_address_is_kept_and_removed_together_with_tls() -> None:
     """If the address stayed, the next `make up` without it would create a certificate for localhost."""
     address = "SITE_URL=https://lab:444/ HTTPS_PORT=444 HTTP_PORT=81 HTTP_BIND=0.0.0.0"
     done = up(f"TLS=self-signed {address}", "", "TLS=off")
@@ -64,7 +64,7 @@ def test_the_address_is_kept_with_tls_and_goes_with_it() -> None:
     assert ".env: No such file" in third
 
 
-def test_what_is_said_later_replaces_what_was_kept() -> None:
+def test_later_values_replace_kept_ones() -> None:
     done = up("TLS=self-signed SITE_URL=https://a:8443 HTTP_PORT=81", "SITE_URL=https://b:8443 HTTP_PORT=")
     second = done.stdout.split("--\n")[2]
     assert "\nSITE_URL=https://b:8443\n" in second
@@ -80,7 +80,7 @@ def test_the_files_of_a_certificate_go_when_it_is_not_used(then: str) -> None:
     assert "TLS_CERTIFICATE" not in second and "TLS_KEY" not in second
 
 
-def test_a_line_of_the_operators_goes_before_what_was_kept() -> None:
+def test_a_line_of_the_operator_overrides_kept_ones() -> None:
     """Even above ours: compose would use the last line."""
     first, second = "SITE_URL=https://first:8443", "SITE_URL=https://mine:8443"
     change = f"exec 2>&1; {first} scripts/up; sed -i '1i {second}' .env; echo --; scripts/up; cat .env"
@@ -110,7 +110,7 @@ def up(*settings: str) -> subprocess.CompletedProcess[str]:
         ("", False),
     ],
 )
-def test_an_address_with_another_port_than_the_published_one_is_told(url: str, told: bool) -> None:
+def test_an_address_with_an_unpublished_port_is_reported(url: str, told: bool) -> None:
     options = ("--env", "TLS=self-signed", "--env", f"SITE_URL={url}", *NO_ENGINE)
     said = elsewhere(BASE, "scripts/up", options=options).stdout
     assert (f"SITE_URL={url} leads people to port 443, and HTTPS_PORT is 8443" in said) is told

@@ -30,13 +30,13 @@ def test_its_base_can_be_chosen(dockerfile: str) -> None:
     assert "# syntax=" not in dockerfile
 
 
-def test_what_ships_runs_as_a_number(dockerfile: str) -> None:
+def test_shipped_images_run_as_a_numeric_user(dockerfile: str) -> None:
     users = re.findall(r"^USER (.*)$", dockerfile, re.M)
     assert users and all(re.fullmatch(r"[1-9]\d*:[1-9]\d*", user) for user in users)
 
 
 @pytest.mark.parametrize("name", ["app", "rabbitmq", "postgres"])
-def test_what_is_copied_can_be_read_whatever_the_umask_of_the_clone(name: str) -> None:
+def test_copied_files_are_readable_whatever_the_clones_umask(name: str) -> None:
     dockerfile = (ROOT / "images" / name / "Dockerfile").read_text()
     for copy in re.findall(r"^COPY (.*)$", dockerfile, re.M):
         assert copy.startswith(("--from=", "--chmod=", "app/requirements", "app ", "packages ")), copy
@@ -65,7 +65,7 @@ def test_python_comes_from_the_lock_files_alone() -> None:
     )
 
 
-def test_a_build_never_sees_what_is_private() -> None:
+def test_a_build_never_sees_private_files() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     for name in (".git", ".env", ".env.*", "images/base/ca-certificates/*", "**/*.sqlite3*"):
         assert name in ignored
@@ -94,7 +94,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name: str, known: str) -
     assert done.stderr == f"sluice test: {name} is not a setting of this container; {answer}\n"
 
 
-def test_what_any_container_has_is_no_setting() -> None:
+def test_variables_of_every_container_are_no_settings() -> None:
     system = ["HOME", "HOSTNAME", "TERM", "LANG", "LC_ALL", "TZ", "http_proxy", "HTTPS_PROXY", "container"]
     done = checked("refuse_unknown SITE_URL", **dict.fromkeys(system, "C"))
     assert (done.returncode, done.stderr) == (0, "")
@@ -118,7 +118,7 @@ def test_as_many_files_may_be_open_as_the_engine_allows_but_no_more_than_65536()
     assert int(checked("limit_open_files; ulimit -Sn").stdout) <= 65536
 
 
-def test_too_few_files_for_the_purpose_are_said() -> None:
+def test_a_low_limit_on_open_files_is_reported() -> None:
     done = checked("ulimit -Sn 1000; warn_open_files 5000 '2000 clients'; warn_open_files 900 '100 clients'")
     assert done.returncode == 0
     assert done.stderr.count("\n") == 1 and "1000 files" in done.stderr and "2000 clients" in done.stderr
@@ -243,7 +243,7 @@ if BUILT := _built():
         found: dict[str, Any] = json.loads(done.stdout)[0]
         return found
 
-    def test_it_says_what_it_is(inspected: dict[str, Any]) -> None:
+    def test_its_labels_describe_it(inspected: dict[str, Any]) -> None:
         labels = inspected["Config"]["Labels"]
         software = {"sluice-postgres": "17", "sluice-rabbitmq": "4.0"}  # see their Dockerfiles
         version = software.get(
@@ -306,7 +306,7 @@ if BUILT := _built():
         assert doomed.returncode == 70
         assert "processname:gunicorn" in output and "failed for good, ending the container" in output
 
-    def test_a_program_that_an_image_lacks_is_refused() -> None:
+    def test_a_program_of_another_image_is_refused() -> None:
         (image,) = (name for name in BUILT if name.startswith("sluice-worker:"))
         done = run(image, "supervise", "daphne", options=("--env", "DEBUG=yes"))
         assert done.returncode == EX_CONFIG

@@ -204,7 +204,7 @@ if _built():
             "SELECT datlocprovider, datlocale FROM pg_database WHERE datname = 'sluice'"
         ) == ["b|C.UTF-8"]
 
-    def test_a_start_puts_right_what_was_changed_or_lost(postgres: Postgres) -> None:
+    def test_a_start_repairs_changes_and_losses(postgres: Postgres) -> None:
         postgres.query("CREATE TABLE kept AS SELECT 42 AS answer")
         postgres.query("ALTER ROLE beat SUPERUSER CONNECTION LIMIT 1000")
         postgres.container.kill()
@@ -219,7 +219,7 @@ if _built():
         assert postgres.stop() == 0
         postgres.start()
 
-    def test_without_a_secret_it_says_which(postgres: Postgres) -> None:
+    def test_a_missing_secret_is_named(postgres: Postgres) -> None:
         postgres.stop()
         engine().containers.run(
             f"sluice-postgres:{TAG}",
@@ -289,7 +289,7 @@ if _built():
             ),
         ],
     )
-    def test_a_user_may_do_what_it_is_for(
+    def test_each_user_has_the_permissions_it_needs(
         rabbitmq_image: Rabbitmq, vhost: str, user: str, configure: str, write: str, read: str
     ) -> None:
         found = {row["user"]: row for row in rabbitmq_image.listed("list_permissions", "-p", vhost)}

@@ -95,7 +95,7 @@ class _Impatient(Nginx):
         snippet.write_text(text.replace("proxy_read_timeout 60s;", "proxy_read_timeout 1s;"))
 
 
-def test_a_backend_that_takes_too_long_is_named_and_asked_again_later(tmp_path: Path) -> None:
+def test_a_slow_backend_is_named_and_tried_again_later(tmp_path: Path) -> None:
     """The time limit is one second here, instead of a minute."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = "{}:{}".format(*silent.getsockname())
@@ -198,7 +198,7 @@ def test_a_replica_whose_machine_vanished_costs_a_second_and_no_request(
         assert max(times) < 2, times
 
 
-def test_a_get_that_broke_off_is_asked_of_another_replica_a_post_never_twice(
+def test_a_broken_get_is_retried_at_another_replica_but_a_post_is_not(
     replicas: tuple[Nginx, NameServer, int],
 ) -> None:
     nginx, names, port = replicas

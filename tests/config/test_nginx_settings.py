@@ -133,7 +133,7 @@ def test_an_unknown_setting_ends_the_container_with_one_line(folder: Path, name:
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in GOOD.items() for value in values]
 )
-def test_nginx_takes_what_a_good_setting_makes(tmp_path: Path, name: str, value: str) -> None:
+def test_nginx_accepts_the_result_of_every_valid_setting(tmp_path: Path, name: str, value: str) -> None:
     nginx = Nginx(tmp_path, {name: value})
     nginx.port, nginx.tls_port, nginx.health_port = 1, 2, 3
     nginx.lay_out()
@@ -186,7 +186,7 @@ def test_a_site_is_known_by_an_ipv6_address(tmp_path: Path) -> None:
         assert nginx.send("/", headers={"Host": "[::2]"}).status == 421
 
 
-def test_a_site_that_people_reach_by_https_is_told_so(tmp_path: Path) -> None:
+def test_backends_learn_that_the_site_is_https(tmp_path: Path) -> None:
     with lab(tmp_path, SITE_URL="https://localhost") as (nginx, _, _):
         assert nginx.send("/", headers={"X-Forwarded-Proto": "http"}).received.all("X-Forwarded-Proto") == [
             "https"

@@ -111,7 +111,7 @@ WRONG: dict[str, tuple[Callable[[Authority], str], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_can_not_be_right_is_neither_taken_nor_started_with(
+def test_an_invalid_certificate_is_neither_accepted_nor_used_at_start(
     folder: Path, authority: Authority, name: str
 ) -> None:
     make, words = WRONG[name]
@@ -127,7 +127,7 @@ def test_what_can_not_be_right_is_neither_taken_nor_started_with(
     assert (status, said.count("\n")) == (78, 1) and "TLS=own: " in said and words in said
 
 
-def test_one_that_is_signed_by_itself_is_not_ones_own(folder: Path) -> None:
+def test_a_self_signed_certificate_is_refused_with_tls_own(folder: Path) -> None:
     """With TLS=own, HSTS would make browsers refuse such a certificate for a year."""
     assert start(folder, SELF_SIGNED)[0] == 0
     status, said = hand_over(folder, made(folder).read_text())
@@ -147,7 +147,7 @@ def test_a_key_with_a_passphrase_is_refused_without_asking_for_it(folder: Path, 
     assert "it has a passphrase" in hand_over(folder, pem)[1]
 
 
-def test_one_that_ends_soon_is_said_at_start(folder: Path, authority: Authority) -> None:
+def test_a_certificate_that_expires_soon_is_reported_at_start(folder: Path, authority: Authority) -> None:
     assert hand_over(folder, authority.issue("localhost", ends=7 * DAY).pem)[0] == 0
     status, said = start(folder, OWN)
     assert status == 0 and "renew it, then run make certificate" in said
@@ -169,7 +169,9 @@ def test_a_certificate_is_made_once_and_kept(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("why", ["another name", "it ends", "damaged"])
-def test_it_is_made_anew_when_it_can_be_used_no_longer(folder: Path, authority: Authority, why: str) -> None:
+def test_an_unusable_self_signed_certificate_is_replaced(
+    folder: Path, authority: Authority, why: str
+) -> None:
     assert start(folder, SELF_SIGNED)[0] == 0
     before = made(folder).read_text()
     settings = SELF_SIGNED
@@ -183,7 +185,7 @@ def test_it_is_made_anew_when_it_can_be_used_no_longer(folder: Path, authority: 
     assert made(folder).read_text() != before
 
 
-def test_a_folder_that_can_not_be_written_is_said(folder: Path) -> None:
+def test_a_folder_that_is_not_writable_is_reported(folder: Path) -> None:
     (folder / "tls").mkdir()
     made(folder).mkdir()  # not even root can write to a folder
     (folder / "tls/self-signed.pem.new").mkdir()
@@ -194,7 +196,7 @@ def test_a_folder_that_can_not_be_written_is_said(folder: Path) -> None:
 # --- protocol versions and memory ---------------------------------------------------------------------------
 
 
-def test_whoever_trusts_it_needs_no_exception(site: Nginx) -> None:
+def test_clients_that_trust_it_need_no_exception(site: Nginx) -> None:
     with connect(site.tls_port, trusting(made(site.folder))) as wire:
         wire.sendall(head("/"))
         answer = read_answer(wire)
@@ -202,7 +204,7 @@ def test_whoever_trusts_it_needs_no_exception(site: Nginx) -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
-def test_a_client_that_comes_back_resumes(site: Nginx, version: ssl.TLSVersion) -> None:
+def test_a_client_that_reconnects_resumes_its_session(site: Nginx, version: ssl.TLSVersion) -> None:
     context = of_version(trusting(), version)
     session = None
     for resumed in (False, True, True):

@@ -111,13 +111,13 @@ def section(program: str) -> dict[str, str]:
 # --- each file ---
 
 
-def test_its_keys_stand_in_one_order(program: str) -> None:
+def test_its_keys_are_in_one_order(program: str) -> None:
     keys = list(section(program))
     assert keys == KEYS.split()[: len(keys)]
     assert section(program)["environment"] == f'SLUICE_PROGRAM="{program}"'
 
 
-def test_it_needs_nothing_that_a_host_lacks(program: str) -> None:
+def test_it_needs_only_what_a_host_has(program: str) -> None:
     text = (FOLDER / "conf.d" / f"{program}.conf").read_text()
     assert "%(ENV_" not in text
     assert section(program)["command"].startswith("/opt/sluice/venv/bin/")
@@ -125,7 +125,7 @@ def test_it_needs_nothing_that_a_host_lacks(program: str) -> None:
     assert section(program)["user"] == "www-data"
 
 
-def test_comments_stand_only_above_what_is_not_a_default(program: str) -> None:
+def test_only_keys_that_are_not_defaults_have_comments(program: str) -> None:
     lines = (FOLDER / "conf.d" / f"{program}.conf").read_text().splitlines()
     after_comments = {
         following.split(" = ")[0]

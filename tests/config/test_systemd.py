@@ -26,7 +26,7 @@ def read(path: Path) -> ConfigParser:
 
 
 @pytest.mark.parametrize("program", UNITS)
-def test_a_unit_says_what_the_program_file_says(program: str) -> None:
+def test_each_unit_matches_the_program_file(program: str) -> None:
     service = read(FOLDER / UNITS[program])["Service"]
     (section,) = (ours := read(PROGRAMS / f"{program}.conf")).sections()
     ours_says = ours[section]
@@ -57,7 +57,7 @@ def test_a_socket_unit_listens_where_supervisor_does(program: str) -> None:
     assert service["NonBlocking"] == "yes" and "StandardInput" not in service
 
 
-def test_there_is_a_unit_for_each_program_and_no_other() -> None:
+def test_each_program_has_a_unit_and_there_are_no_others() -> None:
     names = {"sluice-gunicorn.service", "sluice-daphne.service"}
     assert {path.name for path in FOLDER.glob("*.service")} == set(UNITS.values()) | names
     assert {path.stem for path in PROGRAMS.glob("*.conf")} == set(UNITS) | {"sluice"}

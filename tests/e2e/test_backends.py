@@ -30,7 +30,7 @@ def alone(image_tag: str) -> Iterator[Stack]:
 
 
 @pytest.mark.parametrize("backend", PATHS)
-def test_nginx_alone_says_in_words_what_is_missing(alone: Stack, backend: str) -> None:
+def test_nginx_alone_names_the_missing_backend(alone: Stack, backend: str) -> None:
     began = time.monotonic()
     answer = raw.get(alone.port, PATHS[backend])
     assert (answer.status, answer.backend) == (503, "nginx") and backend in answer.body.decode()

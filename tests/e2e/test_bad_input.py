@@ -103,7 +103,7 @@ def test_a_body_that_is_too_long_is_413_and_the_limit_is_named(stack: Stack) -> 
     assert answer.json()["error"]["limit"] < 100_000
 
 
-def test_a_body_that_nobody_should_read_is_refused_by_nginx(stack: Stack) -> None:
+def test_nginx_refuses_a_body_that_is_too_large(stack: Stack) -> None:
     head = {"Content-Type": "application/json", "Content-Length": str(10**12)}
     answer = raw.get(stack.port, "/messages/", method="POST", headers=head)
     assert (answer.status, answer.backend) == (413, "nginx") and b"body" in answer.body

@@ -15,7 +15,7 @@ from harness.waiting import wait_until
 BOUND = 12.0
 
 
-def test_polls_are_refused_in_time_and_answered_as_soon_as_it_goes_on(healed: Stack) -> None:
+def test_polls_fail_in_time_and_work_as_soon_as_it_resumes(healed: Stack) -> None:
     cookies = healed.browser("alice").cookies
 
     def poll(_: int) -> requests.Response:
@@ -33,7 +33,7 @@ def test_polls_are_refused_in_time_and_answered_as_soon_as_it_goes_on(healed: St
     assert max(answer.elapsed.total_seconds() for answer in answers) < BOUND
 
 
-def test_a_page_is_refused_in_time_and_says_so(healed: Stack) -> None:
+def test_a_page_fails_in_time_with_an_explanation(healed: Stack) -> None:
     alice = healed.browser("alice")
     html = {"Accept": "text/html"}
     assert alice.get("/messages/", headers=html).status_code == 200

@@ -20,7 +20,7 @@ from sluice_stack.doctor import checks
 LEFT_OUT = {"programs", "front-certificate", "version-nginx", "nginx-connections"}
 
 
-def test_it_is_content_from_outside_and_inside(site: Stack) -> None:
+def test_the_doctor_passes_from_outside_and_inside(site: Stack) -> None:
     quick = [name for name in checks.names() if name != "push-idle"]
     done = site.service("wsgi")[0].exec(*DOCTOR, "--only", *quick)
     found = findings(done.output)
@@ -33,7 +33,7 @@ def test_it_is_content_from_outside_and_inside(site: Stack) -> None:
 
 
 @pytest.mark.parametrize("service", ["asgi", "worker", "celery", "beat"])
-def test_each_service_is_content_with_what_it_has(stack: Stack, service: str) -> None:
+def test_the_doctor_passes_in_each_service(stack: Stack, service: str) -> None:
     done = stack.service(service)[0].exec(*DOCTOR, "--inside")
     found = findings(done.output)
     assert (bad(found), done.code) == ([], 0)

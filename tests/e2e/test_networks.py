@@ -29,7 +29,7 @@ listener.
 """
 
 
-def test_who_reaches_whom(stack: Stack, service: str) -> None:
+def test_which_ports_each_service_reaches(stack: Stack, service: str) -> None:
     targets = {
         f"{address}/{port}": name
         for name, port in PORTS.items()

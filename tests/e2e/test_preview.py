@@ -68,7 +68,7 @@ def test_a_foreign_page_is_refused(site: Stack, headers: dict[str, str], status:
     assert (answer.status, answer.backend) == (status, "asgi")
 
 
-def test_who_is_not_signed_in_is_told_so(site: Stack) -> None:
+def test_without_a_session_the_socket_is_refused(site: Stack) -> None:
     with pytest.raises(Closed) as closed:
         previewing(site, Preview.answer, user=None)
     assert closed.value.code == 4001

@@ -203,7 +203,7 @@ def test_another_host_in_the_request_line_is_421(site: Target) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_421_goes_before_the_table(site: Target, method: str) -> None:
+def test_421_precedes_routing(site: Target, method: str) -> None:
     answer = raw.get(site.port, f"{site.prefix}/channels/", method=method, headers={"Host": "evil.example"})
     assert is_from(answer, 421, "nginx")
 
@@ -212,7 +212,7 @@ def test_421_goes_before_the_table(site: Target, method: str) -> None:
     "line", ["GET {p}/channels/%00 HTTP/1.1", "GET {p}/channels/%zz HTTP/1.1", "GET  HTTP/1.1"]
 )
 @pytest.mark.parametrize("host", ["localhost", "evil.example"])
-def test_400_goes_before_421(site: Target, line: str, host: str) -> None:
+def test_400_precedes_421(site: Target, line: str, host: str) -> None:
     assert _send(site, line.format(p=site.prefix), Host=host).status == 400
 
 

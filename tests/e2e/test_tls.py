@@ -90,7 +90,7 @@ def test_browsers_get_http_2_and_old_versions_nothing(encrypted: Stack) -> None:
         connect(encrypted.tls_port, of_version(trusting(), ssl.TLSVersion.TLSv1_1))
 
 
-def test_cookies_go_over_tls_only_and_nobody_is_bound_to_a_certificate_that_is_not_trusted(
+def test_cookies_are_secure_and_there_is_no_hsts_with_an_untrusted_certificate(
     encrypted: Stack,
 ) -> None:
     alice = encrypted.browser("alice")
@@ -99,7 +99,7 @@ def test_cookies_go_over_tls_only_and_nobody_is_bound_to_a_certificate_that_is_n
     assert answer.status_code == 200 and "Strict-Transport-Security" not in answer.headers
 
 
-def test_the_doctor_says_no_more_than_that_the_certificate_is_not_trusted(encrypted: Stack) -> None:
+def test_the_doctor_only_reports_that_the_certificate_is_not_trusted(encrypted: Stack) -> None:
     quick = [name for name in checks.names() if name != "push-idle"]
     done = encrypted.service("wsgi")[0].exec(*IN_CONTAINER, "--only", *quick)
     found = [(one["check"], one["verdict"], one["message"]) for one in bad(findings(done.output))]
@@ -128,7 +128,7 @@ def test_who_comes_without_tls_is_led_to_it(encrypted: Stack) -> None:
         assert answer.headers["location"] == encrypted.origin + target
 
 
-def test_the_certificate_is_kept_when_nginx_is_made_anew(encrypted: Stack) -> None:
+def test_the_certificate_is_kept_when_nginx_is_recreated(encrypted: Stack) -> None:
     assert encrypted.certificate
     before = encrypted.certificate.read_text()
     encrypted.up("nginx", options=("--force-recreate", "--no-deps"))
@@ -158,7 +158,7 @@ def test_nginx_that_does_not_serve_has_no_certificate_to_show(encrypted: Stack) 
 # --- an authority's certificate -----------------------------------------------------------------------------
 
 
-def test_whoever_trusts_the_authority_gets_the_site_and_is_not_bound_on_other_ports(certified: Stack) -> None:
+def test_with_a_trusted_authority_the_site_works_and_sets_no_hsts_on_other_ports(certified: Stack) -> None:
     """HSTS would apply to all ports of the host. tests/bare_metal/test_tls.py tests port 443."""
     answer = certified.browser().get("/accounts/login/")
     assert answer.status_code == 200 and "Strict-Transport-Security" not in answer.headers
@@ -185,7 +185,7 @@ def test_a_renewed_certificate_cuts_no_socket_and_loses_no_update(
     checker.verdict().check()
 
 
-def test_one_that_can_not_be_right_changes_nothing(certified: Stack, authority: Authority) -> None:
+def test_an_invalid_certificate_changes_nothing(certified: Stack, authority: Authority) -> None:
     with connect(certified.tls_port, trusting(authority.certificate)) as wire:
         before = wire.getpeercert(binary_form=True)
     wrong = Pair(authority.issue("localhost").certificate, authority.issue("localhost").key)
@@ -194,9 +194,7 @@ def test_one_that_can_not_be_right_changes_nothing(certified: Stack, authority: 
         assert wire.getpeercert(binary_form=True) == before
 
 
-def test_nginx_that_can_not_start_takes_what_make_certificate_hands_over(
-    certified: Stack, authority: Authority
-) -> None:
+def test_nginx_that_can_not_start_accepts_a_certificate(certified: Stack, authority: Authority) -> None:
     expired = authority.issue("localhost", begins=-9 * DAY, ends=-DAY)
     place = ("bash", "nginx", "-c", "cat >/var/lib/sluice/tls/own.pem")
     certified.compose.run(*REHEARSAL, *IN_NGINX, *place, given=expired.pem)

@@ -57,7 +57,7 @@ def test_without_rabbitmq_both_stay_as_they_are_and_well(healed: Stack) -> None:
     assert before == {service: pids(healed, service, "[m]ysite worker\\|[r]unworker") for service in WORKERS}
 
 
-def test_a_pool_that_stands_still_is_seen_and_replaced(healed: Stack) -> None:
+def test_a_frozen_pool_is_detected_and_replaced(healed: Stack) -> None:
     first, *pool = pids(healed, "celery", "[m]ysite worker")
     assert pool
     done = healed.service("celery").exec("bash", "-c", f"kill -STOP {' '.join(pool)}")
@@ -71,7 +71,7 @@ def test_a_pool_that_stands_still_is_seen_and_replaced(healed: Stack) -> None:
     wait_until(lambda: check(healed, "celery") == 0, 30, "its health check to succeed")
 
 
-def test_a_crop_whose_worker_dies_over_it_is_cut_again_and_its_owner_told_once(healed: Stack) -> None:
+def test_a_crop_whose_worker_dies_is_cut_again_and_its_owner_notified_once(healed: Stack) -> None:
     """The container dies just before the crop's end, which a table lock delays."""
     alice = healed.browser("alice")
     volume = sample(healed)

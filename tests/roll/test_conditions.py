@@ -32,13 +32,13 @@ def test_the_whole_application_one_after_the_other(healed: Stack) -> None:
     assert replaced(before, containers(healed)) == set(order)
 
 
-def test_new_settings_are_taken_up_by_what_is_replaced(healed: Stack) -> None:
+def test_replaced_containers_use_the_new_settings(healed: Stack) -> None:
     with settings(healed, POLL_SECONDS="17"):
         roll(healed, "wsgi")
         assert "POLL_SECONDS=17" in healed.service("wsgi")[0].inspect()["Config"]["Env"]
 
 
-def test_a_crop_in_hand_is_finished_and_those_that_wait_are_done_too(healed: Stack) -> None:
+def test_current_and_waiting_crops_are_finished(healed: Stack) -> None:
     alice, volume = healed.browser("alice"), sample(healed)
     crops = [alice.order_crop(volume.id, volume.whole)["crop_id"] for _ in range(3)]
     roll(healed, "celery")
@@ -80,7 +80,7 @@ def test_the_old_one_stays_if_the_new_one_is_not_healthy(
         ("migrate", r"docker compose run --rm --no-deps migrate"),
     ],
 )
-def test_what_cannot_be_replaced_so(healed: Stack, service: str, sentence: str) -> None:
+def test_services_that_make_roll_refuses(healed: Stack, service: str, sentence: str) -> None:
     with pytest.raises(RollFailed, match=sentence):
         roll(healed, service)
 

@@ -37,7 +37,7 @@ def test_nothing_is_lost_and_no_request_fails(healed: Stack, service: str) -> No
         assert [codes(page) for page in sockets(clients)] == [[]] * 4
 
 
-def test_sockets_are_told_to_come_back_and_do_within_the_window(healed: Stack) -> None:
+def test_sockets_are_closed_with_1012_and_reconnect_within_the_window(healed: Stack) -> None:
     with Checker(healed) as checker:
         clients = busy(checker)
         roll(healed, "asgi")

@@ -173,7 +173,7 @@ def test_a_worker_by_tls(
         ("127.0.0.1", True, "certificate is not valid for '127.0.0.1'"),
     ],
 )
-def test_a_worker_speaks_to_nobody_whom_it_cannot_verify(
+def test_a_worker_connects_only_to_a_verified_broker(
     by_tls: str,
     start: Callable[..., Program],
     environment_of_others: dict[str, str],
@@ -244,7 +244,7 @@ def test_a_killed_worker_process_s_crop_is_run_again(
     assert worker.stop() == 0
 
 
-def test_a_worker_is_well_while_tasks_come_back_and_while_there_is_no_broker(
+def test_a_worker_stays_healthy_while_tasks_return_and_without_a_broker(
     broker: str, start: Callable[..., Program], rabbitmq: RabbitMQ
 ) -> None:
     worker = start(broker, "worker")
@@ -259,7 +259,7 @@ def test_a_worker_is_well_while_tasks_come_back_and_while_there_is_no_broker(
     assert "sluice_stack.ping" not in worker.log.read_text().partition("ready.")[2]
 
 
-def test_a_worker_is_well_while_the_broker_stands_still(
+def test_a_worker_stays_healthy_while_the_broker_is_frozen(
     broker: str, start: Callable[..., Program], rabbitmq: RabbitMQ
 ) -> None:
     worker = start(broker, "worker")
@@ -274,7 +274,7 @@ def test_a_worker_is_well_while_the_broker_stands_still(
     assert worker.stop() == 0
 
 
-def test_a_worker_that_is_told_to_stop_finishes_its_crop_while_the_broker_stands_still(
+def test_a_stopping_worker_finishes_its_crop_while_the_broker_is_frozen(
     broker: str, start: Callable[..., Program], crops: list[Crop], rabbitmq: RabbitMQ
 ) -> None:
     """The pool's process is frozen until the broker is frozen too, so the crop is certainly running."""
@@ -295,7 +295,7 @@ def test_a_worker_that_is_told_to_stop_finishes_its_crop_while_the_broker_stands
     assert Crop.objects.get(pk=crops[0].pk).state == "done"
 
 
-def test_a_worker_whose_pool_stands_still_ends_to_be_started_anew(
+def test_a_worker_whose_pool_is_frozen_exits_to_be_restarted(
     broker: str, start: Callable[..., Program]
 ) -> None:
     worker = start(broker, "worker")

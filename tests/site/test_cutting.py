@@ -44,7 +44,7 @@ def test_it_holds_exactly_the_box(volume: Any, voxels: numpy.ndarray, box: Box, 
         assert (pages == expected).all()
 
 
-def test_it_says_how_large_a_voxel_is(volume: Any, tmp_path: Path) -> None:
+def test_it_contains_the_voxel_size(volume: Any, tmp_path: Path) -> None:
     cut(volume, Box(Range(1, 9), Range(2, 9), Range(3, 9)), tmp_path / "crop.tiff")
     with tifffile.TiffFile(tmp_path / "crop.tiff") as tiff:
         page: Any = tiff.pages[0]
@@ -72,7 +72,7 @@ def test_progress_goes_to_100(volume: Any, tmp_path: Path, monkeypatch: pytest.M
     assert told == [23, 46, 70, 93, 100]
 
 
-def test_what_is_broken_off_leaves_nothing(volume: Any, tmp_path: Path) -> None:
+def test_an_aborted_cut_leaves_nothing(volume: Any, tmp_path: Path) -> None:
     path = tmp_path / "crop.tiff"
     path.write_text("the one before")
 

@@ -145,7 +145,7 @@ def test_tiffs_that_are_no_stack(tmp_path: Path, some: numpy.ndarray, settings: 
     assert "its pages differ" in refused(tmp_path / "differ.tif", settings)
 
 
-def test_files_that_are_not_what_their_name_says(tmp_path: Path, settings: Any) -> None:
+def test_files_whose_content_does_not_match_their_name(tmp_path: Path, settings: Any) -> None:
     for name in ("png.tif", "text.tiff", "empty.tif", "folder.nii", "file.zarr", "none.xyz"):
         (tmp_path / name).write_bytes(b"" if "empty" in name else b"\x89PNG\r\n\x1a\n" + bytes(300))
     (tmp_path / "folder.nii").unlink()
@@ -228,7 +228,7 @@ def test_a_codec_that_is_missing_is_named(tmp_path: Path, settings: Any) -> None
     assert "compressed by LZW; save it uncompressed or with Deflate" in refused(tmp_path / "v.tif", settings)
 
 
-def test_a_page_that_unpacks_to_more_than_it_says(
+def test_a_page_that_decompresses_to_more_than_declared(
     tmp_path: Path, some: numpy.ndarray, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "bomb.tif"

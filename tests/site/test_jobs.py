@@ -55,7 +55,7 @@ def in_a_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     return thread, results
 
 
-def test_it_is_cut_and_its_owner_told(crop: Crop, voxels: Any) -> None:
+def test_it_is_cut_and_its_owner_notified(crop: Crop, voxels: Any) -> None:
     assert jobs.run(crop.pk)
     crop.refresh_from_db()
     assert (crop.state, crop.progress, crop.attempts, crop.error) == ("done", 100, 1, "")
@@ -70,7 +70,7 @@ def test_it_is_cut_and_its_owner_told(crop: Crop, voxels: Any) -> None:
     assert json.loads(update.payload) == {"message_id": message.pk, "message_title": message.title}
 
 
-def test_a_task_that_comes_again_does_nothing(crop: Crop) -> None:
+def test_a_repeated_task_does_nothing(crop: Crop) -> None:
     assert [jobs.run(crop.pk) for _ in range(3)] == [True, False, False]
     assert Message.objects.count() == news().count() == 1
 
@@ -136,7 +136,7 @@ def test_a_killed_workers_crop_is_free_at_once_and_cut_again(
     assert Message.objects.count() == news().count() == 1
 
 
-def test_one_that_was_begun_anew_elsewhere_is_given_up(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crop_that_another_worker_restarted_is_aborted(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker lost its claim with its connection, and another one started: only the later one may finish
     the crop.
     """
@@ -152,7 +152,7 @@ def test_one_that_was_begun_anew_elsewhere_is_given_up(crop: Crop, monkeypatch: 
     assert not Message.objects.exists()
 
 
-def test_one_that_is_deleted_meanwhile_is_given_up(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crop_that_was_deleted_meanwhile_is_aborted(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_PROGRESS_SECONDS", 0)
     open_array = stores.open_array
 
@@ -184,7 +184,7 @@ def test_progress_is_in_the_row(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> 
     assert seen == sorted(seen) and len(set(seen)) == 27 and seen[-1] == 100
 
 
-def test_progress_is_said_once_a_second_at_most(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_published_at_most_once_a_second(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cutting takes less than that here, so only the beginning and the end are published."""
     monkeypatch.setattr(cutting, "SLAB_BYTES", 64 * 45 * 4)
     monkeypatch.setattr(jobs, "_PROGRESS_SECONDS", 60)
@@ -192,7 +192,7 @@ def test_progress_is_said_once_a_second_at_most(crop: Crop, monkeypatch: pytest.
     assert [said["state"] for said in progress()] == ["running", "done"]
 
 
-def test_progress_that_is_rolled_back_is_not_said(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_that_is_rolled_back_is_not_published(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: Any, **options: Any) -> Any:
         raise OperationalError("the server went away")
 
@@ -214,7 +214,7 @@ def test_a_volume_that_can_not_be_read_fails_the_crop_in_words(crop: Crop) -> No
     assert not jobs.run(crop.pk)
 
 
-def test_a_full_disk_is_said(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any) -> int:
         raise OSError(28, "No space left on device")
 
@@ -248,7 +248,7 @@ def test_a_database_that_fails_at_the_end_leaves_it_to_the_next_task(
     assert Message.objects.count() == 1
 
 
-def test_without_celery_a_command_cuts_what_waits(crop: Crop, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_celery_a_command_cuts_waiting_crops(crop: Crop, capsys: pytest.CaptureFixture[str]) -> None:
     from django.core.management import call_command
 
     call_command("run_crops")
@@ -256,7 +256,7 @@ def test_without_celery_a_command_cuts_what_waits(crop: Crop, capsys: pytest.Cap
     assert Crop.objects.get().state == "done"
 
 
-def test_the_command_also_removes_what_is_old(crop: Crop) -> None:
+def test_the_command_also_removes_old_files(crop: Crop) -> None:
     from django.core.management import call_command
 
     Crop.objects.update(state="failed", finished=timezone.now() - timedelta(days=1000))

@@ -33,7 +33,7 @@ def test_the_sample_is_imported_once(db: None, settings: Any, tmp_path: Path) ->
     assert Volume.objects.count() == 1
 
 
-def test_the_table_of_rights_names_tables_that_there_are(db: None) -> None:
+def test_the_table_of_rights_names_existing_tables(db: None) -> None:
     tables = set(connection.introspection.table_names())
     named = {table for rights in grants.table().values() for table in rights}
     assert named <= tables

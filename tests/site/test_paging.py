@@ -60,7 +60,7 @@ def test_a_full_page_that_is_the_last_leads_nowhere(as_ada: Client, messages: li
     assert walk(as_ada, "/messages/", "message") == [messages[1:4], messages[4:]]
 
 
-def test_what_comes_meanwhile_shifts_nothing(as_ada: Client, ada: Any, messages: list[int]) -> None:
+def test_new_rows_do_not_shift_the_pages(as_ada: Client, ada: Any, messages: list[int]) -> None:
     older = as_ada.get("/messages/").json()["older"]
     send(ada, "Another")
     Message.objects.filter(pk=messages[2]).delete()  # the next page's link names this message
@@ -119,7 +119,7 @@ BAD = [
 
 @pytest.mark.parametrize("path", ["/messages/", "/crops/"])
 @pytest.mark.parametrize("before", BAD, ids=lambda value: value[:20])
-def test_what_is_no_id_is_refused(as_ada: Client, path: str, before: str) -> None:
+def test_an_invalid_id_is_refused(as_ada: Client, path: str, before: str) -> None:
     answer = as_ada.get(f"{path}?before={before}")
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, "before")
     page = as_ada.get(f"{path}?before={before}", headers=HTML)

@@ -205,7 +205,7 @@ def test_without_a_worker_there_is_an_error_within_3_seconds(volume_id: int) -> 
     run(scenario, volume_id, worker=False)
 
 
-def test_a_worker_makes_nothing_that_is_not_waited_for(volume_id: int, monkeypatch: Any) -> None:
+def test_a_worker_skips_requests_that_are_no_longer_wanted(volume_id: int, monkeypatch: Any) -> None:
     made: list[str] = []
     make = previews._make
 
@@ -324,7 +324,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("frame", BAD, ids=lambda frame: repr(frame)[:40])
-def test_a_bad_frame_is_said_to_be_one_and_the_fifth_ends_the_socket(
+def test_a_bad_frame_gets_an_error_and_the_fifth_closes_the_socket(
     volume_id: int, frame: str | bytes
 ) -> None:
     async def scenario(browser: Browser) -> None:
@@ -345,7 +345,9 @@ def test_a_bad_frame_is_said_to_be_one_and_the_fifth_ends_the_socket(
     run(scenario, volume_id)
 
 
-def test_who_asks_and_does_not_read_is_cut(volume_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_requests_but_does_not_read_is_cut(
+    volume_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sluice_updates import limits
 
     monkeypatch.setattr(limits, "UNSENT_BYTES", -1)

@@ -73,7 +73,7 @@ def test_one_variable_gives_hosts_origins_and_cookies(tmp_path: Path) -> None:
         ({"SITE_URL": "http://example.org"}, False),
     ],
 )
-def test_browsers_are_asked_for_https_alone_where_it_hurts_nobody_else_on_the_host(
+def test_hsts_is_sent_only_where_it_affects_no_other_site_of_the_host(
     tmp_path: Path, given: dict[str, str], asks: bool
 ) -> None:
     assert values("SECURE_HSTS_SECONDS", tmp_path, **given) == [365 * 24 * 3600 if asks else 0]

@@ -90,7 +90,7 @@ def test_one_point_in_time_is_a_volume(tmp_path: Path) -> None:
     assert (stores.open_array(imported(nifti(tmp_path / "v.nii", voxels)))[:] == voxels[..., 0].T).all()
 
 
-def test_what_is_no_volume_is_said_why(tmp_path: Path, some: numpy.ndarray) -> None:
+def test_files_that_are_no_volume_are_refused_with_the_reason(tmp_path: Path, some: numpy.ndarray) -> None:
     rgb = numpy.zeros((2, 3, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     (tmp_path / "text.nii").write_text("hello " * 100)
     (tmp_path / "short.nii").write_bytes(b"\0" * 10)
@@ -146,7 +146,7 @@ def test_slices_that_do_not_fit_into_memory_are_refused(
     assert "of them must fit into" in refused(nifti(tmp_path / "v.nii", some.repeat(2, axis=2)))
 
 
-def test_what_is_larger_than_the_disk_is_refused(
+def test_a_volume_larger_than_the_disk_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, some: numpy.ndarray
 ) -> None:
     free = shutil.disk_usage(tmp_path)._replace(free=1000)
@@ -154,7 +154,7 @@ def test_what_is_larger_than_the_disk_is_refused(
     assert "MiB left" in refused(nifti(tmp_path / "v.nii", some))
 
 
-def test_what_a_killed_import_left_is_swept_a_day_later(
+def test_the_remains_of_a_killed_import_are_removed_a_day_later(
     tmp_path: Path, settings: Any, some: numpy.ndarray
 ) -> None:
     root = Path(settings.VOLUMES_ROOT)
@@ -190,7 +190,7 @@ def test_a_title_is_one_line(tmp_path: Path, some: numpy.ndarray) -> None:
         call_command("import_volume", str(nifti(tmp_path / "v.nii", some)), title="a\nb")
 
 
-def test_a_store_that_is_not_what_the_row_says_is_not_read(volume: Any) -> None:
+def test_a_store_that_does_not_match_its_row_is_not_read(volume: Any) -> None:
     volume.size_x += 1
     with pytest.raises(ValueError, match="not"):
         stores.open_array(volume)

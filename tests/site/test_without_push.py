@@ -100,7 +100,7 @@ def test_django_has_no_objection(site: Site) -> None:
     assert "no issues" in site.run("python", "manage.py", "check", "--fail-level", "WARNING")
 
 
-def test_whoever_is_signed_in_publishes_and_polls(served: Browser) -> None:
+def test_signed_in_users_publish_and_poll(served: Browser) -> None:
     served.sign_in("admin", PASSWORD)
     before = served.get("/updates/").json()["streams"]
     since = ",".join(f"{stream}/{state['head']}" for stream, state in before.items())
@@ -112,7 +112,7 @@ def test_whoever_is_signed_in_publishes_and_polls(served: Browser) -> None:
     assert "without push" in served.get("/messages/", headers={"Accept": "text/html"}).text
 
 
-def test_it_is_ready_and_says_that_there_is_no_broker(served: Browser) -> None:
+def test_it_is_ready_and_reports_that_there_is_no_broker(served: Browser) -> None:
     ready = served.get("/readyz").json()
     assert (ready["status"], ready["tasks"]["status"], ready["publisher"]["status"]) == ("ok", "off", "off")
 

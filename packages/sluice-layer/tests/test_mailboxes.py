@@ -85,7 +85,7 @@ def test_a_message_to_a_group_without_members_is_acknowledged_at_once() -> None:
     run(scenario)
 
 
-def test_a_channel_that_leaves_a_group_loses_what_waits_from_it_and_nothing_else() -> None:
+def test_a_channel_that_leaves_a_group_loses_only_that_groups_waiting_messages() -> None:
     async def scenario(mailboxes: Mailboxes, _: list[str]) -> None:
         ack = Acks()
         mailboxes.join("all", "a")
@@ -98,7 +98,7 @@ def test_a_channel_that_leaves_a_group_loses_what_waits_from_it_and_nothing_else
     run(scenario)
 
 
-def test_what_waits_too_long_is_dropped() -> None:
+def test_messages_that_wait_too_long_are_dropped() -> None:
     async def scenario(mailboxes: Mailboxes, _: list[str]) -> None:
         ack = Acks()
         mailboxes.put_for_channel("a", {"type": "x"}, ack)
@@ -108,7 +108,7 @@ def test_what_waits_too_long_is_dropped() -> None:
     run(scenario, expiry=0.1)
 
 
-def test_when_all_places_are_taken_a_member_that_does_not_read_loses_its_own() -> None:
+def test_at_full_capacity_a_member_that_does_not_read_loses_its_own_messages() -> None:
     async def scenario(mailboxes: Mailboxes, _: list[str]) -> None:
         dead, slow = Acks(), Acks()
         mailboxes.join("all", "dead")
@@ -153,7 +153,7 @@ def test_a_channel_that_nobody_reads_any_more_is_forgotten() -> None:
     run(scenario, abandoned_after=0.1)
 
 
-def test_forgetting_a_channel_tells_its_groups() -> None:
+def test_forgetting_a_channel_removes_it_from_its_groups() -> None:
     async def scenario(mailboxes: Mailboxes, _: list[str]) -> None:
         ack = Acks()
         for group in ("one", "two"):

@@ -64,7 +64,7 @@ def test_shared_among_workers(broker: Broker) -> None:
     asyncio.run(scenario())
 
 
-def test_what_a_dead_worker_had_is_done_by_another(broker: Broker) -> None:
+def test_another_worker_gets_a_dead_workers_messages(broker: Broker) -> None:
     async def scenario() -> None:
         async with (
             layer_and_proxy(Ours, broker) as (one, its_proxy),

@@ -82,7 +82,7 @@ def test_an_alarm_is_not_taken_for_a_dead_connection(broker: Broker) -> None:
     asyncio.run(scenario())
 
 
-def test_what_an_alarm_holds_up_is_bounded(broker: Broker) -> None:
+def test_messages_delayed_by_an_alarm_are_bounded(broker: Broker) -> None:
     """However many callers give up, at most a thousand messages wait in our buffers and arrive late."""
 
     async def scenario() -> None:
@@ -145,7 +145,7 @@ def test_connections_closed_by_force(broker: Broker) -> None:
     asyncio.run(scenario())
 
 
-def test_what_somebody_has_to_change_is_said_at_once(
+def test_faults_that_need_an_operator_are_logged_at_once(
     broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A fault that needs an operator is logged at once, not with the reminder a minute later, even if the

@@ -60,7 +60,7 @@ def test_messages_for_nobody_expire_by_default(kind: type, survives: bool) -> No
     assert asyncio.run(scenario()) is survives
 
 
-def test_a_message_for_nobody_gives_its_place_back(broker: Broker) -> None:
+def test_a_message_without_a_reader_gives_its_capacity_back(broker: Broker) -> None:
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker, local_expiry=0.5) as (layer, _):
             await Ear.join(layer)

@@ -132,7 +132,7 @@ def test_a_worker_works(kind: type, survives: bool, work: Work) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "sync-"], ids=["asynchronous", "synchronous"])
-def test_sigterm_finishes_the_message_in_hand(prefix: str, work: Work) -> None:
+def test_sigterm_finishes_the_current_message(prefix: str, work: Work) -> None:
     work.channel = prefix + work.channel
     worker = work.start()
     for number in range(3):
@@ -264,7 +264,7 @@ def test_a_deaf_worker_exits(work: Work) -> None:
     assert f"channel {work.channel} received nothing for" in output
 
 
-def test_a_worker_that_stood_still_as_a_whole_goes_on(work: Work) -> None:
+def test_a_worker_that_was_frozen_with_its_broker_continues(work: Work) -> None:
     """The worker and RabbitMQ stop together, as in a suspended or migrated machine. The missing heartbeats
     then don't mean a dead connection.
     """
@@ -292,7 +292,7 @@ def test_a_worker_whose_handler_is_stuck_exits(prefix: str, work: Work) -> None:
     assert f"a handler has worked on a message of channel {work.channel} for" in output
 
 
-def test_workers_that_share_a_channel_are_all_heard_of(work: Work, tmp_path: Path) -> None:
+def test_workers_that_share_a_channel_all_touch_their_files(work: Work, tmp_path: Path) -> None:
     files = [tmp_path / f"alive-{number}" for number in range(3)]
     for file in files:
         work.start("--alive-file", str(file))
@@ -300,7 +300,7 @@ def test_workers_that_share_a_channel_are_all_heard_of(work: Work, tmp_path: Pat
         work.is_touched(2, file)
 
 
-def test_the_alive_file_is_no_way_to_another(work: Work) -> None:
+def test_the_alive_file_follows_no_symbolic_link(work: Work) -> None:
     """The default is in /tmp, where any user may have placed a symbolic link."""
     victim = work.folder / "victim"
     victim.touch()

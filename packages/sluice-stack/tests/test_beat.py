@@ -96,5 +96,5 @@ def test_a_heartbeat_touches_its_file_now_and_then(tmp_path: Path) -> None:
     assert file.stat().st_mtime > 0
 
 
-def test_a_heartbeat_that_can_not_be_written_hurts_nobody(tmp_path: Path) -> None:
+def test_a_heartbeat_that_can_not_be_written_is_harmless(tmp_path: Path) -> None:
     Heartbeat("celery", tmp_path / "none").beat()

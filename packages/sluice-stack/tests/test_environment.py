@@ -110,7 +110,7 @@ def test_passwords_have_no_place_in_urls_and_are_not_repeated(name: str, url: st
     assert "hunter2" not in sentence
 
 
-def test_all_problems_are_said_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(Malformed) as caught:
         environment.parse({"HTTP_PORT": "x", "DEBUG": "maybe"})
     assert len(caught.value.problems) == 2
@@ -128,7 +128,7 @@ def test_an_unknown_name_that_is_like_none() -> None:
     assert sentence.endswith("docs/reference/environment.md lists them all")
 
 
-def test_a_file_stands_in_for_what_the_process_lacks(tmp_path: Path) -> None:
+def test_a_file_supplies_missing_variables(tmp_path: Path) -> None:
     file = tmp_path / "sluice.env"
     file.write_text("# a host\nWSGI_THREADS='8'\n\nLOG_LEVEL=debug\nURL_PREFIX=\"/a\"\n")
     environ = environment.with_file({"SLUICE_ENV_FILE": str(file), "LOG_LEVEL": "error"})
@@ -172,7 +172,7 @@ def test_a_secret_is_the_files_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("service", "fix"), [("", "create it with 64 random"), ("wsgi", "the service init creates it")]
 )
-def test_secrets_that_are_missing_or_empty_are_said(
+def test_secrets_that_are_missing_or_empty_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: str, fix: str
 ) -> None:
     monkeypatch.setenv("SLUICE_SERVICE", service)
@@ -183,7 +183,7 @@ def test_secrets_that_are_missing_or_empty_are_said(
         environment.secret(str(tmp_path / "empty"), "SECRET_KEY_FILE")
 
 
-def test_the_command_says_each_problem_on_a_line_and_exits_78(tmp_path: Path) -> None:
+def test_the_command_prints_a_line_per_problem_and_exits_78(tmp_path: Path) -> None:
     run = check(SLUICE_SERVICE="wsgi", SITE_ULR="x", HTTP_PORT="y", SECRET_KEY_FILE=str(tmp_path / "none"))
     assert run.returncode == 78
     assert run.stdout == ""
@@ -193,7 +193,7 @@ def test_the_command_says_each_problem_on_a_line_and_exits_78(tmp_path: Path) ->
     ]
 
 
-def test_the_command_looks_at_secrets_too(tmp_path: Path) -> None:
+def test_the_command_checks_secrets_too(tmp_path: Path) -> None:
     run = check(SLUICE_SERVICE="asgi", SECRET_KEY_FILE=str(tmp_path / "none"))
     assert run.returncode == 78
     assert "SECRET_KEY_FILE=" in run.stderr and len(run.stderr.splitlines()) == 1
@@ -257,7 +257,7 @@ def test_the_commands_and_their_checks_know_them(tmp_path: Path) -> None:
     assert "PAGE_SIZE=0 is malformed" in run.stderr and run.returncode == 78
 
 
-def test_without_a_project_they_are_unknown_and_why_is_said() -> None:
+def test_without_a_project_they_are_unknown_and_the_reason_is_reported() -> None:
     (sentence,) = environment.unknown_names({"QQQQ": "7"})
     assert "; if it is your project's own, set DJANGO_SETTINGS_MODULE; " in sentence
 

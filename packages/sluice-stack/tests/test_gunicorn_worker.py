@@ -83,7 +83,7 @@ def read(connection: socket.socket) -> bytes:
             return b""
 
 
-def test_all_who_wait_in_the_queue_are_served(gunicorn: Gunicorn) -> None:
+def test_all_queued_connections_are_served(gunicorn: Gunicorn) -> None:
     """The workers are frozen while requests arrive and the master is told to stop."""
     for worker in gunicorn.workers():
         os.kill(worker, signal.SIGSTOP)
@@ -107,7 +107,7 @@ def test_head_is_answered_with_the_length_and_without_a_body(gunicorn: Gunicorn,
     assert re.search(rb"\r\nContent-Length: [1-9]\d*(\r\n|$)", head) and body == b""
 
 
-def test_a_worker_that_is_just_being_made_hears_of_the_stop(
+def test_a_worker_that_was_just_forked_stops_too(
     environment_of_others: dict[str, str], tmp_path: Path
 ) -> None:
     """Gunicorn ignores a signal that reaches a worker between its fork and the setup of its handlers."""
@@ -144,7 +144,7 @@ def test_while_a_request_is_finished_others_are_refused_at_once(gunicorn: Gunico
     assert gunicorn.process.wait(20) == 0
 
 
-def test_nobody_is_let_down_while_it_stops_under_load(gunicorn: Gunicorn) -> None:
+def test_every_accepted_connection_gets_a_response_while_it_stops_under_load(gunicorn: Gunicorn) -> None:
     """Every accepted connection gets a response; the others are refused."""
     cut: list[bytes] = []
     served: list[bytes] = []
@@ -173,7 +173,7 @@ def test_nobody_is_let_down_while_it_stops_under_load(gunicorn: Gunicorn) -> Non
     assert cut == []
 
 
-def test_a_worker_that_is_replaced_leaves_the_door_open(gunicorn: Gunicorn) -> None:
+def test_replacing_a_worker_keeps_the_socket_open(gunicorn: Gunicorn) -> None:
     """As after max_requests, or by SIGHUP."""
     before = gunicorn.workers()
     gunicorn.process.send_signal(signal.SIGHUP)

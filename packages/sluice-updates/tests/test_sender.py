@@ -314,7 +314,7 @@ def test_a_resolver_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> Non
     answer.set()
 
 
-def test_a_port_that_accepts_and_says_nothing() -> None:
+def test_a_port_that_accepts_and_sends_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         began = time.monotonic()
         with pytest.raises(BrokerDown):
@@ -408,7 +408,7 @@ def test_through_the_thread_to_the_layer(
     close_connections_of(sender._sender(rabbitmq.url))
 
 
-def test_the_password_is_in_a_file_and_may_come_later(
+def test_the_password_file_may_appear_later(
     rabbitmq: RabbitMQ, settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, any_database: str
 ) -> None:
     """Without the password the site still publishes, with one log line and no wake-up."""

@@ -20,7 +20,7 @@ def test_gunicorn_is_gone(house: House, front: str) -> None:
     assert found["message"] == "Gunicorn is down" and "$sluice_wsgi" in found["fix"]
 
 
-def test_gunicorn_stands_still_and_nobody_waits_for_long(house: House, front: str) -> None:
+def test_gunicorn_is_frozen_and_the_doctor_does_not_wait_long(house: House, front: str) -> None:
     with house.paused("gunicorn"):
         said = house.doctor(
             "--at", front, "--only", "front-answers", "front-name", "front-pages", "split-site"
@@ -48,7 +48,7 @@ def test_gunicorn_was_not_restarted_after_the_name_changed(house: House, tmp_pat
     [{"SITE_URL": "https://localhost:8443"}, {"SITE_URL": "https://localhost", "TLS": "self-signed"}],
     ids=lambda settings: " ".join(settings.values()),
 )
-def test_gunicorn_is_told_of_https_or_not(house: House, tmp_path: Path, settings: dict[str, str]) -> None:
+def test_gunicorn_learns_of_https_or_not(house: House, tmp_path: Path, settings: dict[str, str]) -> None:
     url = settings["SITE_URL"]
 
     def said(told: bool) -> Said:
@@ -113,7 +113,7 @@ def test_daphne_is_gone(house: House, front: str) -> None:
     assert "see push-upgrade" in said.of("push-hello")["message"]
 
 
-def test_daphne_stands_still(house: House, front: str) -> None:
+def test_daphne_is_frozen(house: House, front: str) -> None:
     with house.paused("daphne"):
         said = house.doctor(
             "--at", front, "--only", "push-upgrade", "push-hello", "push-origin", "push-headers"
@@ -134,7 +134,7 @@ def test_daphne_has_no_more_files(house: House, front: str) -> None:
     assert "minfds" in said.of("open-files", "daphne")["fix"]
 
 
-def test_daphne_goes_by_another_name(house: House, front: str) -> None:
+def test_daphne_has_another_host_name(house: House, front: str) -> None:
     with house.restarted("daphne", SITE_URL="http://old.example"):
         found = house.doctor("--at", front, "--only", "push-upgrade").of("push-upgrade")
     assert "refuses the page's Origin" in found["message"] and "SITE_URL" in found["fix"]

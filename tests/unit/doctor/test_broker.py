@@ -217,7 +217,7 @@ def test_it_recognises_in_the_broker(house: House, front: str, mistake: str) -> 
     recognised(house, front, BROKER[mistake])
 
 
-def test_rabbitmq_is_down_stands_still_or_is_in_alarm(house: House, front: str) -> None:
+def test_rabbitmq_is_down_frozen_or_in_alarm(house: House, front: str) -> None:
     every = ["--only", *broker_checks(), "layer-round-trip", "front-ready"]
     house.rabbitmq.pause()
     try:

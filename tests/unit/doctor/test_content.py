@@ -15,7 +15,7 @@ PLAIN = Path("/opt/sluice/plain/bin/python")
 
 
 @pytest.mark.usefixtures("alone")
-def test_it_is_content_with_a_host_as_the_guide_makes_it(house: House, front: str) -> None:
+def test_it_passes_on_a_host_that_was_set_up_by_the_guide(house: House, front: str) -> None:
     for program in house.programs:  # other tests may just have restarted the broker
         house.recover(program)
     said = house.doctor("--at", front, "--clients", "100")
@@ -84,7 +84,7 @@ def test_wrong_arguments_are_refused_in_a_sentence(house: House, arguments: list
     assert (said.code, said.output) == (2, "") and words in said.errors
 
 
-def test_for_people_it_is_a_line_each_with_the_cure_below(house: House) -> None:
+def test_the_text_output_is_a_line_per_finding_with_the_fix_below(house: House) -> None:
     said = house.doctor("--only", "front-answers", "database-reachable", "--at", "127.0.0.1:1", as_json=False)
     first, cure, *others = said.output.splitlines()
     assert first == "failed    front-answers: 127.0.0.1:1 does not answer: the connection is refused"
@@ -95,7 +95,7 @@ def test_for_people_it_is_a_line_each_with_the_cure_below(house: House) -> None:
     assert (quiet.output, quiet.code) == ("sluice doctor: 5 passed\n", 0)
 
 
-def test_without_what_push_needs_it_says_so_and_checks_the_rest(house: House, front: str) -> None:
+def test_without_pushs_packages_it_reports_that_and_checks_the_rest(house: House, front: str) -> None:
     assert PLAIN.exists(), "use `make test`, which runs in an image that has it"
     with house.without("daphne"):
         said = house.doctor("--at", front, "--clients", "100", python=str(PLAIN))

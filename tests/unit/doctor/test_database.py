@@ -244,7 +244,7 @@ def test_it_recognises_in_the_database(house: House, front: str, mistake: str) -
     recognised(house, front, DATABASE[mistake])
 
 
-def test_postgresql_is_down_or_stands_still(house: House, front: str) -> None:
+def test_postgresql_is_down_or_frozen(house: House, front: str) -> None:
     every = ["--only", *(f"database-{name}" for name in ("reachable", "tables", "rights", "durable"))]
     house.postgres.stop()
     try:
@@ -262,7 +262,7 @@ def test_postgresql_is_down_or_stands_still(house: House, front: str) -> None:
     assert "does not answer" in said.of("database-reachable", "daphne")["message"]
 
 
-def test_postgresql_loses_what_it_took_when_the_machine_does(house: House) -> None:
+def test_postgresql_loses_commits_in_a_crash_of_the_machine(house: House) -> None:
     house.postgres.stop()
     house.postgres.start(fsync="off")
     try:

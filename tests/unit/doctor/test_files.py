@@ -43,7 +43,7 @@ def examined(house: House, data: Path) -> Said:
     return house.doctor("--inside", "--only", "files", environment=environment)
 
 
-def test_it_is_content_where_all_is_the_programs(house: House, data: Path) -> None:
+def test_it_passes_where_all_files_are_the_programs(house: House, data: Path) -> None:
     (data / "volumes/lost+found").mkdir(mode=0o700)
     said = examined(house, data)
     assert said.bad == [] and {one["where"] for one in said.findings} == {

@@ -218,7 +218,7 @@ def test_it_recognises(house: House, tmp_path: Path, mistake: str) -> None:
     assert wanted.says in found["message"] and wanted.cure in found["fix"], found
 
 
-def test_nobody_listens_and_the_rest_is_spared(house: House) -> None:
+def test_nothing_listens_and_the_other_checks_are_skipped(house: House) -> None:
     said = house.doctor(
         "--at", "127.0.0.1:1", "--only", "front-answers", "front-pages", "split-site", "push-upgrade"
     )
@@ -228,7 +228,7 @@ def test_nobody_listens_and_the_rest_is_spared(house: House) -> None:
     }
 
 
-def test_somebody_listens_who_speaks_no_http(house: House) -> None:
+def test_the_listener_speaks_no_http(house: House) -> None:
     said = house.doctor("--at", f"127.0.0.1:{house.rabbitmq.port}", "--only", "front-answers")
     why = said.of("front-answers")["message"].partition("does not answer: ")[2]
     assert why in ("the answer is not HTTP", "the connection is closed without an answer")
@@ -259,7 +259,7 @@ def test_a_proxy_in_front_drops_the_upgrade(house: House, front: str, tmp_path: 
     )
 
 
-def test_a_proxy_in_front_waits_for_less_long_than_the_doctor(
+def test_a_proxy_in_front_has_a_shorter_timeout_than_the_doctor(
     house: House, front: str, tmp_path: Path
 ) -> None:
     with (
@@ -272,7 +272,7 @@ def test_a_proxy_in_front_waits_for_less_long_than_the_doctor(
     assert said.of("push-upgrade")["message"] == "Daphne accepts the connection and does not answer"
 
 
-def test_a_proxy_in_front_cuts_what_is_silent(house: House, front: str, tmp_path: Path) -> None:
+def test_a_proxy_in_front_cuts_silent_connections(house: House, front: str, tmp_path: Path) -> None:
     with proxied(house, tmp_path, front, f"proxy_read_timeout 5s; {UPGRADE_PASSED}") as at:
         found = house.doctor("--at", at, "--only", "push-idle").of("push-idle")
     assert "each proxy and balancer in front" in found["fix"]

@@ -42,12 +42,12 @@ LIMITS = {
 
 @pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("what", LIMITS)
-def test_limits_that_are_set_otherwise(house: House, front: str, what: str) -> None:
+def test_limits_that_are_set_in_other_ways(house: House, front: str, what: str) -> None:
     recognised(house, front, LIMITS[what])
 
 
 @pytest.mark.usefixtures("alone")
-def test_what_is_only_said_in_a_comment_is_not_nginxs_setting(house: House, front: str) -> None:
+def test_a_setting_in_a_comment_is_not_nginxs(house: House, front: str) -> None:
     commented = Mistake(
         lambda house: nginx_conf(
             r"events\s*\{[^}]*\}",
@@ -76,7 +76,7 @@ def test_another_site_answers_to_other_names(house: House, tmp_path: Path) -> No
     assert said.of("front-name")["message"].endswith("another name gets 200")
 
 
-def test_the_address_may_be_written_otherwise_than_browsers_do(house: House, front: str) -> None:
+def test_the_address_may_be_written_differently_than_in_browsers(house: House, front: str) -> None:
     asked = ("--at", front, "--only", "settings-address", "front-name", "push-upgrade")
     said = house.doctor(house.site_url.replace("http://localhost", "HTTP://LOCALHOST") + "/", *asked)
     assert (said.bad, said.code) == ([], 0), said.output
@@ -104,7 +104,7 @@ def by_tls(house: House) -> Iterator[None]:
 BROKER = ["--inside", "--only", *(check.name for check in broker.CHECKS), "layer-round-trip"]
 
 
-def test_a_broker_that_is_asked_by_tls(house: House) -> None:
+def test_a_broker_with_tls(house: House) -> None:
     """The file for all programs names the trusted authority."""
     with by_tls(house):
         common = house.etc / "sluice.env"
@@ -139,7 +139,7 @@ OWN_PATHS = {
 
 
 @pytest.mark.parametrize("what", OWN_PATHS)
-def test_what_the_site_itself_has_at_such_a_path_is_not_nginxs(house: House, front: str, what: str) -> None:
+def test_the_sites_own_page_at_such_a_path_is_not_nginxs(house: House, front: str, what: str) -> None:
     path, body, status = OWN_PATHS[what]
     view = _VIEW.format(body=body, status=status)
     urls = house.app / "mysite/urls.py"

@@ -26,14 +26,14 @@ def test_results_become_rows(tmp_path: Path) -> None:
     assert text.index("`test_b[x-y]`") < text.index("## nginx") < text.index("`test_a`")
 
 
-def test_the_most_is_kept() -> None:
+def test_the_maximum_is_kept() -> None:
     outcome = Outcome("test_nginx.py::test_a")
     for seconds in (1.0, 3.0, 2.0):
         outcome.measured("back after", seconds)
     assert outcome.seconds == {"back after": 3.0}
 
 
-def test_a_test_that_says_nothing_keeps_nothing(tmp_path: Path) -> None:
+def test_a_test_without_a_description_keeps_nothing(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="doesn't say"):
         Outcome("test_nginx.py::test_a").keep(tmp_path)
 

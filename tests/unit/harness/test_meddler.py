@@ -34,9 +34,7 @@ def site() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("silent", [False, True])
-def test_what_it_is_in_the_midst_of_is_ended(
-    site: int, caplog: pytest.LogCaptureFixture, silent: bool
-) -> None:
+def test_connections_in_progress_are_ended(site: int, caplog: pytest.LogCaptureFixture, silent: bool) -> None:
     with Meddler(site) as meddler, socket.create_connection(("127.0.0.1", meddler.port)) as browser:
         browser.sendall(REQUEST)
         assert browser.recv(len(ANSWER), socket.MSG_WAITALL) == ANSWER

@@ -12,7 +12,7 @@ from updates_lab.site import Person, Served, Site
 FORGED = "0123456789abcdef"
 
 
-def test_hello_tells_the_heads_of_ones_own_stream_and_of_all(
+def test_hello_has_the_heads_of_the_users_own_stream_and_of_all(
     served: Served, site: Site, person: Person
 ) -> None:
     site.send(person.stream, 1)
