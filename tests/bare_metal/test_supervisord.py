@@ -93,7 +93,7 @@ def test_those_that_run_beside_a_new_supervisords_are_named_too(machine: Machine
 
 
 def _cure(machine: Machine, left: list[str]) -> None:
-    """Do what sluice-restart tells, which itself restarts nothing first."""
+    """Follow the instructions of sluice-restart. It restarts nothing before."""
     done = machine.exec("sluice-restart")
     said, _, lines = done.output.partition("\nEnd them")
     named = re.sub(

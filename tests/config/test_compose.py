@@ -39,7 +39,7 @@ WAITS_FOR = {
     "nginx": {},
     **{name: {"migrate": "service_completed_successfully"} for name in APPLICATION},
     "migrate": {"init": "service_completed_successfully", "postgres": "service_healthy"},
-    "postgres": {},  # not from init: each version of the application would replace it
+    "postgres": {},  # not init: each release would recreate it too
     "rabbitmq": {},
     "init": {},
 }

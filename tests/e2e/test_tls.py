@@ -148,7 +148,7 @@ def test_nginx_that_does_not_serve_has_no_certificate_to_show(encrypted: Stack) 
         done = run_script(encrypted, "certificate", deadline=60)
     finally:
         encrypted.compose.write_env(encrypted.settings)
-        # Remove it first: compose would take another death of the old container for one of the new.
+        # Remove it first: `up` would take another death of the old container for one of the new.
         encrypted.compose.run("rm", "--stop", "--force", "nginx")
         encrypted.up("nginx", options=("--no-deps",))
     assert done.returncode == 1

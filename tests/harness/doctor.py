@@ -9,7 +9,7 @@ IN_CONTAINER: Final = ("/opt/sluice/venv/bin/python", "/opt/sluice/app/manage.py
 
 
 def findings(output: str) -> list[dict[str, str]]:
-    """check, where, verdict, says and cure of each finding."""
+    """Each finding as a dictionary: check, where, verdict, message, fix."""
     return [json.loads(line) for line in output.splitlines()]
 
 

@@ -211,8 +211,7 @@ class Stack(People):
             self.up(options=("--no-recreate",))
 
     def deaths(self) -> dict[tuple[str, str], str]:
-        """A sentence about each container that died without a command, by its id and the engine's time of
-        death.
+        """A sentence about each container that died unexpectedly, by its id and the engine's time of death.
 
         The time tells a new death from one that an earlier call found, however short the interval.
         """

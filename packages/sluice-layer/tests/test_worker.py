@@ -265,8 +265,8 @@ def test_a_deaf_worker_exits(work: Work) -> None:
 
 
 def test_a_worker_that_was_frozen_with_its_broker_continues(work: Work) -> None:
-    """The worker and RabbitMQ stop together, as in a suspended or migrated machine. The missing heartbeats
-    then don't mean a dead connection.
+    """The worker and RabbitMQ stop together, as in a suspended or migrated machine. The missed pings then
+    don't mean that the worker is deaf.
     """
     worker = work.start()
     work.go()
