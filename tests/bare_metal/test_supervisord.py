@@ -68,9 +68,9 @@ def test_without_systemd_its_programs_are_named_with_the_lines_that_end_them(mac
     assert_seen(heading, machine.exec("service", "supervisor", "start").output)
     assert_proved(heading, {}, shell=shell_of(machine))
     code, found = _examined(machine)
-    ((where, says),) = found
-    assert (code, where.split(", ")) == (1, PROGRAMS) and "their supervisord has died" in says
-    _cure(machine, PROGRAMS)
+    ((where, message),) = found
+    assert (code, where.split(", ")) == (1, PROGRAMS) and "their supervisord has died" in message
+    _follow_the_fix(machine, PROGRAMS)
     assert _examined(machine) == (0, [])
     assert_refuted(heading, {}, shell=shell_of(machine))
 
@@ -85,14 +85,14 @@ def test_those_that_run_beside_a_new_supervisords_are_named_too(machine: Machine
     machine.shell("service supervisor start")
     machine.wait_running()
     code, found = _examined(machine)
-    (orphans, died), (twice, says) = found
+    (orphans, died), (twice, message) = found
     assert (code, orphans.split(", "), twice) == (1, left, "beat"), found
-    assert "their supervisord has died" in died and says.startswith("it runs 2 times")
-    _cure(machine, left)
+    assert "their supervisord has died" in died and message.startswith("it runs 2 times")
+    _follow_the_fix(machine, left)
     assert _examined(machine) == (0, [])
 
 
-def _cure(machine: Machine, left: list[str]) -> None:
+def _follow_the_fix(machine: Machine, left: list[str]) -> None:
     """Follow the instructions of sluice-restart. It restarts nothing before."""
     done = machine.exec("sluice-restart")
     said, _, lines = done.output.partition("\nEnd them")

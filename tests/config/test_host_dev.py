@@ -34,10 +34,10 @@ def python_that(fails_at: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("fails_at", "cure"), [("ensurepip", "apt-get install python3-venv"), ("3,", "newer")]
+    ("fails_at", "fix"), [("ensurepip", "apt-get install python3-venv"), ("3,", "newer")]
 )
-def test_a_python_that_does_not_do(fails_at: str, cure: str, tmp_path: Path) -> None:
-    assert cure in refusal(path=python_that(fails_at, tmp_path))
+def test_a_python_that_does_not_do(fails_at: str, fix: str, tmp_path: Path) -> None:
+    assert fix in refusal(path=python_that(fails_at, tmp_path))
 
 
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-k"])

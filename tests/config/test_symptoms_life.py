@@ -124,8 +124,8 @@ def test_nginx_has_too_few_file_handles(tmp_path: Path) -> None:
             assert_seen(heading, nginx.log)
             own = {"pgrep": f"pgrep --parent {nginx.process.pid}"}
             assert_proved(heading, own | {"1024": "16", "1023": "15"})
-        cure = f"worker_rlimit_nofile {2 * 20 + 100};"
-        with PlainNginx(tmp_path, location, main=cure) as nginx, _many(nginx.port, 20) as wires:
+        fix = f"worker_rlimit_nofile {2 * 20 + 100};"
+        with PlainNginx(tmp_path, location, main=fix) as nginx, _many(nginx.port, 20) as wires:
             assert {read_answer(wire).status for wire in wires} == {101}
             own = {"pgrep": f"pgrep --parent {nginx.process.pid}"}
             assert_refuted(heading, own | {"1024": "140", "1023": "139", "10100": "140"})

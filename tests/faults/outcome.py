@@ -20,7 +20,7 @@ class Outcome:
     notice: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def says(self, fault: str, notice: str) -> None:
+    def describe(self, fault: str, notice: str) -> None:
         """Describe the fault and what users notice, in two plain sentences."""
         self.fault, self.notice = fault, notice
 

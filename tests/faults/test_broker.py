@@ -58,7 +58,7 @@ def test_without_it_updates_are_live(
     fault: str,
     notice: str,
 ) -> None:
-    outcome.says(fault, notice)
+    outcome.describe(fault, notice)
     with Trial(standing, outcome) as trial:
         with trouble(standing):
             trial.hold(seconds)
@@ -72,7 +72,7 @@ def test_without_it_updates_are_live(
 def test_what_becomes_of_messages_changes_nothing(
     standing: Stack, baseline: Baseline, outcome: Outcome, policy: Callable[[], Policy], fault: str
 ) -> None:
-    outcome.says(fault, NOTHING)
+    outcome.describe(fault, NOTHING)
     with Trial(standing, outcome) as trial:
         with Courier(standing, policy()) as courier:
             trial.hold(AWHILE)

@@ -73,7 +73,7 @@ def slow_readers(fresh: Stack) -> Iterator[list[socket.socket]]:
 def test_clients_that_read_too_slowly_are_cut_and_delay_nobody(
     fresh: Stack, outcome: Outcome, slow_readers: list[socket.socket]
 ) -> None:
-    outcome.says(
+    outcome.describe(
         f"a client that never reads, and one that reads a byte a second, of {COUNT} updates of 30 kB each",
         "Both are closed with 4008. Other clients are not affected, not even the same person's other page.",
     )
@@ -92,7 +92,9 @@ def test_clients_that_read_too_slowly_are_cut_and_delay_nobody(
 
 
 def test_a_machine_that_vanishes_is_forgotten(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says("a client's machine vanishes: no FIN, no acknowledgement", "Other clients are not affected.")
+    outcome.describe(
+        "a client's machine vanishes: no FIN, no acknowledgement", "Other clients are not affected."
+    )
     with Trial(standing, outcome, passing=False) as trial, Machine(standing, "carol") as machine:
         others = len([page for page in trial.staying if page.transport != "polling"])
         assert connections(standing) == others + 2
@@ -107,7 +109,7 @@ def test_a_machine_that_vanishes_is_forgotten(standing: Stack, baseline: Baselin
 
 
 def test_fifty_changes_of_transport(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says("fifty changes of transport, with updates all the time", "None.")
+    outcome.describe("fifty changes of transport, with updates all the time", "None.")
     with Trial(standing, outcome) as trial:
         page = trial.client("alice")
         for number in range(1, 51):
@@ -125,7 +127,7 @@ def test_fifty_changes_of_transport(standing: Stack, baseline: Baseline, outcome
 def test_behind_a_proxy_that_knows_no_sockets(
     standing: Stack, baseline: Baseline, outcome: Outcome, refuses: bool
 ) -> None:
-    outcome.says(
+    outcome.describe(
         f"a proxy in front that {'refuses upgrades' if refuses else 'passes upgrades but drops frames'}",
         "The page switches to server-sent events."
         if refuses
@@ -145,7 +147,9 @@ def test_behind_a_proxy_that_knows_no_sockets(
 
 
 def test_rights_withdrawn_while_updates_flow(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says("a user deactivated while updates flow", "Their pages are signed out within five seconds.")
+    outcome.describe(
+        "a user deactivated while updates flow", "Their pages are signed out within five seconds."
+    )
     with Trial(standing, outcome) as trial:
         pages = trial.clients("dora")
         trial.writer("alice", to="dora", rate=10)
@@ -163,7 +167,7 @@ def test_rights_withdrawn_while_updates_flow(standing: Stack, baseline: Baseline
 
 
 def test_history_trimmed_past_a_clients_position(fresh: Stack, outcome: Outcome) -> None:
-    outcome.says(
+    outcome.describe(
         "history trimmed past a client's position",
         "That page is told that it missed updates, and reloads its state; no other page is affected.",
     )
@@ -189,7 +193,7 @@ def test_history_trimmed_past_a_clients_position(fresh: Stack, outcome: Outcome)
 @pytest.mark.timeout(600, func_only=True)
 def test_a_thousand_clients_cut_at_once(image_tag: str, outcome: Outcome) -> None:
     """All clients have one address, so nginx's limit per address is raised."""
-    outcome.says(
+    outcome.describe(
         "1,000 clients on two Daphnes, both killed at once",
         "No live updates until both are back; then no client has missed any.",
     )

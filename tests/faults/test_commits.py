@@ -48,7 +48,7 @@ def test_a_transaction_that_stays_open_holds_nothing_up_and_is_not_passed_over(
     standing: Stack, baseline: Baseline, outcome: Outcome
 ) -> None:
     """RabbitMQ is stopped, so this tests that the poll does not skip the open transaction's update."""
-    outcome.says(
+    outcome.describe(
         f"a transaction that published stays open for {OPEN} s while others commit before and after it, "
         "with RabbitMQ stopped",
         "None: its update arrives when it commits, and the others are not delayed.",
@@ -80,7 +80,7 @@ def test_wsgi_killed_between_commit_and_wake_up(
     standing: Stack, baseline: Baseline, outcome: Outcome
 ) -> None:
     """The broker is frozen, so Gunicorn still holds the wake-ups when it is killed."""
-    outcome.says(
+    outcome.describe(
         "wsgi killed after commits, before it sent their wake-ups",
         "Pages fail until it is back; committed updates arrive within two seconds.",
     )
@@ -95,7 +95,7 @@ def test_wsgi_killed_between_commit_and_wake_up(
 
 
 def test_what_is_rolled_back_reaches_nobody(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says(
+    outcome.describe(
         "a transaction rolled back after publish, by the program or because it was killed",
         "None: no client gets the update.",
     )

@@ -104,7 +104,7 @@ PLACES = (
 def test_nothing_is_lost(
     standing: Stack, baseline: Baseline, outcome: Outcome, place: Place, strike: Strike
 ) -> None:
-    outcome.says(
+    outcome.describe(
         f"{' and '.join(place.services)}{' (one of two)' * (place.count == 1)} {strike.words}", place.notice
     )
     with Trial(standing, outcome) as trial:
@@ -124,7 +124,7 @@ def test_nothing_is_lost(
 def test_nothing_is_lost_when_it_comes_back_at_another_address(
     standing: Stack, baseline: Baseline, outcome: Outcome, place: Place
 ) -> None:
-    outcome.says(
+    outcome.describe(
         f"{' and '.join(place.services)} replaced by new containers with other addresses", place.notice
     )
     with Trial(standing, outcome) as trial:

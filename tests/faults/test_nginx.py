@@ -24,7 +24,7 @@ def workers(stack: Stack) -> set[str]:
 
 
 def test_a_worker_process_is_killed(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says("an nginx worker process killed", "Its connections break, and the clients reconnect.")
+    outcome.describe("an nginx worker process killed", "Its connections break, and the clients reconnect.")
     with Trial(standing, outcome) as trial:
         before = workers(standing)
         victim = max(before, key=int)
@@ -35,7 +35,7 @@ def test_a_worker_process_is_killed(standing: Stack, baseline: Baseline, outcome
 
 
 def test_its_configuration_is_read_anew(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says(
+    outcome.describe(
         "nginx -s reload",
         "Sockets break after 15 s, and the clients reconnect; no request fails.",
     )

@@ -24,7 +24,7 @@ SLOWEST = 300.0  # seconds for a quarter of the updates, on a busy machine
 
 @pytest.mark.timeout(1200, func_only=True)
 def test_nothing_is_lost(pair: Stack, outcome: Outcome) -> None:
-    outcome.says(
+    outcome.describe(
         "one asgi, rabbitmq and postgres killed in turn, with 20,000 updates to 200 clients",
         "Half of the sockets reconnect to the other Daphne; later, pages and POSTs fail for some seconds.",
     )

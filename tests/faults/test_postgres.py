@@ -83,7 +83,7 @@ class Greedy:
 
 
 def test_no_connections_left(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says(
+    outcome.describe(
         "PostgreSQL out of connections for every role, for 10 s",
         "Sockets stay; pages and POSTs fail, and nothing is published.",
     )

@@ -39,7 +39,7 @@ STATES: dict[str, Callable[[Stack], AbstractContextManager[object]]] = {
 
 @pytest.mark.timeout(900, func_only=True)
 def test_publishing_costs_the_same_whatever_the_broker_does(fresh: Stack, outcome: Outcome) -> None:
-    outcome.says("RabbitMQ stopped, frozen or in alarm: time of a POST (p99)", "None.")
+    outcome.describe("RabbitMQ stopped, frozen or in alarm: time of a POST (p99)", "None.")
     requests: Costs = defaultdict(list)
     inside: dict[str, Costs] = {state: defaultdict(list) for state in STATES}
     for _ in range(ROUNDS):
@@ -67,7 +67,7 @@ def test_publishing_costs_the_same_whatever_the_broker_does(fresh: Stack, outcom
 
 def test_commits_per_second_on_one_stream(fresh: Stack, outcome: Outcome) -> None:
     """The best of three rounds, which is the least affected by the machine's other load."""
-    outcome.says("eight writers on one stream, each at full speed (seconds per commit)", "None.")
+    outcome.describe("eight writers on one stream, each at full speed (seconds per commit)", "None.")
     rates = [call(fresh, "wsgi", "commits_per_second", WRITERS, SECONDS)["rate"] for _ in range(3)]
     print(f"\none stream, {WRITERS} writers: {', '.join(f'{rate:.0f}' for rate in rates)} commits/s")
     outcome.measured("one commit", 1 / max(rates))

@@ -123,7 +123,7 @@ def story(fresh: Stack, outcome: Outcome) -> Iterator[Story]:
 
 
 def test_restore_by_files(fresh: Stack, story: Story) -> None:
-    story.outcome.says("PostgreSQL's files restored to an earlier state", TOLD)
+    story.outcome.describe("PostgreSQL's files restored to an earlier state", TOLD)
     run_block(fresh, "Back up by files")
     story.crowd.online()
     story.publish(alice=5)
@@ -137,7 +137,7 @@ def test_restore_by_files(fresh: Stack, story: Story) -> None:
 
 
 def test_restore_by_data(fresh: Stack, story: Story) -> None:
-    story.outcome.says("PostgreSQL's data restored to an earlier state", TOLD)
+    story.outcome.describe("PostgreSQL's data restored to an earlier state", TOLD)
     run_block(fresh, "Back up by data")
     story.publish(alice=5)
     assert "reset 0 transaction ids" in run_block(fresh, "Restore by data")
@@ -147,7 +147,7 @@ def test_restore_by_data(fresh: Stack, story: Story) -> None:
 @pytest.mark.timeout(600, func_only=True)
 def test_restore_on_another_machine(fresh: Stack, story: Story) -> None:
     """The old machine's transaction ids are in the new one's future. All its volumes are empty."""
-    story.outcome.says("PostgreSQL's data restored on another machine", TOLD)
+    story.outcome.describe("PostgreSQL's data restored on another machine", TOLD)
     fresh.psql(BURN)
     story.publish(alice=1, bob=1)
     secrets = fresh.secrets()

@@ -49,7 +49,7 @@ class Program:
             start_new_session=True,
         )
 
-    def says(self, words: str, deadline: float = 30) -> None:
+    def wait_for_line(self, words: str, deadline: float = 30) -> None:
         wait_until(
             lambda: words in self.log.read_text(), deadline, f"{words!r} in the log", fatal=self._death
         )
@@ -120,7 +120,7 @@ def test_a_worker_cuts_what_is_handed_over_and_ends_in_order(
     broker: str, start: Callable[..., Program], crops: list[Crop], rabbitmq: RabbitMQ
 ) -> None:
     worker = start(broker, "worker")
-    worker.says("ready.")
+    worker.wait_for_line("ready.")
     for crop in crops:
         for _ in range(2):  # each task twice, which must have the same effect as once
             handover._publish(crop.pk)
@@ -149,7 +149,7 @@ def test_a_worker_by_tls(
 ) -> None:
     """The worker cuts crops, also after the broker was stopped or frozen, and stays healthy meanwhile."""
     worker = start(by_tls, "worker")
-    worker.says("ready.")
+    worker.wait_for_line("ready.")
     beat = start(by_tls, "beat", "--pidfile=")  # beat hands the crops over
     wait_until(lambda: states() == {"done"}, 40, "all crops done")
     for end, begin in ((rabbitmq.stop, rabbitmq.start), (rabbitmq.pause, rabbitmq.resume)):
@@ -185,7 +185,7 @@ def test_a_worker_connects_only_to_a_verified_broker(
     if not trusted:
         environment_of_others["SSL_CERT_FILE"] = ""
     worker = start(by_tls.replace("localhost", host), "worker")
-    worker.says(why)
+    worker.wait_for_line(why)
     assert "ready." not in worker.log.read_text()
     assert worker.stop() == 0
 
@@ -193,14 +193,14 @@ def test_a_worker_connects_only_to_a_verified_broker(
 def test_a_worker_whose_broker_does_not_shake_hands_is_well_and_ends(start: Callable[..., Program]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         worker = start(f"amqps://guest@localhost:{mute.getsockname()[1]}/celery", "worker")
-        worker.says("no broker yet, after 2 tries")
+        worker.wait_for_line("no broker yet, after 2 tries")
         worker.is_touched(2)
         assert worker.stop() == 0
 
 
 def test_without_a_broker_a_worker_lives_and_can_be_stopped(start: Callable[..., Program]) -> None:
     worker = start(f"amqp://guest@127.0.0.1:{free_port()}/celery", "worker")
-    worker.says("no broker yet, after 2 tries")
+    worker.wait_for_line("no broker yet, after 2 tries")
     assert worker.stop() == 0
 
 
@@ -209,11 +209,11 @@ def test_beat_starts_without_a_broker_and_hands_over_when_it_comes(
 ) -> None:
     """The worker runs too, so only the broker has to return."""
     worker = start(broker, "worker")
-    worker.says("ready.")
+    worker.wait_for_line("ready.")
     rabbitmq.stop()
     try:
         beat = start(broker, "beat", "--pidfile=", "--scheduler", "celery.beat:Scheduler")
-        beat.says("crops wait for the broker")
+        beat.wait_for_line("crops wait for the broker")
     finally:
         rabbitmq.start()
     wait_until(lambda: states() == {"done"}, 30, "all crops done")
@@ -230,7 +230,7 @@ def test_a_killed_worker_process_s_crop_is_run_again(
     metadata.unlink()
     os.mkfifo(metadata)
     worker = start(broker, "worker")
-    worker.says("ready.")
+    worker.wait_for_line("ready.")
     handover._publish(crops[0].pk)
     wait_until(lambda: Crop.objects.get(pk=crops[0].pk).state == "running", 30, "the crop running")
     children = worker.children()
@@ -263,7 +263,7 @@ def test_a_worker_stays_healthy_while_the_broker_is_frozen(
     broker: str, start: Callable[..., Program], rabbitmq: RabbitMQ
 ) -> None:
     worker = start(broker, "worker")
-    worker.says("ready.")
+    worker.wait_for_line("ready.")
     worker.is_touched()
     rabbitmq.pause()
     try:
@@ -279,15 +279,15 @@ def test_a_stopping_worker_finishes_its_crop_while_the_broker_is_frozen(
 ) -> None:
     """The pool's process is frozen until the broker is frozen too, so the crop is certainly running."""
     worker = start(broker, "worker")
-    worker.says("ready.")
+    worker.wait_for_line("ready.")
     (child,) = worker.children()
     os.kill(child, signal.SIGSTOP)
     handover._publish(crops[0].pk)
-    worker.says("received")
+    worker.wait_for_line("received")
     rabbitmq.pause()
     try:
         worker.process.send_signal(signal.SIGTERM)
-        worker.says("Warm shutdown")
+        worker.wait_for_line("Warm shutdown")
         os.kill(child, signal.SIGCONT)
         assert worker.process.wait(30) == 0
     finally:
@@ -299,7 +299,7 @@ def test_a_worker_whose_pool_is_frozen_exits_to_be_restarted(
     broker: str, start: Callable[..., Program]
 ) -> None:
     worker = start(broker, "worker")
-    worker.says("ready.")
+    worker.wait_for_line("ready.")
     worker.is_touched()
     children = worker.children()
     for child in children:
@@ -316,7 +316,7 @@ def test_a_worker_of_several_that_gets_nothing_ends_and_the_others_do_not(
     (tmp_path / "other").mkdir()
     well, ill = start(broker, "worker"), start(broker, "worker", folder=tmp_path / "other")
     for worker in (well, ill):
-        worker.says("ready.")
+        worker.wait_for_line("ready.")
         worker.is_touched(2)
     for child in ill.children():
         os.kill(child, signal.SIGSTOP)

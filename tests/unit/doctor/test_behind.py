@@ -86,11 +86,11 @@ OWN_SETTINGS = {
 
 @pytest.mark.parametrize("what", OWN_SETTINGS)
 def test_gunicorn_serves_no_page(house: House, front: str, what: str) -> None:
-    lines, says, cure = OWN_SETTINGS[what]
+    lines, message, fix = OWN_SETTINGS[what]
     (house.app / "mysite/wanting.py").write_text(f"from mysite.settings import *\n\n{lines}")
     with house.restarted("gunicorn", DJANGO_SETTINGS_MODULE="mysite.wanting"):
         found = house.doctor("--at", front, "--only", "front-pages").of("front-pages")
-    assert says in found["message"] and cure in found["fix"], found
+    assert message in found["message"] and fix in found["fix"], found
 
 
 def test_the_site_is_served_under_any_name(house: House, tmp_path: Path) -> None:

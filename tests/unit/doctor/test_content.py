@@ -86,9 +86,9 @@ def test_wrong_arguments_are_refused_in_a_sentence(house: House, arguments: list
 
 def test_the_text_output_is_a_line_per_finding_with_the_fix_below(house: House) -> None:
     said = house.doctor("--only", "front-answers", "database-reachable", "--at", "127.0.0.1:1", as_json=False)
-    first, cure, *others = said.output.splitlines()
+    first, fix, *others = said.output.splitlines()
     assert first == "failed    front-answers: 127.0.0.1:1 does not answer: the connection is refused"
-    assert cure.startswith("          → start nginx")
+    assert fix.startswith("          → start nginx")
     assert any(line.startswith("passed    database-reachable [5 places]: PostgreSQL") for line in others)
     assert others[-1] == "sluice doctor: 1 failed, 5 passed"
     quiet = house.doctor("--only", "database-reachable", "--quiet", as_json=False)

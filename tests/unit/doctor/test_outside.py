@@ -29,8 +29,8 @@ class Mistake:
     """A mistake in nginx, and the expected check, message and fix."""
 
     check: str
-    says: str
-    cure: str
+    message: str
+    fix: str
     change: Callable[[House], Callable[[Nginx], None]] = lambda house: lambda nginx: None
     settings: dict[str, str] = field(default_factory=dict)
 
@@ -215,7 +215,7 @@ def test_it_recognises(house: House, tmp_path: Path, mistake: str) -> None:
         said = house.doctor("--at", at, "--only", wanted.check)
     found = said.of(wanted.check)
     assert (found["verdict"], said.code) == ("failed", 1), found
-    assert wanted.says in found["message"] and wanted.cure in found["fix"], found
+    assert wanted.message in found["message"] and wanted.fix in found["fix"], found
 
 
 def test_nothing_listens_and_the_other_checks_are_skipped(house: House) -> None:
@@ -297,7 +297,7 @@ def test_an_address_with_too_many_connections(house: House, tmp_path: Path) -> N
 @dataclass(frozen=True)
 class Certificate:
     verdict: str
-    says: str
+    message: str
     trusted: bool = True
     name: str = "localhost"
     days: tuple[int, int] = (-1, 90)  # days from today
@@ -334,7 +334,7 @@ def test_the_certificate(house: House, tmp_path: Path, kind: str) -> None:
             url, "--at", at, "--only", "front-certificate", "front-answers", environment=trust
         )
     found = said.of("front-certificate")
-    assert found["verdict"] == wanted.verdict and wanted.says in found["message"], found
+    assert found["verdict"] == wanted.verdict and wanted.message in found["message"], found
     assert said.of("front-answers")["verdict"] == "passed"
 
 

@@ -12,7 +12,7 @@ from faults.page import page
 
 def keep(folder: Path, test: str, seconds: float) -> None:
     outcome = Outcome(test)
-    outcome.says("the service is killed", "None.")
+    outcome.describe("the service is killed", "None.")
     outcome.measured("back after", seconds)
     outcome.keep(folder)
 
