@@ -46,7 +46,7 @@ class Impatient(Nginx):
 
 @contextlib.contextmanager
 def impatient_site(folder: Path, seconds: int, *options: str) -> Iterator[Impatient]:
-    """That nginx in front of a Daphne with these options."""
+    """An Impatient nginx in front of a Daphne with these options."""
     with Daphne(folder, "good", options) as daphne:
         settings = {"ASGI_ADDRESS": f"127.0.0.1:{daphne.port}", "LOG_LEVEL": "debug"}
         with Impatient(folder, settings, seconds=seconds) as nginx:

@@ -116,8 +116,8 @@ class UpdatesPage:
         assert self.numbers == list(range(self.numbers[0], last + 1))
 
     def ledger(self, name: str) -> Ledger:
-        """What the page received, for the judge. All updates are on one connection, so that a duplicate
-        counts as one.
+        """What the page received, for the judge. All updates are on one connection, so that the judge
+        sees every duplicate.
         """
         since = {stream: Position.parse(text) for stream, text in self.options.get("positions", {}).items()}
         ledger = Ledger(name)

@@ -335,7 +335,7 @@ def test_postgresql_is_about_to_stop(house: House, spare: Postgres) -> None:
     """It was told to wait for its clients."""
     with psycopg.connect(spare.url):
         spare.signal(signal.SIGTERM)
-        wait_until(lambda: spare.ready() == 1, 10, "the end of its welcome")
+        wait_until(lambda: spare.ready() == 1, 10, "PostgreSQL to refuse connections")
         found = said_of(house, "database-reachable")
     assert found["message"] == "PostgreSQL accepts no connections now: the database system is shutting down"
     spare.stop()

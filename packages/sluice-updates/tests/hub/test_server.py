@@ -98,7 +98,7 @@ def test_a_second_signal_does_not_wait(serve: Serve, person: Person) -> None:
         served.signal()
         wait_until(lambda: "stopping: 2" in served.text(), SOON, "the drain")
         served.signal()  # ignored, because it comes too soon after the first
-        wait_until(lambda: _heard_again(served), SOON, "the end of its patience", every=1.1)
+        wait_until(lambda: _heard_again(served), SOON, "the server to take the signal", every=1.1)
     assert served.end() == 0
 
 
