@@ -10,7 +10,7 @@ RECONNECTS_PER_SECOND: Final = 500  # what a process can take; more connections 
 
 HANDSHAKE_SECONDS: Final = 5  # from the request to the upgrade, or to the first frame
 HANDSHAKES_AT_ONCE: Final = 64  # in progress in one process; others wait, the oldest first
-ADMISSION_SECONDS: Final = 8.0  # the longest wait; a client gives up after 10
+ADMISSION_SECONDS: Final = 8.0  # the longest wait, and a second; a client gives up after 10
 ADMISSIONS_WAITING: Final = 10_000  # handshakes that wait in one process, at most
 RETURN_SECONDS: Final = 120.0  # the longest time after which a refused client is told to come back
 

@@ -2,7 +2,7 @@
 
 A handshake costs the same whether it succeeds or its client gives up in the middle. When many clients come
 back at once, a server that begins all of them finishes few. So only some are in progress at a time. The
-others wait. Those that would wait for too long are refused at once, each with its own time to come back.
+others wait. Those that have waited for too long are told to come back, each at its own time.
 """
 
 from __future__ import annotations
@@ -49,14 +49,25 @@ class Admission:
         return len(self._waiting)
 
     def arrive(self, visitor: Visitor) -> None:
-        """Admit a client, let it wait, or refuse it."""
-        if self._expected_wait() > limits.ADMISSION_SECONDS or self.waiting >= limits.ADMISSIONS_WAITING:
+        """Admit a client or let it wait; refuse it if too many wait."""
+        if self.waiting >= limits.ADMISSIONS_WAITING:
             self._refuse(visitor)
             return
         self._waiting[visitor] = self._time()
         self._admit()
         if self._waiting and self._measured_at is None:
             self._measured_at, self._finished = self._time(), 0
+
+    def expire(self) -> None:
+        """Refuse those that have waited for too long, before they give up. Call it every second."""
+        now = self._time()
+        while self._waiting:
+            visitor, since = next(iter(self._waiting.items()))
+            if now - since < limits.ADMISSION_SECONDS:
+                break
+            del self._waiting[visitor]
+            self._refuse(visitor)
+        self._admit()
 
     def leave(self, visitor: Visitor) -> None:
         """Forget a client that is gone."""
@@ -81,12 +92,9 @@ class Admission:
         try:
             now = self._time()
             while self._waiting and self._has_room(now):
-                visitor, since = self._waiting.popitem(last=False)
-                if now - since > limits.ADMISSION_SECONDS:  # it went slower than expected
-                    self._refuse(visitor)
-                else:
-                    self._in_progress[visitor] = now
-                    visitor.admit()
+                visitor, _ = self._waiting.popitem(last=False)
+                self._in_progress[visitor] = now
+                visitor.admit()
         finally:
             self._admitting = False
 
@@ -102,12 +110,9 @@ class Admission:
         """Give each refused client a time of its own, at the pace at which they can be admitted."""
         count("admissions_refused")
         now = self._time()
-        self._booked = max(self._booked, now + self._expected_wait()) + 1 / self._pace
+        self._booked = max(self._booked, now) + 1 / self._pace
         wait = min(self._booked - now, limits.RETURN_SECONDS)
         visitor.refuse(int(wait * 1000))
-
-    def _expected_wait(self) -> float:
-        return self.waiting / self._pace
 
     def _measure(self) -> None:
         """Measure the pace while handshakes wait: then it is what the process can do."""

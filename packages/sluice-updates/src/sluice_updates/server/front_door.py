@@ -88,6 +88,7 @@ class FrontDoors:
         for door, since in list(self.reading.items()):
             if now - since > HEAD_SECONDS:
                 door.abort()
+        self.admission.expire()
         for socket in list(self.sockets):
             socket.watch(now)
 
