@@ -11,7 +11,7 @@ NOT_BEFORE_SIGN_IN = frozenset({4001, 4009})
 
 
 def retry_after(reason: str) -> float | None:
-    """The seconds that the reason of a close with 1013 asks for, as `retry=MILLISECONDS`; None if it doesn't."""
+    """The seconds in the reason of a close with 1013, `retry=MILLISECONDS`; None if it has none."""
     match = re.fullmatch(r"retry=(\d+)", reason)
     return None if match is None else int(match[1]) / 1000
 

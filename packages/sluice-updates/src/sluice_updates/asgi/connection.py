@@ -15,7 +15,7 @@ from ..history import Reading
 from ..metrics import count
 from ..positions import MalformedQuery, Position, parse_since, parse_streams
 from ..push.database_thread import DatabaseUnavailable
-from ..push.frames import Burst, Frame, UpdateFrame, hello
+from ..push.frames import Burst, Frame, UpdateFrame, bursts, hello
 from ..push.hub import Hub
 from ..push.window import Subscription
 
@@ -297,8 +297,7 @@ class Connection(ABC):
 
     async def _catch_up(self, subscription: Subscription, frames: list[UpdateFrame]) -> None:
         """Write the missed updates of a subscription until the hub can continue live."""
-        for frame in frames:
-            await self._replay(subscription, frame)
+        await self._replay(subscription, frames)
         while self._holds(subscription):
             await self._pace()
             if self.hub.go_live(subscription):
@@ -314,15 +313,19 @@ class Connection(ABC):
                 if not reading.recovered[stream.name]:
                     raise Closed(close_codes.HISTORY_REWRITTEN)
                 missed = _frames(reading, stream.name)
-            for frame in missed:
-                await self._replay(subscription, frame)
+            await self._replay(subscription, missed)
 
-    async def _replay(self, subscription: Subscription, frame: UpdateFrame) -> None:
-        """Write one missed update."""
-        await self._pace()
-        if self._holds(subscription) and frame.offset == subscription.offset + 1:
-            self.write_update(subscription, frame, self.hub.loop.time())
-            count("updates_replayed")
+    async def _replay(self, subscription: Subscription, frames: list[UpdateFrame]) -> None:
+        """Write missed updates."""
+        for burst in bursts(frames, limits.BURST_BYTES):
+            await self._pace()
+            if not self._holds(subscription):
+                return
+            if burst.frames[0].offset <= subscription.offset:
+                burst = burst.after(subscription.offset)
+            if burst.frames and burst.frames[0].offset == subscription.offset + 1:
+                self.write_updates(subscription, burst, self.hub.loop.time())
+                count("updates_replayed", len(burst.frames))
 
     async def _pace(self) -> None:
         """Wait until the client has received most of the unsent bytes. Raises Closed after too long."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..positions import Position
@@ -79,6 +79,20 @@ class Burst:
     def after(self, offset: int) -> Burst:
         """The part that follows an offset."""
         return Burst([frame for frame in self.frames if frame.offset > offset])
+
+
+def bursts(frames: list[UpdateFrame], size: int) -> Iterator[Burst]:
+    """Consecutive updates in bursts of about `size` characters."""
+    part: list[UpdateFrame] = []
+    length = 0
+    for frame in frames:
+        part.append(frame)
+        length += len(frame.text)
+        if length >= size:
+            yield Burst(part)
+            part, length = [], 0
+    if part:
+        yield Burst(part)
 
 
 SUBPROTOCOL: Final = "sluice.v1"

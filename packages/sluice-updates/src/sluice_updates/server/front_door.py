@@ -31,9 +31,9 @@ class FrontDoors:
     """Builds the first protocol of each connection, and keeps what they share.
 
     `daphne` builds Daphne's protocol of a connection. `event_path` is the path of event streams.
-    `update_path` is that of the WebSockets that `open_socket` serves: it gets the request's scope, the socket,
-    and a function to call when the handshake is finished, and returns the socket's user. `headers` returns
-    headers for each response.
+    `update_path` is that of the WebSockets that `open_socket` serves: it gets the request's scope, the
+    socket, and a function to call when the handshake is finished, and returns the socket's user. `headers`
+    returns headers for each response.
     """
 
     def __init__(
