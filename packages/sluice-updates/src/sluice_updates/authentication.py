@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth.backends import ModelBackend
 from django.db import Error as DatabaseError
+from django.db import connections, router
 from django.http.cookie import parse_cookie
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -100,17 +101,60 @@ def backend_of(user: Any) -> str:
     raise LookupError(f"no backend of AUTHENTICATION_BACKENDS has a get_user() that finds {user}")
 
 
-def ended(people: Iterable[Person]) -> tuple[set[Person], dict[Any, Any]]:
-    """The people whose session has ended, for any reason, and the users by id."""
+class Audited(NamedTuple):
+    """What an audit found."""
+
+    over: set[Person]  # their session has ended, for any reason
+    users: dict[Any, Any]  # by id: those that were read
+    versions: dict[Any, object]  # by id: of the user's row; empty where the database has none
+
+
+def audit(people: Iterable[Person], verified: Mapping[Person, object], wanted: Iterable[Any]) -> Audited:
+    """Find the people whose session has ended.
+
+    `verified`: the version of a person's row with which an earlier audit found everything right. While the
+    row has this version, it is not read again. `wanted`: ids of users to read in any case.
+    """
     people = list(people)
     living = _living({person.session_key for person in people})
-    users = auth.get_user_model()._base_manager.in_bulk({person.user_id for person in people})
-    over = set()
-    for person in people:
+    versions = _versions({person.user_id for person in people})
+    doubtful = [
+        person
+        for person in people
+        if person.user_id not in versions
+        or verified.get(person) != versions[person.user_id]
+        or not _decides_by_row(person)
+    ]
+    ids = {person.user_id for person in doubtful} | set(wanted)
+    users = auth.get_user_model()._base_manager.in_bulk(ids) if ids else {}
+    over = {person for person in people if person.session_key not in living}
+    for person in doubtful:
         user = users.get(person.user_id)
-        if person.session_key not in living or user is None or not _is_good(person, user):
+        if user is None or not _is_good(person, user):
             over.add(person)
-    return over, users
+    return Audited(over, users, versions)
+
+
+def _versions(user_ids: set[Any]) -> dict[Any, object]:
+    """The transaction that last wrote each user's row. Only PostgreSQL tells."""
+    model = auth.get_user_model()
+    connection = connections[router.db_for_read(model)]
+    if connection.vendor != "postgresql" or model._meta.parents or not user_ids:
+        return {}
+    key = model._meta.pk
+    quote = connection.ops.quote_name
+    table, column = quote(model._meta.db_table), quote(key.column)
+    values = [key.get_db_prep_value(user_id, connection) for user_id in user_ids]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {column}, xmin::text FROM {table} WHERE {column} = ANY (%s)", [values])
+        return {key.to_python(user_id): version for user_id, version in cursor.fetchall()}
+
+
+def _decides_by_row(person: Person) -> bool:
+    """Whether the backend decides by the user's row alone who may stay signed in."""
+    backend = auth.load_backend(person.backend)
+    may = getattr(type(backend), "user_can_authenticate", None)
+    return may is None or may is ModelBackend.user_can_authenticate
 
 
 def _signed_in(key: str, data: Mapping[str, Any], joined: Any | None) -> tuple[Person, Any] | None:
