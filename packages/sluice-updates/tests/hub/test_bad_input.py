@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from harness.waiting import wait_until
-from updates_lab.site import PACKAGES, Person, Served, Site
+from updates_lab.site import PACKAGES, Person, Served, Site, running
 
 PAGE = PACKAGES.parent / "docs" / "reference" / "close-codes-and-bad-input.md"
 FORGED = "0123456789abcdef"
@@ -165,6 +165,19 @@ MESSAGES: dict[str, bytes] = {
         _message(TEXT, b'{"type":', fin=False) + _message(PING, b"x") + _message(0, b'"ping"}')
     ),
 }
+
+
+@pytest.fixture(scope="module", params=["application", "wrapped"])
+def served(
+    request: pytest.FixtureRequest, site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """The server's own protocol reads what clients send, and Daphne's does."""
+    log = tmp_path_factory.mktemp("served") / "server.log"
+    command = ("-m", "sluice_updates.server", f"hubsite.asgi:{request.param}")
+    with running(site, log, *command, HUBSITE_LIMITS='{"POLL_SECONDS": 0.2}') as served:
+        yield served
+        assert served.stop() == 0
+        assert "Traceback" not in served.text(), served.text()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -128,6 +128,7 @@ class Connection(ABC):
         self.person = None
         if self._pinging is not None:
             self._pinging.cancel()
+        self._finish()  # a task that is cancelled before its first step does nothing
         for task in (self._opening, self._catching_up):
             if task is not None and task is not asyncio.current_task():
                 task.cancel()

@@ -122,7 +122,7 @@ class FrontDoor:
             return
         self._doors.reading.pop(self, None)
         self._head = self._received[: max(end, 0)]
-        if self._is_handshake():
+        if end <= upgrade.HEAD_BYTES and self._is_handshake():
             self._doors.admission.arrive(self)
         else:
             self._hand_over()
