@@ -41,7 +41,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     Database = SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})
 
     def get_connection_params(self) -> dict[str, Any]:
-        """As Django's, with the password that the file PASSWORD_FILE has now; if it is missing, the last."""
+        """As Django's, with the password that the file PASSWORD_FILE has now; if it is missing, PASSWORD."""
         params: dict[str, Any] = super().get_connection_params()
         if file := self.settings_dict.get("PASSWORD_FILE"):
             with contextlib.suppress(OSError, UnicodeDecodeError):
