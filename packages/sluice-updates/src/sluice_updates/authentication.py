@@ -35,6 +35,9 @@ class Person:
     session_hash: str  # changes with the password
     backend: str
 
+    def __hash__(self) -> int:
+        return hash(self.session_key)
+
 
 Identity = tuple[Person, Any]
 """A person, and the user's model instance."""

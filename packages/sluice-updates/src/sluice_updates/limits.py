@@ -14,7 +14,7 @@ ADMISSION_SECONDS: Final = 8.0  # the longest wait, and a second; a client gives
 ADMISSIONS_WAITING: Final = 10_000  # handshakes that wait in one process, at most
 RETURN_SECONDS: Final = 120.0  # the longest time after which a refused client is told to come back
 
-PROTOCOL_PING_SECONDS: Final = 20  # between WebSocket pings to a silent client
+PROTOCOL_PING_SECONDS: Final = 60  # between WebSocket pings to a silent client
 PONG_SECONDS: Final = 30  # a client that answers none for this time is gone
 UNACKNOWLEDGED_SECONDS: Final = 60  # so is one whose machine acknowledges nothing
 

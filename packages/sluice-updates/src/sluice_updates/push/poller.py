@@ -96,11 +96,17 @@ class Poller:
                 self._gap.set()
 
     async def _poll(self, now: float) -> None:
-        heads = {name: stream.head for name, stream in self._streams.items()}
-        compare = now - self._compared_at > limits.COMPARE_SECONDS or now < self._compare_until
-        polled, states, through = await self._thread.run(
-            partial(_poll, self._cursor, self._through, heads, compare), within=2 * limits.STALL_SECONDS
+        compare = (
+            self._cursor is None
+            or now - self._compared_at > limits.COMPARE_SECONDS
+            or now < self._compare_until
         )
+        heads = {name: stream.head for name, stream in self._streams.items()} if compare else None
+        polled, states, through = await self._thread.run(
+            partial(_poll, self._cursor, self._through, heads), within=2 * limits.STALL_SECONDS
+        )
+        if not polled.complete or self._through is not through:
+            self._compared_at = 0.0
         if self._through is not through:
             # Commits before this cursor are found by comparing heads, for a while: a handshake may be reading
             # a stream now that is followed only a moment later.
@@ -110,7 +116,7 @@ class Poller:
         for name in polled.rewound:
             self._history_rewritten(name)
         self._take(map(UpdateFrame.of, polled.updates))
-        if states is not None:
+        if heads is not None and states is not None:
             self._compared_at = now
             self._compare(heads, states)
 
@@ -158,14 +164,13 @@ def has_changed(before: Position, now: Position) -> bool:
 
 
 def _poll(
-    cursor: Cursor | None, through: object, heads: dict[str, Position], compare: bool
+    cursor: Cursor | None, through: object, heads: dict[str, Position] | None
 ) -> tuple[Polled, dict[str, StreamState] | None, object]:
-    """In the thread: what committed since the cursor, and the heads if the cursor is not enough."""
+    """In the thread: what committed since the cursor, and the states of the streams in `heads`."""
     database = history.database()
     database.ensure_connection()
     current = database.connection
     if current is not through:
         cursor = None
     polled = history.poll(cursor)
-    must_compare = compare or cursor is None or not polled.complete
-    return polled, history.heads(heads) if must_compare and heads else None, current
+    return polled, history.heads(heads) if heads else None, current
