@@ -272,7 +272,7 @@ def test_postgresql_loses_what_it_took_when_the_machine_does(house: House) -> No
         house.postgres.start()
     assert (found["verdict"], found["message"]) == (
         "warning",
-        "fsync off: a crash of the machine can damage the data",
+        "fsync is off: a crash can damage the data",
     )
 
 
