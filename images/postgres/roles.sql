@@ -1,8 +1,8 @@
--- Runs at each start, before the network is open: creates missing roles, resets their attributes, sets their passwords from the
--- secrets. Limits for the server are set here; `migrate` grants the rights on tables.
+-- Runs at each start, before the network is open. Creates missing roles, resets their attributes and limits, and sets their passwords
+-- from the secrets. `migrate` grants the rights on tables.
 \set ON_ERROR_STOP on
 \set QUIET on
-SET log_min_error_statement = 'panic';  -- else a failing statement would log its password
+SET log_min_error_statement = 'panic';  -- otherwise a failing statement would be logged with its password
 
 SELECT format('CREATE ROLE %I', name) FROM unnest('{owner,wsgi,asgi,worker,celery,beat}'::name[]) AS name
 WHERE name NOT IN (SELECT rolname FROM pg_roles)
@@ -27,8 +27,8 @@ ALTER ROLE celery :least :'password' CONNECTION LIMIT 20;
 ALTER ROLE beat :least :'password' CONNECTION LIMIT 5;
 \unset password
 
--- A statement that outlasts its client's time-out, or an abandoned transaction, only holds locks and a connection.
--- Less than the client waits at most: answer_within() in app/mysite, 10 s, and 20 s of celery. Beat's jobs may take their time.
+-- These limits end statements that outlast their client's time-out, and abandoned transactions, which only hold locks and a connection.
+-- They are lower than the client's limits: answer_within() in app/mysite, 10 s, and 20 s of celery. Beat's jobs may take longer.
 ALTER ROLE wsgi SET statement_timeout = '8s';
 ALTER ROLE wsgi SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE asgi SET statement_timeout = '8s';

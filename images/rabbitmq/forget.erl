@@ -1,5 +1,5 @@
-%% Runs at each start. An import of definitions adds and changes users, but never removes one: a user of an earlier version, or one
-%% that was added by hand, would keep its access. So this removes all users that aren't in the definitions, once the broker runs.
+%% Runs at each start. It removes all users that aren't in the definitions, once the broker runs. An import of definitions removes no
+%% user, so a user of an earlier version, or one that was added by hand, would keep its access.
 spawn(fun() ->
     ok = rabbit:await_startup(node(), false, 300000),
     {ok, Definitions} = file:read_file("/tmp/definitions.json"),

@@ -160,7 +160,7 @@ def test_one_that_ends_soon_is_said_at_start(folder: Path, authority: Authority)
 def test_a_certificate_is_made_once_and_kept(folder: Path, name: str) -> None:
     settings = SELF_SIGNED | {"SITE_URL": f"https://{name}:8443"}
     status, said = start(folder, settings)
-    assert status == 0 and f"made a certificate for {name.strip('[]')}" in said
+    assert status == 0 and f"created a certificate for {name.strip('[]')}" in said
     first = made(folder).read_text()
     assert stat.S_IMODE(made(folder).stat().st_mode) == 0o600
     status, said = start(folder, settings)
@@ -179,7 +179,7 @@ def test_it_is_made_anew_when_it_can_be_used_no_longer(folder: Path, authority: 
         made(folder).write_text(before := authority.issue("localhost", ends=29 * DAY).pem)
     else:
         made(folder).write_text(before := before[:100])
-    assert "made a certificate" in start(folder, settings)[1]
+    assert "created a certificate" in start(folder, settings)[1]
     assert made(folder).read_text() != before
 
 
