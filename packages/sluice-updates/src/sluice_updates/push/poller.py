@@ -10,8 +10,9 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from .. import history, limits
-from ..history import Cursor, Polled, StreamState
+from .. import commits, history, limits
+from ..commits import Cursor, Polled
+from ..history import StreamState
 from ..metrics import count
 from ..positions import Position
 from .database_thread import DatabaseThread, DatabaseUnavailable
@@ -172,5 +173,5 @@ def _poll(
     current = database.connection
     if current is not through:
         cursor = None
-    polled = history.poll(cursor)
+    polled = commits.poll(cursor)
     return polled, history.heads(heads) if heads else None, current
