@@ -89,12 +89,10 @@ def test_a_largest_crop_that_is_above_the_quota_is_said(
     assert all("Set CROP_QUOTA_MB to 4 or more" in str(message.hint) for message in found)
 
 
-def test_others_have_their_own(as_ada: Client, bob: Any, volume: Any, box: Any) -> None:
+def test_others_have_their_own(as_ada: Client, as_bob: Client, volume: Any, box: Any) -> None:
     for _ in range(2):
         order(as_ada, volume, box)
-    theirs = Client()
-    theirs.force_login(bob)
-    assert order(theirs, volume, box).status_code == 202
+    assert order(as_bob, volume, box).status_code == 202
 
 
 def test_the_form_says_it_and_the_page_how_much_is_taken(
