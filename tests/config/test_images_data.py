@@ -1,5 +1,7 @@
-"""The two images that keep data, each alone: what they make at first, what they put right at each start, how
-they end. Where the images are not built there is nothing here; `make e2e` looks at the whole stack.
+"""The two images that hold data, each alone: what they create at first, what they repair at each start, and
+how they stop.
+
+Without built images this file has no tests; `make e2e` tests the whole stack.
 """
 
 import json
@@ -34,7 +36,7 @@ def _built() -> bool:
 
 
 class Kept(ABC):
-    """A container of one of the images, hardened as compose.yaml has it, and its volumes."""
+    """A container of one of the images, hardened as in compose.yaml, with its volumes."""
 
     def __init__(self, image: str, groups: list[int], data: str, tmpfs: dict[str, str], **more: Any) -> None:
         self.name = f"{PREFIX}-{run_id()}-{secrets.token_hex(4)}"
@@ -60,13 +62,13 @@ class Kept(ABC):
         return engine().volumes.create(f"{self.name}-{kind}", labels={PROJECT_LABEL: self.name})
 
     def make_secrets(self, *lost: str) -> None:
-        """What `init` does, after the secrets `lost` were lost."""
+        """Do what `init` does, after the loss of the secrets `lost`."""
         self._in_secrets(
             f"rm -f {' '.join(f'{SECRETS}/{name}' for name in lost)}; exec python -m sluice_stack.init"
         )
 
     def _in_secrets(self, script: str) -> None:
-        """Run a script as `init` would, with the right to write there."""
+        """Run a script with `init`'s right to write there."""
         engine().containers.run(
             f"sluice-wsgi:{TAG}",
             ["bash", "-c", script],
@@ -82,7 +84,7 @@ class Kept(ABC):
         )
 
     def lose_secrets(self) -> None:
-        """All of them, as in a volume that is new."""
+        """Delete all secrets, as in a new volume."""
         self._in_secrets(f"rm -f {SECRETS}/*")
 
     def start(self) -> None:
@@ -91,7 +93,7 @@ class Kept(ABC):
 
     @abstractmethod
     def is_well(self) -> bool:
-        """Whether it does its work."""
+        """Whether it serves clients."""
 
     def death(self) -> str | None:
         self.container.reload()
@@ -108,7 +110,7 @@ class Kept(ABC):
         return output.decode()
 
     def stop(self) -> int:
-        """Ask it to end, and return its exit status."""
+        """Stop it and return its exit status."""
         self.container.stop(timeout=30)
         return int(self.container.wait()["StatusCode"])
 
@@ -132,7 +134,7 @@ class Postgres(Kept):
         return self.run(*command).splitlines()
 
     def may_sign_in(self, role: str, password_of: str) -> bool:
-        """Whether `role` gets in over the network with the secret `password_of`."""
+        """Whether `role` can sign in over the network with the secret `password_of`."""
         script = f"PGPASSWORD=$(cat {SECRETS}/{password_of}) exec psql -h 127.0.0.1 -U {role} -d sluice -c ''"
         return self.container.exec_run(["bash", "-c", script]).exit_code == 0
 
@@ -202,7 +204,7 @@ if _built():
             "SELECT datlocprovider, datlocale FROM pg_database WHERE datname = 'sluice'"
         ) == ["b|C.UTF-8"]
 
-    def test_a_start_puts_right_what_was_changed_or_lost(postgres: Postgres) -> None:
+    def test_a_start_repairs_changes_and_losses(postgres: Postgres) -> None:
         postgres.query("CREATE TABLE kept AS SELECT 42 AS answer")
         postgres.query("ALTER ROLE beat SUPERUSER CONNECTION LIMIT 1000")
         postgres.container.kill()
@@ -217,7 +219,7 @@ if _built():
         assert postgres.stop() == 0
         postgres.start()
 
-    def test_without_a_secret_it_says_which(postgres: Postgres) -> None:
+    def test_a_missing_secret_is_named(postgres: Postgres) -> None:
         postgres.stop()
         engine().containers.run(
             f"sluice-postgres:{TAG}",
@@ -234,7 +236,7 @@ if _built():
         postgres.start()
 
     def test_it_waits_for_the_secrets_that_init_makes(postgres: Postgres) -> None:
-        """At the very first start both begin at the same time."""
+        """At the very first start, both start at the same time."""
         postgres.stop()
         postgres.lose_secrets()
         postgres.container.start()
@@ -248,7 +250,7 @@ if _built():
         postgres.container.start()
         began = time.monotonic()
         assert postgres.stop() == 0
-        assert time.monotonic() - began < 10  # it would wait for 20
+        assert time.monotonic() - began < 10  # its own limit is 20
         postgres.make_secrets()
         postgres.start()
 
@@ -287,7 +289,7 @@ if _built():
             ),
         ],
     )
-    def test_a_user_may_do_what_it_is_for(
+    def test_each_user_has_the_permissions_it_needs(
         rabbitmq_image: Rabbitmq, vhost: str, user: str, configure: str, write: str, read: str
     ) -> None:
         found = {row["user"]: row for row in rabbitmq_image.listed("list_permissions", "-p", vhost)}

@@ -1,4 +1,6 @@
-"""A setting that can't be right: the container says which and why, on one line, and ends at once."""
+"""A setting with an invalid value: the container logs its name and the reason on one line, and exits at
+once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sentence for each way in which a connection can fail. No server."""
+"""The error message for each way in which a connection can fail. No server."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SENTENCES = [
 
 
 @pytest.mark.parametrize(("error", "sentence"), SENTENCES, ids=lambda value: type(value).__name__)
-def test_each_failure_has_its_sentence(error: Exception, sentence: str) -> None:
+def test_each_failure_has_a_message(error: Exception, sentence: str) -> None:
     assert explain(error).startswith(sentence)
 
 
@@ -63,15 +63,15 @@ def test_each_failure_has_its_sentence(error: Exception, sentence: str) -> None:
         (ConnectionRefusedError(), False),
     ],
 )
-def test_only_what_waiting_does_not_mend_is_a_refusal(error: Exception, refusal: bool) -> None:
+def test_only_a_failure_that_waiting_does_not_fix_is_a_refusal(error: Exception, refusal: bool) -> None:
     assert is_refusal(error) is refusal
     assert needs_somebody(error) is refusal
 
 
-def test_an_untrusted_certificate_needs_somebody_but_may_be_replaced() -> None:
+def test_an_untrusted_certificate_needs_an_operator_but_is_no_refusal() -> None:
     assert needs_somebody(UNTRUSTED) and not is_refusal(UNTRUSTED)
 
 
-def test_only_what_nobody_expects_gets_a_traceback() -> None:
+def test_only_unexpected_errors_get_a_traceback() -> None:
     unexpected = [error for error, _ in SENTENCES if not is_expected(error)]
     assert [type(error) for error in unexpected] == [ZeroDivisionError]

@@ -33,7 +33,7 @@ def test_eight_writers_leave_no_gap(database: str) -> None:
 
 
 def test_a_reader_sees_every_commit_in_order(database: str) -> None:
-    """A poll sees no gap: an offset is never visible before a smaller one."""
+    """A poll sees no gap: an offset becomes visible only after all smaller ones."""
     done = threading.Event()
     start = history.poll(None).cursor
 
@@ -88,7 +88,7 @@ def test_a_key_is_published_once_by_concurrent_writers(database: str) -> None:
 
 @pytest.mark.parametrize("limit", [7, 500])
 def test_a_reading_is_one_snapshot(database: str, limit: int) -> None:
-    """While others publish and nothing is trimmed, a reading is always consistent."""
+    """A read is always consistent while others publish and nothing is trimmed."""
     done = threading.Event()
 
     def write(*streams: str) -> None:
@@ -102,7 +102,7 @@ def test_a_reading_is_one_snapshot(database: str, limit: int) -> None:
         while not done.is_set():
             reading = history.read({"all": position, "user:7": ZERO}, limit)
             head = reading.states["all"].head
-            # Both streams are published to in the same transactions only.
+            # Transactions publish to both streams or to neither.
             assert reading.states["user:7"].head.offset == head.offset
             assert reading.recovered == {"all": True, "user:7": True}
             mine = [update.position for update in reading.updates if update.stream == "all"]

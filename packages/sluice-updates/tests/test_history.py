@@ -1,4 +1,4 @@
-"""Reading: which positions are recoverable, and what follows them."""
+"""Reading the history: which positions are recoverable, and what follows them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sluice_updates.trimming import trim
 
 
 def fill(stream: str, count: int, using: str) -> list[Position]:
-    """Publish so many updates; the positions, the first of which is before them."""
+    """Publish `count` updates. Return their positions, preceded by the position before them."""
     before = history.heads([stream])[stream].head
     with transaction.atomic(using=using):
         for number in range(count):
@@ -141,7 +141,7 @@ def test_the_number_of_queries_does_not_grow(database: str) -> None:
 
 
 def test_thousands_of_streams(database: str) -> None:
-    """As many as a hub may have to refill after an outage."""
+    """As many streams as a hub may have to refill after an outage."""
     names = [f"s:{number}" for number in range(2000)]
     with transaction.atomic(using=database):
         for name in names:

@@ -34,7 +34,7 @@ def database(database_on: Callable[[str], str]) -> str:
 
 @pytest.fixture
 def connect(database: str) -> Iterator[Callable[..., psycopg.Connection[Any]]]:
-    """Connections besides Django's, in transactions of their own."""
+    """Connections in addition to Django's, with their own transactions."""
     opened = []
 
     def open_another(**more: Any) -> psycopg.Connection[Any]:
@@ -72,7 +72,9 @@ def test_an_open_transaction_delays_no_other(database: str, connect: Any) -> Non
 
 
 def test_a_long_transaction_is_not_skipped(database: str, connect: Any) -> None:
-    """It begins before several polls, writes before some of them, and commits after all of them."""
+    """The transaction begins before several polls, writes before some of them, and commits after all of
+    them.
+    """
     slow = connect()
     slow.execute("SELECT pg_current_xact_id()")
     cursor = history.poll(None).cursor
@@ -88,7 +90,7 @@ def test_a_long_transaction_is_not_skipped(database: str, connect: Any) -> None:
 
 
 def test_savepoints_have_transaction_ids_of_their_own(database: str, connect: Any) -> None:
-    """Offsets and polls go by the id of the whole transaction."""
+    """Offsets and polls use the id of the whole transaction."""
     slow = connect()
     slow.execute(INSERT.format("all"))
     slow.execute("SAVEPOINT a")
@@ -107,7 +109,7 @@ def test_a_commit_waits_for_the_stream_and_takes_the_next_offset(database: str, 
     for outcome, expected in (("rollback", [("all", 1)]), ("commit", [("all", 1), ("all", 2), ("all", 3)])):
         first = connect()
         first.execute(INSERT.format("all"))
-        first.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as far as a commit gets before it is visible
+        first.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as far as a commit goes before it is visible
         with Threads() as others:
             others.start(publish, "all", "e", {})
             wait_until(lambda: scalar(database, WAITING), 10, "the second commit to wait", every=0.01)
@@ -246,7 +248,9 @@ def as_role(database: str) -> Iterator[Callable[[str], None]]:
 
 
 def test_thousands_are_committed_despite_wrong_statistics(database: str, connect: Any) -> None:
-    """On a new site the statistics show an empty table, also those made while the transaction is open."""
+    """On a new site the statistics show an empty table, even those collected while the transaction is
+    open.
+    """
     other = connect(autocommit=True)
     backend = scalar(database, "SELECT pg_backend_pid()")
     # PostgreSQL's statement_timeout does not apply to COMMIT.
@@ -314,7 +318,9 @@ def test_the_trimming_role_may_move_only_the_floor(database: str, as_role: Calla
 
 
 def test_the_trigger_ignores_the_callers_search_path(database: str, connect: Any) -> None:
-    """A function with the owner's rights must not be led to other tables or functions than it means."""
+    """A function with the owner's rights must use its own tables and functions, whatever the caller's search
+    path.
+    """
     other = connect()
     other.execute("CREATE TEMPORARY TABLE sluice_updates_stream (name text PRIMARY KEY, head bigint)")
     other.execute("CREATE SCHEMA mine")
