@@ -129,6 +129,7 @@ SLUICE_LAYER_WORKER_WARM_UP = "volumes.previews.warm_up"
 # Celery. sluice_stack.celery.configuration has the defaults.
 # https://docs.celeryq.dev/en/stable/userguide/configuration.html
 CELERY_BROKER_URL = stack.celery_broker_url(env)
+CELERY_BROKER_PASSWORD_FILE = env.tasks_password_file
 CELERY_BROKER_USE_SSL = stack.celery_broker_ssl(env)
 CELERY_WORKER_CONCURRENCY = env.celery_concurrency
 # Functions that beat runs itself, with their intervals in seconds: docs/how-to/add-a-task.md.

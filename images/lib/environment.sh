@@ -9,6 +9,9 @@
 #
 # A mistake gives one line on stderr and exit status 78 (EX_CONFIG of sysexits.h), which distinguishes it from a crash.
 
+# Without this, `set -e` has no effect inside "$(...)": a function that is called there would go on without the secret that it lacks.
+shopt -s inherit_errexit
+
 # Names that a shell, an engine or an administrator may set in any container. They are not settings, and not refused.
 readonly system_names='PATH|HOME|HOSTNAME|HOSTTYPE|LANG|LANGUAGE|LC_[A-Z]+|TERM|TZ|PWD|OLDPWD|SHLVL|USER|LOGNAME|SHELL|_|container|[A-Za-z]+_(PROXY|proxy)'
 

@@ -113,6 +113,19 @@ def test_a_good_value_passes(value: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_secret_that_is_missing_ends_functions_within_functions_too() -> None:
+    """By default Bash ignores `set -e` inside "$(...)": RabbitMQ got the hash of an empty password."""
+    done = checked(
+        'hash() { local password; password=$(require_secret none); echo "hash of $password"; };'
+        ' main() { local hash; hash=$(hash); echo "{$hash}"; }; main'
+    )
+    assert (done.returncode, done.stdout) == (EX_CONFIG, "")
+    assert done.stderr == (
+        "sluice test: no readable secret /run/sluice/secrets/none:"
+        " run the service init first, it creates missing secrets\n"
+    )
+
+
 def test_as_many_files_may_be_open_as_the_engine_allows_but_no_more_than_65536() -> None:
     assert checked("ulimit -Sn 100; ulimit -Hn 900; limit_open_files; ulimit -Sn").stdout == "900\n"
     assert int(checked("limit_open_files; ulimit -Sn").stdout) <= 65536

@@ -38,6 +38,8 @@ def _built() -> bool:
 class Kept(ABC):
     """A container of one of the images, hardened as in compose.yaml, with its volumes."""
 
+    check: str
+
     def __init__(self, image: str, groups: list[int], data: str, tmpfs: dict[str, str], **more: Any) -> None:
         self.name = f"{PREFIX}-{run_id()}-{secrets.token_hex(4)}"
         self.volumes = [self._volume(kind) for kind in ("secrets", "data")]
@@ -109,6 +111,12 @@ class Kept(ABC):
         assert status == 0, output.decode()
         return output.decode()
 
+    def health(self) -> tuple[int, str]:
+        """Exit status and words of the image's health check."""
+        status, output = self.container.exec_run([self.check])
+        assert isinstance(output, bytes) and status is not None
+        return status, output.decode()
+
     def stop(self) -> int:
         """Stop it and return its exit status."""
         self.container.stop(timeout=30)
@@ -121,6 +129,8 @@ class Kept(ABC):
 
 
 class Postgres(Kept):
+    check = "database-health"
+
     def __init__(self) -> None:
         tmpfs = {"/run/postgresql": "uid=2103,gid=2103,mode=0755"}
         super().__init__("postgres", DATABASE_GROUPS, "/var/lib/postgresql/data", tmpfs)
@@ -140,6 +150,8 @@ class Postgres(Kept):
 
 
 class Rabbitmq(Kept):
+    check = "broker-health"
+
     def __init__(self) -> None:
         super().__init__("rabbitmq", BROKER_GROUPS, "/var/lib/rabbitmq", {"/tmp": ""}, hostname="rabbitmq")
 
@@ -235,6 +247,19 @@ if _built():
         postgres.make_secrets()
         postgres.start()
 
+    def test_its_health_check_takes_up_new_secrets(postgres: Postgres) -> None:
+        assert postgres.health() == (0, "")
+        postgres.make_secrets("db_*")
+        assert not postgres.may_sign_in("wsgi", "db_wsgi")
+        status, words = postgres.health()
+        assert status == 0, words
+        assert all(postgres.may_sign_in(role, f"db_{role}") for role in ROLES)
+        assert "sluice postgres: a secret has changed" in postgres.log()
+        postgres.lose_secrets()
+        status, words = postgres.health()
+        assert status != 0 and f"no readable secret {SECRETS}/db_owner" in words
+        postgres.make_secrets()
+
     def test_it_waits_for_the_secrets_that_init_makes(postgres: Postgres) -> None:
         """At the very first start, both start at the same time."""
         postgres.stop()
@@ -307,6 +332,48 @@ if _built():
         rabbitmq_image.start()
         wait_until(lambda: len(rabbitmq_image.listed("list_users")) == 4, 10, "the stranger to be removed")
         assert rabbitmq_image.may_sign_in("layer")
+
+    def test_it_takes_up_new_secrets_while_it_runs(rabbitmq_image: Rabbitmq) -> None:
+        wait_until(lambda: rabbitmq_image.health()[0] == 0, 20, "a healthy broker")
+        rabbitmq_image.make_secrets("mq_*")
+        wait_until(lambda: rabbitmq_image.may_sign_in("layer"), 20, "the new password")
+        assert all(rabbitmq_image.may_sign_in(user) for user in ("publisher", "celery", "tasks"))
+        assert "loaded the accounts again: user celery can't sign in" in rabbitmq_image.log()
+
+    def test_it_puts_back_an_account_that_was_removed(rabbitmq_image: Rabbitmq) -> None:
+        rabbitmq_image.run("rabbitmqctl", "delete_user", "publisher")
+        rabbitmq_image.run("rabbitmqctl", "clear_permissions", "--vhost", "celery", "tasks")
+        wait_until(lambda: rabbitmq_image.may_sign_in("publisher"), 20, "the account")
+        wait_until(
+            lambda: (
+                "tasks" in {row["user"] for row in rabbitmq_image.listed("list_permissions", "-p", "celery")}
+            ),
+            20,
+            "the permission",
+        )
+
+    def test_its_health_check_names_what_is_refused(rabbitmq_image: Rabbitmq) -> None:
+        rabbitmq_image.lose_secrets()
+        wait_until(lambda: rabbitmq_image.health()[0] == 1, 20, "an unhealthy broker")
+        assert "the secret mq_layer can't be read" in rabbitmq_image.health()[1]
+        rabbitmq_image.make_secrets()
+        wait_until(lambda: rabbitmq_image.health()[0] == 0, 20, "a healthy broker")
+        rabbitmq_image.run("rabbitmqctl", "delete_vhost", "celery")
+        wait_until(lambda: "there is no vhost celery" in rabbitmq_image.health()[1], 20, "the vhost named")
+        assert rabbitmq_image.stop() == 0
+        rabbitmq_image.start()
+        wait_until(lambda: rabbitmq_image.health()[0] == 0, 20, "a healthy broker")
+
+    def test_without_secrets_it_refuses_to_start(rabbitmq_image: Rabbitmq) -> None:
+        rabbitmq_image.stop()
+        rabbitmq_image.lose_secrets()
+        since = time.time()
+        rabbitmq_image.container.start()
+        assert rabbitmq_image.container.wait()["StatusCode"] == 78
+        said = rabbitmq_image.container.logs(since=since).decode().splitlines()
+        assert [line for line in said if "no readable secret" in line] == said and len(said) == 1
+        rabbitmq_image.make_secrets()
+        rabbitmq_image.start()
 
     def test_only_amqp_is_open_to_the_network(rabbitmq_image: Rabbitmq) -> None:
         script = "awk '$4 == \"0A\" {print $2}' /proc/net/tcp /proc/net/tcp6"

@@ -5,10 +5,11 @@ lost or duplicated.
 from __future__ import annotations
 
 import pytest
+import requests
 
 from harness.checker import Checker
 from harness.faults import ALL, CRASH, Fault
-from harness.stack import Stack
+from harness.stack import SERVICES, Stack
 from harness.symptoms import assert_proved, assert_refuted, in_containers
 from harness.waiting import wait_until
 
@@ -28,6 +29,27 @@ def test_nothing_is_lost_when_a_container_dies(healed: Stack, service: str) -> N
         seen = checker.arrived()
         wait_until(lambda: checker.arrived() >= seen + 120, 30, "updates afterwards")
     checker.verdict().check()
+
+
+def test_new_secrets_are_taken_up_without_a_restart(healed: Stack) -> None:
+    """`init` makes those that were removed; nobody else is restarted."""
+    started = {name: healed.service(name)[0].state["StartedAt"] for name in SERVICES}
+    remove = "rm /run/sluice/secrets/{db,mq}_*"
+    with Checker(healed) as checker:
+        checker.clients("bob")
+        checker.writer("alice", to="bob", rate=10)
+        wait_until(lambda: checker.arrived() >= 15, 30, "updates on their way")
+        healed.compose.run("run", "--rm", "--no-deps", "--entrypoint", "bash", "init", "-c", remove)
+        healed.up()
+        wait_until(lambda: _ready(healed) == "ok", 30, "all of wsgi's sign-ins")
+        seen = checker.arrived()
+        wait_until(lambda: checker.arrived() >= seen + 60, 30, "updates afterwards")
+    checker.verdict().check()
+    assert started == {name: healed.service(name)[0].state["StartedAt"] for name in SERVICES}
+
+
+def _ready(stack: Stack) -> str:
+    return str(requests.get(f"{stack.origin}/readyz", timeout=10).json()["status"])
 
 
 def test_a_daphne_that_was_killed_is_in_the_log(healed: Stack) -> None:

@@ -92,15 +92,18 @@ def test_a_silent_tls_broker_is_degraded_within_two_seconds(settings: Any) -> No
     assert seconds < 2
 
 
-def test_the_publishers_password_is_read_at_each_check(
-    settings: Any, rabbitmq: RabbitMQ, tmp_path: Path
+@pytest.mark.parametrize(
+    ("part", "prefix"), [("publisher", "SLUICE_UPDATES_PUBLISHER"), ("tasks", "CELERY_BROKER")]
+)
+def test_a_brokers_password_is_read_at_each_check(
+    settings: Any, rabbitmq: RabbitMQ, tmp_path: Path, part: str, prefix: str
 ) -> None:
-    settings.SLUICE_UPDATES_PUBLISHER_URL = f"amqp://guest@127.0.0.1:{rabbitmq.port}/"
-    settings.SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = str(tmp_path / "password")
-    assert ready()[1]["publisher"] == {"status": "down", "detail": "FileNotFoundError"}
+    setattr(settings, f"{prefix}_URL", f"amqp://guest:outdated@127.0.0.1:{rabbitmq.port}/")
+    setattr(settings, f"{prefix}_PASSWORD_FILE", str(tmp_path / "password"))
+    assert ready()[1][part] == {"status": "down", "detail": "FileNotFoundError"}
     for password, state in (("old", "down"), ("guest", "up")):
         (tmp_path / "password").write_text(f"{password}\n")
-        assert ready()[1]["publisher"]["status"] == state
+        assert ready()[1][part]["status"] == state
 
 
 def test_a_database_that_is_down_is_503(

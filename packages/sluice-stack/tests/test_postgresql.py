@@ -97,3 +97,21 @@ def test_without_a_limit_an_answer_takes_as_long_as_it_takes(
     connection.close()
     monkeypatch.setattr(postgresql, "seconds", None)
     assert select(connection, f"1 FROM pg_sleep({4 * limit})") == 1
+
+
+def test_the_password_is_read_at_each_connect(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("first\n")
+    url = "postgresql://wsgi@192.0.2.1/sluice"
+    env = environment.parse({"DATABASE_URL": url, "DATABASE_PASSWORD_FILE": str(file)})
+    connections.databases["third"] = database(env, sqlite=tmp_path / "unused")
+    connections.configure_settings(connections.databases)
+    try:
+        wrapper = connections["third"]
+        assert wrapper.get_connection_params()["password"] == "first"
+        file.write_text("second\n")
+        assert wrapper.get_connection_params()["password"] == "second"
+        file.unlink()  # as while a secret is rotated
+        assert wrapper.get_connection_params()["password"] == "first"
+    finally:
+        del connections["third"], connections.databases["third"]

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # The advisory lock that lets only one process change the tables.
 _LOCK: Final = 0x51CF << 40
+# A running PostgreSQL takes a secret that init has just created at its next health check, every 10 s.
+_SECRET_SECONDS: Final = 25.0
 
 
 def main() -> None:
@@ -41,6 +43,7 @@ def main() -> None:
     from django.db import OperationalError, connection
 
     try:
+        _sign_in(connection)
         with _alone(connection):
             for what, step in steps():
                 began = time.monotonic()
@@ -138,6 +141,21 @@ def _copy(source: Path, target: Path) -> bool:
     unfinished.chmod(0o644)
     os.replace(unfinished, target)
     return True
+
+
+def _sign_in(connection: BaseDatabaseWrapper) -> None:
+    """In a container, wait while the database does not know the password yet."""
+    from django.db import OperationalError
+
+    deadline = time.monotonic() + (_SECRET_SECONDS if os.environ.get("SLUICE_SERVICE") else 0.0)
+    while True:
+        try:
+            connection.ensure_connection()
+            return
+        except OperationalError as error:
+            if "password authentication failed" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 @contextlib.contextmanager

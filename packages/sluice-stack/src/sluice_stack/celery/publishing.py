@@ -29,6 +29,8 @@ from kombu.exceptions import OperationalError
 from sluice_updates.broker.connection import Broker, BrokerDown
 from sluice_updates.wakeup.background import BackgroundSender
 
+from ..broker_password import broker_password
+
 logger = logging.getLogger(__name__)
 
 # Tasks of one process that wait for the broker; more are dropped, which is logged.
@@ -148,7 +150,7 @@ class Publisher(kombu.Producer):
 
     def _confirm(self, task: _Task) -> None:
         if self._broker is None:
-            self._broker = Broker(self._url)
+            self._broker = Broker(self._url, broker_password)
         if not self._broker.publish(task.exchange, task.routing_key, task.body, task.properties):
             raise BrokerDown(f"no exchange {task.exchange}, or a full queue")
         for _, failure in task_confirmed.send_robust(task.name, args=task.args, task_id=task.task_id):

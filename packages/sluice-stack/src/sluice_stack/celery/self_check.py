@@ -25,6 +25,7 @@ from django.db import connection
 
 from sluice_updates.broker.connection import Broker, BrokerDown
 
+from ..broker_password import broker_password
 from ..health.heartbeat import Heartbeat
 from .ping import TASK
 
@@ -54,7 +55,7 @@ class SelfCheck(threading.Thread):
         self._url = url
         self._queue = queue
         self._heartbeat = heartbeat
-        self._broker = Broker(url)
+        self._broker = Broker(url, broker_password)
         self._seen = heartbeat.last()
         self._heard_at = self._turned_at = time.monotonic()
 
@@ -100,7 +101,7 @@ class SelfCheck(threading.Thread):
 
     def _broker_works(self) -> bool:
         """Whether a fresh connection takes a message: our own may be at fault instead."""
-        fresh = Broker(self._url)
+        fresh = Broker(self._url, broker_password)
         try:
             return self._send(fresh)
         finally:

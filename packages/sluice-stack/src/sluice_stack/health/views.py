@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpResponse, JsonResponse
 
+from sluice_stack.broker_password import broker_password
 from sluice_stack.settings.source import installed
 from sluice_updates import conf
 from sluice_updates.broker.address import Address
@@ -135,7 +136,7 @@ def _probes() -> list[Probe]:
     if installed("amqp"):
         brokers = {
             "publisher": (settings.SLUICE_UPDATES_PUBLISHER_URL, conf.publisher_password),
-            "tasks": (settings.CELERY_BROKER_URL, lambda: None),
+            "tasks": (settings.CELERY_BROKER_URL, broker_password),
         }
         probes += [
             Probe(name, functools.partial(_ask_broker, url, password))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -37,6 +39,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """Django's wrapper, with connections of the class above."""
 
     Database = SimpleNamespace(**{**vars(psycopg), "connect": Connection.connect})
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """As Django's, with the password that the file PASSWORD_FILE has now; if it is missing, PASSWORD."""
+        params: dict[str, Any] = super().get_connection_params()
+        if file := self.settings_dict.get("PASSWORD_FILE"):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                params["password"] = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+        return params
 
     def is_usable(self) -> bool:
         if self.connection is None:

@@ -46,6 +46,8 @@ def _postgresql(env: Environment) -> dict[str, Any]:
         "PORT": parts.port or "",
         "USER": unquote(parts.username or ""),
         "PASSWORD": secret(env.database_password_file, "DATABASE_PASSWORD_FILE"),
+        # Read again at each connect (sluice_stack/postgresql): a new password needs no restart.
+        "PASSWORD_FILE": env.database_password_file,
         "NAME": unquote(parts.path[1:]),
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,

@@ -29,6 +29,8 @@ def channel_layers(env: Environment) -> dict[str, Any]:
 def celery_broker_url(env: Environment) -> str:
     """CELERY_BROKER_URL: TASKS_URL with its password; empty if that is.
 
+    CELERY_BROKER_PASSWORD_FILE = env.tasks_password_file has publishers read the password at each connect.
+
     https://docs.celeryq.dev/en/stable/userguide/configuration.html#broker-settings
     """
     return with_password(env.tasks_url, secret(env.tasks_password_file, "TASKS_PASSWORD_FILE"))
