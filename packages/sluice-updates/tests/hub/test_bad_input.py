@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from harness.raw import read_head
 from harness.waiting import wait_until
 from updates_lab.site import PACKAGES, Person, Served, Site, running
 
@@ -269,12 +270,7 @@ def test_unfinished_handshakes_delay_no_other_client(served: Served, person: Per
 
 def _http_answer(client: socket.socket) -> str:
     """`HTTP 403`, or the WebSocket's response after the upgrade."""
-    received = b""
-    while b"\r\n\r\n" not in received:
-        data = client.recv(4096)
-        if not data:
-            break
-        received += data
+    received = read_head(client)
     if not received:
         return "the connection is cut"
     status = int(received.split(b" ", 2)[1])
@@ -298,10 +294,7 @@ def _first_answer(socket: Any) -> str:
 
 def _open(client: socket.socket, served: Served, person: Person) -> Iterator[tuple[int, bytes]]:
     client.sendall(served.handshake(person))
-    received = b""
-    while b"\r\n\r\n" not in received:
-        received += client.recv(4096)
-    frames = _frames(client, received.split(b"\r\n\r\n", 1)[1])
+    frames = _frames(client, read_head(client).split(b"\r\n\r\n", 1)[1])
     assert b"hello" in next(frames)[1]
     return frames
 
