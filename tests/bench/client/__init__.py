@@ -25,7 +25,7 @@ class Rules:
     """PROTOCOL's figures for clients, in milliseconds. The defaults are those of PROTOCOL.md."""
 
     backoff_first: float = 500
-    backoff_longest: float = 20_000
+    backoff_longest: float = 10_000
     far: float = 30_000  # the least wait after 4013 and, if seen, after 429 and a 503 without Retry-After
     settle: float = 10_000  # after a hello, until the back-off is reset
     admission: float = 10_000  # from the beginning of an attempt to the upgrade

@@ -100,7 +100,7 @@ static struct {
     bool sees_status;
 } options = {
     .host = "localhost", .origin = "http://localhost", .path = "/channels/updates/", .subprotocol = "sluice.v1",
-    .dialect = SLUICE,   .first = 500000,              .longest = 20000000,          .far = 30000000,
+    .dialect = SLUICE,   .first = 500000,              .longest = 10000000,          .far = 30000000,
     .settle = 10000000,  .admission = 10000000, .timer = 5000000,             .grace = 10000000,
 };
 

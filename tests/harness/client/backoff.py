@@ -18,7 +18,7 @@ def retry_after(reason: str) -> float | None:
 
 @dataclass
 class Backoff:
-    """Full jitter that doubles from 0.5 s to 20 s. Times are monotonic seconds."""
+    """Full jitter that doubles from 0.5 s to 10 s. Times are monotonic seconds."""
 
     random: random.Random = field(default_factory=random.Random)
     _failures: int = 0
@@ -47,4 +47,4 @@ class Backoff:
 
     @staticmethod
     def _limit(failures: int) -> float:
-        return min(20.0, 0.5 * 2**failures)
+        return min(10.0, 0.5 * 2**failures)

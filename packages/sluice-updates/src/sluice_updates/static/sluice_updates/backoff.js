@@ -11,7 +11,7 @@ export class Backoff {
    * @param {number} first the first limit
    * @param {number} longest the largest limit
    */
-  constructor(first = 500, longest = 20_000) {
+  constructor(first = 500, longest = 10_000) {
     this.first = first;
     this.longest = longest;
   }

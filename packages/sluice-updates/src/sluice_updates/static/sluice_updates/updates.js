@@ -105,7 +105,7 @@ export class Updates extends EventTarget {
    * @type {boolean | null}
    */
   #polled = null;
-  #pollBackoff = new Backoff();
+  #pollBackoff = new Backoff(500, 20_000);
 
   /**
    * The final state, once nothing is tried any more.
