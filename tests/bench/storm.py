@@ -167,7 +167,7 @@ class Publishing:
     ) -> None:
         self.published = 0
         self._publisher = publisher
-        self._people = [person.streams[0] for person in people]
+        self._people = [person.streams[1] for person in people]
         self._over = threading.Event()
         rates = ((to_all, self._to_all), (to_users, self._to_a_user))
         self._threads = [
