@@ -17,11 +17,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -29,10 +26,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from . import loads
+from .about import about, clock
 from .deployed import Deployed, Failed, run
 from .peers import NAMES, Peers
 from .sluice import DIRECT, THROUGH_NGINX, Sluice
-from .storm import ROOT, problems, storm
+from .storm import problems, storm
 from .visits import BURST, Refused, describe, visit
 
 SIZES: Final = (100, 1000, 5000)
@@ -60,6 +58,7 @@ class Bench:
         self.found: dict[str, Any] = {}
         self.refused: list[str] = []
         self.storms: list[dict[str, Any]] = []
+        self.load_average = os.getloadavg()[0]
 
     def add(self, workload: str, server: str, measure: Callable[[], dict[str, float]]) -> None:
         """Measure once, at most three times if it is refused, and keep the figures."""
@@ -75,7 +74,7 @@ class Bench:
 
     def keep(self, workload: str, server: str, figures: dict[str, float]) -> None:
         """Keep the figures of one round."""
-        print(f"{_clock()} {workload:16} {server:18} {describe(figures)}", flush=True)
+        print(f"{clock()} {workload:16} {server:18} {describe(figures)}", flush=True)
         known = self.found.setdefault(workload, {}).setdefault(server, {})
         for name, value in figures.items():
             known.setdefault(name, []).append(value)
@@ -84,13 +83,13 @@ class Bench:
         """Merge into the file: what was measured now replaces what was there of the same workload."""
         file = self.results / "bench.json"
         kept = json.loads(file.read_text()) if file.exists() else {}
-        about = {"when": _clock("%Y-%m-%d %H:%M"), "commit": _commit(), "rounds": self.rounds} | _machine()
+        now = about(self.rounds) | {"load_average": self.load_average}
         for name in workloads:
             part = {
                 key: values for key, values in self.found.items() if key == name or key.startswith(f"{name} ")
             }
             refused = [one for one in self.refused if one.partition(",")[0].partition(" ")[0] == name]
-            kept[name] = {"about": about, "figures": part, "refused": refused}
+            kept[name] = {"about": now, "figures": part, "refused": refused}
             if name == "storms":
                 kept[name]["runs"] = self.storms
         if self.peers:
@@ -316,28 +315,6 @@ def main() -> int:
                     bench.save([name])
     print(f"\n{len(bench.refused)} refused or with problems; the figures are in {given.results}/bench.json")
     return 0
-
-
-def _clock(form: str = "%H:%M:%S") -> str:
-    return datetime.datetime.now(datetime.UTC).strftime(form)
-
-
-def _commit() -> str:
-    command = ["git", "-c", "safe.directory=*", "-C", str(ROOT), "rev-parse", "--short=10", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
-
-
-def _machine() -> dict[str, Any]:
-    words = Path("/proc/meminfo").read_text().split()
-    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "cores": os.cpu_count(),
-        "memory_gib": round(int(words[1]) / 2**20),
-        "processor": model[0].partition(":")[2].strip() if model else platform.machine(),
-        "kernel": platform.release(),
-        "engine": run("docker", "version", "--format", "{{.Server.Version}}").strip(),
-        "load_average": os.getloadavg()[0],
-    }
 
 
 if __name__ == "__main__":

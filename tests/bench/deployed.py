@@ -8,9 +8,12 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .client import Person, Place
+
+ROOT = Path(__file__).resolve().parents[2]
 
 _PROBE = r"""
 cgroup=/sys/fs/cgroup

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +34,7 @@ CASES: Final = {
     "kill": "asgi killed, started again at once",
     "restart": "asgi restarted in order",
 }
+STREAMS: Final = (1, 11, 51)
 ENOUGH: Final = 5  # rounds
 QUIET: Final = 1.0  # load average before the run
 _USERS: Final = (100, 1000, 2000, 5000, 10_000, 20_000)
@@ -76,10 +78,11 @@ class Data:
         text = number_of(statistics.median(values))
         return text if len(values) == 1 else f"{text} [{number_of(min(values))}–{number_of(max(values))}]"
 
-    def ratio(self, workload: str, what: str, server: str, measure: Callable[[str], list[float]]) -> str:
+    @staticmethod
+    def ratio(server: str, measure: Callable[[str], list[float]]) -> str:
         """The median of the rounds' ratios to Sluice, directly."""
-        ours, theirs = measure("sluice"), measure(server)
-        ratios = [their / our for our, their in zip(ours, theirs, strict=False) if our > 0]
+        pairs = zip(measure("sluice"), measure(server), strict=False)
+        ratios = [their / our for our, their in pairs if our > 0]
         return f"{statistics.median(ratios):.2f}" if ratios else "–"
 
     def cpu(self, workload: str, what: str, server: str, suffix: str) -> list[float]:
@@ -112,13 +115,17 @@ class Model:
         return max(0.0, self.a + self.b * clients)
 
 
-def broadcast_cost(data: Data, server: str, who: str) -> Model:
-    """CPU milliseconds of a broadcast."""
-    points = [
-        (float(size), size * data.median("broadcast", f"single-{size}", server, f"{who}_us_per_frame") / 1000)
+def broadcasts(data: Data, server: str, who: str) -> list[tuple[float, float]]:
+    """Clients, and CPU milliseconds of a broadcast to them."""
+    return [
+        (size, size * data.median("broadcast", f"single-{size}", server, f"{who}_us_per_frame") / 1000)
         for size in SIZES
     ]
-    return Model.through(points)
+
+
+def broadcast_cost(data: Data, server: str, who: str) -> Model:
+    """CPU milliseconds of a broadcast."""
+    return Model.through(broadcasts(data, server, who))
 
 
 # ---- the page
@@ -129,288 +136,324 @@ def page(data: Data) -> str:
     return "\n".join(line for section in _SECTIONS for line in section(data)).rstrip() + "\n"
 
 
+def _text(text: str, *, first: str = "", then: str = "") -> Iterator[str]:
+    """A paragraph, wrapped."""
+    yield from textwrap.wrap(
+        " ".join(text.split()),
+        100,
+        initial_indent=first,
+        subsequent_indent=then,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    if not first:
+        yield ""
+
+
+def _item(text: str, bullet: str = "-") -> Iterator[str]:
+    yield from _text(text, first=f"{bullet} ", then=" " * (len(bullet) + 1))
+
+
+def _heading(text: str, level: int = 2) -> Iterator[str]:
+    yield f"{'#' * level} {text}"
+    yield ""
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> Iterator[str]:
+    """A table whose first `left` columns are text, the others figures."""
+    yield f"| {' | '.join(titles)} |"
+    yield "|" + "---|" * left + "---:|" * (len(titles) - left)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
 def _head(data: Data) -> Iterator[str]:
-    yield "# Performance"
-    yield ""
-    yield "What push costs, how it compares, what happens when all clients come back at once, and how large"
-    yield "a machine must be."
-    yield ""
-    yield "Every figure on this page was measured by `make bench`, which also writes the page. The data are in"
-    yield "[performance.json](performance.json)."
-    yield ""
-    yield "## How it was measured"
-    yield ""
-    yield "| workload | date (UTC) | commit | rounds | cores | memory | processor | load before |"
-    yield "|---|---|---|---:|---:|---:|---|---:|"
-    for name in _measured(data):
-        about = data.about(name)
-        yield (
-            f"| {name} | {about['when']} | {about['commit']} | {about['rounds']} | {about['cores']} | "
-            f"{about['memory_gib']} GiB | {about['processor']} | {about['load_average']:.1f} |"
-        )
-    yield ""
+    yield from _heading("Performance", 1)
+    yield from _text(
+        """What push costs, how it compares with other servers, what happens when all clients come back at
+        once, and how large a machine must be."""
+    )
+    yield from _text(
+        """`make bench` measured the figures on this page, or they are computed from its data,
+        [performance.json](performance.json). Only those of `make up` come from `time make up`. `make figures`
+        writes the page."""
+    )
+    yield from _heading("How it was measured")
+    abouts = [(name, data.about(name)) for name in _measured(data)]
+    yield from _table(
+        ("workload", "date (UTC)", "commit", "processor", "cores", "memory", "rounds", "load before"),
+        (
+            (
+                name,
+                about["when"],
+                about["commit"],
+                about["processor"],
+                str(about["cores"]),
+                f"{about['memory_gib']} GiB",
+                str(about["rounds"]),
+                f"{about['load_average']:.1f}",
+            )
+            for name, about in abouts
+        ),
+        left=4,
+    )
     preliminary = [
-        name
-        for name in _measured(data)
-        if data.about(name)["rounds"] < ENOUGH or data.about(name)["load_average"] > QUIET
+        name for name, about in abouts if about["rounds"] < ENOUGH or about["load_average"] > QUIET
     ]
     if preliminary:
-        yield f"**Preliminary:** {', '.join(preliminary)}. These had fewer than {ENOUGH} rounds, or other programs"
-        yield "used the machine at the same time. Compare ratios, not absolute figures."
-        yield ""
-    yield "- All parts share the machine: this stack with its limits of one core a service, the peers with the"
-    yield "  same limit, and the load client."
-    yield "- In each round, every server is measured once, one after the other. A figure is the median over the"
-    yield "  rounds, with the least and the most in brackets. A ratio is taken within each round."
-    yield "- A run in which a client missed a message, or got one twice, is refused and repeated. So is one in"
-    yield "  which the load client used more than 60 % of its core."
-    yield "- Sluice's clock starts before the INSERT: its time includes a durable commit. It checks sessions"
-    yield "  and rights, and keeps history. The peers publish from memory, to anybody, and keep nothing."
-    yield "- Each client of Sluice has a session of its own and follows two streams. A message is 200 bytes."
-    yield ""
-    yield "To repeat it, on a machine that does nothing else:"
-    yield ""
-    yield "```sh"
-    yield 'make bench      # about 40 minutes; make bench ARGS="--only storms" measures a part again'
-    yield "make figures    # writes this page"
-    yield "```"
+        yield from _text(
+            f"""**Preliminary:** {", ".join(preliminary)}. These had fewer than {ENOUGH} rounds, or other
+            programs used the machine before. Compare ratios, not absolute figures."""
+        )
+    for text in (
+        """All parts share the machine: this stack, the peers, and the load client. Each server has at most
+        one core.""",
+        """In each round, every server is measured once, one after the other. A figure is the median over the
+        rounds, with the least and the most in brackets. A ratio is taken within each round.""",
+        """A run in which a client missed a message, or got one twice, is refused and repeated. So is one in
+        which the load client used more than 60 % of its core.""",
+        """The time of a message begins before it is published. For Sluice that is before the INSERT, so it
+        includes a durable commit. Sluice also checks sessions and rights, and keeps history. The peers
+        publish from memory to everybody, and keep nothing.""",
+        """Each client of Sluice is a user with a session and follows two streams. A message is 200 bytes and
+        its envelope.""",
+    ):
+        yield from _item(text)
     yield ""
     if versions := data.data.get("versions"):
-        names = ("channels", "channels-rabbitmq", "channels_redis", "daphne", "uvicorn", "ws", "socket.io")
-        found = [
-            f"{name} {versions[name]}"
-            for name in (*names, "libnginx-mod-nchan", "nodejs")
-            if name in versions
-        ]
-        yield f"Peers: {', '.join(found)}."
-        yield ""
+        found = ", ".join(f"{name} {versions[name]}" for name in _VERSIONS if name in versions)
+        yield from _text(f"Peers: {found}.")
+    yield from _text("To repeat it, on a machine that does nothing else:")
+    yield "```sh"
+    yield "make bench                                # everything"
+    yield 'make bench ARGS="--only storms --rounds 9"  # only one workload; the others keep their figures'
+    yield "make figures                              # writes this page"
+    yield "```"
+    yield ""
 
 
 def _broadcast(data: Data) -> Iterator[str]:
-    yield "## Broadcast"
-    yield ""
+    yield from _heading("Broadcast")
     if not data.has("broadcast"):
         yield from _missing("broadcast")
         return
-    yield "One message to all clients. *All* is the time until the last client has it; *CPU* is that of the"
-    yield "server, plus nginx where it is in the way. Ratios are to Sluice, directly; below 1 is better than it."
-    yield ""
-    yield "![Time until 1,000 clients have a broadcast](broadcast.svg)"
-    yield ""
+    yield from _text(
+        """One message to all clients. *Last* is the time until the last client has it. *CPU* is that of the
+        server, plus nginx where it is in between. Ratios are to Sluice directly: below 1 is faster or
+        cheaper than Sluice."""
+    )
+    yield from _text("![Time until the last of 1,000 clients has a broadcast](broadcast.svg)")
     for size in reversed(SIZES):
-        what = f"single-{size}"
-        yield f"### To {size:,} clients"
-        yield ""
-        yield "| server | p50 ms | p99 ms | all, ms | CPU µs a frame | time, ratio | CPU, ratio |"
-        yield "|---|---:|---:|---:|---:|---:|---:|"
-        for server in data.servers("broadcast", what):
-            cpu = data.cpu("broadcast", what, server, "us_per_frame")
-            times = data.ratio(
-                "broadcast", what, server, lambda one: data.values("broadcast", what, one, "last_ms")
-            )
-            costs = data.ratio(
-                "broadcast", what, server, lambda one: data.cpu("broadcast", what, one, "us_per_frame")
-            )
-            cells = [data.cell("broadcast", what, server, f"{part}_ms") for part in ("p50", "p99", "last")]
-            yield (
-                f"| {SERVERS[server]} | {' | '.join(cells)} | {number_of(statistics.median(cpu))} | "
-                f"{times} | {costs} |"
-            )
-        yield ""
-    yield "### 50 messages in a row, to 1,000 clients"
-    yield ""
-    yield "Sluice commits 50 transactions, one after the other. nchan gets 50 requests, the others publish in"
-    yield "their own process."
-    yield ""
-    yield "| server | all, ms | frames a second | CPU µs a frame |"
-    yield "|---|---:|---:|---:|"
-    for server in data.servers("broadcast", "burst-1000"):
-        cpu = data.cpu("broadcast", "burst-1000", server, "us_per_frame")
-        cells = [data.cell("broadcast", "burst-1000", server, name) for name in ("last_ms", "frames_per_s")]
-        yield f"| {SERVERS[server]} | {' | '.join(cells)} | {number_of(statistics.median(cpu))} |"
-    yield ""
-    yield "### Connecting and idling, 5,000 clients"
-    yield ""
-    yield "60 clients connect at a time. Memory is PSS, less that of the same process without clients."
-    yield ""
-    yield "![Memory of an idle connection](idle.svg)"
-    yield ""
-    yield "| server | connections a second | CPU ms a connection | KiB a connection | CPU µs/s a connection |"
-    yield "|---|---:|---:|---:|---:|"
-    for server in data.servers("broadcast", "idle-5000"):
-        cpu = statistics.median(data.cpu("broadcast", "connect-5000", server, "us")) / 1000
-        memory = data.cpu("broadcast", "idle-5000", server, "kib")
-        idle = data.cpu("broadcast", "idle-5000", server, "us_per_s")
-        yield (
-            f"| {SERVERS[server]} | {data.cell('broadcast', 'connect-5000', server, 'per_s')} | "
-            f"{number_of(cpu)} | {number_of(statistics.median(memory))} | {number_of(statistics.median(idle))} |"
+        yield from _heading(f"To {size:,} clients", 3)
+        yield from _table(
+            ("server", "p50, ms", "p99, ms", "last, ms", "CPU µs a frame", "time, ratio", "CPU, ratio"),
+            (
+                _single(data, f"single-{size}", server)
+                for server in data.servers("broadcast", f"single-{size}")
+            ),
         )
-    yield ""
+    yield from _heading("50 messages in a row, to 1,000 clients", 3)
+    yield from _text(
+        """Sluice commits 50 transactions, one after the other. nchan gets 50 requests. The others publish
+        in their own process."""
+    )
+    yield from _table(
+        ("server", "last, ms", "frames a second", "CPU µs a frame"),
+        (
+            (
+                SERVERS[server],
+                data.cell("broadcast", "burst-1000", server, "last_ms"),
+                data.cell("broadcast", "burst-1000", server, "frames_per_s"),
+                _middle(data.cpu("broadcast", "burst-1000", server, "us_per_frame")),
+            )
+            for server in data.servers("broadcast", "burst-1000")
+        ),
+    )
+    yield from _heading("Connecting and idling, 5,000 clients", 3)
+    yield from _text(
+        """60 clients connect at a time. Memory is PSS, less that of the same process without clients. Pings
+        are included."""
+    )
+    yield from _text("![Memory of an idle connection](idle.svg)")
+    yield from _table(
+        ("server", "connections a second", "CPU ms a connection", "KiB a connection", "idle CPU, µs/s"),
+        (
+            (
+                SERVERS[server],
+                data.cell("broadcast", "connect-5000", server, "per_s"),
+                _middle(data.cpu("broadcast", "connect-5000", server, "us"), 1e-3),
+                _middle(data.cpu("broadcast", "idle-5000", server, "kib")),
+                _middle(data.cpu("broadcast", "idle-5000", server, "us_per_s")),
+            )
+            for server in data.servers("broadcast", "idle-5000")
+        ),
+    )
+
+
+def _single(data: Data, what: str, server: str) -> tuple[str, ...]:
+    def times(one: str) -> list[float]:
+        return data.values("broadcast", what, one, "last_ms")
+
+    def cpu(one: str) -> list[float]:
+        return data.cpu("broadcast", what, one, "us_per_frame")
+
+    return (
+        SERVERS[server],
+        *(data.cell("broadcast", what, server, f"{part}_ms") for part in ("p50", "p99", "last")),
+        _middle(cpu(server)),
+        data.ratio(server, times),
+        data.ratio(server, cpu),
+    )
 
 
 def _storms(data: Data) -> Iterator[str]:
-    yield "## Everybody comes back at once"
-    yield ""
+    yield from _heading("Everybody comes back at once")
     if not data.has("storms"):
         yield from _missing("storms")
         return
     clients = max(run["clients"] for run in data.data["storms"]["runs"])
-    yield f"{clients:,} clients lose their connections at the same moment, through nginx. They behave as"
-    yield "[the protocol](../reference/protocol.md#what-a-client-does) has it: back-off, jitter, a timer of 5 s."
-    yield "Meanwhile updates go to all clients, and to single ones. *Lost* counts updates that a client missed or"
-    yield "got twice, by the positions. *Failed* counts attempts that ended before hello. *Killed* counts"
-    yield "processes of asgi that were killed for memory or restarted by the engine."
-    yield ""
-    yield "![Clients that are back, over time](storms.svg)"
-    yield ""
-    table = [
-        "| what | half back, s | 95 % | last | last, after asgi listens | not back in time | failed | lost | "
-        "asgi's peak, MiB | killed | GET p99, ms |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    names = (
-        "back_p50_s",
-        "back_p95_s",
-        "back_last_s",
-        "after_up_s",
-        "not_back",
-        "failed",
-        "lost",
-        "peak_mib",
+    yield from _text(
+        f"""{clients:,} clients lose their connections at the same moment, through nginx. They behave as
+        [the protocol](../reference/protocol.md#what-a-client-does) says: back-off with jitter, and a timer of
+        5 s for each attempt. Meanwhile updates go to all clients, and to single ones."""
     )
-    for case, text in CASES.items():
-        if not data.servers("storms", case):
-            continue
-        cells = [
-            data.cell("storms", case, "sluice-nginx", name) for name in (*names, "killed", "requests_p99_ms")
-        ]
-        table.append(f"| {text} | {' | '.join(cells)} |")
-    yield from table
-    yield ""
-    if refused := data.data["storms"]["refused"]:
-        yield f"{len(refused)} of the checks in these runs failed: clients that were not back within the limit,"
-        yield "or lost updates. The table has their numbers."
-        yield ""
+    yield from _text("![Clients that are back, over time](storms.svg)")
+    yield from _table(
+        ("clients back after, s", "half", "95 %", "last", "last, after asgi listens", "not in time"),
+        (_storm(data, case, _TIMES) for case in _cases(data)),
+    )
+    yield from _table(
+        ("the same runs", "failed attempts", "lost updates", "asgi's peak, MiB", "kills", "GET p99, ms"),
+        (_storm(data, case, _COSTS_OF_STORM) for case in _cases(data)),
+    )
+    yield from _text(
+        """*Lost* are updates that a client missed or got twice, counted by the positions. *Kills* are
+        processes of asgi that the kernel killed for memory, and restarts by the engine. *GET* is a page of
+        Gunicorn's, 20 requests a second meanwhile. Where clients are not back in time, the other times are
+        of those that are."""
+    )
+
+
+def _cases(data: Data) -> list[str]:
+    return [case for case in CASES if data.servers("storms", case)]
+
+
+def _storm(data: Data, case: str, names: Sequence[str]) -> tuple[str, ...]:
+    return (CASES[case], *(data.cell("storms", case, "sluice-nginx", name) for name in names))
 
 
 def _site(data: Data) -> Iterator[str]:
-    yield "## Messages, pages, commits"
-    yield ""
+    yield from _heading("Messages, pages, commits")
     if data.has("message"):
-        cells = [data.cell("message", "", "sluice-nginx", name) for name in ("p50_ms", "p99_ms")]
-        yield "A message from the POST to the other person's socket, through nginx, 20 a second:"
-        yield f"p50 {cells[0]} ms, p99 {cells[1]} ms."
-        yield ""
+        p50, p99 = (data.cell("message", "", "sluice-nginx", f"{name}_ms") for name in ("p50", "p99"))
+        yield from _text(
+            f"""A message from the POST to the other person's socket, through nginx, 20 a second: p50
+            {p50} ms, p99 {p99} ms."""
+        )
     if data.has("requests"):
-        yield "| a page of Gunicorn's, 20 a second, through nginx | p50 ms | p99 ms |"
-        yield "|---|---:|---:|"
-        for what, text in (
-            ("alone", "alone"),
-            ("broadcast", "beside broadcasts to 1,000, each as soon as the last one has arrived"),
-        ):
-            cells = [data.cell("requests", what, "sluice-nginx", name) for name in ("p50_ms", "p99_ms")]
-            yield f"| {text} | {' | '.join(cells)} |"
-        yield ""
+        texts = {"alone": "alone", "broadcast": "beside uninterrupted broadcasts to 1,000"}
+        yield from _table(
+            ("a page of Gunicorn's, 20 requests a second through nginx", "p50, ms", "p99, ms"),
+            (
+                (text, *(data.cell("requests", what, "sluice-nginx", f"{p}_ms") for p in ("p50", "p99")))
+                for what, text in texts.items()
+            ),
+        )
     if data.has("publishing"):
-        yield "| publishing, from one process | commits a second | updates a second |"
-        yield "|---|---:|---:|"
-        for what in ("1 thread, 1 stream", "8 threads, 1 stream", "8 threads, 100 streams",
-                     "1 thread, 50 updates a commit"):  # fmt: skip
-            cells = [
-                data.cell("publishing", what, "sluice-nginx", f"{name}_per_s")
-                for name in ("commits", "updates")
-            ]
-            yield f"| {what} | {' | '.join(cells)} |"
-        yield ""
+        yield from _table(
+            ("publishing, from one process", "commits a second", "updates a second"),
+            (
+                (
+                    what,
+                    data.cell("publishing", what, "sluice-nginx", "commits_per_s"),
+                    data.cell("publishing", what, "sluice-nginx", "updates_per_s"),
+                )
+                for what in _PUBLISHING
+            ),
+        )
     if site := data.data.get("site"):
-        yield "What else people wait for; each through nginx, one after the other unless it says otherwise:"
-        yield ""
-        yield "| what | p50 | p99 | of |"
-        yield "|---|---:|---:|---:|"
-        for row in site["rows"]:
-            yield f"| {row['what']} | {row['p50']} | {row['p99']} | {row['of']} |"
-        yield ""
-        yield "| image | " + " | ".join(site["images"]) + " |"
-        yield "|---|" + "---:|" * len(site["images"])
-        yield "| `docker image ls` | " + " | ".join(site["images"].values()) + " |"
-        yield ""
+        about = site["about"]
+        yield from _text(
+            f"""What else people wait for, through nginx ({about["when"]}, {about["cores"]} cores,
+            {about["memory_gib"]} GiB):"""
+        )
+        rows = site["rows"]
+        yield from _table(
+            ("what", "p50", "p99", "of"), ((row["what"], row["p50"], row["p99"], row["of"]) for row in rows)
+        )
+        images = site["images"]
+        yield from _table(("image", *images), [("`docker image ls`", *images.values())])
 
 
 def _growth(data: Data) -> Iterator[str]:
-    yield "## Growth"
-    yield ""
+    yield from _heading("Growth")
     if data.has("broadcast"):
-        yield "### The model: cost = a + b · clients"
-        yield ""
-        yield "A broadcast has a fixed cost (the commit, the wake-up, the encoding) and a cost for each client"
-        yield "(a frame written to a socket). The lines go through the medians at 100, 1,000 and 5,000 clients;"
-        yield "*error* is the largest distance of a median from its line."
-        yield ""
-        yield "![CPU of a broadcast by the number of clients](growth.svg)"
-        yield ""
-        yield "| CPU of a broadcast | a, ms | b, µs a client | error |"
-        yield "|---|---:|---:|---:|"
+        yield from _heading("The model: cost = a + b · clients", 3)
+        yield from _text(
+            """A broadcast has a fixed cost (the commit's wake-up, reading and encoding the update) and a cost
+            for each client (a frame written to a socket). The lines go through the medians at 100, 1,000 and
+            5,000 clients. *Error* is the largest distance of a median from its line."""
+        )
+        yield from _text("![CPU of a broadcast by the number of clients](growth.svg)")
+        rows = []
         for server, who, text in _COSTS:
-            model = broadcast_cost(data, server, who)
-            error = max(
-                abs(
-                    model.at(size)
-                    / (
-                        size
-                        * data.median("broadcast", f"single-{size}", server, f"{who}_us_per_frame")
-                        / 1000
-                    )
-                    - 1
-                )
-                for size in SIZES
-            )
-            yield f"| {text} | {number_of(model.a)} | {number_of(1000 * model.b)} | {error:.0%} |"
-        yield ""
+            model, points = broadcast_cost(data, server, who), broadcasts(data, server, who)
+            error = max(abs(model.at(size) / cost - 1) for size, cost in points)
+            rows.append((text, number_of(model.a), number_of(1000 * model.b), f"{error:.0%}"))
+        yield from _table(("CPU of a broadcast", "a, ms", "b, µs a client", "error"), rows)
     if data.has("streams"):
-        yield "### More streams a client"
-        yield ""
-        yield "1,000 clients, directly to Daphne; everything but `all` is a stream that only this client follows."
-        yield ""
-        yield "| streams a client | broadcast, all, ms | CPU µs a frame | CPU ms a connection | KiB a connection |"
-        yield "|---:|---:|---:|---:|---:|"
-        for count in (1, 11, 51):
-            cells = [
-                data.cell("streams", f"single-{count}", "sluice", "last_ms"),
-                data.cell("streams", f"single-{count}", "sluice", "server_us_per_frame"),
-                data.cell("streams", f"connect-{count}", "sluice", "server_us", 1e-3),
-                data.cell("streams", f"idle-{count}", "sluice", "server_kib"),
-            ]
-            yield f"| {count} | {' | '.join(cells)} |"
-        yield ""
+        yield from _heading("More streams a client", 3)
+        yield from _text(
+            """1,000 clients, directly to Daphne. Beside `all`, every stream is followed by one client
+            only."""
+        )
+        yield from _table(
+            ("streams a client", "broadcast, last, ms", "CPU µs a frame", "CPU ms a connection",
+             "KiB a connection"),
+            (
+                (
+                    str(count),
+                    data.cell("streams", f"single-{count}", "sluice", "last_ms"),
+                    data.cell("streams", f"single-{count}", "sluice", "server_us_per_frame"),
+                    data.cell("streams", f"connect-{count}", "sluice", "server_us", 1e-3),
+                    data.cell("streams", f"idle-{count}", "sluice", "server_kib"),
+                )
+                for count in STREAMS
+            ),
+        )  # fmt: skip
     if data.has("replicas") or data.has("tls"):
-        yield "### Replicas and TLS, 1,000 clients through nginx"
-        yield ""
-        yield "| what | broadcast, all, ms | CPU of asgi, µs a frame | CPU of nginx | CPU of nginx a connection, ms |"
-        yield "|---|---:|---:|---:|---:|"
-        for workload, text in (("broadcast", "one asgi"), ("replicas", "two asgi"), ("tls", "one asgi, TLS")):
-            if data.has(workload):
-                cells = [
-                    data.cell(workload, "single-1000", "sluice-nginx", name)
-                    for name in ("last_ms", "server_us_per_frame", "nginx_us_per_frame")
-                ]
-                cells.append(data.cell(workload, "connect-1000", "sluice-nginx", "nginx_us", 1e-3))
-                yield f"| {text} | {' | '.join(cells)} |"
-        yield ""
+        yield from _heading("Replicas and TLS", 3)
+        texts = {"broadcast": "one asgi", "replicas": "two asgi", "tls": "one asgi, TLS at nginx"}
+        yield from _table(
+            ("1,000 clients, through nginx", "broadcast, last, ms", "CPU of asgi, µs a frame",
+             "CPU of nginx, µs a frame", "CPU of nginx, ms a connection"),
+            (
+                (
+                    text,
+                    data.cell(workload, "single-1000", "sluice-nginx", "last_ms"),
+                    data.cell(workload, "single-1000", "sluice-nginx", "server_us_per_frame"),
+                    data.cell(workload, "single-1000", "sluice-nginx", "nginx_us_per_frame"),
+                    data.cell(workload, "connect-1000", "sluice-nginx", "nginx_us", 1e-3),
+                )
+                for workload, text in texts.items()
+                if data.has(workload)
+            ),
+        )  # fmt: skip
 
 
 def _sizing(data: Data) -> Iterator[str]:
-    yield "## Sizing"
-    yield ""
+    yield from _heading("Sizing")
     if not data.has("broadcast"):
         yield from _missing("broadcast")
         return
-    yield "Computed from the figures above: the model for CPU, plus what idle connections cost. *Updates a second*"
-    yield "are broadcasts to all clients at which each service stays below 70 % of a core. Each further asgi takes"
-    yield "its share of the clients. Memory is that of idle connections; leave as much again for a reconnect"
-    yield "storm. The database, RabbitMQ and Gunicorn come on top."
-    yield ""
-    yield "| clients | asgi processes | updates a second to all | asgi's memory, each | nginx's memory | handles: nginx | handles: asgi, each |"
-    yield "|---:|---:|---:|---:|---:|---:|---:|"
+    yield from _text(
+        """Computed by the model, for idle clients and for updates to all of them. *Cores* are those that asgi
+        and nginx keep busy at the given number of updates a second to all clients. One asgi and one nginx
+        worker can use one core each, so a share near 1 is the limit: add a replica of asgi before it. Memory
+        is that of idle connections. A reconnect storm needs more: see the peak above. PostgreSQL, RabbitMQ,
+        Gunicorn and Celery come on top: their limits are in [compose.yaml](../../compose.yaml)."""
+    )
     asgi = broadcast_cost(data, "sluice-nginx", "server")
     nginx = broadcast_cost(data, "sluice-nginx", "nginx")
     idle = {
@@ -418,52 +461,74 @@ def _sizing(data: Data) -> Iterator[str]:
         for who in ("server", "nginx")
         for name in ("kib", "us_per_s", "base_mib")
     }
-    for clients in _USERS:
-        processes = max(1, -(-clients // 5000))
-        share = clients / processes
-        rates = []
-        for model, who, count, cores in ((asgi, "server", share, 1.0), (nginx, "nginx", clients, 1.0)):
-            free = 0.7 * cores - idle[who, "us_per_s"] * count / 1e6
-            rates.append(free / (model.at(count) / 1000))
-        memory = {
-            who: idle[who, "base_mib"] + idle[who, "kib"] * count / 1024
-            for who, count in (("server", share), ("nginx", clients))
+
+    def row(clients: int, updates: float) -> tuple[str, ...]:
+        cores = {
+            who: idle[who, "us_per_s"] * clients / 1e6 + updates * model.at(clients) / 1000
+            for who, model in (("server", asgi), ("nginx", nginx))
         }
-        yield (
-            f"| {clients:,} | {processes} | {number_of(max(0.0, min(rates)))} | {number_of(memory['server'])} MiB | "
-            f"{number_of(memory['nginx'])} MiB | {2 * clients + 512:,} | {int(share) + 512:,} |"
+        memory = {who: idle[who, "base_mib"] + idle[who, "kib"] * clients / 1024 for who in cores}
+        return (
+            f"{clients:,}",
+            f"{updates:g}",
+            f"{cores['server']:.2f}",
+            f"{cores['nginx']:.2f}",
+            f"{memory['server']:.0f} MiB",
+            f"{memory['nginx']:.0f} MiB",
+            f"{clients + 512:,}",
+            f"{2 * clients + 512:,}",
         )
-    yield ""
-    yield "Above 5,000 clients, raise `MAX_CLIENTS` and `CHANNELS_PER_ADDRESS`; "
-    yield "[the environment](../reference/environment.md) explains both."
-    yield ""
+
+    yield from _table(
+        (
+            "clients",
+            "updates a second",
+            "cores: asgi",
+            "nginx",
+            "memory: asgi",
+            "nginx",
+            "files: asgi",
+            "nginx",
+        ),
+        (row(clients, updates) for clients in _USERS for updates in (0.1, 1, 10)),
+        left=0,
+    )
+    yield from _text(
+        """Above 5,000 clients, raise `MAX_CLIENTS` and `CHANNELS_PER_ADDRESS`
+        ([environment variables](../reference/environment.md))."""
+    )
 
 
 def _breaks(data: Data) -> Iterator[str]:
-    yield "## What breaks first"
-    yield ""
+    yield from _heading("What breaks first")
     if data.has("storms"):
+        runs = data.data["storms"]["runs"]
         killed = sum(sum(data.values("storms", case, "sluice-nginx", "killed")) for case in CASES)
-        late = sum(sum(data.values("storms", case, "sluice-nginx", "not_back")) for case in CASES)
-        peak = max(run["services"]["asgi"]["peak_mib"] for run in data.data["storms"]["runs"])
-        if killed or late:
-            yield f"1. **asgi, in a reconnect storm.** In {len(data.data['storms']['runs'])} storms, asgi was killed"
-            yield f"   {number_of(killed)} times, and {number_of(late)} clients were not back within the limit. Its"
-            yield f"   memory peaked at {number_of(peak)} MiB."
-        else:
-            yield f"1. **asgi's memory, in a reconnect storm.** It peaked at {number_of(peak)} MiB; the container's"
-            yield "   limit is `mem_limit` in [compose.yaml](../../compose.yaml)."
+        late = sum(run["clients"] > run["back"] for run in runs)
+        peak = max(run["services"]["asgi"]["peak_mib"] for run in runs)
+        yield from _item(
+            f"""**A reconnect storm.** Of {len(runs)} storms, {late} left clients that were not back in time,
+            and asgi was killed or restarted {killed:.0f} times in all. Its memory peaked at {peak:.0f} MiB
+            of the `mem_limit` in [compose.yaml](../../compose.yaml).""",
+            "1.",
+        )
     if data.has("broadcast"):
         asgi = broadcast_cost(data, "sluice-nginx", "server")
         nginx = broadcast_cost(data, "sluice-nginx", "nginx")
-        yield f"2. **CPU, with broadcasts.** To 5,000 clients, one asgi has the time for at most"
-        yield f"   {number_of(1000 / asgi.at(5000))} broadcasts a second, and nginx for {number_of(1000 / nginx.at(5000))} with one core."
-        yield "   Then updates arrive later, but all of them do. Another asgi halves the first figure's cost."
+        yield from _item(
+            f"""**CPU, with updates to all.** To 5,000 clients, one core lasts for
+            {number_of(1000 / asgi.at(5000))} updates a second in asgi, and for
+            {number_of(1000 / nginx.at(5000))} in nginx. Beyond that, updates arrive later.""",
+            "2.",
+        )
     if data.has("requests"):
         alone = data.median("requests", "alone", "sluice-nginx", "p99_ms")
         beside = data.median("requests", "broadcast", "sluice-nginx", "p99_ms")
-        yield f"3. **Pages, beside broadcasts.** Where all services share two cores, the p99 of a page rises from"
-        yield f"   {number_of(alone)} to {number_of(beside)} ms while broadcasts take all the CPU that they can get."
+        yield from _item(
+            f"""**Pages, beside broadcasts.** Where all services share the cores, the p99 of a page goes from
+            {number_of(alone)} to {number_of(beside)} ms while broadcasts follow each other.""",
+            "3.",
+        )
     yield ""
 
 
@@ -474,6 +539,25 @@ _COSTS: Final = (
     ("sluice-nginx", "nginx", "nginx"),
     ("nchan", "server", "nchan"),
 )
+_TIMES: Final = ("back_p50_s", "back_p95_s", "back_last_s", "after_up_s", "not_back")
+_COSTS_OF_STORM: Final = ("failed", "lost", "peak_mib", "killed", "requests_p99_ms")
+_VERSIONS: Final = (
+    "channels",
+    "channels-rabbitmq",
+    "channels_redis",
+    "daphne",
+    "uvicorn",
+    "ws",
+    "socket.io",
+    "libnginx-mod-nchan",
+    "nodejs",
+)
+_PUBLISHING: Final = (
+    "1 thread, 1 stream",
+    "8 threads, 1 stream",
+    "8 threads, 100 streams",
+    "1 thread, 50 updates a commit",
+)
 _WORKLOADS: Final = ("broadcast", "storms", "message", "requests", "publishing", "streams", "replicas", "tls")
 
 
@@ -481,9 +565,12 @@ def _measured(data: Data) -> list[str]:
     return [name for name in _WORKLOADS if data.has(name)]
 
 
+def _middle(values: Sequence[float], factor: float = 1.0) -> str:
+    return number_of(factor * statistics.median(values)) if values else "–"
+
+
 def _missing(workload: str) -> Iterator[str]:
-    yield f'Not measured yet: `make bench ARGS="--only {workload}"`, then `make figures`.'
-    yield ""
+    yield from _text(f'Not measured yet: `make bench ARGS="--only {workload}"`, then `make figures`.')
 
 
 # ---- the plots
@@ -511,34 +598,16 @@ def plots(data: Data) -> dict[str, str]:
         ):
             rows = [(SERVERS[one], values(one)) for one in data.servers("broadcast", what)]
             found[name] = bars(title, unit, rows)
-        found["growth.svg"] = curves(
-            "CPU of a broadcast",
-            "clients",
-            "ms",
-            [
-                (
-                    text,
-                    [
-                        (
-                            size,
-                            size
-                            * data.median("broadcast", f"single-{size}", server, f"{who}_us_per_frame")
-                            / 1000,
-                        )
-                        for size in SIZES
-                    ],
-                )
-                for server, who, text in _COSTS
-            ],
-        )
+        lines = [(text, broadcasts(data, server, who)) for server, who, text in _COSTS]
+        found["growth.svg"] = curves("CPU of a broadcast", "clients", "ms", lines)
     if data.has("storms"):
-        lines = []
+        storms: list[tuple[str, list[tuple[float, float]]]] = []
         for case, text in CASES.items():
             runs = [run for run in data.data["storms"]["runs"] if run["case"] == case]
             if runs:
                 ordered = sorted(runs, key=lambda run: (-run["back"], run["back_s"]["last"]))
-                lines.append((text, ordered[(len(ordered) - 1) // 2]["curve"]))
-        found["storms.svg"] = curves("Clients that are back (the median run)", "seconds", "clients", lines)
+                storms.append((text, ordered[(len(ordered) - 1) // 2]["curve"]))
+        found["storms.svg"] = curves("Clients that are back (the median run)", "seconds", "clients", storms)
     return found
 
 

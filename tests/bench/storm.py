@@ -36,13 +36,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any, Final
 
 from .client import LoadClient, Person, Place, Rules
-from .deployed import Deployed, Failed, Probe, Publisher, Usage, run
+from .deployed import ROOT, Deployed, Failed, Probe, Publisher, Usage, run
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 CASES: Final = ("cut", "crash", "kill", "restart", "roll", "command")
 _KILL_DAPHNE: Final = r"""
 for folder in /proc/[0-9]*; do

@@ -1,6 +1,4 @@
-"""The figures of the README: from the POST, or the order of a crop, to the browser's socket; all through
-nginx.
-"""
+"""What people wait for: from the POST, or the order of a crop, to the browser's socket; all through nginx."""
 
 from __future__ import annotations
 
