@@ -66,11 +66,15 @@ class Bench:
             try:
                 figures = measure()
             except Refused as refusal:
-                self.refused.append(f"{workload}, {server}: {refusal}")
-                print(f"REFUSED {self.refused[-1]}", flush=True)
+                self.refuse(workload, server, refusal)
                 continue
             self.keep(workload, server, figures)
             return
+
+    def refuse(self, workload: str, server: str, why: object) -> None:
+        """Note that a measurement does not count."""
+        self.refused.append(f"{workload}, {server}: {why}")
+        print(f"{clock()} REFUSED {self.refused[-1]}", flush=True)
 
     def keep(self, workload: str, server: str, figures: dict[str, float]) -> None:
         """Keep the figures of one round."""
@@ -79,19 +83,18 @@ class Bench:
         for name, value in figures.items():
             known.setdefault(name, []).append(value)
 
-    def save(self, workloads: list[str]) -> None:
-        """Merge into the file: what was measured now replaces what was there of the same workload."""
+    def save(self, name: str) -> None:
+        """Merge a workload into the file: what was measured now replaces what was there."""
+        part = {key: values for key, values in self.found.items() if key.split()[0] == name}
+        if not part:
+            return
         file = self.results / "bench.json"
         kept = json.loads(file.read_text()) if file.exists() else {}
         now = about(self.rounds) | {"load_average": self.load_average}
-        for name in workloads:
-            part = {
-                key: values for key, values in self.found.items() if key == name or key.startswith(f"{name} ")
-            }
-            refused = [one for one in self.refused if one.partition(",")[0].partition(" ")[0] == name]
-            kept[name] = {"about": now, "figures": part, "refused": refused}
-            if name == "storms":
-                kept[name]["runs"] = self.storms
+        refused = [one for one in self.refused if one.split(",")[0].split()[0] == name]
+        kept[name] = {"about": now, "figures": part, "refused": refused}
+        if name == "storms":
+            kept[name]["runs"] = self.storms
         if self.peers:
             kept["versions"] = self.peers.versions()
         self.results.mkdir(parents=True, exist_ok=True)
@@ -116,13 +119,16 @@ class Bench:
         publisher.close()
 
     def _visit(self, server: Any, count: int, label: str = "broadcast") -> None:
-        with visit(server, server.people(count)) as (here, connecting, base):
-            self.keep(f"{label} connect-{count}", server.name, connecting)
-            self.add(f"{label} single-{count}", server.name, here.broadcasts)
-            if count == 1000:
-                self.add(f"{label} burst-{count}", server.name, lambda: here.broadcast(BURST))
-            if count == SIZES[-1]:
-                self.add(f"{label} idle-{count}", server.name, lambda: here.idle(base))
+        try:
+            with visit(server, server.people(count)) as (here, connecting, base):
+                self.keep(f"{label} connect-{count}", server.name, connecting)
+                self.add(f"{label} single-{count}", server.name, here.broadcasts)
+                if count == 1000:
+                    self.add(f"{label} burst-{count}", server.name, lambda: here.broadcast(BURST))
+                if count == SIZES[-1]:
+                    self.add(f"{label} idle-{count}", server.name, lambda: here.idle(base))
+        except Failed as failure:  # of this visit; the others count
+            self.refuse(f"{label} {count}", server.name, failure)
 
     def message(self, stack: Deployed) -> None:
         """A message from the POST to the other person's socket."""
@@ -214,8 +220,7 @@ def run_storms(bench: Bench, stack: Deployed, clients: int, limit: float) -> Non
                 },
             )
             for problem in report["problems"]:
-                bench.refused.append(f"storms {case}, {THROUGH_NGINX}: {problem}")
-                print(f"PROBLEM {bench.refused[-1]}", flush=True)
+                bench.refuse(f"storms {case}", THROUGH_NGINX, problem)
             _settle(stack)
 
 
@@ -308,11 +313,13 @@ def main() -> int:
                 else:
                     stack = there.enter_context(own_stack(os.environ["SLUICE_IMAGE_TAG"], settings))
                 for name in names:
-                    if name == "storms":
-                        run_storms(bench, stack, given.storm_clients, given.storm_limit)
-                    else:
-                        getattr(bench, name)(stack)
-                    bench.save([name])
+                    try:
+                        if name == "storms":
+                            run_storms(bench, stack, given.storm_clients, given.storm_limit)
+                        else:
+                            getattr(bench, name)(stack)
+                    finally:
+                        bench.save(name)
     print(f"\n{len(bench.refused)} refused or with problems; the figures are in {given.results}/bench.json")
     return 0
 

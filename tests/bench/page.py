@@ -80,9 +80,11 @@ class Data:
 
     @staticmethod
     def ratio(server: str, measure: Callable[[str], list[float]]) -> str:
-        """The median of the rounds' ratios to Sluice, directly."""
-        pairs = zip(measure("sluice"), measure(server), strict=False)
-        ratios = [their / our for our, their in pairs if our > 0]
+        """The median of the rounds' ratios to Sluice, directly; of the medians, if a round was refused."""
+        ours, theirs = measure("sluice"), measure(server)
+        if len(ours) != len(theirs):
+            ours, theirs = [[statistics.median(one)] if one else [] for one in (ours, theirs)]
+        ratios = [their / our for our, their in zip(ours, theirs, strict=False) if our > 0]
         return f"{statistics.median(ratios):.2f}" if ratios else "–"
 
     def cpu(self, workload: str, what: str, server: str, suffix: str) -> list[float]:
@@ -116,11 +118,16 @@ class Model:
 
 
 def broadcasts(data: Data, server: str, who: str) -> list[tuple[float, float]]:
-    """Clients, and CPU milliseconds of a broadcast to them."""
-    return [
-        (size, size * data.median("broadcast", f"single-{size}", server, f"{who}_us_per_frame") / 1000)
-        for size in SIZES
-    ]
+    """Clients, and CPU milliseconds of a broadcast to them; of the sizes that were measured."""
+    costs = {
+        size: data.values("broadcast", f"single-{size}", server, f"{who}_us_per_frame") for size in SIZES
+    }
+    return [(size, size * statistics.median(values) / 1000) for size, values in costs.items() if values]
+
+
+def is_modelled(data: Data, server: str, who: str) -> bool:
+    """Whether there are enough sizes for a line."""
+    return data.has("broadcast") and len(broadcasts(data, server, who)) > 1
 
 
 def broadcast_cost(data: Data, server: str, who: str) -> Model:
@@ -182,7 +189,17 @@ def _head(data: Data) -> Iterator[str]:
     yield from _heading("How it was measured")
     abouts = [(name, data.about(name)) for name in _measured(data)]
     yield from _table(
-        ("workload", "date (UTC)", "commit", "processor", "cores", "memory", "rounds", "load before"),
+        (
+            "workload",
+            "date (UTC)",
+            "commit",
+            "processor",
+            "cores",
+            "memory",
+            "rounds",
+            "refused",
+            "load before",
+        ),
         (
             (
                 name,
@@ -192,6 +209,7 @@ def _head(data: Data) -> Iterator[str]:
                 str(about["cores"]),
                 f"{about['memory_gib']} GiB",
                 str(about["rounds"]),
+                str(len(data.data[name].get("refused", []))),
                 f"{about['load_average']:.1f}",
             )
             for name, about in abouts
@@ -270,6 +288,8 @@ def _broadcast(data: Data) -> Iterator[str]:
             for server in data.servers("broadcast", "burst-1000")
         ),
     )
+    if not data.servers("broadcast", "idle-5000"):
+        return
     yield from _heading("Connecting and idling, 5,000 clients", 3)
     yield from _text(
         """60 clients connect at a time. Memory is PSS, less that of the same process without clients. Pings
@@ -397,7 +417,7 @@ def _growth(data: Data) -> Iterator[str]:
         )
         yield from _text("![CPU of a broadcast by the number of clients](growth.svg)")
         rows = []
-        for server, who, text in _COSTS:
+        for server, who, text in _modelled(data):
             model, points = broadcast_cost(data, server, who), broadcasts(data, server, who)
             error = max(abs(model.at(size) / cost - 1) for size, cost in points)
             rows.append((text, number_of(model.a), number_of(1000 * model.b), f"{error:.0%}"))
@@ -444,7 +464,8 @@ def _growth(data: Data) -> Iterator[str]:
 
 def _sizing(data: Data) -> Iterator[str]:
     yield from _heading("Sizing")
-    if not data.has("broadcast"):
+    measured = data.has("broadcast") and "sluice-nginx" in data.servers("broadcast", "idle-5000")
+    if not (measured and is_modelled(data, "sluice-nginx", "nginx")):
         yield from _missing("broadcast")
         return
     yield from _text(
@@ -512,7 +533,7 @@ def _breaks(data: Data) -> Iterator[str]:
             of the `mem_limit` in [compose.yaml](../../compose.yaml).""",
             "1.",
         )
-    if data.has("broadcast"):
+    if is_modelled(data, "sluice-nginx", "nginx"):
         asgi = broadcast_cost(data, "sluice-nginx", "server")
         nginx = broadcast_cost(data, "sluice-nginx", "nginx")
         yield from _item(
@@ -561,6 +582,10 @@ _PUBLISHING: Final = (
 _WORKLOADS: Final = ("broadcast", "storms", "message", "requests", "publishing", "streams", "replicas", "tls")
 
 
+def _modelled(data: Data) -> list[tuple[str, str, str]]:
+    return [one for one in _COSTS if is_modelled(data, *one[:2])]
+
+
 def _measured(data: Data) -> list[str]:
     return [name for name in _WORKLOADS if data.has(name)]
 
@@ -597,8 +622,9 @@ def plots(data: Data) -> dict[str, str]:
             ),
         ):
             rows = [(SERVERS[one], values(one)) for one in data.servers("broadcast", what)]
-            found[name] = bars(title, unit, rows)
-        lines = [(text, broadcasts(data, server, who)) for server, who, text in _COSTS]
+            if rows:
+                found[name] = bars(title, unit, rows)
+        lines = [(text, broadcasts(data, server, who)) for server, who, text in _modelled(data)]
         found["growth.svg"] = curves("CPU of a broadcast", "clients", "ms", lines)
     if data.has("storms"):
         storms: list[tuple[str, list[tuple[float, float]]]] = []

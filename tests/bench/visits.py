@@ -117,7 +117,7 @@ def visit(server: Server, people: list[Person]) -> Iterator[tuple[Visit, dict[st
             here = Visit(server, client, probes)
             before = here._cpu()
             client.ask("start 60")
-            status = wait_live(client, 120)
+            status = wait_live(client, 240)
             after = here._cpu()
             figures = {"per_s": len(people) / max(status["back"]["last"] / 1000, 1e-6)}
             for name, used in after.items():
