@@ -39,7 +39,6 @@ STREAMS: Final = (1, 11, 51)
 OPEN: Final = {"CHANNELS_PER_ADDRESS": "32000", "CHANNELS_PER_ADDRESS_SECOND": "9999", "MAX_CLIENTS": "6000"}
 
 IMAGES: Final = ("wsgi", "asgi", "worker", "nginx", "rabbitmq", "postgres")
-_READ_ALL_TAG: Final = "-read-all"
 _READ_ALL: Final = """
 FROM sluice-asgi:{tag}
 USER 0
@@ -266,15 +265,26 @@ def own_stack(tag: str, settings: dict[str, str]) -> Iterator[Deployed]:
         yield Deployed(stack.name)
     finally:
         stack.close()
-        if tag.endswith(_READ_ALL_TAG):
+        if "READ_ALL" in settings:
             run("docker", "image", "rm", "--force", *(f"sluice-{name}:{tag}" for name in IMAGES))
+
+
+def owner(project: str | None) -> str:
+    """Whose the peers' containers are, if this runs in the image."""
+    if project:
+        return ""
+    from harness.engine import PREFIX, run_id
+
+    return f"{PREFIX}-{run_id()}-peers"
 
 
 def read_all(tag: str) -> str:
     """The tag of images whose only difference is that everybody may read every stream. The sample site allows
     three a user, too few to measure what more cost.
     """
-    new = tag + _READ_ALL_TAG
+    from harness.engine import run_id
+
+    new = f"e2e-{run_id()}"
     for name in IMAGES:
         run("docker", "tag", f"sluice-{name}:{tag}", f"sluice-{name}:{new}")
     run("docker", "build", "--tag", f"sluice-asgi:{new}", "-", given=_READ_ALL.format(tag=tag))
@@ -301,7 +311,9 @@ def main() -> int:
         wanted = [name for name in wanted if not WORKLOADS[name]]
     with contextlib.ExitStack() as open_things:
         needs_peers = given.peers_image and "broadcast" in wanted
-        peers = open_things.enter_context(Peers(given.peers_image)) if needs_peers else None
+        peers = (
+            open_things.enter_context(Peers(given.peers_image, owner(given.project))) if needs_peers else None
+        )
         bench = Bench(given.results, given.rounds, peers)
         for settings in ({}, *(WORKLOADS[name] for name in wanted if WORKLOADS[name])):
             names = [name for name in wanted if WORKLOADS[name] == settings]

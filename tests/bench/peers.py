@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
+import secrets
 import time
 from types import TracebackType
 from typing import Final
@@ -16,15 +16,16 @@ from .deployed import Failed, Probe, monotonic_us, run
 BROKERS: Final = {"channels-rabbitmq": ("rabbitmq", 5672), "channels-redis": ("redis", 6379)}
 NAMES: Final = ("channels-rabbitmq", "channels-redis", "uvicorn", "socketio", "ws", "nchan")
 _MEMORY: Final = "1g"
-_LABEL: Final = f"sluice.bench={os.getpid()}"
+_LABEL: Final = f"sluice.bench={secrets.token_hex(8)}"
 _PAD: Final = "x"
 
 
 class Peers:
     """The brokers of the peers, for as long as the block lasts, and their image's name."""
 
-    def __init__(self, image: str) -> None:
+    def __init__(self, image: str, owner: str = "") -> None:
         self.image = image
+        self.owner = owner  # the test run, for scripts/sweep
         self.brokers: dict[str, str] = {}
 
     def __enter__(self) -> Peers:
@@ -56,6 +57,8 @@ class Peers:
 
     def _start(self, name: str, *environment: str) -> str:
         options = [word for pair in environment for word in ("--env", pair)]
+        if self.owner:
+            options += ["--label", f"sluice.test.run={self.owner}"]
         return run(
             "docker", "run", "--detach", "--init", "--label", _LABEL, "--cpus", "1.0", "--memory", _MEMORY,
             *options, self.image, name,
