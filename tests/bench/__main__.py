@@ -42,7 +42,7 @@ IMAGES: Final = ("wsgi", "asgi", "worker", "nginx", "rabbitmq", "postgres")
 _READ_ALL: Final = """
 FROM sluice-asgi:{tag}
 USER 0
-RUN printf 'def may_read(user, stream):\\n    return True\\n' >> /opt/sluice/app/volumes/progress.py
+RUN printf 'def may_read(user, stream):\\n    return True\\n' >> /opt/sluice/app/mysite/rights.py
 USER 33:33
 """
 

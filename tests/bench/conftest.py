@@ -1,4 +1,4 @@
-"""What the measurements by pytest share: where their rows go."""
+"""Where the measurements by pytest write their tables."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from harness.evidence import RESULTS
 
 @pytest.fixture(scope="session")
 def table(request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """Rows of the markdown table, printed at the end and written to results/bench.md, and to the figures in
-    results/bench.json, where they replace those of the same name.
+    """Rows of the markdown table, which is printed at the end and written to results/bench.md. They also
+    replace those of the same name in results/bench.json.
     """
     rows: list[str] = []
     yield rows
