@@ -8,9 +8,12 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .client import Person, Place
+
+ROOT = Path(__file__).resolve().parents[2]
 
 _PROBE = r"""
 cgroup=/sys/fs/cgroup
@@ -166,6 +169,7 @@ class Deployed:
 
     def __init__(self, project: str) -> None:
         self.project = project
+        self._people: list[tuple[str, int]] = []
 
     def containers(self, service: str) -> list[str]:
         """Ids of its containers that exist."""
@@ -207,13 +211,17 @@ class Deployed:
 
     def people(self, count: int, streams: int = 2) -> list[Person]:
         """So many users, each with a session of its own; made in the database unless they are there. Each
-        follows its own stream, `all`, and streams of its own that nobody publishes to.
+        follows `all`, its own stream, and streams that nobody publishes to.
         """
-        output = self.shell(f"COUNT = {count}\n{_PEOPLE}")
-        (line,) = (line for line in output.splitlines() if line.startswith("people "))
+        if len(self._people) < count:
+            output = self.shell(f"COUNT = {count}\n{_PEOPLE}")
+            (line,) = (line for line in output.splitlines() if line.startswith("people "))
+            self._people = json.loads(line.removeprefix("people "))
         return [
-            Person(cookie, (f"user:{pk}", "all", *(f"user:{pk}-{n}" for n in range(streams - 2)))[:streams])
-            for cookie, pk in json.loads(line.removeprefix("people "))
+            Person(
+                cookie, ("all", f"user:{pk}", *(f"project:{pk}-{n}" for n in range(streams - 2)))[:streams]
+            )
+            for cookie, pk in self._people[:count]
         ]
 
     def heads(self) -> dict[str, str]:

@@ -36,13 +36,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any, Final
 
 from .client import LoadClient, Person, Place, Rules
-from .deployed import Deployed, Failed, Probe, Publisher, Usage, run
+from .deployed import ROOT, Deployed, Failed, Probe, Publisher, Usage, run
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 CASES: Final = ("cut", "crash", "kill", "restart", "roll", "command")
 _KILL_DAPHNE: Final = r"""
 for folder in /proc/[0-9]*; do
@@ -167,7 +165,7 @@ class Publishing:
     ) -> None:
         self.published = 0
         self._publisher = publisher
-        self._people = [person.streams[0] for person in people]
+        self._people = [person.streams[1] for person in people]
         self._over = threading.Event()
         rates = ((to_all, self._to_all), (to_users, self._to_a_user))
         self._threads = [
@@ -290,7 +288,7 @@ def storm(
             time.sleep(2)
             began, up = strike(stack, client, case, command)
             tell(f"{case}: the server was up again after {up - began:.1f} s")
-            status = _wait_back(client, began + limit, tell)
+            status, curve = _wait_back(client, began + limit, tell)
         publishing.stop()
         behind = _wait_caught_up(stack, client, people)
         final = client.ask("status")
@@ -309,6 +307,7 @@ def storm(
         "back_s": back,
         "last_back_after_up_s": round(back["last"] - (up - began), 3),
         "caught_up_s": {name: status["caught_up"][name] / 1000 for name in ("first", "p50", "p95", "last")},
+        "curve": curve,
         "attempts": status["attempts"],
         "failed": status["failed"],
         "most_in_progress": status["most_in_progress"],
@@ -325,12 +324,15 @@ def storm(
     } | watch.summary()
 
 
-def _wait_back(client: LoadClient, until: float, tell: Any) -> dict[str, Any]:
+def _wait_back(client: LoadClient, until: float, tell: Any) -> tuple[dict[str, Any], list[tuple[float, int]]]:
+    """Wait until all are back. Returns the status, and how many were back after how many seconds."""
     told = time.monotonic()
+    curve: list[tuple[float, int]] = [(0.0, 0)]
     while True:
         status: dict[str, Any] = client.ask("status")
+        curve.append((round(status["seconds"], 2), status["back"]["count"]))
         if status["back"]["count"] == client.count or time.monotonic() > until:
-            return status
+            return status, curve
         if time.monotonic() - told >= 1:
             told = time.monotonic()
             tell(

@@ -9,6 +9,7 @@
  *   cut rst|fin   end every connection (and mark)
  *   status        the counts since mark
  *   positions     each client's position in each stream
+ *   await N MS    wait until N messages were delivered since the last report, at most MS milliseconds
  *   report        the deliveries since the last report: their delays
  *   quit
  *
@@ -122,6 +123,7 @@ static struct {
 
 static struct delivery *deliveries;
 static uint64_t delivered, missed, repeated, report_since;
+static uint64_t awaited, awaited_until; /* await's; 0: nothing is awaited */
 static struct rusage report_usage;
 
 static uint64_t now_us(void) {
@@ -721,7 +723,20 @@ static void report(void) {
     getrusage(RUSAGE_SELF, &report_usage);
 }
 
+static void answer_await(uint64_t now) {
+    if (!awaited_until || (delivered < awaited && now < awaited_until)) return;
+    printf("{\"delivered\": %llu}\n", (unsigned long long)delivered);
+    fflush(stdout);
+    awaited_until = 0;
+}
+
 static void command(char *line) {
+    unsigned long long number, limit;
+    if (sscanf(line, "await %llu %llu", &number, &limit) == 2) {
+        awaited = number;
+        awaited_until = now_us() + limit * 1000;
+        return;
+    }
     if (!strncmp(line, "start ", 6)) parallel = atoi(line + 6);
     else if (!strcmp(line, "mark")) mark();
     else if (!strcmp(line, "cut rst") || !strcmp(line, "cut fin")) cut(line[4] == 'r');
@@ -850,6 +865,7 @@ int main(int count, char **values) {
             else commands();
         }
         now = now_us();
+        answer_await(now);
         if (now < next) continue;
         if (now - next > counts.worst_lag) counts.worst_lag = now - next;
         next = now + TICK;
