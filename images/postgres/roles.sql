@@ -1,8 +1,8 @@
--- `set-roles` runs it at each start, before the network is open, and again when a secret has changed: creates missing roles, resets
--- their attributes, sets their passwords from the secrets. Limits for the server are set here; `migrate` grants the rights on tables.
+-- `set-roles` runs it at each start, before the network is open, and again when a secret has changed. Creates missing roles, resets
+-- their attributes and limits, and sets their passwords from the secrets. `migrate` grants the rights on tables.
 \set ON_ERROR_STOP on
 \set QUIET on
--- Else a failing or slow statement would log its password.
+-- Otherwise a failing or slow statement would be logged with its password.
 SET log_min_error_statement = 'panic';
 SET log_min_duration_statement = -1;
 
@@ -29,8 +29,8 @@ ALTER ROLE celery :least :'password' CONNECTION LIMIT 20;
 ALTER ROLE beat :least :'password' CONNECTION LIMIT 5;
 \unset password
 
--- A statement that outlasts its client's time-out, or an abandoned transaction, only holds locks and a connection.
--- Less than the client waits at most: answer_within() in app/mysite, 10 s, and 20 s of celery. Beat's jobs may take their time.
+-- These limits end statements that outlast their client's time-out, and abandoned transactions, which only hold locks and a connection.
+-- They are lower than the client's limits: answer_within() in app/mysite, 10 s, and 20 s of celery. Beat's jobs may take longer.
 ALTER ROLE wsgi SET statement_timeout = '8s';
 ALTER ROLE wsgi SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE asgi SET statement_timeout = '8s';

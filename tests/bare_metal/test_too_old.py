@@ -71,5 +71,5 @@ def test_a_python_that_is_too_old_is_refused_in_one_line(
     done = held_back.exec("env", "PYTHONPATH=app:packages/sluice-stack/src", "python3.9", *program)
     assert (done.code, done.output) == (
         78,
-        "sluice: Python 3.9 is too old: 3.11 or newer is needed, and a virtual environment made with it\n",
+        "sluice: Python 3.9 is too old: install 3.11 or newer, and create the virtual environment with it\n",
     )

@@ -69,7 +69,7 @@ def test_root_is_told_to_make_files_as_their_user(machine: Machine) -> None:
     """The command in the message works."""
     for command in ("run_crops", f"import_volume {SAMPLE}"):
         done = machine.exec("bash", "-c", f"venv/bin/python app/manage.py {command}")
-        assert done.code == 1 and "do not run this as root" in done.output
+        assert done.code == 1 and "this runs as root" in done.output
         machine.shell(done.output.partition("Run: ")[2])
     assert machine.shell("find /var/lib/sluice/media /var/lib/sluice/volumes ! -user www-data") == ""
 

@@ -138,7 +138,7 @@ def test_a_box_is_moved_pulled_and_typed(viewer: Page) -> None:
     assert moved["x"][0] > drawn["x"][0]
     viewer.locator("#id_z0").fill("3")
     viewer.locator("#id_z1").fill("2")
-    expect(viewer.locator("#box-size")).to_contain_text("This is no box")
+    expect(viewer.locator("#box-size")).to_contain_text("This is not a box")
     viewer.locator("#id_z1").fill("9")
     expect(viewer.locator("#box-size")).to_contain_text("× 6 voxels")
     expect(canvas(viewer, "y")).to_have_attribute("aria-label", re.compile("z 3 to 9"))
@@ -246,7 +246,7 @@ def test_writing_with_a_mistake_and_without(site: Stack, windows: Windows) -> No
     expect(page.locator(".mistake")).to_have_text("There is no user of this name.")
     page.get_by_label("To").fill("bob")
     page.get_by_role("button", name="Send").click()
-    expect(page.locator(".note")).to_have_text("Your message to bob is sent.")
+    expect(page.locator(".note")).to_have_text("Your message to bob was sent.")
     expect(reader.locator("#news li").first).to_contain_text("By the form")
 
 

@@ -16,7 +16,7 @@ from harness.volume import sample
 from .conftest import POLL_SECONDS
 
 SOON = 30_000  # milliseconds
-POLLING = f"Not connected; asking every {POLL_SECONDS} s."
+POLLING = f"Not connected; polling every {POLL_SECONDS} s."
 
 # Records the updates of the page's own connection.
 _LISTEN = """async () => {
@@ -166,13 +166,13 @@ def test_the_connections_page_says_what_is_wrong(breakable: Stack, windows: Wind
     breakable.wait_healthy()
     windows.expect_complaints()
     page = windows.open(breakable.browser("heidi"), "/connection/")
-    expect(page.locator("#verdict")).to_have_text("News comes at once.")
-    expect(page.locator("#server-verdict")).to_have_text("All of its parts answer.")
+    expect(page.locator("#verdict")).to_have_text("Updates arrive at once.")
+    expect(page.locator("#server-verdict")).to_have_text("All parts work.")
     with TERM(breakable.service("asgi")):
         expect(page.locator("#verdict")).to_contain_text(f"every {POLL_SECONDS} seconds", timeout=SOON)
         expect(page.locator("#advice-text")).to_contain_text("Daphne is not there", timeout=SOON)
         expect(page.locator("#advice-setting")).to_contain_text("asgi")
-        page.get_by_role("button", name="Ask again").click()
-        expect(page.locator("#server-verdict")).to_have_text("Not as it should be: Daphne.", timeout=SOON)
-    expect(page.locator("#verdict")).to_have_text("News comes at once.", timeout=60_000)
+        page.get_by_role("button", name="Check again").click()
+        expect(page.locator("#server-verdict")).to_have_text("There is a problem with: Daphne.", timeout=SOON)
+    expect(page.locator("#verdict")).to_have_text("Updates arrive at once.", timeout=60_000)
     expect(page.locator("#advice")).to_be_hidden()

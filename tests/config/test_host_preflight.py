@@ -18,13 +18,13 @@ from harness.engine import own_image
 def test_without_an_engine_and_without_leave_to_install_one() -> None:
     said = sentence(elsewhere(BASE, "scripts/up", options=("--env", "INSTALL_ENGINE=no")))
     assert re.search(
-        r"lacks docker\.io .*INSTALL_ENGINE=no forbids installing: install Docker Engine 25\.0", said
+        r"missing: docker\.io .*INSTALL_ENGINE=no forbids installing them: install Docker Engine 25\.0", said
     )
 
 
 def test_without_an_engine_and_without_root() -> None:
     said = sentence(elsewhere(BASE, "scripts/up", options=("--user", "1000")))
-    assert said.endswith("and installing needs root: run `sudo make up`.")
+    assert said.endswith("Installing them needs root: run `sudo make up`.")
 
 
 @pytest.mark.parametrize("script", ["down", "logs", "password", "certificate", "clean"])
@@ -59,7 +59,7 @@ def test_an_engine_on_another_machine() -> None:
         elsewhere(own_image(), "scripts/up", options=("--env", "DOCKER_HOST=tcp://192.0.2.1:2375"))
     )
     assert said.startswith(
-        "DOCKER_HOST points to another engine (tcp://192.0.2.1:2375), and make works with this machine's"
+        "DOCKER_HOST points to another engine (tcp://192.0.2.1:2375), but make works only with this machine's"
     )
 
 

@@ -48,7 +48,7 @@ def test_a_contradicting_line_of_the_operator_is_not_overridden_for_one_command(
     change = f"echo {line} > .env; cp .env before; scripts/up && exit; cmp .env before && exit 1"
     options = ("--env", "TLS=self-signed", "--env", given)
     said = sentence(elsewhere(BASE, "bash", "-c", change, options=options))
-    assert said == f".env says {line}, and {given} is asked for: change that line."
+    assert said == f".env sets {line}, but make got {given}: change that line."
 
 
 def test_the_address_is_kept_and_removed_together_with_tls() -> None:

@@ -160,7 +160,7 @@ def test_a_certificate_that_expires_soon_is_reported_at_start(folder: Path, auth
 def test_a_certificate_is_made_once_and_kept(folder: Path, name: str) -> None:
     settings = SELF_SIGNED | {"SITE_URL": f"https://{name}:8443"}
     status, said = start(folder, settings)
-    assert status == 0 and f"made a certificate for {name.strip('[]')}" in said
+    assert status == 0 and f"created a certificate for {name.strip('[]')}" in said
     first = made(folder).read_text()
     assert stat.S_IMODE(made(folder).stat().st_mode) == 0o600
     status, said = start(folder, settings)
@@ -181,7 +181,7 @@ def test_an_unusable_self_signed_certificate_is_replaced(
         made(folder).write_text(before := authority.issue("localhost", ends=29 * DAY).pem)
     else:
         made(folder).write_text(before := before[:100])
-    assert "made a certificate" in start(folder, settings)[1]
+    assert "created a certificate" in start(folder, settings)[1]
     assert made(folder).read_text() != before
 
 

@@ -134,7 +134,7 @@ def test_the_certificate_is_kept_when_nginx_is_recreated(encrypted: Stack) -> No
     encrypted.up("nginx", options=("--force-recreate", "--no-deps"))
     assert encrypted.certificate.read_text() == before
     said = encrypted.service("nginx").logs()
-    assert "HTTPS for localhost, certificate until" in said and "made a certificate" not in said
+    assert "HTTPS for localhost, certificate until" in said and "created a certificate" not in said
 
 
 def test_nginx_that_does_not_serve_has_no_certificate_to_show(encrypted: Stack) -> None:

@@ -117,7 +117,7 @@ def tasks_at(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
     yield tasks_at
     if publisher := app.__dict__.pop("_publisher", None):
-        publisher._backlog.clear()
+        publisher.stop()  # now, since at the interpreter's exit pytest has closed the streams of the log
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def test_a_message_by_the_form(as_ada: Client, bob: Any) -> None:
     assert (answer.status_code, answer["Location"]) == (302, "/messages/")
     message = Message.objects.get()
     assert (message.recipient, message.title, message.text) == (bob, "Hello", "Line 1\nLine 2")
-    assert "Your message to bob is sent" in as_ada.get("/messages/", headers=HTML).content.decode()
+    assert "Your message to bob was sent" in as_ada.get("/messages/", headers=HTML).content.decode()
 
 
 @pytest.mark.parametrize(

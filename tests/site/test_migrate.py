@@ -25,11 +25,11 @@ def test_the_sample_is_imported_once(db: None, settings: Any, tmp_path: Path) ->
     import numpy
 
     settings.BASE_DIR = tmp_path / "app"
-    assert sample.import_sample().startswith("none,")
+    assert sample.import_sample().startswith("not imported: ")
     (tmp_path / "share").mkdir()
     nibabel.Nifti1Image(numpy.zeros((4, 5, 6), "uint8"), numpy.eye(4)).to_filename(tmp_path / sample.FILE)
     assert sample.import_sample() == f"imported {sample.TITLE}"
-    assert sample.import_sample() == "not needed"
+    assert sample.import_sample() == "not imported: there are volumes"
     assert Volume.objects.count() == 1
 
 

@@ -180,7 +180,7 @@ def test_old_permissions_are_enough_for_tasks_without_a_countdown(
     wait_until(lambda: worker.read_text().count("Connected to") > before, 30, "a new connection")
     guest().write.delay("old")
     wait_until(lambda: lines(written) == ["old"], 20, "the task's line")
-    assert "tasks with a countdown, retries among them, can't wait in the broker" in worker.read_text()
+    assert "tasks with a countdown, retries included, can't wait in the broker" in worker.read_text()
     with pytest.raises(OperationalError, match="celery_delayed_27"):
         guest().write.apply_async(["later"], countdown=5)
 

@@ -186,7 +186,7 @@ def test_options_that_make_no_sense(options: dict[str, Any], sentence: str) -> N
         (("wrong", VHOST, {}), "group_add to ears failed: RabbitMQ at .* refused our credentials"),
         (("plain", "nowhere", {}), "refused the vhost; check that it exists"),
         (("plain", "other", {}), "refused the vhost; check that it exists and is the user"),
-        (("plain", VHOST, {"groups_exchange": "forbidden"}), "the user lacks a permission"),
+        (("plain", VHOST, {"groups_exchange": "forbidden"}), "the user has no permission for this"),
     ],
     ids=["password", "vhost", "vhost of others", "permission"],
 )

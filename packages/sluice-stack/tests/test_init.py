@@ -56,7 +56,7 @@ def test_an_interrupted_start_leaves_nothing_harmful(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["short", "x" * 31 + "!", "a b" * 20])
 def test_an_invalid_secret_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "db_wsgi").write_text(content)
-    with pytest.raises(init.Unusable, match="is not 32 letters and digits or more; remove it"):
+    with pytest.raises(init.Unusable, match="it must be 32 or more letters and digits; remove it"):
         init.ensure(tmp_path, "db_wsgi")
 
 

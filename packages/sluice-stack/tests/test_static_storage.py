@@ -12,7 +12,7 @@ from sluice_stack.static_storage import ManifestStorage
 def test_files_that_were_never_collected_are_reported_missing(tmp_path: Path) -> None:
     storage = ManifestStorage(location=str(tmp_path), base_url="/static/")
     with pytest.raises(
-        ValueError, match=rf"never collected, {tmp_path} has none: run `manage.py collectstatic`"
+        ValueError, match=rf"not been collected: {tmp_path} has none; run `manage.py collectstatic`"
     ):
         storage.url("common/site.css", force=True)
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 from django.db import transaction
 
-from sluice_updates import history, publish
+from sluice_updates import commits, history, publish
 from sluice_updates.models import Stream, Update
 from sluice_updates.positions import ZERO
 from updates_lab.support import Threads
@@ -35,7 +35,7 @@ def test_eight_writers_leave_no_gap(database: str) -> None:
 def test_a_reader_sees_every_commit_in_order(database: str) -> None:
     """A poll sees no gap: an offset becomes visible only after all smaller ones."""
     done = threading.Event()
-    start = history.poll(None).cursor
+    start = commits.poll(None).cursor
 
     def write() -> None:
         for _ in range(EACH):
@@ -44,7 +44,7 @@ def test_a_reader_sees_every_commit_in_order(database: str) -> None:
     def follow() -> None:
         cursor, seen = start, 0
         while not done.is_set() or history.heads(["all"])["all"].head.offset > seen:
-            cursor, updates, *_ = history.poll(cursor)
+            cursor, updates, *_ = commits.poll(cursor)
             for update in updates:
                 assert update.position.offset <= seen + 1, "an offset was skipped"
                 seen = max(seen, update.position.offset)

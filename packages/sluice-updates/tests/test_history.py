@@ -6,7 +6,7 @@ import pytest
 from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from sluice_updates import history, publish
+from sluice_updates import commits, history, publish
 from sluice_updates.models import Stream, Update
 from sluice_updates.positions import ZERO, Position
 from sluice_updates.trimming import trim
@@ -164,19 +164,19 @@ def test_heads_within_a_transaction(database: str) -> None:
 
 def test_the_poll_finds_what_committed_since(database: str) -> None:
     fill("all", 2, database)
-    cursor, updates, complete, rewound = history.poll(None)
+    cursor, updates, complete, rewound = commits.poll(None)
     assert (updates, complete, rewound) == ([], True, frozenset())
     fill("user:7", 2, database)
     fill("all", 1, database)
-    cursor, updates, complete, rewound = history.poll(cursor)
+    cursor, updates, complete, rewound = commits.poll(cursor)
     found = [(update.stream, update.position.offset) for update in updates]
     assert found == [("all", 3), ("user:7", 1), ("user:7", 2)] and complete and not rewound
-    assert history.poll(cursor).updates == []
+    assert commits.poll(cursor).updates == []
 
 
 def test_too_many_to_list(database: str) -> None:
-    cursor = history.poll(None).cursor
+    cursor = commits.poll(None).cursor
     fill("all", 10, database)
-    polled = history.poll(cursor, limit=5)
+    polled = commits.poll(cursor, limit=5)
     assert not polled.complete and len(polled.updates) <= 5
-    assert history.poll(polled.cursor).updates == []
+    assert commits.poll(polled.cursor).updates == []

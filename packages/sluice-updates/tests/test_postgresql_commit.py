@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import connections, transaction
 
 from harness.waiting import wait_until
-from sluice_updates import history, publish
+from sluice_updates import commits, history, publish
 from sluice_updates.models import Update
 from sluice_updates.positions import ZERO
 from sluice_updates.trimming import trim
@@ -77,16 +77,16 @@ def test_a_long_transaction_is_not_skipped(database: str, connect: Any) -> None:
     """
     slow = connect()
     slow.execute("SELECT pg_current_xact_id()")
-    cursor = history.poll(None).cursor
+    cursor = commits.poll(None).cursor
     slow.execute(INSERT.format("user:7"))
     for count in range(1, 4):
         publish("all", "e", {})
-        cursor, updates, *_ = history.poll(cursor)
+        cursor, updates, *_ = commits.poll(cursor)
         assert [(each.stream, each.position.offset) for each in updates] == [("all", count)]
     slow.commit()
-    cursor, updates, *_ = history.poll(cursor)
+    cursor, updates, *_ = commits.poll(cursor)
     assert [(each.stream, each.position.offset) for each in updates] == [("user:7", 1)]
-    assert history.poll(cursor).updates == []
+    assert commits.poll(cursor).updates == []
 
 
 def test_savepoints_have_transaction_ids_of_their_own(database: str, connect: Any) -> None:
@@ -97,11 +97,11 @@ def test_savepoints_have_transaction_ids_of_their_own(database: str, connect: An
     slow.execute(INSERT.format("all"))
     slow.execute("SAVEPOINT b")
     slow.execute(INSERT.format("all"))
-    cursor = history.poll(None).cursor
+    cursor = commits.poll(None).cursor
     slow.execute("ROLLBACK TO SAVEPOINT b")
     slow.execute("RELEASE SAVEPOINT a")
     slow.commit()
-    assert [each.position.offset for each in history.poll(cursor).updates] == [1, 2]
+    assert [each.position.offset for each in commits.poll(cursor).updates] == [1, 2]
 
 
 def test_a_commit_waits_for_the_stream_and_takes_the_next_offset(database: str, connect: Any) -> None:
@@ -206,13 +206,13 @@ def test_updates_of_another_cluster_are_polled_again_until_reset(database: str) 
     publish("all", "e", {})
     with connections[database].cursor() as cursor:
         cursor.execute("UPDATE sluice_updates_update SET xid = '99999999999' WHERE \"offset\" = 2")
-    cursor = history.poll(history.poll(None).cursor).cursor
-    assert len(history.poll(cursor).updates) == 1
+    cursor = commits.poll(commits.poll(None).cursor).cursor
+    assert len(commits.poll(cursor).updates) == 1
     call_command("reset_xids", verbosity=0)
-    assert history.poll(cursor).updates == []
+    assert commits.poll(cursor).updates == []
     assert scalar(database, "SELECT count(*) FROM sluice_updates_update WHERE xid = '0'") == 1
     publish("all", "e", {})
-    assert [each.position.offset for each in history.poll(cursor).updates] == [3]
+    assert [each.position.offset for each in commits.poll(cursor).updates] == [3]
 
 
 # Roles
@@ -303,8 +303,8 @@ def test_a_publisher_cannot_forge(database: str, as_role: Callable[[str], None],
 def test_a_reader_needs_no_more_than_to_select(database: str, as_role: Callable[[str], None]) -> None:
     publish("all", "e", {})
     as_role("read")
-    cursor = history.poll(None).cursor
-    assert history.read({"all": ZERO}).recovered["all"] and history.poll(cursor).updates == []
+    cursor = commits.poll(None).cursor
+    assert history.read({"all": ZERO}).recovered["all"] and commits.poll(cursor).updates == []
     with pytest.raises(Exception, match="permission denied"):
         publish("all", "e", {})
 

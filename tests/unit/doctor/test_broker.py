@@ -146,7 +146,7 @@ BROKER = {
         ctl("set_permissions", "--vhost", "asgi", "layer", ".*", ".*", "^$", permit=("layer", "asgi")),
         "layer-round-trip",
         "daphne, LAYER",
-        "lacks a permission",
+        "has no permission for this",
         "see broker-",
     ),
     "who orders crops may not write": Mistake(

@@ -272,7 +272,7 @@ def test_postgresql_loses_commits_in_a_crash_of_the_machine(house: House) -> Non
         house.postgres.start()
     assert (found["verdict"], found["message"]) == (
         "warning",
-        "fsync off: a crash of the machine can damage the data",
+        "fsync is off: a crash can damage the data",
     )
 
 

@@ -60,7 +60,7 @@ SETTINGS = {
         edited("celery.env", "# For", "SITE_URL=http://other.example\n#"),
         "settings-address",
         "celery",
-        "its address of the site is http://other.example, and other programs have another",
+        "its settings say that the site is at http://other.example; other programs have another address",
         "SITE_URL",
         arguments=("--inside",),
     ),

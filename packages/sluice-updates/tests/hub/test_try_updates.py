@@ -105,7 +105,7 @@ def test_there_is_no_such_user(site: Site) -> None:
     status, said = lines(site, "http://127.0.0.1:1", "--user", "nobody")
     assert status == 1
     assert said == {
-        "CommandError": "there is no such active user, and only users who are signed in receive updates"
+        "CommandError": "there is no such active user; create one, since only signed-in users receive updates"
     }
 
 
