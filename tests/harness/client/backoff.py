@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 
 NOT_BEFORE_RELOAD = frozenset({4000, 4003})
 NOT_BEFORE_SIGN_IN = frozenset({4001, 4009})
+
+
+def retry_after(reason: str) -> float | None:
+    """The seconds in the reason of a close with 1013, `retry=MILLISECONDS`; None if it has none."""
+    match = re.fullmatch(r"retry=(\d+)", reason)
+    return None if match is None else int(match[1]) / 1000
 
 
 @dataclass
