@@ -21,7 +21,7 @@ logs: ## Follow the services' logs, from the last 100 lines
 	@scripts/logs
 roll: ## Replace containers one by one; SERVICE=asgi: only those
 	@scripts/roll $(SERVICE)
-doctor: ## Check the running site; ARGS=--quiet: only problems
+doctor: ## Check the running site; ARGS=--quiet: not what passed
 	@scripts/doctor $(ARGS)
 password: ## Print the administrator's password
 	@scripts/password
