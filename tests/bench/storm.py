@@ -49,6 +49,7 @@ for folder in /proc/[0-9]*; do
 done
 """
 _NOTHING: Final = Usage(0.0, 0, 0, 0, 0)
+MEMORY: Final = 256  # MiB, the most that asgi may use in a storm of 5,000 clients; its container has 384
 CLIENT_SHARE: Final = 0.6  # of its core, which the load client may use
 
 
@@ -373,6 +374,9 @@ def problems(report: dict[str, Any]) -> list[str]:
     ]
     if report["back"] < report["clients"]:
         found.append(f"{report['clients'] - report['back']} clients were not back in time")
+    peak = report["services"]["asgi"]["peak_mib"]
+    if peak > MEMORY:
+        found.append(f"asgi used {peak:.0f} MiB, more than {MEMORY}")
     if report["client_share_of_core"] > CLIENT_SHARE:
         found.append(f"the load client used {report['client_share_of_core']:.0%} of its core")
     return found
