@@ -29,6 +29,7 @@ class Update:
     event: str
     payload_json: str
     frame: str
+    published: float = 0.0  # Unix time of publish(), by the database's clock; 0: unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,10 @@ def by_ids(ids: Sequence[int]) -> dict[int, Update]:
     """The committed updates with these ids, by id; by one query."""
     if not ids:
         return {}
-    with database().cursor() as cursor:
+    connection = database()
+    with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id, {_COLUMNS} FROM {_UPDATE} AS u"
+            f"SELECT id, {_columns(connection)} FROM {_UPDATE} AS u"
             f' WHERE id IN ({_marks(ids)}) AND "offset" IS NOT NULL ORDER BY stream, "offset"',
             list(ids),
         )
@@ -141,6 +143,10 @@ def poll(cursor: Cursor | None, limit: int = POLL_LIMIT) -> Polled:
 _STREAM: Final = models.Stream._meta.db_table
 _UPDATE: Final = models.Update._meta.db_table
 _COLUMNS: Final = 'u.stream, u."offset", u.tag, u.event, u.payload'
+_PUBLISHED: Final = {
+    "postgresql": "extract(epoch FROM u.created)::float8",
+    "sqlite": "(julianday(u.created) - 2440587.5) * 86400.0",
+}
 
 
 def database() -> BaseDatabaseWrapper:
@@ -242,13 +248,14 @@ def _updates(
     """The updates of each stream after one offset and up to another, by stream, in order."""
     if not ranges:
         return []
+    columns = _columns(connection)
     within = 'u.stream = w.stream AND u."offset" > w.low AND u."offset" <= w.high'
     if connection.vendor == "sqlite":
-        query = f"SELECT {_COLUMNS} FROM wanted AS w JOIN {_UPDATE} AS u ON {within}"
+        query = f"SELECT {columns} FROM wanted AS w JOIN {_UPDATE} AS u ON {within}"
     else:
         # The LIMIT removes no row. It keeps PostgreSQL from reading the whole table for the join.
         longest = max(high - low for low, high in ranges.values())
-        one = f"SELECT {_COLUMNS} FROM {_UPDATE} AS u WHERE {within} LIMIT {longest}"
+        one = f"SELECT {columns} FROM {_UPDATE} AS u WHERE {within} LIMIT {longest}"
         query = f"SELECT u.* FROM wanted AS w CROSS JOIN LATERAL ({one}) AS u"
     cursor.execute(f"{_wanted(ranges)} {query} ORDER BY 1, 2", _values(ranges))
     return [_update(row) for row in cursor.fetchall()]
@@ -275,7 +282,7 @@ def _poll_transactions(connection: BaseDatabaseWrapper, cursor: Cursor | None, l
             return Polled(Cursor(snapshot=execution.fetchone()[0]), [], True, frozenset())
     _, xmax, running = cursor.snapshot.split(":")
     # Two parts in the index's order, so that no estimate of the planner leads to a scan of the whole table.
-    columns = f"SELECT {_COLUMNS} FROM {_UPDATE} AS u"
+    columns = f"SELECT {_columns(connection)} FROM {_UPDATE} AS u"
     parts = [f'({columns} WHERE xid >= %s::xid8 AND "offset" IS NOT NULL ORDER BY xid LIMIT %s)']
     values = [xmax, limit + 1]
     if running:
@@ -315,13 +322,17 @@ def _poll_heads(connection: BaseDatabaseWrapper, cursor: Cursor | None, limit: i
 
 
 def _update(row: Sequence[Any]) -> Update:
-    stream, offset, tag, event, payload = row
+    stream, offset, tag, event, payload, published = row
     position = Position(offset, tag)
     frame = (
         f'{{"event":{json.dumps(event, ensure_ascii=False)},"payload":{payload}'
         f',"stream":"{stream}","position":"{position}"}}'
     )
-    return Update(stream, position, event, payload, frame)
+    return Update(stream, position, event, payload, frame, published)
+
+
+def _columns(connection: BaseDatabaseWrapper) -> str:
+    return f"{_COLUMNS}, {_PUBLISHED[connection.vendor]}"
 
 
 def _marks(values: Iterable[object]) -> str:

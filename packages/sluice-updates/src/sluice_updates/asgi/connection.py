@@ -6,6 +6,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping
+from typing import ClassVar
 
 from .. import authentication, close_codes, limits
 from ..asgi_types import Scope
@@ -34,6 +35,7 @@ class Closed(Exception):
 class Connection(ABC):
     """One client of the hub. Subclasses implement the transport."""
 
+    TRANSPORT: ClassVar[str]
     __slots__ = (
         "_backlog",
         "_catching_up",
@@ -92,6 +94,7 @@ class Connection(ABC):
     def open(self, scope: Scope) -> None:
         """Start: authenticate, send hello, replay, go live; or close. Returns at once."""
         self.hub.people.connections.add(self)
+        count("connections_opened", transport=self.TRANSPORT)
         self._opening = asyncio.ensure_future(self._open(scope))
 
     def close(self, code: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Final
+from typing import ClassVar, Final
 
 from .. import close_codes, limits
 from ..asgi_types import Receive, Scope, Send
@@ -47,6 +47,7 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
 class WebSocketConnection(Connection):
     """A client on a WebSocket. Without the subprotocol `sluice.v1` it is sent updates only."""
 
+    TRANSPORT: ClassVar[str] = "websocket"
     __slots__ = ("_bad_frames", "_owed", "_paying", "_pongs", "_second", "_speaks", "_transport")
 
     def __init__(self, hub: Hub, transport: SocketTransport, *, speaks: bool) -> None:

@@ -16,10 +16,11 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from weakref import WeakKeyDictionary
 
-from .. import close_codes, history, limits
+from .. import close_codes, history, limits, metrics
 from ..history import Reading, StreamState
 from ..metrics import count
 from ..positions import Position
+from ..wakeup.message import WokenUpdate
 from .auditor import Auditor
 from .channel_layer import LayerLink
 from .database_thread import DatabaseThread
@@ -41,6 +42,11 @@ def get_hub() -> Hub:
         hub = _hubs[loop] = Hub(loop)
         hub.start()
     return hub
+
+
+def running_hubs() -> list[Hub]:
+    """The hubs of this process, from any thread."""
+    return list(_hubs.values())
 
 
 class Hub:
@@ -201,6 +207,8 @@ class Hub:
                 subscription.connection.fall_behind(subscription)
         count("updates_taken")
         count("frames_written", written)
+        if written:
+            metrics.written(frame.published)
 
     def _sight(self, name: str, offset: int) -> None:
         sightings = self._sightings
@@ -209,7 +217,7 @@ class Hub:
         if len(sightings) > limits.SIGHTINGS:
             sightings.popitem(last=False)
 
-    def _wake_up(self, updates: Iterable[tuple[str, int, str, str]]) -> None:
+    def _wake_up(self, updates: Iterable[WokenUpdate]) -> None:
         for update in updates:
             self.take(UpdateFrame(*update))
 
