@@ -63,8 +63,8 @@ HEALTHY = {
     'sluice_tasks_total{job="celery",state="failure"}': "0+1x80",
     'sluice_messages_total{channel="previews",job="worker"}': "0+10x80",
     'sluice_messages_failed_total{channel="previews",job="worker"}': "0x80",
-    'sluice_job_failures_total{job="trim updates"}': "0x80",
-    'sluice_job_last_success_timestamp_seconds{job="trim updates"}': "0+15x80",
+    'sluice_job_failures_total{name="trim updates"}': "0x80",
+    'sluice_job_last_success_timestamp_seconds{name="trim updates"}': "0+15x80",
 }
 
 
@@ -123,10 +123,10 @@ FIRES: dict[str, list[Case]] = {
         ),
     ],
     "JobFails": [
-        Case({'sluice_job_failures_total{job="trim updates"}': "0+1x80"}, {"job": "trim updates"}),
+        Case({'sluice_job_failures_total{name="trim updates"}': "0+1x80"}, {"name": "trim updates"}),
         Case(
-            {'sluice_job_last_success_timestamp_seconds{job="trim updates"}': "-20000x80"},
-            {"job": "trim updates"},
+            {'sluice_job_last_success_timestamp_seconds{name="trim updates"}': "-20000x80"},
+            {"name": "trim updates"},
         ),
     ],
 }

@@ -79,10 +79,10 @@ class Jobs(Silent):
     """The jobs and tasks that beat starts, by name."""
 
     def collect(self) -> Iterator[Metric]:
-        yield _by("sluice_job_runs", "Runs of a job that ended", "job", jobs.runs)
-        yield _by("sluice_job_failures", "Runs of a job that failed", "job", jobs.failures)
+        yield _by("sluice_job_runs", "Runs of a job that ended", "name", jobs.runs)
+        yield _by("sluice_job_failures", "Runs of a job that failed", "name", jobs.failures)
         last = GaugeMetricFamily(
-            "sluice_job_last_success_timestamp_seconds", "When a job last succeeded", labels=["job"]
+            "sluice_job_last_success_timestamp_seconds", "When a job last succeeded", labels=["name"]
         )
         for name, when in list(jobs.succeeded_at.items()):
             last.add_metric([name], when)
