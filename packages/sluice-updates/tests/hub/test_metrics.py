@@ -144,7 +144,7 @@ def test_every_counter_of_the_code_has_a_metric() -> None:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "count":
                 name = node.args[0]
-                assert isinstance(name, ast.Constant), file
+                assert isinstance(name, ast.Constant) and isinstance(name.value, str), file
                 counted[name.value] = {
                     str(keyword.arg) for keyword in node.keywords if keyword.arg != "amount"
                 }
@@ -156,12 +156,12 @@ def test_a_scrape_and_a_broadcast_take_far_less_than_two_percent(monkeypatch: py
     from sluice_updates.monitoring import collector
     from sluice_updates.push.hub import Hub
 
-    class Member:
+    class Client:
         TRANSPORT = "websocket"
 
     loop = asyncio.new_event_loop()
     hub = Hub(loop)
-    hub.people.connections.update(Member() for _ in range(5000))  # type: ignore[arg-type]
+    hub.people.connections.update(Client() for _ in range(5000))  # type: ignore[misc]
     monkeypatch.setattr(collector, "running_hubs", lambda: [hub])
     found = collector.registry("asgi", *collector.of_this_process(sender=False))
     began = time.thread_time()
