@@ -1,4 +1,4 @@
-# The commands of this repository: `make` alone lists them. The work is done in scripts/.
+# The commands of this repository. `make` alone lists them. The programs are in scripts/.
 SHELL := bash
 .SHELLFLAGS := -e -u -o pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
@@ -6,14 +6,14 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
-# make roll SERVICE=asgi (without it: all services of the application); make soak SOAK_MINUTES=5
+# make roll SERVICE=asgi (default: all services of the application); make soak SOAK_MINUTES=5
 SERVICE ?=
 SOAK_MINUTES ?= 30
-# Arguments for pytest: make test ARGS="-k nginx -x"; for the doctor; for `make dev`, a port: make dev ARGS=8001
+# Arguments for pytest (make test ARGS="-k nginx -x"), for the doctor, or the port for `make dev` (make dev ARGS=8001)
 ARGS ?=
 
 ##@ The stack (settings: .env, or the command line: make up HTTP_PORT=8081)
-up: ## Start the site; install what a fresh machine lacks
+up: ## Start the site; install what is missing
 	@scripts/up
 down: ## Stop the site; its data stays
 	@scripts/down
@@ -29,7 +29,7 @@ certificate: ## Use a renewed certificate (TLS=own); print it
 	@scripts/certificate
 base: ## Build or refresh the base image from Debian's packages
 	@scripts/base
-clean: ## Remove all: data, containers, images, lines in .env
+clean: ## Remove everything: data, containers, images, lines in .env
 	@scripts/clean
 dev: ## Run the site without Docker, on SQLite, for development
 	@scripts/dev $(ARGS)
@@ -49,9 +49,9 @@ docs: ## Build the documentation as a site, into results/docs
 	@scripts/in-tests --for-docs mkdocs build --site-dir /results/docs
 layer: ## Test the channel layer and the stock one on RabbitMQ
 	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml packages/sluice-layer/tests $(ARGS)
-layer-versions: ## The same with each Python, Channels and RabbitMQ
+layer-versions: ## Test the layer with each Python, Channels and RabbitMQ
 	@scripts/layer-versions $(ARGS)
-faults: ## Break the stack under load, and count lost updates
+faults: ## Break the stack under load, and check that no update is lost
 	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
 browser: ## Chromium: updates.js under faults, and the site
 	@scripts/in-tests --with-images --with-browser pytest --junit-xml=/results/browser.xml tests/browser $(ARGS)

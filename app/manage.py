@@ -4,7 +4,7 @@
 import os
 import sys
 
-import sluice_stack  # noqa: F401  (refuses a Python that is too old)
+import sluice_stack  # noqa: F401  (it checks the version of Python)
 
 
 def main() -> None:

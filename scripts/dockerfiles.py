@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Check Dockerfiles against this project's rules: `dockerfiles.py FILE...` prints a line for each breach.
 
-Debian and PyPI have no good linter for Dockerfiles, so the rules that matter are here. ShellCheck checks the
-shell code of RUN. Exit status 1 if there is a breach.
+Debian and PyPI have no good linter for Dockerfiles, so the rules are here. ShellCheck checks the shell code
+of RUN. The exit status is 1 if there is a breach.
 """
 
 import json
@@ -18,7 +18,7 @@ SECRET = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|COOKIE)(?!\w*_FILE\b)", re.I
 
 
 class Instruction(NamedTuple):
-    """One instruction with its continuation lines, less the comments between them."""
+    """One instruction with its continuation lines, without the comments between them."""
 
     line: int
     name: str
@@ -26,7 +26,7 @@ class Instruction(NamedTuple):
 
 
 def main(paths: list[str]) -> int:
-    """Print all breaches, return the exit status."""
+    """Print all breaches. Returns the exit status."""
     breaches = [f"{path}:{line}: {what}" for path in paths for line, what in check(Path(path).read_text())]
     print("\n".join(breaches) or f"{len(paths)} files, no breach")
     return 1 if breaches else 0
@@ -35,7 +35,7 @@ def main(paths: list[str]) -> int:
 def check(text: str) -> Iterator[tuple[int, str]]:
     """Yield (line, breach) for one Dockerfile."""
     if re.match(r"#\s*syntax\s*=", text, re.IGNORECASE):
-        yield 1, "`# syntax=` fetches a frontend from a registry at each build; the engine's own does"
+        yield 1, "`# syntax=` fetches a frontend from a registry at each build; the engine has its own"
     instructions = list(parse(text))
     if instructions and (instructions[0].name, instructions[0].body) != ("ARG", BASE):
         yield (
@@ -61,7 +61,7 @@ def _image_and_stage(instruction: Instruction) -> tuple[str, str]:
 
 
 def _shipped_stages(instructions: list[Instruction]) -> set[str]:
-    """Find what ends up in an image: stages that nothing is copied or derived from, and their ancestors."""
+    """The stages that are in an image: those from which nothing is copied or derived, and their ancestors."""
     base = {
         stage: image for image, stage in map(_image_and_stage, (i for i in instructions if i.name == "FROM"))
     }
@@ -75,7 +75,7 @@ def _shipped_stages(instructions: list[Instruction]) -> set[str]:
 
 
 def parse(text: str) -> Iterator[Instruction]:
-    """Yield the instructions of a Dockerfile; here-documents are not used here, and not understood."""
+    """Yield the instructions of a Dockerfile. Here-documents are not supported; this project has none."""
     lines = enumerate(text.splitlines(), 1)
     for number, line in lines:
         if not line.strip() or line.lstrip().startswith("#"):
@@ -96,13 +96,13 @@ def _breaches(instruction: Instruction, *, ships: bool) -> Iterator[str]:
     if name == "RUN":
         yield from _run_breaches(body, ships=ships)
     elif name in {"CMD", "ENTRYPOINT", "SHELL"} and not _is_json_list(body):
-        yield f"{name} must be a JSON list: a shell in between swallows signals"
+        yield f"{name} must be a JSON list: a shell in between does not pass signals on"
     elif name == "ADD":
         yield "ADD unpacks and downloads: use COPY"
     elif name in {"ENV", "ARG"} and SECRET.search(re.sub(r"=\S*", "", body)):
         yield f"{name} {body.split('=')[0]}: everybody who has the image can read a secret in it"
     elif name == "USER" and not re.fullmatch(r"\d+(:\d+)?", body):
-        yield f"USER {body}: give numbers, Kubernetes can't check names against runAsNonRoot"
+        yield f"USER {body}: use numbers, since Kubernetes can't check names against runAsNonRoot"
     elif name == "MAINTAINER":
         yield "MAINTAINER is obsolete: use LABEL"
 
@@ -110,7 +110,7 @@ def _breaches(instruction: Instruction, *, ships: bool) -> Iterator[str]:
 def _run_breaches(body: str, *, ships: bool) -> Iterator[str]:
     code = re.sub(r"^(--\w+=\S+\s*(\\\n)?\s*)+", "", body)
     if ";" in code and not re.match(r"set -eux?\b", code):
-        yield "RUN with several steps must begin with `set -eux;`, or a step that fails goes unseen"
+        yield "RUN with several steps must begin with `set -eux;`, or a failing step goes unnoticed"
     if "apt-get install" in code:
         if not re.search(r"apt-get install (\S+ )*?--no-install-recommends", code):
             yield "apt-get install without --no-install-recommends"

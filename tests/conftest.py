@@ -1,5 +1,4 @@
-"""For all tests of this folder: the sample site's settings, and real servers for those that ask
-(harness.unit)."""
+"""For all tests of this folder: the sample site's settings, and real servers on request (harness.unit)."""
 
 import secrets
 

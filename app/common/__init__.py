@@ -1,1 +1,1 @@
-"""What the apps of this site share: pages, the JSON API, lists."""
+"""Code that the apps of this site share: pages, the JSON API, paging."""

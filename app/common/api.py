@@ -1,6 +1,6 @@
-"""JSON in, JSON out: how the site's API reads a request, and how it refuses a bad one.
+"""The site's JSON API: reading requests, and error responses.
 
-Each error is {"error": {"field": "box.x", "detail": "…", "limit": …}}; field and limit only if there is one.
+An error is {"error": {"field": "box.x", "detail": "…", "limit": …}}. Field and limit are optional.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ View = Callable[..., HttpResponse]
 
 
 class ApiError(Exception):
-    """The request is refused. A view decorated with `api` may raise it: it becomes the response."""
+    """An error response. A view with the decorator `api` may raise it."""
 
     def __init__(
         self, status: int, detail: str, field: str = "", limit: Any = None, *, allow: str = ""
@@ -35,7 +35,7 @@ class ApiError(Exception):
         self.detail = detail
         self.field = field
         self.limit = limit
-        self.allow = allow  # the header, of a 405
+        self.allow = allow  # the header Allow of a 405
 
     def response(self) -> JsonResponse:
         response = error_response(self.status, self.detail, self.field, self.limit)
@@ -45,15 +45,16 @@ class ApiError(Exception):
 
 
 def bad_field(field: str, what: str, limit: Any = None) -> ApiError:
-    """A field that is wrong: 400, "<field> <what>"."""
+    """The error for an invalid field: 400 with the detail "<field> <what>"."""
     return ApiError(400, f"{field} {what}", field, limit)
 
 
 def api(view: View) -> View:
-    """For a view that answers with JSON: 401 without a session, 403 without the CSRF token, or its ApiError.
+    """Decorator for a view that returns JSON.
 
-    In this order: without a session there is nothing that a token would protect. Browsers store nothing,
-    unless the view sets Cache-Control.
+    The response is 401 without a session, 403 without the CSRF token, or the view's ApiError. The session is
+    checked first: without one, a token protects nothing. Unless the view sets Cache-Control, nothing caches
+    the response.
     """
 
     @functools.wraps(view)
@@ -72,7 +73,7 @@ def api(view: View) -> View:
         if request.user.is_authenticated:
             response = protected(request, *args, **kwargs)
         else:
-            response = error_response(401, "sign in first; the session's cookie is missing or has ended")
+            response = error_response(401, "the session's cookie is missing or has expired; sign in")
         if not response.has_header("Cache-Control"):
             add_never_cache_headers(response)
         return response
@@ -81,15 +82,17 @@ def api(view: View) -> View:
 
 
 def only_methods(request: HttpRequest, *allowed: str) -> None:
-    """Raises ApiError, 405, unless the request's method is one of these. HEAD counts as GET."""
+    """Raises ApiError (405) unless the request has one of these methods. HEAD counts as GET."""
     if request.method not in allowed and not (request.method == "HEAD" and "GET" in allowed):
-        raise ApiError(405, f"use {' or '.join(allowed)}", allow=", ".join(allowed))
+        raise ApiError(
+            405, f"this method is not allowed; use {' or '.join(allowed)}", allow=", ".join(allowed)
+        )
 
 
 def read_object(request: HttpRequest) -> dict[str, Any]:
-    """The JSON object in the request's body. Raises ApiError: 400, 413 or 415."""
+    """The JSON object in the request's body. Raises ApiError (400, 413 or 415)."""
     if request.content_type != "application/json":
-        raise ApiError(415, "send JSON, with Content-Type: application/json", "Content-Type")
+        raise ApiError(415, "the body must be JSON, with Content-Type: application/json", "Content-Type")
     try:
         too_long = int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES
         body = b"" if too_long else request.body
@@ -106,7 +109,7 @@ def read_object(request: HttpRequest) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ApiError(400, f"the body is not JSON: {error}", "body") from None
     except ValueError:  # Python's limit on digits
-        raise ApiError(400, "the body has a number of thousands of digits", "body") from None
+        raise ApiError(400, "the body has a number with thousands of digits", "body") from None
     if not isinstance(value, dict):
         raise ApiError(400, "the body must be a JSON object", "body")
     _check_depth(value)
@@ -117,14 +120,14 @@ def only_fields(value: Mapping[str, Any], known: tuple[str, ...]) -> None:
     """Raises ApiError unless `value` has exactly the fields `known`."""
     for name in value:
         if name not in known:
-            raise bad_field(shown(name), f"is no field of this; there are {', '.join(known)}")
+            raise bad_field(shown(name), f"is not a field; the fields are {', '.join(known)}")
     for name in known:
         if name not in value:
             raise bad_field(name, "is missing")
 
 
 def shown(text: str) -> str:
-    """What a client sent, short and plain enough to be shown to it."""
+    """A client's text for an error message: cut and escaped."""
     return ascii(text)[1:-1][:80]
 
 
@@ -138,7 +141,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(name: str) -> NoReturn:
-    raise ApiError(400, f"the body is not JSON: {name} is no number of JSON's", "body")
+    raise ApiError(400, f"the body is not JSON: {name} is not a number in JSON", "body")
 
 
 def _check_depth(value: Any, depth: int = 1) -> None:

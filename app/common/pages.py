@@ -1,4 +1,4 @@
-"""What the site's pages share: the positions in the updates that they carry, and how they refuse requests."""
+"""Shared by the site's pages: the decorators `live` and `button`, and the pages for errors."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ View = Callable[..., HttpResponse]
 
 
 def live(*more_streams: Callable[[Any], str]) -> Callable[[View], View]:
-    """For a page whose data changes with updates. The user must be signed in, and nothing caches the page.
+    """Decorator for a page whose data changes with updates.
 
-    The positions of the default streams, and of those that `more_streams` name for a user's id, are read
-    before the view reads its data, so that no update falls between the two (PROTOCOL: Pages). The page's
+    The user must be signed in. Nothing caches the page. The page carries the positions of the default
+    streams, and of `more_streams`: functions that return a stream's name for a user's id. They are read
+    before the view reads its data, so that no update is lost between the two (PROTOCOL: Pages). The page's
     script continues from them. If the view raises ApiError, the page shows its message.
     """
 
@@ -55,10 +56,11 @@ def live(*more_streams: Callable[[Any], str]) -> Callable[[View], View]:
 
 
 def button(page: str) -> Callable[[Callable[..., dict[str, Any]]], View]:
-    """For a POST by a button of a page, which is redirected back to it, or by a program, which gets JSON.
+    """Decorator for a POST from a button on `page`, or from a program.
 
-    The view returns the JSON object. If it raises ApiError, the message is in the JSON, or shown on the page.
-    A button on a page of older rows leads back to that page (`?before=`).
+    A browser is redirected back to the page, on which a message shows an ApiError. After a button on a page
+    of older rows, it is redirected to that page (`?before=`). A program gets the object that the view
+    returns, as JSON, or the ApiError.
     """
 
     def decorate(view: Callable[..., dict[str, Any]]) -> View:
@@ -96,7 +98,7 @@ def _sentence(error: ApiError) -> str:
 
 
 def page(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: what the page's script reads in attributes of the body."""
+    """Context processor: the values for the page's script, in attributes of the body."""
     positions = getattr(request, "positions", None)
     return {
         "updates_positions": json.dumps(positions) if positions else "",
@@ -106,19 +108,19 @@ def page(request: HttpRequest) -> dict[str, Any]:
 
 
 def home(request: HttpRequest) -> HttpResponse:
-    """The site's root: the volumes."""
+    """The site's root: redirects to the volumes."""
     return redirect("volumes")
 
 
 @require_safe
 @live()
 def connection(request: HttpRequest) -> HttpResponse:
-    """How updates reach this browser, and what fails; for operators and users."""
+    """The page on how updates reach this browser, and what fails. For users and operators."""
     return render(request, "common/connection.html")
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A POST without the CSRF token of this site's pages, or from another site."""
+    """403 for a POST without the CSRF token of this site's pages, or from another site."""
     if wants_json(request):
         return error_response(
             403, f"{reason} Send the cookie csrftoken's value as X-CSRFToken.", "X-CSRFToken"

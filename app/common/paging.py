@@ -1,7 +1,7 @@
-"""Long lists, a page at a time, newest first: `?before=<id>` has the rows that are older than this id.
+"""Paging for long lists, newest first: `?before=<id>` has the rows that are older than this id.
 
-By ids instead of page numbers: new and deleted rows shift nothing, so a page of older rows can be kept up to
-date like any other, and the last page costs no more than the first.
+It uses ids instead of page numbers, so that new and deleted rows don't shift a page. A page of older rows can
+then be updated like any other, and the last page costs as little as the first.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from django.http import HttpRequest
 
 from .api import ApiError, bad_field
 
-SIZE: Final = 100  # rows of a page
+SIZE: Final = 100  # rows per page
 MAX_ID: Final = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some of the rows of a list, newest first."""
+    """One page of a list, newest rows first."""
 
     rows: Sequence[Any]
-    before: int | None  # the page's own place; None: it begins with the newest
-    older: str | None  # the URL of the page that follows, where there is more
+    before: int | None  # its rows are older than this id; None: it is the first page
+    older: str | None  # the URL of the next page; None: there is none
 
     @property
     def place(self) -> str:
-        """The query that leads to this page."""
+        """The query string of this page."""
         return _place(self.before)
 
 
 def read_page(request: HttpRequest, rows: QuerySet[Any]) -> Page:
-    """The page that the request asks for, of rows that are ordered by falling id. Raises ApiError: 400."""
+    """The page that the request asks for. `rows` are ordered by descending id. Raises ApiError (400)."""
     before = _read_before(request)
     if before is not None:
         rows = rows.filter(pk__lt=before)
@@ -45,7 +45,7 @@ def read_page(request: HttpRequest, rows: QuerySet[Any]) -> Page:
 
 
 def place_of(request: HttpRequest) -> str:
-    """The query that leads back to the page whose button was pressed; without one, to the newest."""
+    """The query string of the page whose button was pressed; empty if it is invalid or the first page."""
     try:
         return _place(_read_before(request))
     except ApiError:
@@ -63,7 +63,8 @@ def _read_before(request: HttpRequest) -> int | None:
     if len(given) > 1:
         raise bad_field("before", "is given twice")
     (text,) = given
-    # int() would take spaces, signs, underlines and other scripts' digits, and thousands of them.
+    # int() would also accept spaces, signs, underscores, the digits of other scripts, and thousands of
+    # digits.
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) and 0 < int(text) <= MAX_ID):
         raise bad_field("before", f"must be an id, a whole number from 1 to {MAX_ID}", MAX_ID)
     return int(text)

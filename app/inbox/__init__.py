@@ -1,1 +1,1 @@
-"""Messages to people: from each other, and from the site. To send one: inbox.sending.send()."""
+"""Messages to users, from other users and from the site. inbox.sending.send() sends one."""

@@ -1,4 +1,4 @@
-"""Changes to a user's own messages: each is published, so that all their pages follow."""
+"""Changes to a user's messages. Each is published, so that all pages of the user show it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ DELETED: Final = "message-deleted"
 
 
 def unread_count(user: Any) -> int:
-    """How many messages the person has not read."""
+    """How many messages the user has not read."""
     return Message.objects.filter(recipient=user, read=False).count()
 
 
 def set_read(message: Message, read: bool) -> None:
-    """Mark the message as read, or as unread. Nothing is published if it is so already."""
+    """Mark the message as read or as unread. Publishes nothing if it is already."""
     with transaction.atomic():
         if Message.objects.filter(pk=message.pk, read=not read).update(read=read):
             publish(user_stream(message.recipient_id), READ, {"message_id": message.pk, "read": read})
@@ -30,19 +30,19 @@ def set_read(message: Message, read: bool) -> None:
 
 
 def read_all(user: Any) -> int:
-    """Mark all messages that there are as read; return the newest one's id, 0 if there is none."""
+    """Mark all the user's messages as read. Returns the id of the newest one, or 0 if there is none."""
     with transaction.atomic():
         newest = Message.objects.filter(recipient=user).first()
         if newest is None:
             return 0
-        # No later one: the user had not seen it.
+        # Not those that arrive meanwhile: the user has not seen them.
         if Message.objects.filter(recipient=user, pk__lte=newest.pk, read=False).update(read=True):
             publish(user_stream(user.pk), ALL_READ, {"up_to": newest.pk})
     return newest.pk
 
 
 def delete(message: Message) -> None:
-    """Delete the message; if it is deleted already, nothing is published."""
+    """Delete the message. Publishes nothing if it is deleted already."""
     message_id, recipient_id = message.pk, message.recipient_id
     with transaction.atomic():
         deleted, _ = Message.objects.filter(pk=message_id).delete()

@@ -1,4 +1,4 @@
-"""For templates: how many messages wait."""
+"""Context processor: the number of unread messages."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from .changes import unread_count
 
 
 def unread(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: `unread`, on pages that go on counting (common.pages.live)."""
+    """`unread`, on pages that keep the number up to date (common.pages.live)."""
     return {"unread": unread_count(request.user)} if hasattr(request, "positions") else {}

@@ -1,4 +1,4 @@
-"""The form that a message is written with, for a browser without scripts too."""
+"""The form for writing a message. It works without scripts too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .reading import BadText, UnknownUser, check_text, find_user
 
 
 class MessageForm(forms.Form):
-    """To whom, a title, a text. The rules are the API's (reading.py)."""
+    """Recipient, title and text, with the same rules as the API (reading.py)."""
 
     to = forms.CharField(label="To", max_length=150, widget=forms.TextInput({"autocomplete": "off"}))
     title = forms.CharField(label="Title", max_length=MAX_TITLE, strip=True)
@@ -29,7 +29,7 @@ class MessageForm(forms.Form):
         return self._clean("title", lines=False)
 
     def clean_text(self) -> str:
-        # Forms send line ends as browsers have done since 1995.
+        # Browsers send the lines of a form with CRLF.
         self.cleaned_data["text"] = self.cleaned_data["text"].replace("\r\n", "\n")
         return self._clean("text", lines=True)
 

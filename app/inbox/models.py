@@ -1,4 +1,4 @@
-"""Messages."""
+"""The messages in inboxes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ class Message(models.Model):
     """A message in a user's inbox. Title and text are plain text."""
 
     recipient = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="messages")
-    # Empty: the site itself.
+    # Null: the site itself.
     sender = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     title = models.CharField(max_length=MAX_TITLE)
     text = models.TextField(max_length=MAX_TEXT, blank=True)
-    # What it is about: a path below the site's root, without it, so that it stays right if the prefix
-    # changes.
+    # The page that the message is about: its path without the site's root, so that the prefix may change.
     link = models.CharField(max_length=200, blank=True)
     read = models.BooleanField(default=False)
     created = models.DateTimeField(auto_now_add=True)
@@ -32,7 +31,7 @@ class Message(models.Model):
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [
             models.Index(fields=["recipient", "-id"], name="inbox_message_recipient"),
-            # Every page counts them.
+            # For the number of unread messages on every page.
             models.Index(fields=["recipient"], condition=Q(read=False), name="inbox_message_unread"),
         ]
 

@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 
 
 class BadText(ValueError):
-    """A text that can't be stored and shown; why, to go on after the field's name."""
+    """A text can't be stored or shown. The message continues a sentence that begins with the field's name."""
 
 
 class UnknownUser(LookupError):
@@ -17,8 +17,10 @@ class UnknownUser(LookupError):
 
 
 def check_text(text: str, *, lines: bool) -> None:
-    """Raises BadText at control characters and half characters; line feeds and tabs are allowed with
-    `lines`. A line must have something in it that can be seen."""
+    """Raises BadText for control characters and surrogates. `lines`: line feeds and tabs are allowed.
+
+    Without `lines`, the text must have a visible character.
+    """
     if not lines and text and not any(unicodedata.category(character)[0] not in "CZ" for character in text):
         raise BadText("has no visible character")
     for character in text:

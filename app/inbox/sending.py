@@ -1,4 +1,4 @@
-"""Sending a message: a row in the inbox and an update in the recipient's stream, both or neither."""
+"""Sending a message: creates a row, and an update in the recipient's stream, in one transaction."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ EVENT = "new-message"
 def send(
     recipient: Any, title: str, text: str = "", *, sender: Any = None, link: str = "", key: str | None = None
 ) -> Message:
-    """Put a message into the inbox of `recipient`, and push it, when the current transaction commits.
+    """Create a message in the inbox of `recipient`. The current transaction's commit pushes it.
 
-    `link` is a URL of this site, as reverse() gives it. `key` makes a repeated push one, see updates.publish.
+    `link`: a URL of this site, from reverse(). `key`: of several updates with one key, only the first is
+    pushed (sluice_updates.publish).
     """
     with transaction.atomic():
         message = Message.objects.create(

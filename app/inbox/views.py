@@ -1,4 +1,4 @@
-"""The inbox, as a page and as JSON, and sending to others."""
+"""The inbox as a page and as JSON, and sending messages to others."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .sending import send
 
 
 def messages(request: HttpRequest) -> HttpResponse:
-    """GET: one's own messages, newest first, a page at a time. POST: a message to somebody."""
+    """GET: a page of the user's messages, newest first. POST: send a message."""
     if request.method in ("GET", "HEAD") and not wants_json(request):
         return inbox_page(request)
     return messages_api(request)
 
 
-messages.csrf_exempt = True  # type: ignore[attr-defined]  # messages_api enforces it, after the 401
+messages.csrf_exempt = True  # type: ignore[attr-defined]  # messages_api checks the token, after the 401
 
 
 @live()
@@ -54,13 +54,13 @@ def messages_api(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @live()
 def write(request: HttpRequest) -> HttpResponse:
-    """A message to somebody, by a form. `to` in the query is put into it."""
+    """The form for a message. `to` in the query is the initial recipient."""
     if request.method == "POST":
         form = MessageForm(request.POST)
         if form.is_valid():
             wanted = form.cleaned_data
             send(wanted["to"], wanted["title"], wanted["text"], sender=request.user)
-            flash.success(request, f"Your message to {wanted['to'].get_username()} is sent.")
+            flash.success(request, f"Your message to {wanted['to'].get_username()} was sent.")
             return redirect("messages")
     else:
         form = MessageForm(initial={"to": request.GET.get("to", "")})
@@ -69,14 +69,14 @@ def write(request: HttpRequest) -> HttpResponse:
 
 @api
 def unread(request: HttpRequest) -> HttpResponse:
-    """GET: how many of one's own messages are unread."""
+    """GET: the number of the user's unread messages."""
     only_methods(request, "GET")
     return JsonResponse({"unread": changes.unread_count(request.user)})
 
 
 @button("messages")
 def mark_read(request: HttpRequest, message_id: int) -> dict[str, Any]:
-    """POST: the message has been read."""
+    """POST: mark the message as read."""
     message = _own(request.user, message_id)
     changes.set_read(message, True)
     return as_json(message)
@@ -84,7 +84,7 @@ def mark_read(request: HttpRequest, message_id: int) -> dict[str, Any]:
 
 @button("messages")
 def mark_unread(request: HttpRequest, message_id: int) -> dict[str, Any]:
-    """POST: the message is as if it had not been read."""
+    """POST: mark the message as unread."""
     message = _own(request.user, message_id)
     changes.set_read(message, False)
     return as_json(message)
@@ -92,7 +92,7 @@ def mark_unread(request: HttpRequest, message_id: int) -> dict[str, Any]:
 
 @button("messages")
 def mark_all_read(request: HttpRequest) -> dict[str, Any]:
-    """POST: all messages that there are have been read."""
+    """POST: mark all messages as read."""
     return {"up_to": changes.read_all(request.user)}
 
 
@@ -104,7 +104,7 @@ def delete(request: HttpRequest, message_id: int) -> dict[str, Any]:
 
 
 def as_json(message: Message) -> dict[str, Any]:
-    """What the API says about a message."""
+    """A message in the API's format."""
     return {
         "message_id": message.pk,
         "title": message.title,
@@ -121,7 +121,7 @@ def _page(request: HttpRequest) -> Page:
 
 
 def _own(user: Any, message_id: int) -> Message:
-    """Raises ApiError: 404 if there is none, or it is somebody else's, which is nobody's business."""
+    """The user's message with this id. Raises ApiError (404), also if it belongs to another user."""
     found = Message.objects.filter(pk=message_id, recipient=user).select_related("sender").first()
     if found is None:
         raise ApiError(404, "there is no such message; it may have been deleted", "message")
@@ -129,7 +129,7 @@ def _own(user: Any, message_id: int) -> Message:
 
 
 def _read_text(body: dict[str, Any], field: str, longest: int, *, lines: bool) -> str:
-    """A text that can be stored and shown; without `lines`, on one line and not empty."""
+    """The valid text in a field; without `lines`, it has one line and is not empty. Raises ApiError (400)."""
     text = body[field]
     if not isinstance(text, str):
         raise bad_field(field, "must be text")

@@ -1,6 +1,6 @@
-"""Daphne's entry point: what is below `/channels/`. Gunicorn serves Django's pages (wsgi.py).
+"""Daphne's entry point: everything below `/channels/`. Gunicorn serves Django's pages (wsgi.py).
 
-`manage.py runworker` starts here too, and so does `runserver` with DEBUG=yes, where one server does all.
+`manage.py runworker` uses it too. So does `runserver` with DEBUG=yes, which serves everything.
 """
 
 import os
@@ -16,7 +16,7 @@ from sluice_stack.postgresql import answer_within  # noqa: E402
 from sluice_updates.asgi import application as updates  # noqa: E402  (Django is set up first)
 from volumes import routing  # noqa: E402
 
-answer_within(10)  # seconds: longer than a user waits
+answer_within(10)  # seconds; no user waits longer
 
 application = updates(
     websocket_urlpatterns=routing.websocket_urlpatterns,

@@ -1,7 +1,7 @@
-"""The settings that an operator may choose for this site, besides those of the stack.
+"""This site's own settings for operators, in addition to the stack's.
 
-Each is documented in docs/reference/environment.md and shown in .env.example: after a change here, run
-`scripts/environment-reference`. What a setting needs beyond this file: CONTRIBUTING.md.
+After a change, run `scripts/environment-reference`: it updates docs/reference/environment.md and
+.env.example. CONTRIBUTING.md lists what else a new setting needs.
 """
 
 import dataclasses

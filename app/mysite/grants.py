@@ -1,6 +1,6 @@
-"""What each service's database role may do with this site's own tables.
+"""The rights of each service's database role to this site's own tables.
 
-A table that is not here can be used by `migrate` only: a new model needs its line. sluice_stack.grants has
+Only `migrate` can use a table that is not listed here, so a new model needs a line. sluice_stack.grants has
 the rights to the tables of Django and of the updates.
 """
 
@@ -17,7 +17,7 @@ GRANTS: Final[Mapping[str, Mapping[str, str]]] = {
     "celery": {
         "auth_user": READ,
         "inbox_message": "SELECT, INSERT",
-        # DELETE: `manage.py run_crops`, which does without beat, removes the crops that users deleted.
+        # DELETE: without beat, `manage.py run_crops` removes the crops that users have deleted.
         "volumes_crop": "SELECT, UPDATE, DELETE",
         "volumes_volume": READ,
     },

@@ -1,7 +1,7 @@
 """Django's settings for the sample site.
 
-What an operator may choose comes from the environment (environment.py, docs/reference/environment.md) and
-is in `env`. What each Sluice site needs comes from sluice_stack.settings, here `stack`.
+`env` has the operator's settings, from the environment (environment.py, docs/reference/environment.md).
+`stack` has functions for settings that every site in the stack needs (sluice_stack.settings).
 
 https://docs.djangoproject.com/en/5.2/ref/settings/
 """
@@ -27,7 +27,7 @@ CSRF_FAILURE_VIEW = "common.pages.csrf_failure"
 CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE = env.https
 SECURE_CROSS_ORIGIN_OPENER_POLICY = stack.cross_origin_opener_policy(env)
 SECURE_HSTS_SECONDS = stack.hsts_seconds(env)
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # nginx overwrites what a client sends
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # nginx overwrites a client's
 SECURE_REFERRER_POLICY = "same-origin"
 SILENCED_SYSTEM_CHECKS = stack.SILENCED_SYSTEM_CHECKS
 X_FRAME_OPTIONS = "DENY"
@@ -95,14 +95,14 @@ TEMPLATES = [
 # Database. https://docs.djangoproject.com/en/5.2/ref/databases/
 DATABASES = {"default": stack.database(env, sqlite=DEVELOPMENT_DIR / "sluice.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-# What `python -m sluice_stack.migrate` does besides the stack's own: each program's rights, and more steps.
+# This site's part of `python -m sluice_stack.migrate`: each program's rights, and steps.
 SLUICE_STACK_GRANTS = "mysite.grants.GRANTS"
 SLUICE_STACK_MIGRATE_STEPS = {"sample volume": "volumes.sample.import_sample"}
 SLUICE_STACK_ADMIN_USERNAME = env.admin_username
 SLUICE_STACK_ADMIN_PASSWORD_FILE = env.admin_password_file
 
 # Sessions and sign-in. https://docs.djangoproject.com/en/5.2/topics/http/sessions/
-SESSION_ENGINE = "sluice_updates.sessions"  # lets a WebSocket in with one query
+SESSION_ENGINE = "sluice_updates.sessions"  # a WebSocket's user and session take one query
 SESSION_COOKIE_NAME = stack.session_cookie_name(env)
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"{env.url_prefix}/"
 LOGIN_URL = "login"
@@ -119,17 +119,18 @@ AUTH_PASSWORD_VALIDATORS = [
 CHANNEL_LAYERS = stack.channel_layers(env)
 SLUICE_UPDATES_PUBLISHER_URL = env.publisher_url
 SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = env.publisher_password_file
-SLUICE_UPDATES_MAY_READ = "volumes.progress.may_read"
+SLUICE_UPDATES_MAY_READ = "mysite.rights.may_read"
 SLUICE_UPDATES_MAX_AGE_DAYS = env.updates_max_age_days
 SLUICE_UPDATES_MAX_PER_STREAM = env.updates_max_per_stream
 SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER = env.updates_max_connections_per_user
-# `runworker` restarts after a preview of so many seconds: more than the database's time-outs take.
+# Seconds. `runworker` exits and is restarted if a preview takes longer. The database's time-outs are shorter.
 SLUICE_LAYER_WORKER_BUSY_LIMIT = 30
 SLUICE_LAYER_WORKER_WARM_UP = ["sluice_stack.monitoring.worker.start", "volumes.previews.warm_up"]
 
 # Celery. sluice_stack.celery.configuration has the defaults.
 # https://docs.celeryq.dev/en/stable/userguide/configuration.html
 CELERY_BROKER_URL = stack.celery_broker_url(env)
+CELERY_BROKER_PASSWORD_FILE = env.tasks_password_file
 CELERY_BROKER_USE_SSL = stack.celery_broker_ssl(env)
 CELERY_WORKER_CONCURRENCY = env.celery_concurrency
 # Functions that beat runs itself, with their intervals in seconds: docs/how-to/add-a-task.md.
@@ -139,14 +140,14 @@ CELERY_BEAT_SCHEDULE = {
     "delete old crops": {"task": "volumes.retention.clean_up", "schedule": 3600.0},
 }
 
-# Static files: collected when the image is built; migrate copies them to where nginx finds them.
+# Static files. The build of the image collects them, and migrate copies them to nginx's volume.
 # https://docs.djangoproject.com/en/5.2/ref/contrib/staticfiles/
 STATIC_URL = f"{env.url_prefix}/static/"
 STATIC_ROOT = BASE_DIR.parent / "static"
 SLUICE_STACK_STATIC_ROOT = env.static_root or DATA_DIR / "static"
 STORAGES = stack.storages(env)
 
-# Files and uploads. Requests are small, images come by `manage.py import_volume`.
+# Files and uploads. Requests are small: images are imported by `manage.py import_volume`.
 MEDIA_ROOT = env.media_root or DATA_DIR / "media"
 SENDFILE = env.sendfile  # "nginx": downloads leave through X-Accel-Redirect
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
@@ -160,7 +161,7 @@ USE_I18N = False
 USE_TZ = True
 
 # https://docs.djangoproject.com/en/5.2/topics/logging/
-# tifffile reports each flaw of a damaged file as an error; the one that matters is raised.
+# tifffile logs each flaw of a damaged file as an error. It raises the one that matters.
 LOGGING = stack.logging(env, levels={"numcodecs": "INFO", "PIL": "INFO", "tifffile": "CRITICAL"})
 
 # This site's own

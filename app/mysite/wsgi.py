@@ -8,9 +8,10 @@ from django.core.wsgi import get_wsgi_application
 from sluice_stack.postgresql import answer_within
 from volumes import reading
 
-# Load Pillow and Zarr before Gunicorn forks: the workers share their memory, and no first request waits.
+# Load Pillow and Zarr before Gunicorn forks. The workers share their memory, and no request waits for the
+# import.
 reading.zarr()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
-answer_within(10)  # seconds; then the page is a 503, and the thread is free again
+answer_within(10)  # seconds; then the page is a 503 and the thread is free
 
 application = get_wsgi_application()

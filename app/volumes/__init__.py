@@ -1,1 +1,1 @@
-"""Image volumes, and crops that are cut out of them."""
+"""Image volumes, and crops of them."""

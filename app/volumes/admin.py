@@ -24,10 +24,10 @@ class VolumeAdmin(admin.ModelAdmin):
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # manage.py import_volume
+        return False  # manage.py import_volume creates volumes
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # its voxels, which this process may not touch, would stay behind
+        return False  # this process may not delete the volume's store, which would be left behind
 
 
 @admin.register(Crop)

@@ -1,4 +1,4 @@
-"""A box of voxels: three half-open ranges. Pure; knows nothing of requests or the database."""
+"""A box of voxels: three half-open ranges. Depends on neither requests nor the database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ AXES = ("x", "y", "z")
 
 
 class Range(NamedTuple):
-    """The voxels from `start` up to, not with, `stop`."""
+    """The voxels from `start` to `stop`, without `stop`."""
 
     start: int
     stop: int
@@ -41,7 +41,7 @@ class Box(NamedTuple):
 
 
 class BadBox(ValueError):
-    """A box that can't be cut, and why. `field` is the part that is wrong, `limit` what it may be at most."""
+    """The box is invalid. `field` is the invalid part, `limit` its maximum, if that is the problem."""
 
     def __init__(self, field: str, what: str, limit: Any = None) -> None:
         super().__init__(f"{field} {what}")
@@ -50,7 +50,7 @@ class BadBox(ValueError):
 
 
 def parse_box(value: Any, within: Box, max_voxels: int) -> Box:
-    """The box that a JSON value means: {"x": [start, stop], "y": …, "z": …}. Raises BadBox."""
+    """The box in a JSON value {"x": [start, stop], "y": …, "z": …}. `within`: the volume. Raises BadBox."""
     if not isinstance(value, dict):
         raise BadBox("box", 'must be an object such as {"x": [0, 64], "y": [0, 64], "z": [0, 64]}')
     for name in value:
@@ -72,7 +72,7 @@ def _parse_range(value: Any, axis: str, size: int) -> Range:
     if not isinstance(value, list) or len(value) != 2:
         raise BadBox(field, "must be a list of two whole numbers, [start, stop]")
     for number in value:
-        # bool is a kind of int; 1.0 is none, nor is "1".
+        # Not isinstance: bool is a subclass of int.
         if type(number) is not int:
             raise BadBox(field, "must be a list of two whole numbers, [start, stop]")
     start, stop = value
@@ -81,5 +81,5 @@ def _parse_range(value: Any, axis: str, size: int) -> Range:
     if start > stop:
         raise BadBox(field, f"is inverted: its start {start} is after its stop {stop}")
     if start == stop:
-        raise BadBox(field, "is empty: stop is the first voxel outside of it")
+        raise BadBox(field, "is empty: stop must be greater than start")
     return Range(start, stop)

@@ -1,4 +1,4 @@
-"""Cancelling a crop: the row changes at once; its worker notices when it next writes its progress."""
+"""Cancelling a crop: the row changes at once, and the worker stops when it next writes its progress."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .models import Crop
 
 
 class NotOpen(Exception):
-    """The crop has ended already: `state`."""
+    """The crop has ended already. `state` is its state."""
 
     def __init__(self, state: str) -> None:
         super().__init__(f"the crop is {state}; only a queued or running crop can be cancelled")
@@ -18,12 +18,12 @@ class NotOpen(Exception):
 
 
 def cancel_crop(crop: Crop) -> None:
-    """End the crop, if it hasn't ended. Cancelled twice is cancelled. Raises NotOpen.
+    """Cancel the crop. Does nothing if it is cancelled already. Raises NotOpen if it has ended otherwise.
 
-    Its worker, if it has one, stops within a slab's time and leaves no file (see jobs.py).
+    Its worker, if it has one, stops after the current slab and leaves no file (jobs.py).
     """
     with transaction.atomic():
-        # A worker may end it at this moment; by the condition only one of the two changes the row.
+        # A worker may end the crop at the same time. Because of the condition, only one changes the row.
         changed = Crop.objects.filter(pk=crop.pk, state__in=Crop.OPEN).update(
             state=Crop.State.CANCELLED, finished=timezone.now()
         )

@@ -1,4 +1,4 @@
-"""`manage.py check`: the largest crop fits one person's quota."""
+"""System check volumes.W001: the largest crop fits into a user's quota."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
-# Bytes of the largest voxel that a volume may have. A check at start must not need the database, so it does
-# not look at the actual volumes.
+# Bytes of the largest voxel that a volume may have. A check at start must not need the database, so it can't
+# use the actual volumes.
 _LARGEST: Final = 8
 
 

@@ -1,8 +1,8 @@
 """A lock per crop, held by the process that cuts it and released when that process dies.
 
-PostgreSQL: an advisory lock, held by the worker's connection. The server drops it with the connection, so a
-killed worker's crop is free at once (if its machine vanished: after the keep-alives of the connection).
-SQLite, so on one host: a lock on a file, which the kernel drops with the process.
+On PostgreSQL: an advisory lock, held by the worker's connection. The server releases it with the connection,
+so the crop of a killed worker is free at once. (If the worker's machine vanished: after the connection's
+keep-alives.) On SQLite, so on one host: a lock on a file, which the kernel releases with the process.
 """
 
 from __future__ import annotations
@@ -17,22 +17,25 @@ from typing import Final
 from django.conf import settings
 from django.db import Error, OperationalError, connection
 
-# The advisory locks of a database share one space of 64-bit numbers: ours begin here.
+# The advisory locks of a database share one space of 64-bit numbers. Ours begin here.
 _SPACE: Final = 0x51CE << 40
-# A worker that was just killed may still be known to the server for a moment.
+# The server may need a moment to notice that a worker was killed.
 PATIENCE_SECONDS: Final = 2
 
 
 @contextmanager
 def claim(crop_id: int) -> Iterator[bool]:
-    """Take the crop's lock, if it is free. Do not use it inside a transaction."""
+    """Take the crop's lock for the block, if it is free.
+
+    Yields whether it was. Use it outside transactions.
+    """
     held = _lock_row if connection.vendor == "postgresql" else _lock_file
     with held(crop_id) as mine:
         yield mine
 
 
 def claimed(crop_ids: Collection[int]) -> set[int]:
-    """Those of the crops whose lock is held."""
+    """Those of the crops whose lock is taken."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(
@@ -64,7 +67,7 @@ def _lock_row(crop_id: int) -> Iterator[bool]:
         yield mine
     finally:
         if mine:
-            # If the connection is gone, so is the lock.
+            # If the connection is lost, so is the lock.
             with suppress(Error), connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [number])
 

@@ -1,7 +1,7 @@
-"""Contrast: which of a volume's values are shown as black and as white, by default.
+"""The default contrast of a volume: the window of values between black and white.
 
-Learnt while the volume is imported, so that neighbouring slices are shown alike: a window of a slice's own
-would make them flicker.
+It is computed once, while the volume is imported. With a window for each slice, neighbouring slices would
+flicker.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from typing import Any, Final, NamedTuple
 
-# Of the voxels that the window is chosen from; evenly spread.
+# The number of voxels, evenly spread, from which the window is computed.
 _SAMPLE: Final = 1_000_000
-# Half a percent of them are shown as black, as many as white.
+# Half a percent of them is shown as black, and half a percent as white.
 _PERCENTILES: Final = (0.5, 99.5)
 
 
 class Contrast(NamedTuple):
-    """Values of voxels: the least and the greatest that there are, and those that are black and white."""
+    """Values of voxels: the least and the greatest in the volume, and those shown as black and as white."""
 
     least: float
     greatest: float
@@ -25,7 +25,7 @@ class Contrast(NamedTuple):
 
 
 class Survey:
-    """Looks at a volume's voxels slab by slab. Memory: that of the sample."""
+    """Computes the contrast from a volume's slabs. It keeps only a sample in memory."""
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         self._step = max(1, math.prod(shape) // _SAMPLE)
@@ -34,7 +34,7 @@ class Survey:
         self._greatest = -math.inf
 
     def add(self, slab: Any) -> None:
-        """The next slab. What is no number, or infinite, counts for nothing."""
+        """Add the next slab. NaN and infinite values are ignored."""
         import numpy
 
         values = slab.reshape(-1)
@@ -47,7 +47,7 @@ class Survey:
         self._samples.append(values[:: self._step].astype(numpy.float64))
 
     def result(self) -> Contrast:
-        """What all slabs so far have. A volume without a number, or with one only, is given a window too."""
+        """The contrast of all slabs so far. The window is never empty, even if all voxels have one value."""
         import numpy
 
         if not self._samples:
@@ -55,7 +55,7 @@ class Survey:
         low, high = (
             float(value) for value in numpy.percentile(numpy.concatenate(self._samples), _PERCENTILES)
         )
-        if high <= low:  # all but a few are the same
+        if high <= low:  # nearly all voxels have the same value
             low, high = self._least, self._greatest
         if high <= low:
             high = low + 1.0 if low + 1.0 > low else math.nextafter(low, math.inf)

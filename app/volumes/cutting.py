@@ -1,4 +1,4 @@
-"""Cutting: a box out of a volume's store into a TIFF file, slab by slab, in bounded memory."""
+"""Cutting: copies a box from a volume's store to a TIFF file, slab by slab, in bounded memory."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from .box import Box
 
-# Of one slab; Zarr's own buffers come on top, a few chunks.
+# The largest slab. Zarr's own buffers, a few chunks, are not included.
 SLAB_BYTES: Final = 64 * 1024 * 1024
-# TIFF counts in 32 bits, BigTIFF in 64. A little is left for the directories, one a page.
+# TIFF has 32-bit offsets, BigTIFF 64-bit ones. 64 MiB are reserved for the directories, one for each page.
 _TIFF_BYTES: Final = 2**32 - 2**26
 _PER_CENTIMETRE: Final = {"mm": 10.0, "µm": 10_000.0, "m": 0.01}
 
@@ -26,16 +26,17 @@ def cut(
     unit: str,
     progress: Callable[[int], None],
 ) -> int:
-    """Write the box as `path`, one page for each z, rows y, columns x; return the file's size in bytes.
+    """Write the box to `path` as a TIFF: one page for each z, rows are y, columns are x.
 
-    The file appears complete or not at all. Memory: SLAB_BYTES and a little more. `progress` gets the
-    percentage after each slab; if it raises, the work ends and leaves no file.
+    Returns the file's size in bytes. The file is created atomically. It needs SLAB_BYTES of memory and a
+    little more. `progress` is called with the percentage after each slab. If it raises, no file is left, and
+    the exception is raised.
     """
     path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".unfinished", dir=path.parent)
     try:
         _write(name, array, box, voxel_size, unit, progress)
-        os.fchmod(handle, 0o640)  # nginx is in the group
+        os.fchmod(handle, 0o640)  # nginx reads it as a member of the group
         os.fsync(handle)
         size = os.fstat(handle).st_size
         os.replace(name, path)
@@ -67,8 +68,7 @@ def _write(
             dtype=array.dtype,
             photometric="minisblack",
             software="Sluice",
-            # Width and height of a voxel in the tags for it; its depth, for which there is none, in the
-            # description.
+            # A voxel's width and height have TIFF tags. Its depth has none, so it is in the description.
             resolution=(scale / voxel_size[0], scale / voxel_size[1]) if scale else None,
             resolutionunit="CENTIMETER" if scale else None,
             metadata={
@@ -84,7 +84,7 @@ def _pages(array: Any, box: Box, progress: Callable[[int], None]) -> Iterator[An
     depth = _slab_depth(box, array.dtype.itemsize, array.chunks[0])
     start = box.z.start
     while start < box.z.stop:
-        # Slabs end where chunks do, so that few chunks are read twice.
+        # Slabs end at the borders of chunks, so that few chunks are read twice.
         stop = min(box.z.stop, start - start % depth + depth)
         slab = array[start:stop, box.y.start : box.y.stop, box.x.start : box.x.stop]
         yield from slab

@@ -1,6 +1,7 @@
-"""Deleting a finished crop: the row is marked, and the crop is no longer shown.
+"""Deleting a crop that has ended: marks the row, after which the crop is no longer shown.
 
-Beat removes the file and the row (retention.remove_discarded): Gunicorn may not write to the files' folder.
+Beat removes file and row (retention.remove_discarded), since Gunicorn may not write to the folder of the
+files.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ from .models import Crop
 
 
 class NotEnded(Exception):
-    """The crop waits or is being cut."""
+    """The crop is queued or running."""
 
     def __init__(self, state: str) -> None:
         super().__init__(f"the crop is {state}; cancel it first")
 
 
 def delete_crop(crop: Crop) -> None:
-    """Delete the crop, which has ended; if it is deleted already, nothing is published. Raises NotEnded."""
+    """Delete the crop. Publishes nothing if it is deleted already. Raises NotEnded if it has not ended."""
     with transaction.atomic():
         crops = Crop.objects.filter(pk=crop.pk, discarded=False)
-        # An ended crop never restarts, so no worker has it; or its worker has not yet noticed that it is
-        # cancelled, and leaves no file.
+        # A crop that has ended never restarts. Its worker may not have noticed yet that it is cancelled, but
+        # will leave no file.
         if crops.exclude(state__in=Crop.OPEN).update(discarded=True):
             progress.publish_deleted(crop)
         elif crops.exists():

@@ -1,7 +1,4 @@
-"""The site's own check of `manage.py doctor`: each program's user can write crops and read images.
-
-Registered in apps.py.
-"""
+"""The site's own check of `manage.py doctor`, registered in apps.py."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from sluice_stack.doctor.deployment import Check, Deployment, Program
 from sluice_stack.doctor.finding import Finding, Skipped, failed, passed
 from sluice_stack.doctor.rights import Account, account_of
 
-# By service; also without push, where cron does their work.
+# By service. Without push, cron jobs do their work with the same settings.
 _WRITE_MEDIA: Final = ("celery", "beat")
 _READ_VOLUMES: Final = ("wsgi", "worker", "celery")
 
@@ -30,7 +27,7 @@ def _usable(deployment: Deployment) -> Iterator[Finding]:
     for program in programs:
         account = Account.own() if deployment.in_container else account_of(program.name)
         if account is None:
-            raise Skipped("the programs' user is unknown: none of them runs, and there is no www-data")
+            raise Skipped("the programs' user is unknown: none of them runs, and there is no user www-data")
         bad = list(_refused(program, account))
         yield from bad
         if not bad:
@@ -40,16 +37,16 @@ def _usable(deployment: Deployment) -> Iterator[Finding]:
 def _refused(program: Program, account: Account) -> Iterator[Finding]:
     media = Path(program.env.media_root or settings.MEDIA_ROOT)
     volumes = Path(getattr(program.env, "volumes_root", "") or settings.VOLUMES_ROOT)
-    # A folder that does not exist yet is created with the first crop.
+    # The first crop creates a missing folder.
     if program.service in _WRITE_MEDIA and (
         found := account.refused("write", _nearest(media), "-type", "d", depth=1)
     ):
         yield failed(
-            f"{account.name} can't write crops to {found}, nor remove them",
+            f"{account.name} can't write crops to {found} or remove them",
             _fix(account, media),
             program.name,
         )
-    # Of each store only the top: it is created as a whole, and may have millions of chunks.
+    # Only the top of each store: a store may have millions of chunks, all created by one import.
     if (
         program.service in _READ_VOLUMES
         and volumes.exists()

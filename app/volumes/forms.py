@@ -1,4 +1,4 @@
-"""The crop form of a volume's page, for a browser without scripts too."""
+"""The crop form of a volume's page. It works without scripts too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .models import Volume
 
 
 class CropForm(forms.Form):
-    """Six whole numbers. What they may be, ordering.order_crop says; here they only become numbers."""
+    """Six whole numbers. The form only parses them; ordering.order_crop checks the box."""
 
     def __init__(self, volume: Volume, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -26,5 +26,5 @@ class CropForm(forms.Form):
                 )
 
     def box(self) -> dict[str, list[int]]:
-        """As the API takes it."""
+        """The box in the API's format."""
         return {axis: [self.cleaned_data[f"{axis}0"], self.cleaned_data[f"{axis}1"]] for axis in "xyz"}

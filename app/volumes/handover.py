@@ -1,9 +1,9 @@
-"""Handing crops over to Celery: a task for each crop, and another one if the first may be lost.
+"""Handing crops over to Celery: publishes a task for each crop, and another one if the first may be lost.
 
-A task alone can be lost: with a process that ends while the broker is down, or with a wiped broker. So the
-crop's row is the truth, and a task only says "look at it now"; a needless one does no harm (see jobs.py).
-The row notes when the broker confirmed a task; beat finds the crops whose task is missing or late.
-docs/how-to/add-a-task.md describes this as a pattern.
+A task can be lost: if its process ends while the broker is down, or if the broker loses its data. So the
+crop's row is the truth, and a task is only a hint to check the row. A needless task is harmless (jobs.py).
+The row records when the broker confirmed a task. Beat finds the crops whose task is missing or late.
+docs/how-to/add-a-task.md describes this pattern.
 """
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ from .models import Crop
 logger = logging.getLogger(__name__)
 
 TASK: Final = "volumes.cut_crop"
-# A crop that was just committed is still being published by its request's process.
+# The process of a request needs a moment to publish the task of a crop that it has just committed.
 _FRESH: Final = timedelta(seconds=3)
-# A task that was confirmed and not begun may be lost. After so long, then twice as long, and so on, there is
-# another one; at most one in the last, so that a worker that is down for a day doesn't find thousands.
+# A task that was confirmed but has not begun may be lost. Another one is published after _FIRST_REPEAT, then
+# after twice that time, and so on, up to _LAST_REPEAT. So a worker that was down for a day doesn't find
+# thousands.
 _FIRST_REPEAT: Final = timedelta(seconds=60)
 _LAST_REPEAT: Final = timedelta(minutes=15)
-# Crops that beat hands over at a time.
+# The most crops that one job of beat hands over.
 _BATCH: Final = 1000
 
 
 def hand_over_soon(crop_id: int) -> None:
-    """Publish the crop's task. In a request it returns at once, whatever the state of the broker."""
+    """Publish the crop's task. In a request it returns at once, even if the broker is down."""
     if is_wanted():
         _publish(crop_id)
 
 
 def hand_over_waiting() -> int:
-    """Publish a task for each crop whose task is missing or late; return how many. For beat.
+    """Publish a task for each crop whose task is missing or late. Returns how many. A job of beat.
 
-    Raises the database's errors; a broker that is down is only logged, since beat calls this again soon.
+    Raises the database's errors. Only logs if the broker is down: beat calls this again soon.
     """
     if not is_wanted():
         return 0
@@ -62,12 +63,12 @@ def hand_over_waiting() -> int:
 
 
 def is_wanted() -> bool:
-    """Whether there is a broker for tasks; if not, crops wait for `manage.py run_crops`."""
+    """Whether a broker for tasks is configured. If not, crops wait for `manage.py run_crops`."""
     return bool(settings.CELERY_BROKER_URL) and installed("celery")
 
 
 def note_confirmed(sender: str, args: tuple[int], **kwargs: Any) -> None:
-    """Receives `task_confirmed`: the broker has a task for the crop."""
+    """Receiver of `task_confirmed`: record that the broker has a task for the crop."""
     if sender != TASK:
         return
     Crop.objects.filter(pk=args[0]).update(handed_over_at=timezone.now(), hand_overs=F("hand_overs") + 1)
@@ -87,7 +88,7 @@ def _waiting() -> list[int]:
         | Q(state=Crop.State.RUNNING, started__lt=now - _FIRST_REPEAT) & (Q(handed_over_at=None) | stalled)
     ).order_by("id")
     due = [crop for crop in crops[:_BATCH] if _is_due(crop, now)]
-    # A running crop has a worker, unless that worker and its task are both gone.
+    # A running crop has a worker that holds its lock, unless worker and task are both lost.
     running = {crop.pk for crop in due if crop.state == Crop.State.RUNNING}
     alive = claims.claimed(running) if running else set()
     return [crop.pk for crop in due if crop.pk not in alive]

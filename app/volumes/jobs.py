@@ -1,9 +1,9 @@
-"""Cutting a crop exactly once, whatever happens to workers, tasks and connections.
+"""Cutting a crop exactly once, even if workers, tasks or connections are lost.
 
-A task may come twice, or again after its worker died, so the task decides nothing. A worker needs the crop's
-lock (claims.py). It increments `attempts` when it begins, and only the last attempt may end the crop, in one
-transaction with the message to the owner. So a worker that lost its lock with its database connection ends
-nothing, nor does one whose crop was cancelled meanwhile.
+A task may arrive twice, or again after its worker has died, so the task decides nothing. A worker needs the
+crop's lock (claims.py). It increments `attempts` at its start, and only the last attempt may end the crop, in
+one transaction with the message to the owner. So a worker that has lost its lock, with its database
+connection, can't end the crop. Neither can one whose crop was cancelled meanwhile.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from .models import Crop
 
 logger = logging.getLogger(__name__)
 
-# A crop that kills its workers must end at some point.
+# A crop that kills its workers fails after this many.
 MAX_ATTEMPTS: Final = 5
 _PROGRESS_SECONDS: Final = 1.0
 
 
 class Superseded(Exception):
-    """Another worker has the crop now, or it is cancelled or deleted."""
+    """Another worker has restarted the crop, or the crop is cancelled or deleted."""
 
 
 def run(crop_id: int, alive: Callable[[], None] = lambda: None) -> bool:
-    """Cut the crop and tell its owner, unless that is done or under way, or the crop is gone. Returns whether
-    it did. `alive` is called at each step of progress.
+    """Cut the crop and send a message to its owner. Returns whether it did.
 
-    A crop that can't be cut is `failed`, with the reason, and its owner is told. Raises the database's
-    errors; the crop then waits for its next task.
+    It does nothing if the crop has ended, is being cut by another worker, or doesn't exist. `alive` is
+    called at each step of progress. If the crop can't be cut, its state becomes `failed`, and the message has
+    the reason. Raises the database's errors. Then the crop waits for its next task.
     """
     with claims.claim(crop_id) as mine:
         if not mine:
@@ -96,7 +96,7 @@ def _carry_out(crop: Crop, alive: Callable[[], None]) -> None:
 
 
 def _give_up(crop: Crop) -> None:
-    """Remove the file, unless another worker has restarted the crop."""
+    """Remove the file of a cancelled or deleted crop. If another worker has restarted the crop, keep it."""
     if Crop.objects.filter(pk=crop.pk).exclude(state=Crop.State.CANCELLED).exists():
         logger.warning("crop %d: stopped, another worker has restarted it", crop.pk)
         return
@@ -105,8 +105,10 @@ def _give_up(crop: Crop) -> None:
 
 
 class _Progress:
-    """Writes the percentage into the row and the owner's stream, at most once a second, and stops the work if
-    the row says so."""
+    """Writes the percentage to the row and the owner's stream, at most once a second.
+
+    Raises Superseded if this worker must stop.
+    """
 
     def __init__(self, crop: Crop, alive: Callable[[], None]) -> None:
         self._crop = crop
@@ -125,7 +127,7 @@ class _Progress:
 
 
 def _end(crop: Crop, *, size: int = 0, error: str = "") -> None:
-    """The crop's end and the message about it, in one transaction. Raises Superseded."""
+    """End the crop and send the message to its owner, in one transaction. Raises Superseded."""
     state = Crop.State.FAILED if error else Crop.State.DONE
     ending = {"state": state, "error": error, "size": size, "finished": timezone.now()}
     with transaction.atomic():
@@ -157,9 +159,9 @@ def _link(crop: Crop) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """For the owner, in words that fit; the log has the details."""
+    """The reason for the owner. The log has the details."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "The server's disk is full."
     if isinstance(error, MemoryError):
-        return "The server has too little memory for it."
+        return "The server has too little memory for this crop."
     return "The volume's data can't be read, or the file can't be written. See the server's log."

@@ -1,4 +1,7 @@
-"""Volumes and crops. The voxels are in Zarr stores and TIFF files; only those with a row count."""
+"""Volumes and crops.
+
+Their voxels are in Zarr stores and TIFF files. Only files that belong to a row count.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +16,27 @@ from .box import AXES, Box, Range
 
 
 class Volume(models.Model):
-    """An image stack that can be looked at and cropped. Made by `manage.py import_volume`."""
+    """An image stack that users view and crop. `manage.py import_volume` creates it."""
 
     title = models.CharField(max_length=200)
-    # The Zarr store's name below VOLUMES_ROOT; its one array has the axes z, y, x.
+    # The folder of the Zarr store below VOLUMES_ROOT. Its one array has the axes z, y, x.
     store = models.CharField(max_length=100, unique=True, editable=False)
     size_x = models.PositiveIntegerField(editable=False)  # voxels
     size_y = models.PositiveIntegerField(editable=False)
     size_z = models.PositiveIntegerField(editable=False)
-    dtype = models.CharField(max_length=16, editable=False)  # numpy's name, such as uint8
-    voxel_x = models.FloatField(editable=False)  # the size of one, in `unit`
+    dtype = models.CharField(max_length=16, editable=False)  # NumPy's name, such as uint8
+    voxel_x = models.FloatField(editable=False)  # the size of a voxel, in `unit`
     voxel_y = models.FloatField(editable=False)
     voxel_z = models.FloatField(editable=False)
-    unit = models.CharField(max_length=16, blank=True, editable=False)  # mm, µm; empty: not known
-    # The values that there are, and those shown as black and white (contrast.py). Empty: not known, in a
-    # volume that was imported before they were looked for.
+    unit = models.CharField(max_length=16, blank=True, editable=False)  # such as mm or µm; empty: unknown
+    # The least and the greatest value, and those shown as black and white (contrast.py). Null in volumes that
+    # were imported by early versions.
     least = models.FloatField(null=True, editable=False)
     greatest = models.FloatField(null=True, editable=False)
     low = models.FloatField(null=True, editable=False)
     high = models.FloatField(null=True, editable=False)
-    # Whether y and z grow upwards, as in NIfTI, rather than downwards, as in a microscope's images. Pictures
-    # are stored either way with row 0 first; pages turn them.
+    # Whether y and z grow upwards, as in NIfTI, or downwards, as in a microscope's images. Pictures always
+    # have row 0 first; pages flip them.
     upright = models.BooleanField(default=False, db_default=False, editable=False)
     created = models.DateTimeField(auto_now_add=True)
 
@@ -49,37 +52,37 @@ class Volume(models.Model):
 
     @property
     def version(self) -> str:
-        """Tells this import's voxels, which never change, from those of any other; for URLs."""
+        """Identifies this import in URLs. The voxels of an import never change."""
         return self.store[:12]
 
     @property
     def itemsize(self) -> int:
-        """Bytes of a voxel."""
+        """Bytes per voxel."""
         return int("".join(filter(str.isdigit, self.dtype))) // 8
 
     @property
     def window(self) -> tuple[float, float] | None:
-        """The values shown as black and white, where they are known."""
+        """The values shown as black and white; None if unknown."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
     @property
     def whole(self) -> Box:
-        """The box that holds all of it."""
+        """The box of the whole volume."""
         return Box(Range(0, self.size_x), Range(0, self.size_y), Range(0, self.size_z))
 
     @property
     def middle(self) -> dict[str, int]:
-        """The slice in the middle, along each axis."""
+        """The index of the middle slice along each axis."""
         return {axis: range_.stop // 2 for axis, range_ in zip(AXES, self.whole, strict=True)}
 
     @property
     def voxel_size(self) -> tuple[float, float, float]:
-        """x, y, z in `unit`."""
+        """The size of a voxel along x, y and z, in `unit`."""
         return self.voxel_x, self.voxel_y, self.voxel_z
 
 
 class Crop(models.Model):
-    """A box of a volume, ordered as a TIFF. The row is the truth; tasks and files follow."""
+    """A box of a volume, ordered as a TIFF. The row is the truth. Tasks and files follow it."""
 
     class State(models.TextChoices):
         QUEUED = "queued"
@@ -101,16 +104,16 @@ class Crop(models.Model):
     z1 = models.PositiveIntegerField()
     state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
     progress = models.PositiveSmallIntegerField(default=0)  # percent
-    error = models.TextField(blank=True)  # why it failed, for its owner to read
-    size = models.PositiveBigIntegerField(default=0)  # of the file, in bytes
-    attempts = models.PositiveSmallIntegerField(default=0)  # how often a worker began; the last one counts
+    error = models.TextField(blank=True)  # the reason of a failure, for its owner
+    size = models.PositiveBigIntegerField(default=0)  # bytes of the file
+    attempts = models.PositiveSmallIntegerField(default=0)  # how many workers began; the last one counts
     handed_over_at = models.DateTimeField(null=True)  # when the broker last confirmed a task for it
-    hand_overs = models.PositiveSmallIntegerField(default=0)  # and how often it did
+    hand_overs = models.PositiveSmallIntegerField(default=0)  # how many tasks the broker has confirmed
     created = models.DateTimeField(auto_now_add=True)
     started = models.DateTimeField(null=True)
     finished = models.DateTimeField(null=True)
-    # Its owner has deleted it: it is no longer shown. Beat removes its file and this row; until then it
-    # counts towards the quota.
+    # Its owner has deleted it, so it is not shown. It counts towards the quota until beat removes file and
+    # row.
     discarded = models.BooleanField(default=False, db_default=False, editable=False)
 
     class Meta:
@@ -137,7 +140,7 @@ class Crop(models.Model):
 
     @property
     def file_name(self) -> str:
-        """Below MEDIA_ROOT."""
+        """The file's path below MEDIA_ROOT."""
         return f"crops/{self.pk}.tiff"
 
     @property

@@ -1,4 +1,4 @@
-"""Ordering a crop: a row, and a task for the worker once it is committed."""
+"""Ordering a crop: creates a row, and publishes a task for the worker after the commit."""
 
 from __future__ import annotations
 
@@ -15,18 +15,15 @@ from .quota import OverQuota
 
 
 class TooManyCrops(Exception):
-    """The person has as many crops waiting or running as are allowed: `limit`."""
+    """The user has `limit` crops that wait or run, the most that are allowed."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(
-            f"you have {limit} crops waiting or running, the most that are allowed; try again later"
-        )
+        super().__init__(f"you have {limit} crops waiting or running, which is the limit; try again later")
         self.limit = limit
 
 
 def order_crop(owner: Any, volume: Volume, box: Any) -> Crop:
-    """Order the box, as it stands in the request. Raises BadBox, TooManyCrops or OverQuota; nothing is
-    ordered then."""
+    """Order a crop. `box` is the JSON value in the request. Raises BadBox, TooManyCrops or OverQuota."""
     parsed = parse_box(box, volume.whole, settings.CROP_MAX_VOXELS)
     _check_open_crops(owner)
     quota.check(owner, volume, parsed)
@@ -47,7 +44,7 @@ def _ranges(box: Box) -> list[tuple[str, Any]]:
 
 def _check_open_crops(owner: Any) -> None:
     limit = settings.CROP_MAX_OPEN_PER_USER
-    # Two requests at the same time may both pass: a limit against excess needs no lock.
+    # Without a lock, two requests at the same time may both pass. For this limit that is harmless.
     if Crop.objects.filter(owner=owner, state__in=Crop.OPEN)[:limit].count() >= limit:
         raise TooManyCrops(limit)
 

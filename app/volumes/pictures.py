@@ -1,7 +1,7 @@
 """Slices of volumes over HTTP, as PNG.
 
-A slice never changes: its URL names the import (Volume.version), so that browsers keep what they have and
-ask for nothing twice. The ETag is made of what was asked for; no voxel is read to find that it still holds.
+A slice never changes: its URL contains the import (Volume.version), so browsers may cache it for ever. The
+ETag is computed from the request, so a revalidation reads no voxels.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ from .models import Volume
 
 logger = logging.getLogger(__name__)
 
-# To be counted up whenever the same slice would make another picture.
+# Increment it when the same request gives another picture.
 _EDITION: Final = 1
 _A_YEAR: Final = 365 * 24 * 3600
 
 
 @api
 def slice_(request: HttpRequest, volume_id: int, version: str, axis: str, index: int) -> HttpResponse:
-    """GET: the slice at `index` along the axis. `low` and `high`: the values shown as black and white."""
+    """GET: the slice at `index` along the axis.
+
+    Query: `low` and `high`, the values shown as black and white.
+    """
     only_methods(request, "GET")
     volume = Volume.objects.filter(pk=volume_id).first()
     if volume is None:
@@ -47,13 +50,13 @@ def slice_(request: HttpRequest, volume_id: int, version: str, axis: str, index:
         _png(volume, axis, index, window), content_type="image/png"
     )
     response["ETag"] = etag
-    # In this browser only: who may see the site may change.
+    # private: a shared cache could show it to others, and rights may change.
     response["Cache-Control"] = f"private, max-age={_A_YEAR}, immutable"
     return response
 
 
 def _window(request: HttpRequest) -> tuple[float, float] | None:
-    """What the query asks for. Raises ApiError."""
+    """The window in the query, or None. Raises ApiError."""
     if not ("low" in request.GET or "high" in request.GET):
         return None
     values = []
@@ -61,7 +64,7 @@ def _window(request: HttpRequest) -> tuple[float, float] | None:
         try:
             values.append(float(request.GET[name]))
         except KeyError:
-            raise bad_field(name, "is missing; low and high come together") from None
+            raise bad_field(name, "is missing; give both low and high, or neither") from None
         except ValueError:
             raise bad_field(name, "must be a number") from None
         if not math.isfinite(values[-1]):

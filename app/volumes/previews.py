@@ -1,7 +1,8 @@
-"""Previews: while a box is drawn, the browser asks for a picture of it, and a Channels worker makes it.
+"""Previews: while a user draws a box, the browser asks for a picture of it, and a Channels worker makes it.
 
-An ordinary Channels consumer at `channels/volumes/<id>/preview/`, and an ordinary worker for the channel
-`previews`: the model for any short task that a socket waits for. docs/reference/previews.md has the frames.
+This is an ordinary Channels consumer at `channels/volumes/<id>/preview/`, and an ordinary worker for the
+channel `previews`. Use it as a model for short tasks that a socket waits for. docs/reference/previews.md has
+the frames.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .box import BadBox, Box, Range, parse_box
 logger = logging.getLogger(__name__)
 
 CHANNEL: Final = "previews"
-# From a request to its answer. A worker skips requests that are older.
+# From a request to its response. A worker skips older requests.
 PATIENCE_SECONDS: Final = 2.5
 _MAX_REQUEST: Final = 2**53 - 1
 _MAX_CHARACTERS: Final = 4096
@@ -38,7 +39,7 @@ Answer = tuple[str, dict[str, Any]]  # an event and its payload
 
 
 class Request(NamedTuple):
-    """What a browser asks: its own number for it, the box as JSON text, and when to give up (loop's time)."""
+    """A browser's request: its number, the box as JSON text, and the loop time at which to give up."""
 
     number: int
     box: str
@@ -46,17 +47,17 @@ class Request(NamedTuple):
 
 
 class PreviewConsumer(TidyConsumer, AsyncWebsocketConsumer):
-    """The browser's side: only its latest request is answered.
+    """The browser's side. Only the latest request gets a response.
 
-    One preview is made at a time. A later request replaces one that waits, and the result of the one being
-    made is dropped: so a browser may ask at every move of the mouse.
+    So a browser may send a request at every mouse move. One preview is made at a time. A new request replaces
+    a waiting one. The result of an older request is dropped.
     """
 
     async def connect(self) -> None:
         self.volume_id: int = self.scope["url_route"]["kwargs"]["volume_id"]
         self.transport = socket_transport(self.scope, self.base_send)
-        self.latest: Request | None = None  # not yet asked for
-        self.serial = 0  # of what the worker was asked
+        self.latest: Request | None = None  # waits for the worker
+        self.serial = 0  # of the last message to the worker
         self.reply: asyncio.Future[Answer] | None = None
         self.asking: asyncio.Task[None] | None = None
         self.bad_frames = 0
@@ -76,8 +77,8 @@ class PreviewConsumer(TidyConsumer, AsyncWebsocketConsumer):
             self.asking = asyncio.create_task(self._answer_latest())
 
     async def preview_ready(self, message: dict[str, Any]) -> None:
-        """From the worker: the picture, or why there is none."""
-        # Another serial: it came too late.
+        """From the worker: the picture, or an error."""
+        # Another serial: the response is too late.
         if message["serial"] == self.serial and self.reply is not None and not self.reply.done():
             self.reply.set_result((message["event"], message["payload"]))
 
@@ -95,7 +96,7 @@ class PreviewConsumer(TidyConsumer, AsyncWebsocketConsumer):
             self.asking = None
 
     async def _ask(self, request: Request) -> Answer:
-        """What the worker answers, or an error. By the request's deadline."""
+        """The worker's response, or an error at the request's deadline."""
         loop = asyncio.get_running_loop()
         self.serial += 1
         self.reply = loop.create_future()
@@ -103,7 +104,7 @@ class PreviewConsumer(TidyConsumer, AsyncWebsocketConsumer):
             "type": "preview.make",
             "reply_to": self.channel_name,
             "serial": self.serial,
-            # As text: a browser's numbers may be larger than the layer's messages can carry.
+            # As text, since the number in a URL may be larger than the layer's messages can carry.
             "volume": str(self.volume_id),
             "box": request.box,
             "wanted_until": time.time() + request.deadline - loop.time(),
@@ -123,7 +124,7 @@ class PreviewConsumer(TidyConsumer, AsyncWebsocketConsumer):
 
     async def _say(self, event: str, payload: dict[str, Any]) -> None:
         if self.transport.unsent > limits.UNSENT_BYTES:
-            # It does not read: its pictures would pile up here.
+            # The browser does not read, and pictures would accumulate here.
             self.transport.close(close_codes.TOO_SLOW)
             return
         if "png" in payload:
@@ -141,7 +142,7 @@ class PreviewWorker(SyncConsumer):
     """The worker's side: `manage.py runworker previews`."""
 
     def preview_make(self, message: dict[str, Any]) -> None:
-        """Make the picture and send it to the socket that asked, unless it no longer waits."""
+        """Make the picture and send it to the socket's consumer, unless that has given up."""
         if time.time() > message["wanted_until"]:
             return
         event, payload = _make(message["volume"], message["box"])
@@ -153,7 +154,7 @@ class PreviewWorker(SyncConsumer):
 
 
 def warm_up() -> None:
-    """Do what the first picture would wait a second for: load zarr, NumPy and Pillow, and go through them."""
+    """Load Zarr, NumPy and Pillow, and make a picture, so that the first preview is not a second late."""
     import numpy
 
     from . import reading, slices, stores  # noqa: F401
@@ -163,7 +164,7 @@ def warm_up() -> None:
 
 
 def _read(text: str | None) -> Request | str:
-    """The request in a frame, {"request": 7, "box": {…}}; or, in words, what is wrong with it."""
+    """The request in a frame {"request": 7, "box": {…}}; or the problem, as a sentence."""
     if text is None:
         return "a request is a text frame, not a binary one"
     if len(text) > _MAX_CHARACTERS:

@@ -1,7 +1,8 @@
-"""The progress of crops, published for pages to show; the row is the truth.
+"""Publishes the progress of crops, for pages to show. The row is the truth.
 
-It has its own stream, `crops:<user id>`: it is so frequent that it would push messages out of the history of
-`user:<id>`, and clients of the default streams don't need it.
+Progress has its own stream, `crops:<user id>`. It is so frequent that it would push messages out of the
+history of `user:<id>`, and clients of the default streams don't need it. mysite/rights.py has the rule for
+who may read it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sluice_updates import publish
-from sluice_updates.rights import User, default_may_read
 
 from .models import Crop
 
@@ -18,21 +18,16 @@ DELETED: Final = "crop-deleted"
 
 
 def crops_stream(user_id: Any) -> str:
-    """The stream of one person's crops."""
+    """The name of the stream with the crops of one user."""
     return f"crops:{user_id}"
 
 
-def may_read(user: User, stream: str) -> bool:
-    """The site's rule (SLUICE_UPDATES_MAY_READ): the default one, and the progress of one's own crops."""
-    return stream == crops_stream(user.pk) or default_may_read(user, stream)
-
-
 def publish_progress(crop: Crop, state: str, percent: int) -> None:
-    """Publish it with the current transaction, which must be the one that changes the row."""
+    """Publish the crop's progress. Call it in the transaction that changes the row."""
     payload = {"crop_id": crop.pk, "state": str(state), "progress": percent}
     publish(crops_stream(crop.owner_id), EVENT, payload)
 
 
 def publish_deleted(crop: Crop) -> None:
-    """Publish that the crop is deleted, likewise."""
+    """Publish that the crop is deleted. Call it in the transaction that changes the row."""
     publish(crops_stream(crop.owner_id), DELETED, {"crop_id": crop.pk})

@@ -1,4 +1,4 @@
-"""The quota: how much disk space one person's crops use, and may use."""
+"""The quota: how much disk space the crops of one user take, and may take."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ ROOM_SECONDS: Final = 10
 
 
 class OverQuota(Exception):
-    """A crop would exceed the person's quota: `limit`, in bytes."""
+    """The crop would exceed the user's quota: `limit`, in bytes."""
 
     def __init__(self, wanted: int, used: int, limit: int) -> None:
         takes = f"this crop takes {filesizeformat(wanted)}"
         if wanted > limit:
             why = f"{takes}, and your quota is {filesizeformat(limit)}; choose a smaller box"
         else:
-            theirs = f"yours take {filesizeformat(used)} of the {filesizeformat(limit)} of your quota"
+            theirs = f"yours take {filesizeformat(used)} of your quota of {filesizeformat(limit)}"
             room = f"delete some that you no longer need (this frees space within {ROOM_SECONDS} s)"
             why = f"{takes}, and {theirs}; {room}, or choose a smaller box"
         super().__init__(why)
@@ -31,10 +31,10 @@ class OverQuota(Exception):
 
 
 def used_bytes(owner: Any) -> int:
-    """The size of the person's files, ordered ones included.
+    """Bytes of the user's files, including those of crops that are not cut yet.
 
-    A deleted crop counts until its file is gone: otherwise ordering and deleting in turn would fill the disk
-    while beat is down.
+    A deleted crop counts until its file is removed. Otherwise, while beat is down, a user could fill the disk
+    by ordering and deleting crops.
     """
     crops = Crop.objects.filter(owner=owner)
     there = crops.filter(state=Crop.State.DONE).aggregate(bytes=Sum("size"))["bytes"] or 0
@@ -43,9 +43,9 @@ def used_bytes(owner: Any) -> int:
 
 
 def check(owner: Any, volume: Volume, box: Box) -> None:
-    """Raises OverQuota."""
+    """Raises OverQuota if the box would exceed the user's quota."""
     limit, wanted = settings.CROP_QUOTA_BYTES, _bytes(volume, box)
-    # Two requests at the same time may both pass: a limit against excess needs no lock.
+    # Without a lock, two requests at the same time may both pass. For this limit that is harmless.
     used = used_bytes(owner)
     if used + wanted > limit:
         raise OverQuota(wanted, used, limit)

@@ -1,7 +1,7 @@
-"""How this process reads Zarr stores.
+"""Prepares Zarr and the C library for fast reading.
 
-A slice across 512 × 512 voxels takes 64 chunks, half a MiB each if they have 16 bits, and somebody waits for
-it. As Zarr and the C library come, two thirds of the time go into neither voxels nor disk.
+A slice of 512 × 512 voxels needs 64 chunks, half a MiB each with 16 bits per voxel, and a user waits for it.
+With the defaults of Zarr and the C library, two thirds of the time are spent on neither voxels nor the disk.
 """
 
 from __future__ import annotations
@@ -11,29 +11,30 @@ import functools
 from contextlib import suppress
 from typing import Any, Final
 
-# glibc's numbers for them, https://man7.org/linux/man-pages/man3/mallopt.3.html
+# Parameters of glibc's mallopt: https://man7.org/linux/man-pages/man3/mallopt.3.html
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
-# Bytes: buffers up to the one come from memory that is kept, up to the other at the top of each arena.
+# Bytes. Buffers up to _REUSED come from an arena. Each arena keeps up to _KEPT of free memory at its top.
 _REUSED: Final = 4 * 2**20
 _KEPT: Final = 16 * 2**20
-# Threads share them. By default there may be eight for each core, and each would keep as much; those that
-# there are when the limit is set stay.
+# The most arenas, which threads share. By default there may be eight per core, and each would keep _KEPT.
+# Arenas that exist already stay.
 _ARENAS: Final = 2
 
 
 @functools.cache
 def zarr() -> Any:
-    """The module, prepared for reading. Imported at the first call: processes that never touch voxels, such
-    as Daphne's, do without.
+    """The module zarr, prepared for reading.
+
+    It is imported at the first call: Daphne, for example, never needs it.
     """
     import zarr
     from zarr.core import codec_pipeline
 
     _keep_freed_memory()
-    # Chunk by chunk in the thread that asks: no coroutine and no other thread for each, nor all in memory at
-    # once. The Zarr that Python 3.11 gets has it not.
+    # This pipeline reads chunk by chunk in the calling thread, without a coroutine or another thread for
+    # each, and without all chunks in memory at once. The Zarr for Python 3.11 doesn't have it.
     if hasattr(codec_pipeline, "FusedCodecPipeline"):
         path = f"{codec_pipeline.__name__}.FusedCodecPipeline"
         zarr.config.set({"codec_pipeline.path": path, "codec_pipeline.max_workers": 1})
@@ -41,10 +42,12 @@ def zarr() -> Any:
 
 
 def _keep_freed_memory() -> None:
-    """Let the C library keep what is freed. By default it gives a chunk's buffers back to the kernel, which
-    hands them out again page by page, zeroed: 17,000 page faults a slice.
+    """Make the C library keep freed memory.
+
+    By default it returns a chunk's buffers to the kernel, which provides them again page by page, zeroed.
+    That costs 17,000 page faults per slice.
     """
-    with suppress(OSError, AttributeError):  # another C library has no mallopt, or none of that name
+    with suppress(OSError, AttributeError):  # another C library may not have mallopt
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_ARENA_MAX, _ARENAS)
         mallopt(_M_MMAP_THRESHOLD, _REUSED)

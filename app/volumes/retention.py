@@ -1,4 +1,4 @@
-"""Removing files: of crops that are old or deleted, and those that dead workers left."""
+"""Retention: removes old and deleted crops with their files, and files that dead workers left."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from .models import Crop
 
 logger = logging.getLogger(__name__)
 
-# A younger file that belongs to no crop may still be written.
+# A worker may still be writing a younger file that belongs to no crop.
 _ORPHAN_SECONDS: Final = 24 * 3600
 
 
 def clean_up() -> int:
-    """Delete the crops that ended CROP_RETENTION_DAYS ago, and files that belong to none; return how many
-    crops."""
+    """Delete crops that ended more than CROP_RETENTION_DAYS ago, and files without a crop. A job of beat.
+
+    Returns the number of deleted crops.
+    """
     oldest = timezone.now() - timedelta(days=settings.CROP_RETENTION_DAYS)
     count = 0
     for crop in Crop.objects.filter(finished__lt=oldest).exclude(state__in=Crop.OPEN).iterator():
@@ -36,7 +38,7 @@ def clean_up() -> int:
 
 
 def remove_discarded() -> int:
-    """Remove file and row of each crop that its owner has deleted; return how many."""
+    """Remove file and row of each crop that its owner has deleted. Returns how many. A job of beat."""
     count = 0
     for crop in Crop.objects.filter(discarded=True).iterator():
         _remove(crop)
@@ -45,7 +47,7 @@ def remove_discarded() -> int:
 
 
 def _remove(crop: Crop) -> None:
-    # First the file: a row without a file is tried again, a file without a row only found by the sweep.
+    # The file first: a row without a file is removed by the next run, a file without a row only after a day.
     crop.path.unlink(missing_ok=True)
     crop.delete()
 

@@ -1,4 +1,4 @@
-"""Consumers of Channels, for mysite/asgi.py: sockets below channels/, and channels that `runworker` reads."""
+"""Consumers for mysite/asgi.py: WebSockets below channels/, and channels that `runworker` reads."""
 
 from typing import Any
 

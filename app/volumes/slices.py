@@ -1,4 +1,4 @@
-"""Pictures of slices: one plane, as a PNG in 8-bit grey."""
+"""Pictures of slices: one plane of a volume as a PNG, in 8-bit grey."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, Final
 
 from .box import AXES, Box, Range
 
-# Of a preview's longer side; a larger slice is thinned out.
+# Pixels of a preview's longer side. A larger slice is subsampled.
 MAX_PIXELS: Final = 512
-# Of the longer side of a whole slice: more than a canvas of any browser would be a risk.
+# Pixels of the longer side of a whole slice. Some browsers can't draw a larger canvas.
 MAX_SIDE: Final = 4096
-# Of the slice that a picture is made of: so many chunks of a store have to be decompressed for it.
+# Voxels of a slice, all of whose chunks must be decompressed.
 MAX_VOXELS: Final = 2048 * 2048
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG, 8-bit grey, and what it shows: the plane at `index` along z, rows y, columns x."""
+    """A PNG in 8-bit grey of the plane at `index` along z: rows are y, columns are x."""
 
     png: bytes
     width: int  # pixels
@@ -28,7 +28,7 @@ class Picture:
 
 
 class TooLarge(ValueError):
-    """A slice that has more voxels than a picture is made of."""
+    """The slice has more than MAX_VOXELS voxels."""
 
 
 def middle_slice(array: Any, box: Box) -> Picture:
@@ -43,11 +43,10 @@ def middle_slice(array: Any, box: Box) -> Picture:
 
 
 def whole_slice(array: Any, axis: str, index: int, window: tuple[float, float] | None) -> bytes:
-    """The plane at `index` along the axis, as a PNG: the rows are the later axis of x, y, z, the columns the
-    earlier one.
+    """The plane at `index` along the axis, as a PNG. Of the other axes, the earlier one gives the columns.
 
-    `window` has the values shown as black and white; without one it is chosen for this slice. Raises
-    TooLarge, and whatever a broken store raises.
+    `window`: the values shown as black and white; None: they are computed from this slice. Raises TooLarge,
+    and any error of a broken store.
     """
     whole = Box(*(Range(0, size) for size in reversed(array.shape)))
     across = [range_ for name, range_ in zip(AXES, whole, strict=True) if name != axis]
@@ -70,30 +69,34 @@ def _png(grey: Any) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    # Runs of the same byte and Huffman's codes, no more: what the filters leave of a picture is noise, in
-    # which a search for longer matches finds none. Two thirds of level 1's time, and no more bytes.
+    # Z_RLE searches only for runs of one byte. After PNG's filters a picture is mostly noise, in which a
+    # search for longer matches finds nothing. It takes two thirds of level 1's time, and the file is no
+    # larger.
     Image.fromarray(grey).save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return buffer.getvalue()
 
 
 def _grey(plane: Any) -> Any:
-    """As 8-bit grey: bytes as they are, all else stretched between the slice's 1st and 99th percentile."""
+    """The plane in 8-bit grey.
+
+    Bytes stay; other types are stretched between their 1st and 99th percentile.
+    """
     import numpy
 
     if plane.dtype == numpy.uint8:
         return numpy.ascontiguousarray(plane)
     values = numpy.nan_to_num(plane.astype(numpy.float64))
     low, high = numpy.percentile(values, (1, 99))
-    if high <= low:  # all but a few are the same: nothing to stretch
+    if high <= low:  # nearly all voxels have the same value
         low, high = values.min(), values.max()
     return _stretched(values, low, high)
 
 
 def _windowed(plane: Any, low: float, high: float) -> Any:
-    """As 8-bit grey: `low` and below are black, `high` and above white. What is no number is black."""
+    """The plane in 8-bit grey. `low` and below are black, `high` and above white, NaN is black."""
     import numpy
 
-    # 24 bits of a number are enough for 256 shades, at half the time, wherever all integers have no more.
+    # float32 holds all 16-bit integers exactly, and takes half the time.
     kind = numpy.float32 if plane.dtype.itemsize <= 2 else numpy.float64
     values = numpy.nan_to_num(plane.astype(kind), nan=low, posinf=high, neginf=low)
     return _stretched(values, kind(low), kind(high))
@@ -102,6 +105,6 @@ def _windowed(plane: Any, low: float, high: float) -> Any:
 def _stretched(values: Any, low: Any, high: Any) -> Any:
     import numpy
 
-    # Halved, since the span of two numbers may be above the largest there is.
+    # Halved, since the difference of two numbers may exceed the largest number.
     span = high / 2 - low / 2 or 1.0
     return (numpy.clip((values / 2 - low / 2) / span, 0, 1) * 255).astype(numpy.uint8)

@@ -1,6 +1,7 @@
-"""The Zarr stores: one array a volume, axes z, y, x, in chunks, so that a crop reads only what it needs.
+"""The Zarr stores of volumes. Each has one array with the axes z, y, x.
 
-Zarr and numpy are imported in functions: processes that never touch voxels, such as Daphne's, do without.
+The array has chunks, so that a crop reads only what it needs. Zarr and NumPy are imported inside functions,
+since some processes, such as Daphne, never need them.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from .contrast import Contrast, Survey
 from .formats import SLAB, BadFile, Source
 from .models import Volume
 
-CHUNK: Final = SLAB  # voxels along each axis, so that slices along all three cost the same: 256 KiB of uint8
+CHUNK: Final = SLAB  # voxels along each axis: 256 KiB of uint8. Slices along all axes cost the same.
 
-# An unfinished store without a write for so long belongs to a dead import.
+# An unfinished store without a write for this long belongs to a dead import.
 _UNFINISHED_SECONDS: Final = 24 * 3600
 
 
 def import_source(source: Source, title: str, root: Path, progress: Callable[[int], None]) -> Volume:
-    """Copy the voxels into a new store below `root`, and create the row; all of it, or nothing.
+    """Copy the voxels to a new store below `root`, and create the row. Does both or nothing.
 
-    `progress` gets the percentage. Raises BadFile.
+    `progress` is called with the percentage. Raises BadFile.
     """
     import numpy
 
@@ -34,7 +35,7 @@ def import_source(source: Source, title: str, root: Path, progress: Callable[[in
     root.mkdir(parents=True, exist_ok=True)
     _sweep(root)
     free = shutil.disk_usage(root).free
-    if size > free:  # uncompressed; what it takes is known only afterwards
+    if size > free:  # uncompressed: the compressed size is not known before
         raise BadFile(f"it may need {size >> 20} MiB, and {root} has only {free >> 20} MiB left")
     name = f"{uuid.uuid4().hex}.zarr"
     unfinished = root / f".{name}.unfinished"
@@ -49,15 +50,17 @@ def import_source(source: Source, title: str, root: Path, progress: Callable[[in
 
 
 def _sweep(root: Path) -> None:
-    """Remove what killed imports left."""
+    """Remove the unfinished stores of killed imports."""
     for path in root.glob(".*.unfinished"):
         if time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
             shutil.rmtree(path, ignore_errors=True)
 
 
 def open_array(volume: Volume) -> Any:
-    """The volume's array, for reading. Raises OSError or ValueError if it isn't there or isn't what the row
-    says."""
+    """The volume's array, for reading.
+
+    Raises OSError if it doesn't exist, ValueError if it contradicts the row.
+    """
     array = reading.zarr().open_array(volume.path, mode="r")
     shape = (volume.size_z, volume.size_y, volume.size_x)
     if array.shape != shape or array.dtype.name != volume.dtype:
@@ -76,8 +79,8 @@ def _write(source: Source, path: Path, progress: Callable[[int], None]) -> Contr
         dtype=source.dtype,
         dimension_names=("z", "y", "x"),
         fill_value=0,
-        # A slice across 512 × 512 voxels takes 64 chunks: with LZ4 two thirds of Zstandard's time, for a
-        # tenth more bytes.
+        # A slice of 512 × 512 voxels needs 64 chunks. LZ4 takes two thirds of Zstandard's time for it, and a
+        # tenth more space.
         compressors=BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
     )
     survey = Survey(source.shape)

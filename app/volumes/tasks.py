@@ -1,4 +1,4 @@
-"""Celery's tasks. Each only calls what does the work."""
+"""Celery tasks. Each only calls the function that does the work."""
 
 from typing import Any
 
@@ -11,14 +11,13 @@ from . import handover, jobs
 
 @shared_task(name=handover.TASK)
 def cut_crop(crop_id: int) -> None:
-    """Cut a crop, if it still waits. The worker is healthy as long as the crop makes progress
-    (sluice_stack.celery.self_check)."""
+    """Cut a crop, if it has not ended. Progress counts as a heartbeat of the worker (sluice_stack.celery)."""
     jobs.run(crop_id, alive=Heartbeat("celery").beat)
 
 
 @signals.worker_init.connect
 def import_early(**kwargs: Any) -> None:
-    """Before the pool is forked: the first crop would wait a second for it."""
+    """Import the libraries before the pool forks. Otherwise the first crop would wait a second for it."""
     import tifffile  # noqa: F401
 
     from . import reading

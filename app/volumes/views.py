@@ -1,4 +1,4 @@
-"""Volumes and crops: pages for people, JSON for programs."""
+"""Views of volumes and crops: pages for browsers, JSON for programs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from .ordering import BadBox, OverQuota, TooManyCrops, order_crop
 @require_safe
 @live()
 def volumes(request: HttpRequest) -> HttpResponse:
-    """All volumes."""
+    """The page with all volumes."""
     return render(request, "volumes/volumes.html", {"volumes": Volume.objects.all()})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @live()
 def volume(request: HttpRequest, volume_id: int) -> HttpResponse:
-    """One volume, with the form that orders a crop of it."""
+    """The page of a volume, with the form for ordering a crop."""
     shown = get_object_or_404(Volume, pk=volume_id)
     form = CropForm(shown, request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
@@ -48,15 +48,15 @@ def volume(request: HttpRequest, volume_id: int) -> HttpResponse:
         else:
             flash.success(request, f"Crop {crop.pk} is queued. A message will tell you when it is ready.")
             return redirect("crops")
-    # 422: a form with a mistake is a page to read, not a success.
+    # 422, so that scripts don't take a page with an error for a success.
     status = 422 if form.errors else 200
     context = {"volume": shown, "form": form, "max_voxels": settings.CROP_MAX_VOXELS, **_viewer(shown)}
-    context["most"] = f"{settings.CROP_MAX_VOXELS:,}"  # for people to read
+    context["most"] = f"{settings.CROP_MAX_VOXELS:,}"  # formatted for people
     return render(request, "volumes/volume.html", context, status=status)
 
 
 def _viewer(volume: Volume) -> dict[str, Any]:
-    """What the viewer is given: where slices are, and its views, the one along z first."""
+    """The values for the viewer's script: the URL of the slices, and the views, that along z first."""
     slices = reverse("slice", args=[volume.pk, volume.version, "z", 0]).removesuffix("z/0.png")
     views = [
         {"axis": axis, "middle": volume.middle[axis], "last": range_.stop - 1}
@@ -67,7 +67,7 @@ def _viewer(volume: Volume) -> dict[str, Any]:
         "slices": slices,
         "views": views,
         "itemsize": volume.itemsize,
-        # Of the contrast's sliders: a value, or a thousandth of them all.
+        # The step of the contrast's sliders: 1 for integers, else a thousandth of the range.
         "step": 1 if "int" in volume.dtype else span / 1000 or 1,
     }
 
@@ -94,7 +94,7 @@ def order(request: HttpRequest, volume_id: int) -> HttpResponse:
 
 
 def crops(request: HttpRequest) -> HttpResponse:
-    """One's own crops, newest first, a page at a time."""
+    """A page of the user's crops, newest first."""
     return crops_api(request) if wants_json(request) else crops_page(request)
 
 
@@ -123,14 +123,14 @@ def crops_api(request: HttpRequest) -> HttpResponse:
 
 @api
 def crop(request: HttpRequest, crop_id: int) -> HttpResponse:
-    """One's own crop: how far it is."""
+    """GET: the user's crop, with its progress."""
     only_methods(request, "GET")
     return JsonResponse(as_json(_own(request.user, crop_id)))
 
 
 @button("crops")
 def cancel(request: HttpRequest, crop_id: int) -> dict[str, Any]:
-    """POST: end one's own crop that waits or is being cut. Again is no mistake."""
+    """POST: cancel the user's crop. It may be repeated."""
     wanted = _own(request.user, crop_id)
     try:
         cancel_crop(wanted)
@@ -141,7 +141,7 @@ def cancel(request: HttpRequest, crop_id: int) -> dict[str, Any]:
 
 @button("crops")
 def delete(request: HttpRequest, crop_id: int) -> dict[str, Any]:
-    """POST: delete one's own crop, which has ended, and its file."""
+    """POST: delete the user's crop with its file. The crop must have ended."""
     try:
         delete_crop(_own(request.user, crop_id))
     except NotEnded as error:
@@ -151,7 +151,7 @@ def delete(request: HttpRequest, crop_id: int) -> dict[str, Any]:
 
 @api
 def download(request: HttpRequest, crop_id: int) -> HttpResponseBase:
-    """One's own crop: the TIFF."""
+    """GET: the TIFF of the user's crop."""
     only_methods(request, "GET")
     wanted = _own(request.user, crop_id)
     if wanted.state != Crop.State.DONE:
@@ -167,11 +167,11 @@ def download(request: HttpRequest, crop_id: int) -> HttpResponseBase:
             wanted.path.open("rb"), as_attachment=True, filename=name, content_type="image/tiff"
         )
     except FileNotFoundError:
-        raise ApiError(404, "the file is gone from the server", "crop") from None
+        raise ApiError(404, "the crop's file no longer exists; order the crop again", "crop") from None
 
 
 def as_json(crop: Crop) -> dict[str, Any]:
-    """What the API says about a crop."""
+    """A crop in the API's format."""
     done = crop.state == Crop.State.DONE
     return {
         "crop_id": crop.pk,
@@ -195,7 +195,7 @@ def _page(request: HttpRequest) -> Page:
 
 
 def _own(user: Any, crop_id: int) -> Crop:
-    """Raises ApiError: 404 if there is none, 403 if it is somebody else's."""
+    """The user's crop with this id. Raises ApiError: 404 if there is none, 403 if it is another user's."""
     found = Crop.objects.filter(pk=crop_id, discarded=False).first()
     if found is None:
         days = settings.CROP_RETENTION_DAYS

@@ -9,7 +9,10 @@
 #
 # A mistake gives one line on stderr and exit status 78 (EX_CONFIG of sysexits.h), which distinguishes it from a crash.
 
-# Names that a shell, an engine or an administrator may set in any container. They are not settings, and not refused.
+# Without this, `set -e` has no effect inside "$(...)": a function that is called there would continue without a missing secret.
+shopt -s inherit_errexit
+
+# Names that a shell, an engine or an administrator may set in any container. They are not settings, and are accepted.
 readonly system_names='PATH|HOME|HOSTNAME|HOSTTYPE|LANG|LANGUAGE|LC_[A-Z]+|TERM|TZ|PWD|OLDPWD|SHLVL|USER|LOGNAME|SHELL|_|container|[A-Za-z]+_(PROXY|proxy)'
 
 # refuse_unknown NAME...: ends the container if a variable is neither one of NAME... nor one that any container may have.
@@ -29,8 +32,8 @@ require_match() {
     [[ $value =~ ^($2)$ ]] || refuse "$1=$(printable "$value") is malformed: $3"
 }
 
-# await_secrets NAME...: waits up to 20 seconds for them. At the first start init creates them at the same time. A depends_on would make
-# compose recreate this container whenever the application's image, which init uses, changes. A stop ends the wait.
+# await_secrets NAME...: waits up to 20 seconds for them, since at the first start init creates them at the same time. A depends_on would
+# make compose recreate this container whenever the application's image changes, which init uses. A stop ends the wait.
 await_secrets() {
     local name until=$((SECONDS + 20))
     trap 'exit 0' INT TERM
@@ -50,8 +53,8 @@ require_secret() {
     printf '%s' "$value"
 }
 
-# limit_open_files: sets the soft limit to 65,536, or to the hard limit if that is lower. Some engines set a thousand million: then
-# programs that iterate over all possible handles (Erlang, supervisord) use a CPU for minutes. Others set a thousand, which is too few.
+# limit_open_files: sets the soft limit to 65,536, or to the hard limit if that is lower. Some engines set a thousand million, with which
+# programs that iterate over all possible handles (Erlang, supervisord) use a CPU for minutes. Others set a thousand, which is too low.
 limit_open_files() {
     local hard
     hard=$(ulimit -Hn)

@@ -26,8 +26,8 @@ prepare_certificate() {
     printf 'sluice %s: HTTPS for %s, certificate until %s, SHA-256 %s\n' "$SERVICE" "$site_name" "$(end_of "$certificate")" "$(fingerprint "$certificate")" >&2
 }
 
-# make_certificate: self-signed, for the site's name. Apple's systems accept at most 825 days. CA:FALSE: who trusts it trusts this site
-# only.
+# make_certificate: creates a self-signed one for the site's name. Apple's systems accept at most 825 days. CA:FALSE: somebody who trusts
+# it trusts this site only.
 make_certificate() {
     local kind=DNS name=${site_name//[\[\]]/}
     is_address "$name" && kind=IP
@@ -39,10 +39,10 @@ make_certificate() {
     cat "$certificate.key" >>"$certificate.new"
     rm "$certificate.key"
     mv "$certificate.new" "$certificate"
-    printf 'sluice %s: made a certificate for %s; browsers warn until they trust it: docs/how-to/tls.md\n' "$SERVICE" "$name" >&2
+    printf 'sluice %s: created a certificate for %s; browsers warn until they trust it: docs/how-to/tls.md\n' "$SERVICE" "$name" >&2
 }
 
-# fault_of FILE: prints why nginx can't use it for the site; fails if nginx can.
+# fault_of FILE: prints why nginx can't use it for the site. Fails if nginx can use it.
 fault_of() {
     local file=$1 name=${site_name//[\[\]]/} check=-checkhost kind=DNS names
     if [[ ! -e $file ]]; then
@@ -72,7 +72,7 @@ fault_of() {
     fi
 }
 
-# is_own_issuer FILE: prints that it is self-signed; fails if it isn't.
+# is_own_issuer FILE: prints that it is self-signed. Fails if it isn't.
 is_own_issuer() {
     [[ $(openssl x509 -in "$1" -noout -subject_hash) == "$(openssl x509 -in "$1" -noout -issuer_hash)" ]] || return 1
     printf 'the certificate is self-signed, and with TLS=own browsers are told to reject such certificates for a year (HSTS): use TLS=self-signed'

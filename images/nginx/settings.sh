@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The settings of the nginx container. Source it after environment.sh: it checks them at once. Then functions that write nginx's files.
-# docs/reference/the-split.md explains each setting.
+# The settings of the nginx container, and functions that write nginx's files. Source it after environment.sh: it checks the settings at
+# once. docs/reference/the-split.md explains each setting.
 
 names=()
 
@@ -24,8 +24,8 @@ whole() {
     ((10#${!1} >= $3 && 10#${!1} <= $4)) || require_match "$1" '' "it must be a whole number from $3 to $4"
 }
 
-# The image has no Python, so sluice_stack's table can't be used here. This repeats its rows for nginx; tests/config compares the two:
-# names, defaults, and what is malformed.
+# The image has no Python, so sluice_stack's table can't be used here. This repeats its rows for nginx. tests/config compares the names,
+# the defaults and the accepted values of both.
 byte='(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])'
 ipv4="$byte(\.$byte){3}"
 group='[0-9A-Fa-f]{1,4}'
@@ -63,10 +63,10 @@ site_name=${SITE_URL#*://}
 site_name=${site_name%%/*}
 [[ $site_name =~ ^(.*):[0-9]+$ ]] && site_name=${BASH_REMATCH[1]}
 
-# A client takes two connections, its own and the one to Daphne; the rest is for files, logs and pages.
+# A client needs two connections, its own and the one to Daphne. The rest is for files, logs and pages.
 connections=$((2 * MAX_CLIENTS + 512))
 
-# main_settings: the directives outside http { }. With more connections than open files nginx would warn, and fail later.
+# main_settings: the directives outside http { }. nginx fails under load if it may have more connections than open files.
 main_settings() {
     local files level
     files=$(ulimit -Sn)
@@ -80,7 +80,7 @@ main_settings() {
     printf 'events { worker_connections %s; }\n' "$((connections < files ? connections : files))"
 }
 
-# place: the template on standard input with its values: @NAME@ is a setting, or derived from several.
+# place: the template on standard input with its values. @NAME@ is a setting, or derived from settings.
 place() {
     local text name network
     local -A values=([SCHEME]=\$scheme [RESOLVERS]=$(resolvers) [NAMES]=$site_name [ALLOWED]='' [SITE]=$SITE_URL [LISTEN_TLS]='')
@@ -88,7 +88,7 @@ place() {
     for name in "${names[@]}"; do
         values[$name]=${!name}
     done
-    # Users come by https, either to this nginx or to a proxy in front of it.
+    # Clients use https, either to this nginx or to a proxy in front of it.
     [[ $SITE_URL == https:* ]] && values[SCHEME]=https
     [[ $TLS == off ]] || values[LISTEN_TLS]='include container/tls.conf;'
     while [[ ${values[SITE]} == */ ]]; do values[SITE]=${values[SITE]%/}; done

@@ -1,8 +1,10 @@
--- Runs at each start, before the network is open: creates missing roles, resets their attributes, sets their passwords from the
--- secrets. Limits for the server are set here; `migrate` grants the rights on tables.
+-- `set-roles` runs it at each start, before the network is open, and again when a secret has changed. Creates missing roles, resets
+-- their attributes and limits, and sets their passwords from the secrets. `migrate` grants the rights on tables.
 \set ON_ERROR_STOP on
 \set QUIET on
-SET log_min_error_statement = 'panic';  -- else a failing statement would log its password
+-- Otherwise a failing or slow statement would be logged with its password.
+SET log_min_error_statement = 'panic';
+SET log_min_duration_statement = -1;
 
 SELECT format('CREATE ROLE %I', name) FROM unnest('{owner,wsgi,asgi,worker,celery,beat}'::name[]) AS name
 WHERE name NOT IN (SELECT rolname FROM pg_roles)
@@ -13,22 +15,22 @@ SELECT 'CREATE DATABASE sluice OWNER owner' WHERE NOT EXISTS (SELECT FROM pg_dat
 BEGIN;
 
 \set least 'LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD'
-\set password `cat /run/sluice/secrets/db_owner`
+\getenv password PASSWORD_owner
 ALTER ROLE owner :least :'password' CONNECTION LIMIT 5;
-\set password `cat /run/sluice/secrets/db_wsgi`
+\getenv password PASSWORD_wsgi
 ALTER ROLE wsgi :least :'password' CONNECTION LIMIT 60;
-\set password `cat /run/sluice/secrets/db_asgi`
+\getenv password PASSWORD_asgi
 ALTER ROLE asgi :least :'password' CONNECTION LIMIT 30;
-\set password `cat /run/sluice/secrets/db_worker`
+\getenv password PASSWORD_worker
 ALTER ROLE worker :least :'password' CONNECTION LIMIT 20;
-\set password `cat /run/sluice/secrets/db_celery`
+\getenv password PASSWORD_celery
 ALTER ROLE celery :least :'password' CONNECTION LIMIT 20;
-\set password `cat /run/sluice/secrets/db_beat`
+\getenv password PASSWORD_beat
 ALTER ROLE beat :least :'password' CONNECTION LIMIT 5;
 \unset password
 
--- A statement that outlasts its client's time-out, or an abandoned transaction, only holds locks and a connection.
--- Less than the client waits at most: answer_within() in app/mysite, 10 s, and 20 s of celery. Beat's jobs may take their time.
+-- These limits end statements that outlast their client's time-out, and abandoned transactions, which only hold locks and a connection.
+-- They are lower than the client's limits: answer_within() in app/mysite, 10 s, and 20 s of celery. Beat's jobs may take longer.
 ALTER ROLE wsgi SET statement_timeout = '8s';
 ALTER ROLE wsgi SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE asgi SET statement_timeout = '8s';

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The base image of all others: Debian's own if a registry answers, else one that is built here from Debian's packages.
+# The base image of all others: Debian's own if a registry is reachable, else one that is built here from Debian's packages.
 
 readonly public_base=debian:trixie-slim own_base=sluice-base
 registry_limit=20 # seconds
@@ -28,8 +28,8 @@ choose_base() {
 
 has_image() { docker image inspect "$1" >/dev/null 2>&1; }
 
-# pull IMAGE: false if no registry has it; then pull_error is the reason. Only the registry's answer has a time limit, not the
-# download: the engine prints "Pulling from" as soon as it has that answer.
+# pull IMAGE: fails if no registry has it; then pull_error is the reason. Only the registry's response has a time limit, not the
+# download: the engine prints "Pulling from" as soon as it has the response.
 pull() {
     local log pid deadline=$((SECONDS + registry_limit))
     log=$(mktemp --tmpdir sluice-pull.XXXXXX)

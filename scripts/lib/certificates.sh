@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Certificates: this host's authorities, which builds need behind a proxy that inspects TLS; and the site's certificate, with TLS=own.
+# Certificates: this host's authorities, which builds need behind a proxy that inspects TLS, and the site's certificate for TLS=own.
 
 readonly host_authorities=/usr/local/share/ca-certificates
 
-# pass_certificates: has compose pass this host's own authorities, if it has any, to the build stages. They are not shipped.
+# pass_certificates: makes compose pass this host's own authorities, if it has any, to the build stages. They are not shipped.
 pass_certificates() {
     local folder
     folder=$(setting CA_CERTIFICATES)
@@ -22,7 +22,7 @@ certificate_files() {
         file=$(setting "$name")
         [[ $file ]] || stop "$name isn't set: with TLS=own it names the file of your $(what_is "$name"), in .env or as in \`make up TLS=own TLS_CERTIFICATE=… TLS_KEY=…\`."
         [[ -f $file ]] || stop "$name=$file is not a file: it must be your $(what_is "$name"), in PEM."
-        [[ -r $file ]] || stop "$name=$file can't be read by you: run make with sudo."
+        [[ -r $file ]] || stop "You can't read $name=$file: run make with sudo."
     done
 }
 

@@ -22,7 +22,7 @@ check_port() {
     stop "Port $port on $address is taken by $owner: stop that, or choose another port with \`make up $1=$((port < 65535 ? port + 1 : 8080))\` (permanently: a line $1=… in .env)."
 }
 
-# listener ADDRESS PORT: the process that listens there, or nothing. From /proc: a small system has neither ss nor lsof.
+# listener ADDRESS PORT: prints the process that listens there, or nothing. It reads /proc, since a small system has neither ss nor lsof.
 listener() {
     local inode handle pid address=any
     [[ $1 =~ ^([0-9]+)\.([0-9]+)\.([0-9]+)\.([0-9]+)$ ]] &&
@@ -43,14 +43,14 @@ listener() {
     fi
 }
 
-# project_name: the name under which compose runs this folder's stack.
+# project_name: prints the name of this folder's stack in compose.
 project_name() {
     local config
     config=$(docker compose config 2>&1) || stop "Compose rejects compose.yaml with the settings in .env: $(tail -n 1 <<<"$config")"
     sed -n 's/^name: *//p' <<<"$config"
 }
 
-# check_project PROJECT: stops if another existing folder runs a stack of this name: compose would take over its data.
+# check_project PROJECT: stops if another existing folder runs a stack with this name: compose would take over its data.
 check_project() {
     local folder
     while IFS= read -r folder; do

@@ -1,19 +1,19 @@
 # shellcheck shell=bash
-# What all scripts share: strict mode, the repository as working folder, messages. Source it first.
+# For all scripts: strict mode, the repository as the working folder, messages. Source it first.
 set -euo pipefail
 shopt -s inherit_errexit
 
 unset CDPATH
 cd "${BASH_SOURCE[0]%/*}/../.."
 
-# The PATH of a plain user, or of `su`, lacks the folders of dockerd, iptables and debootstrap.
+# The folders of dockerd, iptables and debootstrap are not in the PATH of a plain user, or of `su`.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 # The scripts parse messages of other programs, so those must be English.
 export LC_ALL=C.UTF-8
 
 say() { printf '%s\n' "$*"; }
 
-# step TITLE: the heading of the next step, for somebody who waits.
+# step TITLE: prints the heading of the next step.
 step() { printf '\n==> %s\n' "$*"; }
 
 # stop SENTENCE: ends the script with one line: the problem, then the fix.
@@ -24,7 +24,7 @@ stop() {
 
 is_root() { ((EUID == 0)); }
 
-# at_terminal: somebody can answer a question. Without a terminal (a pipe, cron, CI) nothing is asked.
+# at_terminal: whether somebody can answer a question. In a pipe, in cron or in CI, nobody can.
 at_terminal() { [[ -t 0 && -t 1 ]]; }
 
 # go_on QUESTION [DEFAULT]: asks at a terminal; an empty answer is DEFAULT (y). Without a terminal the answer is yes.
@@ -39,13 +39,13 @@ go_on() {
 # version_at_least HAVE LEAST: compares dotted versions, with or without a leading v or Debian's suffixes.
 version_at_least() { printf '%s\n%s\n' "$2" "${1#v}" | sort -VC; }
 
-# process_namespace: the number of the namespace in which process ids are valid.
+# process_namespace: prints the number of the namespace in which process ids are valid.
 process_namespace() { readlink /proc/self/ns/pid | tr -dc 0-9; }
 
 # have COMMAND: whether it is on the PATH.
 have() { type -P "$1" >/dev/null; }
 
-# at_exit COMMAND: runs it when the script ends in any way; the last one given runs first.
+# at_exit COMMAND: runs it when the script ends in any way. The last command runs first.
 at_exit() {
     exit_commands=("$1" "${exit_commands[@]}")
     trap 'for command in "${exit_commands[@]}"; do eval "$command"; done' EXIT

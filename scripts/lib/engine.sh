@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Docker Engine, its client, Buildx and Compose: whether they are installed, running and new enough.
 
-# The engine knows `start_interval` in health checks from 25.0 on; Compose knows `required: false` of env_file from 2.24 on.
+# Docker Engine 25.0 is the first with `start_interval` in health checks, Compose 2.24 the first with `required: false` in env_file.
 readonly engine_minimum=25.0 buildx_minimum=0.12 compose_minimum=2.24
 readonly minimums="Docker Engine $engine_minimum, Buildx $buildx_minimum and Compose $compose_minimum"
 
@@ -24,7 +24,7 @@ own_engine_only() {
     fi
     endpoint=${endpoint:-unix:///var/run/docker.sock}
     [[ $endpoint == unix://* ]] ||
-        stop "$source points to another engine ($endpoint), and make works with this machine's only: unset DOCKER_HOST (or \`docker context use default\`), or run \`docker compose up -d --wait\` yourself."
+        stop "$source points to another engine ($endpoint), but make works only with this machine's: unset DOCKER_HOST (or \`docker context use default\`), or run \`docker compose up -d --wait\` yourself."
     engine_socket=${endpoint#unix://}
     if [[ -n ${DOCKER_HOST-} ]] && have docker && ! engine_answers; then
         stop "DOCKER_HOST=$DOCKER_HOST is set, but no engine answers there ($engine_error): unset it to use this machine's engine, or start the one there."
@@ -39,7 +39,7 @@ prefer_complete_client() {
     fi
 }
 
-# engine_answers: sets engine_version, or engine_error to the client's message.
+# engine_answers: whether the engine answers. Sets engine_version, or engine_error to the client's message.
 engine_answers() {
     local answer
     if answer=$(timeout 20 docker version --format '{{.Server.Version}}' 2>&1); then
@@ -54,7 +54,7 @@ engine_answers() {
 has_compose() { docker compose version >/dev/null 2>&1; }
 has_buildx() { docker buildx version >/dev/null 2>&1; }
 
-# why_silent: one sentence on why no engine answers, with the fix.
+# why_silent: prints why no engine answers, with the fix.
 why_silent() {
     local user
     if ! have docker; then
@@ -69,7 +69,7 @@ why_silent() {
     fi
 }
 
-# require_versions: all three parts are new enough.
+# require_versions: stops unless all three parts are new enough.
 require_versions() {
     local buildx compose
     require_engine_version
@@ -92,12 +92,12 @@ compose_v1() {
     printf ' (docker-compose %s is v1, which is another program)' "$version"
 }
 
-# how_to_upgrade PACKAGE: the command, for Debian's packages or Docker's own.
+# how_to_upgrade PACKAGE: prints the command, for Debian's packages or Docker's own.
 how_to_upgrade() {
     if [[ -z $(missing_packages docker-ce) ]]; then
         say "\`sudo apt-get update && sudo apt-get install docker-ce docker-buildx-plugin docker-compose-plugin\`"
     elif [[ -z $(missing_packages "$1") ]]; then
-        # Otherwise Debian 12's docker-compose would be the next to be too old.
+        # Otherwise Debian 12's docker-compose would stay, which is too old.
         [[ $1 != docker.io ]] || has_compose || [[ -n $(missing_packages docker-compose) ]] || set -- docker.io docker-compose
         say "\`sudo apt-get remove $*\` (containers and images stay), then \`make up\` installs a newer one from Debian's packages"
     else

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sources all parts in lib/ and machine/. Then defines the first step of `make up` and of the tests.
+# Sources all parts in lib/ and machine/, and defines the first step of `make up` and of the tests.
 . "${BASH_SOURCE[0]%/*}/common.sh"
 . scripts/lib/settings.sh
 . scripts/lib/engine.sh
@@ -19,5 +19,5 @@ prepare_machine() {
     choose_base
 }
 
-# progress: the format of a build's progress; plain lines in a log.
+# progress: prints the format of a build's progress. In a log it is plain lines.
 progress() { if at_terminal; then say auto; else say plain; fi; }

@@ -2,17 +2,17 @@
 # The operator's settings, read as compose reads them, and the few that make writes into .env. Only the Python table
 # (sluice_stack.environment) knows which values are valid; it needs a container, and make runs before there is one.
 
-# As earlier versions wrote it: their lines must be found too.
+# The text must not change: lines of earlier versions must be found too.
 readonly written_mark='# Written by make; `make clean` takes it out again.'
 
-# setting NAME [DEFAULT]: the environment's value, else that of .env, else (or if that is empty) DEFAULT.
+# setting NAME [DEFAULT]: prints the environment's value, else that of .env, else (or if that is empty) DEFAULT.
 setting() {
     local value
     if [[ -v $1 ]]; then value=${!1}; else value=$(file_setting "$1"); fi
     printf '%s' "${value:-${2-}}"
 }
 
-# file_setting NAME: its value in .env, from the last line that sets it, without quotes and trailing comment.
+# file_setting NAME: prints its value in .env, from the last line that sets it, without quotes and trailing comment.
 file_setting() { [[ ! -r .env ]] || value_in_lines "$1" <.env; }
 
 # value_in_lines NAME: the same, of standard input.
@@ -21,7 +21,7 @@ value_in_lines() {
         sed -E "s/^'([^']*)'.*/\1/; t; s/^\"([^\"]*)\".*/\1/; t; s/[[:space:]]+#.*//; s/[[:space:]]+$//"
 }
 
-# own_setting NAME: the same, from the operator's lines only, not from those that make wrote.
+# own_setting NAME: the same, but only from the operator's lines, not from those that make wrote.
 own_setting() {
     [[ -r .env ]] || return 0
     awk -v mark="$written_mark" '!held && $0 != mark; { held = !held && $0 == mark }' .env | value_in_lines "$1"
@@ -41,7 +41,7 @@ remember() {
     say "Wrote $1=$2 to .env."
 }
 
-# forget [NAME]: removes make's lines from .env (all, or that of NAME), and .env itself if nothing else is in it.
+# forget [NAME]: removes make's lines from .env (all, or that of NAME), and .env itself if it is empty then.
 forget() {
     local rest
     [[ -r .env ]] && grep -qxF "$written_mark" .env || return 0
@@ -60,7 +60,7 @@ forget() {
 # give_to_owner FILE...: gives what root created to the owner of this folder.
 give_to_owner() { ! is_root || chown -R --reference=. "$@"; }
 
-# compose_files: the files that compose reads by default; it needs their names when another one is added.
+# compose_files: prints the files that compose reads by default. It needs their names when another file is added.
 compose_files() {
     if [[ -e compose.override.yaml ]]; then
         setting COMPOSE_FILE compose.yaml:compose.override.yaml

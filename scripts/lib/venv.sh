@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The virtual environment of `make dev` and `make quick`, in var/. To be sourced.
+# The virtual environment of `make dev` and `make quick`, in var/.
 
 readonly python=$PWD/var/venv/bin/python
 
@@ -7,11 +7,11 @@ check_python() {
     have python3 || stop "Python 3.11 or newer is needed: \`apt-get install python3 python3-venv\`."
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         stop "$(python3 --version) is too old, 3.11 or newer is needed: put a newer python3 first on the PATH."
-    # Debian has both in a package of their own.
-    python3 -c 'import ensurepip, venv' 2>/dev/null || stop "$(python3 --version) can't make virtual environments: \`apt-get install python3-venv\`."
+    # In Debian both are in the package python3-venv.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || stop "$(python3 --version) can't create virtual environments: \`apt-get install python3-venv\`."
 }
 
-# install_packages FILE...: installs exactly what these lock files name, again whenever one of them or Python has changed.
+# install_packages FILE...: installs exactly the packages in these lock files. Does nothing if neither they nor Python have changed.
 install_packages() {
     local stamp=var/venv/installed-$# wanted
     wanted=$(python3 --version && sha256sum "$@")

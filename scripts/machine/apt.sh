@@ -11,8 +11,8 @@ apt_sources() {
     ((${#files[@]} == 0)) || awk -f scripts/machine/sources.awk "${files[@]}"
 }
 
-# debian_source SUITE [FOLDER]: the line of the source of Debian's own SUITE. Other vendors may use the same name, so apt tells which
-# addresses are Debian's. Before apt has lists, a Debian keyring or path decides.
+# debian_source SUITE [FOLDER]: prints the line of the source of Debian's own SUITE. Other vendors may use the same name, so apt's lists
+# decide which addresses are Debian's. Before apt has lists, a Debian keyring or path decides.
 debian_source() {
     local ours
     ours=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 2>/dev/null | sort -u) || ours=
@@ -25,10 +25,10 @@ debian_source() {
         function bare(address) { sub(/\/+$/, "", address); return address }'
 }
 
-# source_field LINE NUMBER: one field of such a line.
+# source_field LINE NUMBER: prints one field of such a line.
 source_field() { cut -f "$2" <<<"$1"; }
 
-# plain_mirror LINE: the http(s) or file address of a source; of a list of mirrors on disk (in cloud images), the first.
+# plain_mirror LINE: prints the http(s) or file address of a source. Of a list of mirrors on disk (in cloud images), it prints the first.
 plain_mirror() {
     local address
     address=$(source_field "$1" 1)
@@ -39,7 +39,7 @@ plain_mirror() {
     printf '%s' "${address%/}"
 }
 
-# as_source LINE SUITE: the same source with another suite, in the .sources format, with its key and options.
+# as_source LINE SUITE: prints the same source with another suite, in the .sources format, with its key and options.
 as_source() {
     local address key options
     address=$(source_field "$1" 1) key=$(source_field "$1" 4) options=$(source_field "$1" 5)
@@ -48,7 +48,7 @@ as_source() {
     [[ -z $options ]] || printf '%s\n' "${options//$'\036'/$'\n'}"
 }
 
-# missing_packages PACKAGE...: those that aren't installed. apt would upgrade an installed one that is named again.
+# missing_packages PACKAGE...: prints those that aren't installed. apt would upgrade an installed one.
 missing_packages() {
     local package
     for package; do
@@ -79,10 +79,10 @@ install_packages() {
         stop "apt failed to install $*: $(apt_reason <"$apt_log")"
 }
 
-# changed_packages: from a simulation, the packages that apt would upgrade ("Inst name [old]") or remove.
+# changed_packages: prints the packages that apt would upgrade ("Inst name [old]") or remove, from a simulation.
 changed_packages() { awk '/^Remv / || /^Inst [^ ]+ \[/ { printf "%s%s %s", n++ ? ", " : "", $1 == "Remv" ? "remove" : "upgrade", $2 }'; }
 
-# apt_reason: the first error in apt's output, or else its first unmet dependency.
+# apt_reason: prints the first error in apt's output, or else its first unmet dependency.
 apt_reason() {
     awk '/^E: / && !e { e = substr($0, 4) } /Depends:|Conflicts:|Breaks:/ && !d { d = $0 } END { gsub(/^ +/, "", d); print d && e ? d " (" e ")" : d e }'
 }

@@ -19,7 +19,7 @@ start_daemon() {
     fi
 }
 
-# launch_dockerd: starts it outside of make's process group, terminal and open files, so that it outlives make.
+# launch_dockerd: starts dockerd without make's process group, terminal and open files, so that it outlives make.
 launch_dockerd() (
     local handle
     for handle in "/proc/$BASHPID/fd/"*; do
@@ -31,7 +31,7 @@ launch_dockerd() (
     setsid nohup dockerd &
 )
 
-# await_engine: waits until it answers, for at most a minute, or until dockerd has ended.
+# await_engine: waits until the engine answers, for at most a minute. Fails earlier if dockerd has ended.
 await_engine() {
     local start=$SECONDS
     until engine_answers; do
@@ -42,7 +42,7 @@ await_engine() {
     say "Docker Engine $engine_version answers."
 }
 
-# daemon_error: why dockerd ended: its last error since this start, or else its last line.
+# daemon_error: prints why dockerd ended: its last error since this start, or else its last line.
 daemon_error() {
     local written line
     written=$(tail -c "+$((daemon_log_start + 1))" "$daemon_log")

@@ -1,14 +1,14 @@
 # shellcheck shell=bash
-# Installs what is missing of Docker Engine, its client, Buildx and Compose, from Debian's packages.
+# Installs the missing ones of Docker Engine, its client, Buildx and Compose, from Debian's packages.
 
-# prepare_engine: like require_engine, but installs what is missing and starts the daemon, after asking.
+# prepare_engine: like require_engine, but installs what is missing, after asking, and starts the daemon.
 prepare_engine() {
     local missing=()
     own_engine_only
     prefer_complete_client
     if have docker && engine_answers; then
         require_engine_version
-        # Debian 12's docker-compose is v1: an installed package like that is not replaced, only reported (require_versions).
+        # Debian 12's docker-compose is v1. If it is installed, it is not replaced, but require_versions reports it.
         has_buildx || mapfile -t missing < <(missing_packages docker-buildx)
         has_compose || mapfile -t -O "${#missing[@]}" missing < <(missing_packages docker-compose)
         ((${#missing[@]} == 0)) || install_engine "${missing[@]}"
@@ -25,18 +25,18 @@ prepare_engine() {
 install_engine() {
     local system codename packages lacking suite=''
     mapfile -t packages < <(missing_packages "$@")
-    lacking="This machine lacks ${packages[*]}"
+    lacking="These packages are missing: ${packages[*]}"
     [[ $(setting INSTALL_ENGINE yes) != no ]] ||
-        stop "$lacking, and INSTALL_ENGINE=no forbids installing: install $minimums or newer yourself, or run make without it."
+        stop "$lacking. INSTALL_ENGINE=no forbids installing them: install $minimums or newer yourself, or run make without it."
     [[ -n $(missing_packages docker-ce) ]] ||
-        stop "$lacking, but the engine is Docker's own (docker-ce), which Debian's packages can't join: \`sudo apt-get install docker-buildx-plugin docker-compose-plugin\`, then run make again."
+        stop "$lacking. The engine is Docker's own (docker-ce), which Debian's packages can't complete: \`sudo apt-get install docker-buildx-plugin docker-compose-plugin\`, then run make again."
     system=$(os_release ID) codename=$(os_release VERSION_CODENAME)
     case $system:$codename in
         debian:bookworm) suite=trixie ;; # its own Compose is v1
         debian:trixie) ;;
         *) stop "make installs the engine on Debian 12 and 13 only, this is $(os_release PRETTY_NAME): install $minimums or newer yourself, then run make again." ;;
     esac
-    is_root || stop "$lacking, and installing needs root: run \`sudo make up\`."
+    is_root || stop "$lacking. Installing them needs root: run \`sudo make up\`."
 
     step "$lacking"
     say "make will"
@@ -56,7 +56,7 @@ install_engine() {
     hash -r
 }
 
-# from_suite SUITE PACKAGE...: apt's names for them: the engine's packages from that suite (if not empty), others from the host's.
+# from_suite SUITE PACKAGE...: prints apt's names: the engine's packages from that suite (if not empty), others from the host's.
 from_suite() {
     local package suite=$1
     shift
@@ -65,7 +65,7 @@ from_suite() {
     done
 }
 
-# add_suite SUITE CODENAME: adds CODENAME's source for SUITE. Removes it again if the installation fails.
+# add_suite SUITE CODENAME: adds a source for SUITE with CODENAME's mirror. Removes it again if the installation fails.
 add_suite() {
     local source
     [[ -z $(debian_source "$1") ]] || return 0
@@ -81,7 +81,7 @@ add_suite() {
     refresh_package_lists
 }
 
-# os_release NAME: a value of /etc/os-release.
+# os_release NAME: prints a value of /etc/os-release.
 os_release() { (
     # shellcheck disable=SC1091
     . /etc/os-release && printf '%s' "${!1-}"

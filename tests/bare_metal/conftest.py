@@ -1,4 +1,4 @@
-"""Machines on which the guide has been followed: Debian 12 at the root of its server, each block twice in a
+"""Machines that were set up by the guide: Debian 12 at the root of its server, with each block run twice in a
 row, and Debian 13 below a prefix.
 """
 
@@ -40,24 +40,24 @@ LATER = (
     *(ELSEWHERE, "Back up", "Restore", "Restore on another machine", "Upgrade"),
     "Remove push",
 )
-"""The parts that tests run which are about them."""
+"""The guide's other parts, which their own tests run."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """One of alice's."""
+    """A crop of alice's."""
 
     machine: Machine
     id: int
 
     @classmethod
     def ordered_at(cls, machine: Machine) -> Crop:
-        """A corner of the sample."""
+        """Order a crop of a corner of the sample volume."""
         box = {axis: [0, 16] for axis in "xyz"}
         return cls(machine, machine.browser("alice").order_crop(1, box)["crop_id"])
 
     def wait_done(self) -> None:
-        """By cron at the latest, which looks once a minute."""
+        """Wait for its end, at the latest by cron, which runs once a minute."""
         wait_until(lambda: self._get("").json()["state"] == "done", 150, "the crop")
 
     def downloads(self) -> bool:
@@ -70,7 +70,7 @@ class Crop:
 
 @dataclass
 class Followed:
-    """What was seen on the way."""
+    """Observations while the guide was followed."""
 
     after_site: str
     asynchronous: list[str]
@@ -97,7 +97,7 @@ def followed(request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Followed
         machine.follow("Upgrade")
         asynchronous, polled = optional_packages(machine), _polled(machine)
         crop.wait_done()
-        machine.expose_backends()  # known to the programs that the next part starts, and starts anew
+        machine.expose_backends()  # before the next part starts or restarts the programs
         machine.shell("nginx -t; service nginx reload")
         after_push = machine.follow(*PUSH, times=times)
         machine.wait_running()
@@ -114,7 +114,7 @@ def machine(followed: tuple[Machine, Followed]) -> Machine:
 
 @pytest.fixture
 def site(machine: Machine) -> Machine:
-    """The same, by the name that the tests of the containers use."""
+    """The same machine, under the fixture name of the container tests."""
     return machine
 
 
@@ -128,14 +128,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def optional_packages(machine: Machine) -> list[str]:
-    """Those that are installed of what push and background jobs need."""
+    """The installed packages that only push and background jobs need."""
     listed = json.loads(machine.shell("venv/bin/pip list --format=json 2>/dev/null"))
     optional = {"channels", "channels-rabbitmq", "daphne", "celery", "kombu", "twisted"}
     return sorted({package["name"].lower() for package in listed} & optional)
 
 
 def _polled(machine: Machine) -> list[str]:
-    """Titles of messages that a page saw by polling."""
+    """Titles of messages that a page received by polling."""
     with Checker(machine) as checker:
         page = checker.client("bob", "polling")
         checker.browser("alice").send_message("bob", "by polling")

@@ -1,4 +1,4 @@
-"""How long an update takes to a page: by the layer milliseconds, by way of the database a second."""
+"""The delay of an update to a page: milliseconds by the layer, a second by the database."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from harness.checker import Checker
 from harness.waiting import wait_until
 
 AT_ONCE = 0.5
-"""Seconds within which all of them come, and only by the layer: each is sent when the one before has come,
-and that is just after a poll of the database if that found it.
+"""Seconds within which all arrive only by the layer. The test sends each message after the previous one
+arrived, so with the database's poll, that is just after a poll.
 """
 
 
 def delays(machine: Machine, count: int = 5, *, unmeasured: int = 0) -> list[float]:
-    """Of messages sent one after another: seconds from the answer to the sender until a page has it.
-    `unmeasured`: so many before them, with the first of which each Gunicorn connects to RabbitMQ.
+    """Delays of messages sent one after another, in seconds from the sender's response to the page.
+
+    `unmeasured`: the number of messages before them, because each Gunicorn connects to RabbitMQ at its first.
     """
     found: list[float] = []
     with Checker(machine) as checker:

@@ -1,5 +1,5 @@
-"""The guestbook (the folder guestbook/), which knows nothing but WSGI, on a host as docs/how-to/add-push.md
-finds it; and the people who use it.
+"""The guestbook (folder guestbook/), a WSGI-only site, on a host before docs/how-to/add-push.md, and its
+users.
 """
 
 from __future__ import annotations
@@ -131,8 +131,10 @@ CERTIFICATE = "/usr/local/share/ca-certificates/guestbook.crt"
 
 @contextmanager
 def existing_site(machine: Machine, *, times: int = 1) -> Iterator[Stages]:
-    """A host with the guestbook, before the first step; by https and below a path as the machine says.
-    Each block is run so many times.
+    """A host with the guestbook before the first step, by https and below a path as the machine is
+    configured.
+
+    Each block is run `times` times.
     """
     with Stages(machine, partial(follow, times=times), sign_in) as stages:
         machine.boot()
@@ -145,13 +147,13 @@ def existing_site(machine: Machine, *, times: int = 1) -> Iterator[Stages]:
 
 
 def move_to_sqlite(machine: Machine) -> None:
-    """Give the guestbook another database, with people and without notes."""
+    """Give the guestbook another database, with users and without notes."""
     machine.shell(f"cd {PROJECT}{SQLITE}{TABLES}chown www-data data/*; supervisorctl restart guestbook")
 
 
 def move_behind_a_proxy(machine: Machine) -> None:
-    """Put another Nginx before the guestbook's, which is then reached by it only, and which does the TLS. The
-    path, if any, is Django's affair, not Gunicorn's.
+    """Put another nginx, which does the TLS, in front of the guestbook's. Django handles the path, if any,
+    not Gunicorn.
     """
     machine.shell(_filled_in(machine, f"cd {PROJECT}{CERTIFIED}{BEHIND_A_PROXY}"))
 
@@ -168,20 +170,21 @@ def _filled_in(machine: Machine, script: str) -> str:
 
 
 def follow(machine: Machine, step: str, *, times: int = 1, **values: str) -> str:
-    """The step's commands, after the edits of the guestbook's own files that it shows, each block so many
-    times in a row; what they wrote the last time. `values`: others of the guide's first block.
+    """Make the edits that the step shows, then run each of its blocks `times` times in a row.
+
+    Returns the output of the last runs. `values` replace those of the guide's first block.
     """
     _edit(machine, step)
     said = ""
     for block in GUIDE.of(step):
         said += [machine.bash(_begin(machine, **values) + block) for _ in range(times)][-1]
-        if step == "3. Publish":  # "write something on your site"
+        if step == "3. Publish":  # the step says "write something on your site"
             sign_in(machine).write("by hand")
     return said
 
 
 def check(machine: Machine, step: str, **values: str) -> str:
-    """What the step's check says, without the step."""
+    """Run the step's check without the step, and return its output."""
     return machine.bash(_begin(machine, **values) + GUIDE.of(step)[-1])
 
 
@@ -190,10 +193,10 @@ def _begin(machine: Machine, **values: str) -> str:
 
 
 def _edit(machine: Machine, step: str) -> None:
-    """Put what the step shows of the guestbook's view and template into them."""
+    """Insert the step's code into the guestbook's view and template."""
     if step not in ("3. Publish", "4. The page"):
         return
-    # A function that is defined again takes the first one's place.
+    # The second definition of a function replaces the first.
     snippet = "\n\n" + GUIDE.snippet(step, "python")
     machine.write(f"{PROJECT}/guestbook/views.py", snippet, append=True)
     if step == "4. The page":
@@ -203,7 +206,7 @@ def _edit(machine: Machine, step: str) -> None:
 
 
 class Reader:
-    """Somebody who is signed in to the guestbook."""
+    """A user who is signed in to the guestbook."""
 
     def __init__(self, machine: Machine, name: str) -> None:
         self.url = machine.url
@@ -213,7 +216,7 @@ class Reader:
             self._trusted.write(machine.shell(f"cat {CERTIFICATE}").encode())
             self._trusted.flush()
             self.http.verify = self._trusted.name
-            # Django wants one of a form that comes by https.
+            # Django requires a Referer for forms by https.
             self.http.headers["Referer"] = self.url + "/"
         wait_until(lambda: self._status("/login") == 200, 60, "the guestbook's own page")
         self.post("/login", username=name, password=name)
@@ -237,7 +240,7 @@ class Reader:
 
     @contextmanager
     def events(self) -> Iterator[Iterator[dict[str, Any]]]:
-        """Frames of an event stream, as they come."""
+        """The frames of an event stream, while it is open."""
         with self.get("/channels/updates/sse?streams=all", stream=True) as answer:
             lines = answer.iter_lines(chunk_size=1, decode_unicode=True)
             yield (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))
@@ -254,7 +257,7 @@ def sign_in(machine: Machine, name: str = "alice") -> Reader:
 
 
 def assert_works(machine: Machine) -> None:
-    """Somebody signs in, writes, and reads it."""
+    """Assert that a user can sign in, write, and read the note."""
     alice = sign_in(machine)
     alice.write("still here")
     assert "<li>still here</li>" in alice.page()

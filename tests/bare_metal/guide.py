@@ -1,4 +1,4 @@
-"""The commands of a page of docs/how-to/, as they stand there."""
+"""The commands of a page in docs/how-to/."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ _LEFT_OUT = re.compile(r"^\| (.+?) \| (.+?) \| `(.+?)` \|$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Guide:
-    """Blocks that begin with ```bash, by the heading that they stand below, in the order of the page; what
-    stands before the first heading has the title "". `code`: the other blocks, with their language.
+    """The page's ```bash blocks in order, each with its heading ("" before the first heading).
+
+    `code`: the other blocks, with their language.
     """
 
     page: Path
@@ -37,7 +38,7 @@ class Guide:
 
     @property
     def titles(self) -> list[str]:
-        """Of headings that have commands."""
+        """The headings that have commands."""
         return list(dict.fromkeys(title for title, _ in self.blocks))
 
     def of(self, title: str) -> list[str]:
@@ -47,19 +48,19 @@ class Guide:
         return found
 
     def snippet(self, title: str, language: str) -> str:
-        """The one block of that language below a heading."""
+        """The only block of that language below a heading."""
         (found,) = [text for heading, kind, text in self.code if (heading, kind) == (title, language)]
         return found
 
     def left_out(self) -> dict[str, tuple[str, str]]:
-        """By the step that is left out: where one sees that, and what, as the page's table has it."""
+        """By skipped step: where one notices it and what one sees, from the page's table."""
         rows = _LEFT_OUT.findall(self.page.read_text().partition("\n## If a step is skipped\n")[2])
         return {step: (where, what) for step, where, what in rows}
 
 
 def with_values(block: str, **values: str) -> str:
-    """The block with other values in its assignments, each of which must stand in it once."""
+    """Replace the values of assignments in the block. Each name must be assigned once."""
     for name, value in values.items():
         block, count = re.subn(rf"^{name}=\S*", f"{name}={value}", block, flags=re.MULTILINE)
-        assert count == 1, f"{name}= stands {count} times in {block!r}"
+        assert count == 1, f"{name}= occurs {count} times in {block!r}"
     return block

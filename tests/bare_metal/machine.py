@@ -1,4 +1,6 @@
-"""A machine: a container of nothing but Debian, on which the guide is followed. No image of ours is in it."""
+"""A machine: a container with only Debian, on which the tests follow the guide. It contains no image of
+ours.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +39,12 @@ _SERVICES = ("postgresql", "rabbitmq-server", "supervisor", "nginx")
 _numbers = itertools.count(1)
 _PORTS = {"nginx": 80, "wsgi": 8000, "asgi": 8001}
 _NOT_COPIED = re.compile(r"\./(\.git|\.env|results|var)(/|$)|.*/__pycache__(/|$)")
-# As where there is an init system: a package that is installed starts its service.
+# Allow packages to start their services, as on a machine with an init system.
 _POLICY = "printf '#!/bin/sh\\nexit 0\\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d"
 
 
 class CommandFailed(AssertionError):
-    """A block of Bash ended with another status than 0. `output`: what it wrote."""
+    """A block of Bash exited with a status other than 0. `output`: its output."""
 
     def __init__(self, block: str, done: Result) -> None:
         super().__init__(f"status {done.code} of\n{block}\n{done.output[-5000:]}")
@@ -50,9 +52,10 @@ class CommandFailed(AssertionError):
 
 
 class Machine(People):
-    """One host with a site on it. `suite` is Debian's: bookworm (12) or trixie (13). `image`: a picture of
-    another machine; then it needs power_on() instead of boot(). `secure`: what is published is port 443, by
-    https.
+    """One host with a site.
+
+    `suite` is Debian's: bookworm (12) or trixie (13). `image`: a copy of another machine's disk, which needs
+    power_on() instead of boot(). `secure`: the published port is 443, with https.
     """
 
     def __init__(self, suite: str, prefix: str = "", *, image: str = "", secure: bool = False) -> None:
@@ -70,13 +73,13 @@ class Machine(People):
         return engine().containers.run(self.image, detach=True, **self._options())
 
     def _options(self) -> dict[str, Any]:
-        """Of its container."""
+        """Options of its container."""
         return {
             "command": ["sleep", "infinity"],
             "name": self.name,
             "hostname": self.suite,
             "init": True,
-            "cap_add": ["SYS_PTRACE"],  # root of a host sees what runs there
+            "cap_add": ["SYS_PTRACE"],  # a host's root sees the host's processes
             "ports": {"443/tcp" if self.secure else "80/tcp": ("127.0.0.1", self.port)},
             "environment": {
                 "DEBIAN_FRONTEND": "noninteractive",
@@ -87,10 +90,10 @@ class Machine(People):
         }
 
     def boot(self) -> Machine:
-        """Make it like a machine at its first start, with a checkout in /opt/sluice and nothing done yet."""
+        """Prepare it like a machine at its first start, with a checkout in /opt/sluice and nothing else."""
         self._copy(_archive(SOURCE, "opt/sluice"), "/")
         self.shell(_POLICY)
-        # What an installed Debian has and a debootstrapped one hasn't, for the tests.
+        # An installed Debian has procps, a debootstrapped one hasn't. The tests need it.
         self.shell("apt-get update -qq; apt-get install -qq --no-install-recommends procps >/dev/null 2>&1")
         authorities = os.environ.get("CA_CERTIFICATES", "")
         if authorities:
@@ -99,13 +102,13 @@ class Machine(People):
         return self
 
     def picture(self, name: str) -> str:
-        """An image of its disk as it is now; swept away with the run. `name`: letters."""
+        """Create an image of its disk, which is removed with the run. `name` contains only letters."""
         repository = f"sluice-{name}"
         self.container.commit(repository=repository, tag=f"e2e-{run_id()}")
         return f"{repository}:e2e-{run_id()}"
 
     def power_on(self) -> Machine:
-        """Start what is installed, as after a power cut."""
+        """Start all installed services, as after a power cut."""
         there = " ".join(_SERVICES)
         self.shell(
             "find /run -name '*.pid' -delete\n"
@@ -114,15 +117,16 @@ class Machine(People):
         return self
 
     def close(self) -> None:
-        """Remove it, unless it is to be kept."""
+        """Remove it, unless SLUICE_KEEP is set."""
         if os.environ.get("SLUICE_KEEP") != "yes":
             self.container.remove(force=True, v=True)
 
     # ---- the guide
 
     def follow(self, *titles: str, times: int = 1) -> str:
-        """Run all blocks below these headings of the guide, as root in one session each, and each so many
-        times in a row; what they wrote.
+        """Run all blocks below these headings of the guide, and return their output.
+
+        Each block runs as root in its own session, `times` times in a row.
         """
         output = ""
         for title in titles:
@@ -138,13 +142,13 @@ class Machine(People):
         return with_values(first, site=self.origin, prefix=self.prefix)
 
     def expose_backends(self) -> None:
-        """EXPOSE_BACKEND=yes, in both of its places."""
+        """Set EXPOSE_BACKEND=yes in both places."""
         self.shell(
             "echo EXPOSE_BACKEND=yes >>/etc/sluice/sluice.env;"
             "sed -i '/sluice_expose_backend/s/default no/default yes/' /etc/nginx/conf.d/sluice-place.conf"
         )
 
-    # ---- what it is
+    # ---- its description
 
     @property
     def scheme(self) -> str:
@@ -164,26 +168,28 @@ class Machine(People):
 
     @functools.cached_property
     def address(self) -> str:
-        """Its own, on the engine's bridge."""
+        """Its address on the engine's bridge."""
         self.container.reload()
         address: str = self.container.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
         return address
 
-    # ---- what is done on it
+    # ---- operations
 
     def exec(self, *command: str, user: str = "", env: Mapping[str, str] | None = None) -> Result:
-        """Run a command in /opt/sluice; standard error is mixed in."""
+        """Run a command in /opt/sluice. The output includes standard error."""
         ended = self.container.exec_run(list(command), user=user, environment=dict(env or {}), workdir=HOME)
         assert isinstance(ended.output, bytes) and ended.exit_code is not None
         return Result(ended.exit_code, ended.output.decode(errors="replace"))
 
     def shell(self, code: str) -> str:
-        """Run a line of Bash as root, which must succeed; what it wrote."""
+        """Run a line of Bash as root, and return its output. Raises CommandFailed if it fails."""
         return self.bash(code)
 
     def bash(self, block: str, deadline: int = 400, *, strict: bool = True) -> str:
-        """Run a block of Bash as root; what it wrote. Raises CommandFailed if one of its commands fails; if
-        it isn't `strict`, which is how a block is pasted into a shell, the last one.
+        """Run a block of Bash as root and return its output. Raises CommandFailed if one of its commands
+        fails.
+
+        If not `strict`, only the last command's status counts, as for a block that is pasted into a shell.
         """
         options = ("-e", "-u", "-o", "pipefail") if strict else ()
         done = self.exec("timeout", str(deadline), "bash", *options, "-c", block)
@@ -192,7 +198,7 @@ class Machine(People):
         return done.output
 
     def write(self, path: str, text: str, *, append: bool = False) -> None:
-        """Write a file, or at its end."""
+        """Write a file, or append to it."""
         done = self.exec(
             "bash",
             "-c",
@@ -204,7 +210,7 @@ class Machine(People):
         assert done.code == 0, done.output
 
     def manage(self, code: str, service: str = "wsgi") -> str:
-        """Run Python inside the project, as the program of that service would."""
+        """Run Python inside the project, with the account and environment of that service's program."""
         done = self.exec(
             "venv/bin/python",
             "app/manage.py",
@@ -239,12 +245,12 @@ class Machine(People):
     # ---- its processes
 
     def states(self) -> dict[str, str]:
-        """Of each process of supervisor's: RUNNING, STARTING, FATAL, …"""
+        """The state of each of supervisor's processes: RUNNING, STARTING, FATAL, …"""
         lines = self.exec("supervisorctl", "status").output.splitlines()
         return {line.split()[0]: line.split()[1] for line in lines if len(line.split()) > 1}
 
     def wait_running(self, deadline: float = 60) -> None:
-        """Until supervisor runs all of them."""
+        """Wait until supervisor runs all of them."""
         wait_until(
             lambda: (states := self.states()) and set(states.values()) == {"RUNNING"},
             deadline,
@@ -256,7 +262,7 @@ class Machine(People):
         )
 
     def healthy(self) -> bool:
-        """Whether Daphne's own message comes round, by whichever way."""
+        """Whether Daphne's health check passes."""
         done = self.exec(
             "curl", "--silent", "--fail", "--header", "Host: localhost",
             f"http://127.0.0.1{self.prefix}/channels/healthz",
@@ -264,7 +270,7 @@ class Machine(People):
         return done.code == 0
 
     def evidence(self) -> str:
-        """What to look at when a test has failed on it."""
+        """Evidence for a test that failed on it."""
         return self.exec(
             "bash", "-c",
             "supervisorctl status; ps axo pid,user,args; tail -n 40 /var/log/sluice/* /var/log/nginx/*",
@@ -275,7 +281,7 @@ class Machine(People):
 
 
 def _archive(folder: Path, name: str) -> bytes:
-    """A folder's files, owned by root, below `name`."""
+    """A tar archive of a folder's files, owned by root, below `name`."""
 
     def prepared(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         if _NOT_COPIED.match("./" + member.name.removeprefix(name).lstrip("/")):
@@ -296,7 +302,7 @@ M = TypeVar("M", bound=Machine)
 
 @contextlib.contextmanager
 def looked_into(machine: M) -> Iterator[M]:
-    """Removes it at the end; if something went wrong, after a look at it."""
+    """Remove the machine at the end. After a failure, print its evidence first."""
     try:
         yield machine
     except BaseException:

@@ -1,4 +1,4 @@
-"""A guide followed step by step, with a picture of the machine before each, to leave it out."""
+"""A guide followed step by step, with a copy of the machine before each step, to test skipped steps."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from harness.engine import engine
 from .machine import CommandFailed, Machine
 
 Follow = Callable[[Machine, str], str]
-"""Does a step, by its title; returns what it wrote, raises CommandFailed."""
+"""Does a step, by its title. Returns its output, raises CommandFailed."""
 
 
 class Stages:
-    """The machine after all steps, and what each wrote (`said`). A context manager, of the machine too.
+    """The machine after all steps, and each step's output (`said`). A context manager, which also manages the
+    machine.
 
-    `await_ready` returns when what runs on a machine that has just been switched on answers.
+    `await_ready` returns when the programs on a machine that has just started respond.
     """
 
     def __init__(
@@ -49,10 +50,10 @@ class Stages:
                 engine().images.remove(picture, force=True)
 
     def walk(self, steps: Sequence[str], *, pictures: str = "", anew: Collection[str] = ()) -> None:
-        """Follow these steps; with pictures, whose names begin so, before each.
+        """Follow these steps. With `pictures`, a prefix for names, take a copy of the machine before each.
 
-        `anew`: before these the machine is switched off, and it is the picture's that goes on. A picture
-        holds what was written since the last such change, so after large steps it saves minutes.
+        `anew`: before these steps, replace the machine by its copy. A copy contains what was written since
+        the last replacement, so a replacement after large steps saves minutes.
         """
         for step in steps:
             if pictures:
@@ -63,19 +64,20 @@ class Stages:
             self.said[step] = self._follow(self.machine, step)
 
     def picture(self, step: str) -> str:
-        """The one that was taken before that step."""
+        """The copy from before that step."""
         return self._pictures[step]
 
     def before(self, step: str) -> Machine:
-        """Another machine, as this one was before a step that a picture was taken of."""
+        """Another machine in this one's state before that step."""
         made = self.machine
         machine = Machine(made.suite, made.prefix, image=self.picture(step), secure=made.secure)
         self._await_ready(machine.power_on())
         return machine
 
     def without(self, step: str, then: Sequence[str], *, until: str) -> tuple[str, str]:
-        """Leave a step out and go on with those others: the step at which a command fails, or that one of
-        them which is the last to be taken, and what it wrote up to then.
+        """Skip a step and follow the steps `then`. `until` is the last one to follow.
+
+        Returns the step at which a command fails (or `until`), and the output up to there.
         """
         machine = self.before(step)
         following = said = ""

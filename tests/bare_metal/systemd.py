@@ -1,4 +1,4 @@
-"""A machine on which systemd is process 1, as on any installed Debian; ours have none otherwise."""
+"""A machine on which systemd is process 1, as on an installed Debian. Our other machines have none."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from harness.waiting import wait_until
 
 from .machine import Machine
 
-# systemd needs a tree of control groups that it may write, and from version 256 on the second kind of them.
-# One below the container's own, which the engine goes on using for what it starts inside, fits hosts of both
-# kinds: where the controllers are the first kind's, systemd does without them.
+# systemd needs a writable tree of control groups, from version 256 on in version 2. We mount one below the
+# container's own, which the engine still uses for `exec`. This works on hosts with both versions: where the
+# controllers belong to version 1, systemd does without them.
 _BOOT = """
 set -eux
 umount --recursive /sys/fs/cgroup
@@ -39,17 +39,18 @@ UNITS = (
     *("sluice-gunicorn@1", "sluice-gunicorn@2", "sluice-daphne@1", "sluice-daphne@2"),
     *("sluice-channels-worker", "sluice-celery", "sluice-beat"),
 )
-"""Those that run something."""
+"""The units that run a program."""
 
 
 class SystemdMachine(Machine):
-    """It can't write the host's settings: beyond a container's usual privileges it has those to mount, and
-    to look at its own processes as root does; the engine keeps /proc/sys and /sys read-only, and the host's
-    devices away.
+    """It can't write the host's settings.
+
+    In addition to a container's usual privileges, it may mount, and inspect its own processes as root. The
+    engine keeps /proc/sys and /sys read-only, and hides the host's devices.
     """
 
     def __init__(self, suite: str, prefix: str = "") -> None:
-        """Install a machine with systemd, and switch it on."""
+        """Install systemd on a machine, and start it."""
         plain = Machine(suite, prefix)
         try:
             plain.boot()
@@ -74,10 +75,10 @@ class SystemdMachine(Machine):
             "environment": options["environment"] | {"container": "docker", "NAME": self.name},
         }
 
-    # ---- switched on and off
+    # ---- power
 
     def power_on(self) -> SystemdMachine:
-        """Start it, if it is off; returns when systemd has started all that it will."""
+        """Start it if it is off. Returns when systemd has started all units."""
         self.container.start()
         wait_until(
             lambda: self.system_state() in ("running", "degraded"),
@@ -88,12 +89,12 @@ class SystemdMachine(Machine):
         return self
 
     def power_cut(self) -> None:
-        """It is off without a word."""
+        """Switch it off without notice."""
         self.container.kill()
         wait_until(lambda: self._status() == "exited", 10, f"the end of {self.name}")
 
     def shut_down(self) -> None:
-        """Off in good order, as by `poweroff`."""
+        """Shut it down in order, as `poweroff` does."""
         self.container.stop(timeout=120)
 
     def _status(self) -> str:
@@ -106,7 +107,7 @@ class SystemdMachine(Machine):
         with contextlib.suppress(ImageNotFound):
             engine().images.remove(self.image, force=True)
 
-    # ---- what systemd says
+    # ---- systemd's reports
 
     def system_state(self) -> str:
         """starting, running, degraded (some unit has failed), …"""
@@ -120,7 +121,7 @@ class SystemdMachine(Machine):
         return {unit: self.property_of(unit, "MainPID") for unit in UNITS}
 
     def states(self) -> dict[str, str]:
-        """Of each unit that runs something, in supervisor's words as far as it has any."""
+        """The state of each unit that runs a program, in supervisor's terms where they exist."""
         listed = self.exec("systemctl", "list-units", "--all", "--plain", "--no-legend", "sluice-*.service")
         found = dict(re.findall(r"^(\S+)\.service +\S+ +\S+ +(\S+)", listed.output, re.MULTILINE))
         return {

@@ -1,4 +1,4 @@
-"""docs/how-to/add-push.md, on a guestbook that knows nothing but WSGI (the folder guestbook/)."""
+"""docs/how-to/add-push.md, followed on a WSGI-only guestbook (folder guestbook/)."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ CHECKED = {
     "7. RabbitMQ": "publisher",
     "8. The channel layer": '"way": "layer"',
 }
-"""What the check of each step has to say."""
+"""A text in the output of each step's check."""
 WHOLE_WAY = "The end-to-end check"
 TAKEN_OUT = "Remove push"
 LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
-"""127.0.0.1 and ::1, as the kernel's tables of sockets write them."""
+"""127.0.0.1 and ::1, in the format of the kernel's socket tables."""
 OPTIONAL = ("7. RabbitMQ", "8. The channel layer")
 
 
 @pytest.fixture(scope="module")
 def stages() -> Iterator[Stages]:
-    """Debian 13, where the guide was followed to its end."""
+    """Debian 13, on which the guide was followed to its end."""
     with existing_site(Machine("trixie")) as stages:
         for step in CHECKED:
             stages.walk([step], pictures="addpush", anew=("1. The app",))
@@ -53,7 +53,7 @@ def stages() -> Iterator[Stages]:
         yield stages
 
 
-def test_each_check_says_what_the_guide_says(stages: Stages) -> None:
+def test_each_check_prints_what_the_guide_promises(stages: Stages) -> None:
     assert [*CHECKED, WHOLE_WAY, TAKEN_OUT] == GUIDE.titles[1:]
     wrong = {
         step: stages.said[step] for step, expected in CHECKED.items() if expected not in stages.said[step]
@@ -76,7 +76,7 @@ def test_an_asgi_of_the_sites_own_is_kept(stages: Stages) -> None:
 
 
 def test_the_new_broker_listens_on_the_loopback_only(stages: Stages) -> None:
-    """Its clients' port, 5672, Erlang's own, 25672, and that of its port mapper, 4369."""
+    """RabbitMQ's port 5672, Erlang's 25672, and the port mapper's 4369."""
     found = stages.machine.shell("awk '$4 == \"0A\" { print $2 }' /proc/net/tcp /proc/net/tcp6")
     listening = {(int(port, 16), address) for address, port in (line.split(":") for line in found.split())}
     ports = {5672, 25672, 4369}
@@ -97,14 +97,14 @@ def test_what_one_writes_is_pushed_to_the_other(stages: Stages) -> None:
 
 
 def test_a_real_browser_shows_it_at_once(stages: Stages, windows: Windows) -> None:
-    """Its page follows; by polling it would take a minute."""
+    """The page uses push; by polling, the note would take a minute."""
     page = windows.open(sign_in(stages.machine, "bob"), "/")
     sign_in(stages.machine, "alice").write("seen in Chromium")
     expect(page.locator("#notes li").first).to_have_text("seen in Chromium", timeout=10_000)
 
 
-def test_an_nginx_that_listens_on_one_address_is_asked_there(stages: Stages) -> None:
-    """The checks ask the loopback unless they are told."""
+def test_the_checks_can_use_nginxs_only_address(stages: Stages) -> None:
+    """By default, the checks connect to the loopback."""
     machine = stages.machine
     there = {"nginx": machine.address}
     machine.shell(f"cp {SERVER} /root/server; sed -i 's/listen 80/listen {machine.address}:80/' {SERVER}")
@@ -146,8 +146,9 @@ def test_the_same_on_debian_12_by_https_below_a_path_each_block_twice(windows: W
 
 
 def _assert_kept_to_https(machine: Machine) -> None:
-    """Without TLS nothing of Daphne's is to be had, though what leads to https does so by a location; and the
-    check sees it, if the line isn't the one for https.
+    """Assert that plain http reaches nothing of Daphne's, although the redirect to https is in a location.
+
+    Also assert that the check fails if the included line isn't the one for https.
     """
     target = "/notes/channels/healthz"
     told = machine.shell(f"curl --silent --head --header 'Host: localhost' http://127.0.0.1{target}")
@@ -160,7 +161,7 @@ def _assert_kept_to_https(machine: Machine) -> None:
 
 @pytest.mark.timeout(300, func_only=True)
 def test_the_same_behind_a_proxy_that_does_the_tls(stages: Stages) -> None:
-    """And below a path by FORCE_SCRIPT_NAME; to where updates come by way of the database."""
+    """Below a path by FORCE_SCRIPT_NAME, up to the step at which updates arrive by the database."""
     first, *others = [step for step in CHECKED if step not in OPTIONAL]
     picture = stages.picture(first)
     with looked_into(Machine("trixie", "/notes", image=picture, secure=True).power_on()) as machine:
@@ -192,8 +193,8 @@ def test_the_same_on_sqlite(stages: Stages) -> None:
 
 @pytest.mark.timeout(300, func_only=True)
 @pytest.mark.parametrize("step", CHECKED)
-def test_a_step_that_is_left_out_is_named(stages: Stages, step: str) -> None:
-    """By what the page's table says, at the place that it says. The last two steps need not be taken."""
+def test_a_skipped_step_is_named(stages: Stages, step: str) -> None:
+    """The page's table says where and how one notices it. The last two steps are optional."""
     where, what = GUIDE.left_out()[step]
     steps = list(CHECKED)
     after = steps[steps.index(step) + 1 :]
@@ -204,7 +205,7 @@ def test_a_step_that_is_left_out_is_named(stages: Stages, step: str) -> None:
 
 
 def test_it_is_taken_out_again(stages: Stages) -> None:
-    """Last, for it is."""
+    """The last test, because it removes push."""
     machine = stages.machine
     stages.walk([TAKEN_OUT])
     assert set(machine.states()) == {"guestbook"}

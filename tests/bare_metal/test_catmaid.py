@@ -1,4 +1,4 @@
-"""The checks of docs/how-to/catmaid.md, as far as they need no CATMAID: Sluice's site stands in its place."""
+"""The checks of docs/how-to/catmaid.md that need no CATMAID. Sluice's sample site replaces it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SPOILT = {
         "supervisorctl start daphne:daphne_00",
         "STOPPED",
     ),
-    "Open files": (  # of the one that isn't looked at last
+    "Open files": (  # of the process that the check reads first
         f"{_FIRST} --nofile=1024:",
         f"{_FIRST} --nofile=16384:",
         "1024 ",
@@ -48,7 +48,9 @@ SPOILT = {
         "/etc/sysctl.d/spoilt.conf:fs.file-max = 65536",
     ),
 }
-"""What undoes each point, before its check is run, how that is taken back, and what the check then shows."""
+"""For each point: the command that breaks it, the command that repairs it, and the check's output in
+between.
+"""
 
 
 def run(machine: Machine, check: str, *, after: str = "") -> str:
@@ -59,12 +61,12 @@ def run(machine: Machine, check: str, *, after: str = "") -> str:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_check_is_content_with_a_host_that_is_right(machine: Machine, check: str) -> None:
+def test_each_check_passes_on_a_correct_host(machine: Machine, check: str) -> None:
     run(machine, check)
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_check_sees_its_point_undone(machine: Machine, check: str) -> None:
+def test_each_check_fails_when_its_point_is_undone(machine: Machine, check: str) -> None:
     undo, redo, shown = SPOILT[check]
     try:
         with pytest.raises(CommandFailed) as failed:

@@ -1,4 +1,6 @@
-"""The doctor on a host that the guide made is content, also if it watches a silent socket for 70 s."""
+"""The doctor passes on a host that was set up by the guide, also with `push-idle`, which watches a silent
+socket for 70 s.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from harness.waiting import wait_until
 
 
 @pytest.mark.timeout(300, func_only=True)
-def test_it_is_content_after_the_guide(machine: Machine) -> None:
+def test_the_doctor_passes_after_the_guide(machine: Machine) -> None:
     wait_until(machine.healthy, 60, "Daphne healthy")
     done = machine.exec(
         "venv/bin/python", "app/manage.py", "doctor", machine.url + "/",

@@ -1,4 +1,4 @@
-"""docs/how-to/bare-metal.md: what its reader sees on the way, and what the machine is like afterwards."""
+"""docs/how-to/bare-metal.md: its reader's observations on the way, and the resulting machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_crops_are_cut_by_cron_until_push_does_it(followed: tuple[Machine, Follo
     assert machine.exec("test", "-e", "/etc/cron.d/sluice").code == 1
 
 
-def test_the_guides_own_checks_say_what_it_says(followed: tuple[Machine, Followed]) -> None:
+def test_the_guides_own_checks_print_what_it_promises(followed: tuple[Machine, Followed]) -> None:
     _, seen = followed
     assert "<title>" in seen.after_site and "imported MNI ICBM 152" in seen.after_site
     assert re.search(r'"status": "ok"', seen.after_push)
@@ -103,7 +103,7 @@ def test_the_programs_can_not_put_a_file_where_root_opens_logs(machine: Machine)
     machine.shell("test -s /var/log/sluice/gunicorn.log")
 
 
-def test_who_came_is_not_for_everybody_to_read(machine: Machine) -> None:
+def test_the_access_log_is_not_world_readable(machine: Machine) -> None:
     assert machine.shell("stat --format '%U:%G %a' /var/log/nginx/sluice.access.log") == "www-data:adm 640\n"
     machine.shell("test -s /var/log/nginx/sluice.access.log")
     assert "/var/log/nginx/" in machine.shell(
@@ -114,7 +114,7 @@ def test_who_came_is_not_for_everybody_to_read(machine: Machine) -> None:
 def test_the_logs_are_rotated_and_gunicorn_outlives_a_hup(machine: Machine) -> None:
     machine.shell("logrotate --force /etc/logrotate.d/sluice; test -s /var/log/sluice/gunicorn.log.1")
     master = machine.shell("supervisorctl pid gunicorn:gunicorn_00").strip()
-    machine.shell(f"kill -HUP {master}")  # it says so in its log, the new one
+    machine.shell(f"kill -HUP {master}")  # Gunicorn reports it in its new log
     wait_until(lambda: "Handling signal: hup" in machine.log_of("wsgi"), 10, "a line in the new log")
     wait_until(lambda: "Booting worker" in machine.log_of("wsgi"), 20, "its new worker")
     assert machine.shell("supervisorctl pid gunicorn:gunicorn_00").strip() == master

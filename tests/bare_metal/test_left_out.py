@@ -1,6 +1,6 @@
-"""Each step of docs/how-to/bare-metal.md left out: the page's table says what one then sees, and where.
+"""Each step of docs/how-to/bare-metal.md skipped: the page's table says what one sees, and where.
 
-A picture that was taken on the way is also the other machine on which a backup is restored.
+A copy of the machine from one of the steps also serves as the other machine, on which a backup is restored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CHECK = "its own check"
 
 
 def follow(machine: Machine, step: str) -> str:
-    """The step; or of the last one, which nothing comes after, what stands below its first block."""
+    """Follow the step. For the last one, run what is below its first block."""
     if step != CHECK:
         return machine.follow(step)
     _, *check = GUIDE.of(LAST)
@@ -40,7 +40,7 @@ def stages() -> Iterator[Stages]:
 
 @pytest.mark.timeout(300, func_only=True)
 @pytest.mark.parametrize("step", [*SITE, *PUSH])
-def test_a_step_that_is_left_out_is_named(stages: Stages, step: str) -> None:
+def test_a_skipped_step_is_named(stages: Stages, step: str) -> None:
     where, what = GUIDE.left_out()[step]
     steps = [*SITE, *PUSH]
     then = [other for other in steps[steps.index(step) + 1 :] if other != OPTIONAL]

@@ -1,4 +1,6 @@
-"""Behind a second proxy: what it says of a client's address is believed, what anybody else says is not."""
+"""Behind a second proxy: nginx trusts that proxy's headers about a client's address, and no other
+client's.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +43,13 @@ PROXY = """
 
 @dataclass
 class Behind:
-    """The machine, and a proxy of its own in front of it, whom it believes."""
+    """The machine, and a proxy in front of it that it trusts."""
 
     machine: Machine
     proxy: Container
 
     def seen_address(self, port: int, host: str, headers: dict[str, str]) -> str:
-        """The client's address in nginx's log, for a request sent to that place."""
+        """The client's address in nginx's log, for a request to that host and port."""
         mark = secrets.token_hex(8)
         target = f"{self.machine.prefix}/accounts/login/?{mark}"
         lines = [f"GET {target} HTTP/1.1", f"Host: localhost:{self.machine.port}", "Connection: close"]
@@ -65,7 +67,7 @@ class Behind:
 
 @pytest.fixture
 def behind(machine: Machine) -> Iterator[Behind]:
-    """The two lines of the guide are put into the place file, with the proxy's address."""
+    """Insert the guide's two lines into the place file, with the proxy's address."""
     lines = re.search(r"^( +set_real_ip_from) \S+;\n( +real_ip_header .*;)$", _guide(machine), re.MULTILINE)
     assert lines
     configuration = PROXY.replace("MACHINE", machine.address).replace("CLIENT", CLIENT)
@@ -88,7 +90,7 @@ def behind(machine: Machine) -> Iterator[Behind]:
         machine.shell(f"cp /root/place.conf {PLACE}; service nginx reload")
 
 
-def test_the_proxys_word_counts_and_nobody_elses(behind: Behind) -> None:
+def test_only_the_proxys_headers_are_trusted(behind: Behind) -> None:
     address = behind.proxy.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
     wait_until(lambda: behind.seen_address(8888, address, {}) == CLIENT, 10, "the new configuration")
     forged = {"X-Forwarded-For": CLIENT, "X-Real-IP": CLIENT, "Forwarded": f"for={CLIENT}"}

@@ -1,4 +1,4 @@
-"""The push, the same tests as against the containers."""
+"""The push: the same tests as for the containers."""
 
 from e2e.test_push import (
     test_a_client_without_our_subprotocol_gets_update_frames_only as test_a_client_without_our_subprotocol,

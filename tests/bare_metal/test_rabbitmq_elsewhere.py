@@ -1,4 +1,6 @@
-"""RabbitMQ on another machine, by the guide's blocks: that machine is this one under a name of its own."""
+"""RabbitMQ on another machine, by the guide's blocks. Here, the other machine is this one under another
+name.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,7 @@ CHECKS = (
 
 @pytest.fixture(scope="module")
 def machine(followed: tuple[Machine, object]) -> Iterator[Machine]:
-    """Its RabbitMQ is to be had by TLS only, under another name than its own."""
+    """Its RabbitMQ is reachable by TLS only, and under another name."""
     machine = followed[0]
     there, here = machine.guide.of(ELSEWHERE)
     machine.shell(BEFORE)
@@ -77,7 +79,7 @@ def test_updates_and_crops_go_by_tls(machine: Machine) -> None:
     assert "false" not in listed
 
 
-def test_the_doctor_is_content(machine: Machine) -> None:
+def test_the_doctor_passes(machine: Machine) -> None:
     found = _ask_the_doctor(machine)
     assert bad(found) == []
     assert {one["check"] for one in found if one["verdict"] == "passed"} == set(CHECKS)
@@ -86,7 +88,7 @@ def test_the_doctor_is_content(machine: Machine) -> None:
 
 
 @pytest.mark.timeout(300, func_only=True)
-def test_with_a_certificate_for_another_name_the_site_works_and_says_why_it_is_slow(machine: Machine) -> None:
+def test_with_a_certificate_for_another_name_the_site_works_and_logs_why_it_is_slow(machine: Machine) -> None:
     machine.shell(f"cp --archive {PAIR}.pem /root/mq.pem; cp --archive {PAIR}.key /root/mq.key")
     try:
         names = f"-subj /CN={ANOTHER} -addext subjectAltName=DNS:{ANOTHER}"
@@ -112,19 +114,19 @@ def test_with_a_certificate_for_another_name_the_site_works_and_says_why_it_is_s
 
 
 def _trust(machine: Machine, name: str = NAME) -> None:
-    """RabbitMQ's certificate as it is now; the guide's scp, and what comes after it."""
+    """Trust RabbitMQ's present certificate: the guide's scp, and the commands after it."""
     machine.shell(f"cp {PAIR}.pem /usr/local/share/ca-certificates/{name}.crt; update-ca-certificates 2>&1")
 
 
 def _take_up(machine: Machine) -> None:
-    """Make RabbitMQ read its certificate again, as the page says, and all connect anew."""
+    """Make RabbitMQ reload its certificate, by the page's command, and close all connections."""
     take_up = re.search(r"`(rabbitmqctl eval '.*?')`", machine.guide.page.read_text())
     assert take_up
     machine.shell(f"{take_up[1]}; rabbitmqctl close_all_connections --global 'another certificate'")
 
 
 def _await_health(machine: Machine, what: str) -> None:
-    """Until the Daphnes say this of themselves, six times in a row, whichever of them answers."""
+    """Wait until the Daphnes report this six times in a row, whichever of them responds."""
     target = f"http://127.0.0.1{machine.prefix}/channels/healthz"
     done = machine.exec("timeout", "60", "bash", "-c", HEALTH, env={"TARGET": target, "WHAT": what})
     assert done.code == 0, f"waiting for {what}: {done.output}"
@@ -138,7 +140,7 @@ def _ask_the_doctor(machine: Machine) -> list[dict[str, str]]:
 
 
 def _await_the_reason(machine: Machine, service: str) -> None:
-    """Until the program's log says what is wrong with the certificate."""
+    """Wait until the program's log names the problem with the certificate."""
     wait_until(lambda: SAYS_WHY.search(machine.log_of(service)), 30, f"the reason in the log of {service}")
 
 

@@ -1,5 +1,7 @@
-"""Restarts by the shipped command, an upgrade, and deaths, with clients on all transports and writers that
-never pause: nothing is lost, nothing comes twice, no request is dropped by a restart.
+"""Restarts by the shipped command, an upgrade, and crashes, with clients on all transports and writers that
+never pause.
+
+Nothing is lost or duplicated, and a restart drops no request.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from harness.checker import Checker
 from harness.probe import Probe
 from harness.waiting import wait_until
 
-BACK = 60.0  # seconds until what was killed is there again
+BACK = 60.0  # seconds until the killed program runs again
 VICTIMS = {
     "Gunicorn": "kill -KILL $(supervisorctl pid gunicorn:gunicorn_00)",
     "a worker of Gunicorn": "kill -KILL $(pgrep --oldest --parent $(supervisorctl pid gunicorn:gunicorn_01))",
@@ -24,7 +26,7 @@ VICTIMS = {
     "the Channels worker": "kill -KILL $(supervisorctl pid sluice:channels-worker)",
     "Celery": "kill -KILL $(supervisorctl pid sluice:celery)",
     "beat": "kill -KILL $(supervisorctl pid sluice:beat)",
-    # systemd would start the first of these two again by itself.
+    # systemd would restart the first of these two.
     "RabbitMQ": "pkill -KILL --uid rabbitmq beam.smp; service rabbitmq-server start",
     "PostgreSQL": "pkill -KILL --uid postgres --oldest postgres; sleep 1; service postgresql start",
 }
@@ -32,7 +34,7 @@ VICTIMS = {
 
 @contextmanager
 def busy(machine: Machine) -> Iterator[Checker]:
-    """Clients and writers, before, during and after what the block does; then the verdict."""
+    """Clients and writers before, during and after the block, then the verdict."""
     with Checker(machine) as checker:
         checker.clients("alice", "bob")
         checker.writer("alice", to=["bob", "alice"], rate=10)
@@ -46,7 +48,7 @@ def busy(machine: Machine) -> Iterator[Checker]:
 
 @contextmanager
 def no_request_fails(machine: Machine) -> Iterator[None]:
-    """Pages, and an event stream of Daphne's, asked for all the time, each on a connection of its own."""
+    """Request pages from Gunicorn and responses from Daphne all the time, each on its own connection."""
     headers = {"Connection": "close"}
     page, events = f"{machine.url}/accounts/login/", f"{machine.url}/channels/healthz"
     with (

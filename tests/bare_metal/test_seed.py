@@ -1,4 +1,4 @@
-"""Daphne started as CATMAID's documentation starts it, in place of ours: split and push are the same."""
+"""Daphne started as in CATMAID's documentation, instead of ours: routes and push are the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMAND = "../venv/bin/daphne -b 127.0.0.1 -p 8001 mysite.asgi:application"
 
 @pytest.fixture
 def seed(machine: Machine) -> Iterator[Machine]:
-    """The machine with Daphne as it comes, and ours stopped meanwhile."""
+    """The machine with a stock Daphne, while ours is stopped."""
     machine.shell("supervisorctl stop daphne:*")
     try:
         machine.container.exec_run(

@@ -1,3 +1,3 @@
-"""The split's table, the same tests as against the containers."""
+"""The routing table: the same tests as for the containers."""
 
 from e2e.test_split import *  # noqa: F403

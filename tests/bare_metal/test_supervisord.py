@@ -1,5 +1,7 @@
-"""supervisord is killed, as when memory is short. Where there is systemd all is started anew; elsewhere its
-programs run on without it, and the symptoms' page, sluice-restart and the doctor say so, and what to do.
+"""supervisord is killed, as happens when memory runs out.
+
+With systemd, everything is restarted. Without it, the programs continue without supervisord, and the
+symptoms' page, sluice-restart and the doctor report that and the fix.
 """
 
 from __future__ import annotations
@@ -66,16 +68,16 @@ def test_without_systemd_its_programs_are_named_with_the_lines_that_end_them(mac
     assert_seen(heading, machine.exec("service", "supervisor", "start").output)
     assert_proved(heading, {}, shell=shell_of(machine))
     code, found = _examined(machine)
-    ((where, says),) = found
-    assert (code, where.split(", ")) == (1, PROGRAMS) and "their supervisord has died" in says
-    _cure(machine, PROGRAMS)
+    ((where, message),) = found
+    assert (code, where.split(", ")) == (1, PROGRAMS) and "their supervisord has died" in message
+    _follow_the_fix(machine, PROGRAMS)
     assert _examined(machine) == (0, [])
     assert_refuted(heading, {}, shell=shell_of(machine))
 
 
 @pytest.mark.timeout(300, func_only=True)
 def test_those_that_run_beside_a_new_supervisords_are_named_too(machine: Machine) -> None:
-    """What one gets who only frees the two ports."""
+    """This happens if one frees only the two ports."""
     left = ["beat", "celery", "channels-worker"]
     held = [name for name in machine.states() if not name.startswith("sluice:")]
     pids = " ".join(machine.shell(f"supervisorctl pid {' '.join(held)}").split())
@@ -83,15 +85,15 @@ def test_those_that_run_beside_a_new_supervisords_are_named_too(machine: Machine
     machine.shell("service supervisor start")
     machine.wait_running()
     code, found = _examined(machine)
-    (orphans, died), (twice, says) = found
+    (orphans, died), (twice, message) = found
     assert (code, orphans.split(", "), twice) == (1, left, "beat"), found
-    assert "their supervisord has died" in died and says.startswith("it runs 2 times")
-    _cure(machine, left)
+    assert "their supervisord has died" in died and message.startswith("it runs 2 times")
+    _follow_the_fix(machine, left)
     assert _examined(machine) == (0, [])
 
 
-def _cure(machine: Machine, left: list[str]) -> None:
-    """Do what sluice-restart says, which restarts nothing before."""
+def _follow_the_fix(machine: Machine, left: list[str]) -> None:
+    """Follow the instructions of sluice-restart. It restarts nothing before."""
     done = machine.exec("sluice-restart")
     said, _, lines = done.output.partition("\nEnd them")
     named = re.sub(
@@ -106,7 +108,7 @@ def _cure(machine: Machine, left: list[str]) -> None:
 
 
 def _examined(machine: Machine) -> tuple[int, list[tuple[str, str]]]:
-    """The doctor's status, and what it has against the programs: where, and what it says."""
+    """The doctor's exit status, and its findings about the programs: place and message."""
     done = machine.exec("venv/bin/python", "app/manage.py", "doctor", "--only", "programs", "--json")
     found = findings(done.output)
     assert found and {one["verdict"] for one in found} <= {"passed", "failed"}, done.output
@@ -114,7 +116,7 @@ def _examined(machine: Machine) -> tuple[int, list[tuple[str, str]]]:
 
 
 def _await_running(machine: Machine) -> None:
-    """Supervisor's programs, also where systemd could run them."""
+    """Wait for supervisor's programs, even on a machine where systemd could run them."""
     wait_until(
         lambda: list(Machine.states(machine).values()) == ["RUNNING"] * len(PROGRAMS),
         60,
@@ -123,13 +125,13 @@ def _await_running(machine: Machine) -> None:
 
 
 def _supervisord(machine: Machine) -> str:
-    """Its process; empty if it doesn't answer."""
+    """supervisord's process id, or "" if it doesn't respond."""
     done = machine.exec("supervisorctl", "pid")
     return done.output.strip() if done.code == 0 and done.output.strip().isdigit() else ""
 
 
 def _parents(machine: Machine) -> list[str]:
-    """Who started each program, without the workers that programs have made themselves."""
+    """The parent of each program, without the workers that programs start themselves."""
     listed = [line.split(maxsplit=2) for line in machine.shell("ps axo pid=,ppid=,args=").splitlines()]
     parents = {pid: parent for pid, parent, command in listed if command.startswith("/opt/sluice/venv/bin/")}
     return [parent for parent in parents.values() if parent not in parents]

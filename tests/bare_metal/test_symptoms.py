@@ -1,4 +1,4 @@
-"""docs/reference/symptoms.md on a host that the guide made: its commands look in the right places."""
+"""docs/reference/symptoms.md on a host that was set up by the guide: its commands find the right files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.symptoms import Places, Shell, assert_proved, assert_refuted
 from harness.waiting import wait_until
 
 MANAGE = {"manage.py": "env SLUICE_PROGRAM=daphne venv/bin/python app/manage.py"}
-# By what is well on this host, which no other test disturbs.
+# For each symptom, replacements that make its command test something healthy on this host.
 WELL: dict[str, Places] = {
     "502 after 5 s, 104: Connection reset by peer": {},
     "502, 111: Connection refused": {},
@@ -37,7 +37,7 @@ def test_all_is_well(machine: Machine, heading: str) -> None:
 
 def test_a_daphne_may_open_more_files(machine: Machine) -> None:
     heading = "502 at once, 104: Connection reset by peer"
-    least = max(16384, int(machine.shell("ulimit -n")))  # minfds only ever raises
+    least = max(16384, int(machine.shell("ulimit -n")))  # minfds only raises the limit
     assert_refuted(heading, {"1024": str(least)}, shell=shell_of(machine))
 
 
@@ -88,5 +88,5 @@ def test_daphne_is_killed_and_then_away(machine: Machine) -> None:
 
 
 def shell_of(machine: Machine) -> Shell:
-    """Bash on it, as root in the site's folder."""
+    """Bash on the machine, as root in the site's folder."""
     return lambda script: machine.exec("timeout", "120", "bash", "-c", script).output

@@ -1,9 +1,9 @@
-"""The units, as the distribution's own systemd understands them."""
+"""The units as the distribution's own systemd reads them."""
 
 from bare_metal.machine import Machine
 
 
-def test_systemd_has_nothing_to_say_about_the_units(machine: Machine) -> None:
+def test_systemd_has_no_complaints_about_the_units(machine: Machine) -> None:
     machine.shell("apt-get install --yes --no-install-recommends systemd >/dev/null 2>&1")
     machine.shell("cp systemd/sluice* /etc/systemd/system/")
     units = "sluice.target sluice-channels-worker.service sluice-celery.service sluice-beat.service"
@@ -14,7 +14,7 @@ def test_systemd_has_nothing_to_say_about_the_units(machine: Machine) -> None:
 
 
 def test_erlangs_port_mapper_is_opened_on_the_loopback_only(machine: Machine) -> None:
-    """Of the package's socket unit and the guide's addition to it, the last word counts."""
+    """The guide's drop-in replaces the addresses of the package's socket unit."""
     machine.shell("apt-get install --yes --no-install-recommends systemd >/dev/null 2>&1")
     said = machine.shell("systemd-analyze verify --man=no epmd.socket 2>&1")
     assert "loopback.conf" not in said

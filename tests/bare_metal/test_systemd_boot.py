@@ -1,5 +1,7 @@
-"""The units, run by a real systemd: a Debian 13 (systemd 257) that boots, on which the guide is followed
-with supervisor, and then its way from supervisor to systemd. The distribution's services are units there too.
+"""The units under a real systemd: a Debian 13 (systemd 257) that boots.
+
+The guide was followed on it with supervisor, and then its chapter on systemd. The distribution's services are
+units there too.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ __all__ = [
     "test_the_logs_agree",
 ]
 HOSTS_OWN = ("fs/file-max", "fs/nr_open", "fs/pipe-max-size", "kernel/*", "vm/*")
-"""Settings that the host shares with its containers, and that a systemd sets, or a package."""
+"""Settings that the host shares with its containers, and that systemd or a package changes."""
 DATABASE = "postgresql@17-main"
 
 
@@ -84,7 +86,7 @@ def test_the_hosts_own_settings_are_only_read(machine: SystemdMachine, host_befo
 
 
 def test_each_program_has_the_open_files_that_its_unit_says(machine: SystemdMachine) -> None:
-    """Or as many as the engine lets a container have, where systemd mayn't raise its own limit."""
+    """Or as many as the engine allows a container, if systemd can't raise its own limit."""
     most = int(_files_of(machine, "1")[1])
     for unit, pid in machine.pids().items():
         assert machine.property_of(unit, "LimitNOFILE") == "65536"
@@ -102,7 +104,9 @@ def test_a_program_can_write_where_its_data_is_and_nowhere_else(machine: Systemd
 
 
 def test_a_start_never_makes_the_shared_socket_block(machine: SystemdMachine) -> None:
-    """Another process would hang in accept(), of Twisted's or Gunicorn's, until the next connection comes."""
+    """Otherwise another process, Twisted's or Gunicorn's, would hang in accept() until the next
+    connection.
+    """
     for port, unit in ((8000, "sluice-gunicorn@2"), (8001, "sluice-daphne@2")):
         seen = machine.shell(
             f'inode=$(awk \'$2 == "0100007F:{port:X}" && $4 == "0A" {{ print $10 }}\' /proc/net/tcp)\n'
@@ -146,7 +150,7 @@ def test_a_second_tour_is_refused_while_one_is_under_way(machine: SystemdMachine
 
 
 @pytest.mark.timeout(300, func_only=True)
-def test_a_mistake_in_the_settings_ends_the_tour_and_is_said(machine: SystemdMachine) -> None:
+def test_a_mistake_in_the_settings_stops_sluice_restart_and_is_reported(machine: SystemdMachine) -> None:
     machine.shell("cp --archive /etc/sluice/sluice.env /root/; echo SITE_ULR=x >>/etc/sluice/sluice.env")
     try:
         done = machine.exec("sluice-restart")
@@ -157,7 +161,7 @@ def test_a_mistake_in_the_settings_ends_the_tour_and_is_said(machine: SystemdMac
         assert "SITE_ULR is not a setting" in machine.shell(command)
         states = machine.states()
         assert states.pop("sluice-gunicorn@1") == "FATAL" and set(states.values()) == {"RUNNING"}
-        for _ in range(10):  # nothing that comes in starts it again, or closes the socket of the other
+        for _ in range(10):  # no connection starts it again, or closes the other's socket
             assert requests.get(f"{machine.url}/accounts/login/", timeout=20).status_code == 200
         assert machine.states()["sluice-gunicorn@1"] == "FATAL"
     finally:
@@ -166,7 +170,7 @@ def test_a_mistake_in_the_settings_ends_the_tour_and_is_said(machine: SystemdMac
     assert machine.system_state() == "running"
 
 
-def test_what_somebody_stopped_stays_down_whoever_comes(machine: SystemdMachine) -> None:
+def test_a_stopped_unit_stays_stopped_despite_connections(machine: SystemdMachine) -> None:
     machine.shell("systemctl stop sluice-gunicorn@1")
     try:
         for _ in range(10):
@@ -178,7 +182,7 @@ def test_what_somebody_stopped_stays_down_whoever_comes(machine: SystemdMachine)
 
 
 def test_without_any_gunicorn_pages_wait_and_are_not_lost(machine: SystemdMachine) -> None:
-    """systemd holds the socket: it isn't the 503 that one sees where supervisor has closed it."""
+    """systemd keeps the socket open, so there is no 503 as after supervisor closed it."""
     page = f"{machine.url}/accounts/login/"
     machine.shell("systemctl stop 'sluice-gunicorn@*' 2>&1")
     try:
@@ -196,7 +200,7 @@ def test_without_any_gunicorn_pages_wait_and_are_not_lost(machine: SystemdMachin
 
 @pytest.mark.timeout(300, func_only=True)
 def test_nothing_is_lost_when_units_are_killed_one_after_another(machine: SystemdMachine) -> None:
-    """Each with all of its processes, as when memory is out; RabbitMQ too is systemd's to start again."""
+    """Each unit is killed with all its processes, as when memory runs out. systemd also restarts RabbitMQ."""
     with busy(machine):
         for unit in (*UNITS, "rabbitmq-server"):
             killed = machine.property_of(unit, "MainPID")
@@ -238,7 +242,7 @@ def test_all_is_stopped_in_good_order_and_daphnes_clients_are_told(machine: Syst
 
 
 @pytest.mark.timeout(300, func_only=True)
-def test_the_doctor_is_content(machine: SystemdMachine) -> None:
+def test_the_doctor_passes(machine: SystemdMachine) -> None:
     wait_until(machine.healthy, 60, "Daphne healthy")
     done = machine.exec(
         "venv/bin/python", "app/manage.py", "doctor", machine.url + "/", "--at", "127.0.0.1:80", "--json",
@@ -263,8 +267,8 @@ def test_the_guides_command_shows_what_each_program_writes(machine: SystemdMachi
 
 
 @pytest.mark.timeout(300, func_only=True)
-def test_the_machine_goes_down_in_good_order_and_comes_up_by_itself(machine: SystemdMachine) -> None:
-    """nginx is stopped after Daphne, or nobody would hear of it."""
+def test_the_machine_shuts_down_in_order_and_starts_everything_at_boot(machine: SystemdMachine) -> None:
+    """nginx stops after Daphne, so that clients receive the close."""
     with Checker(machine) as checker:
         pages = checker.clients("bob", transports=("websocket", "sse"))
         began = time.monotonic()
@@ -279,7 +283,7 @@ def test_the_machine_goes_down_in_good_order_and_comes_up_by_itself(machine: Sys
 
 @pytest.mark.timeout(300, func_only=True)
 def test_after_a_power_cut_it_waits_for_no_database_and_no_broker(machine: SystemdMachine) -> None:
-    """They come when all else has long been there."""
+    """They start long after everything else."""
     late = f"{DATABASE} rabbitmq-server"
     machine.shell(f"systemctl mask {late} 2>&1; sync")
     machine.power_cut()
@@ -324,12 +328,12 @@ def _all_comes_up(machine: SystemdMachine) -> None:
 
 
 def _files_of(machine: SystemdMachine, pid: str) -> list[str]:
-    """The limits of a process's open files, soft and hard."""
+    """A process's soft and hard limit on open files."""
     return machine.shell(f"grep 'Max open files' /proc/{pid}/limits").split()[3:5]
 
 
 def _wait_back(machine: SystemdMachine, unit: str, killed: str) -> None:
-    """Until the unit runs, by another process than that one."""
+    """Wait until the unit runs with another process than the killed one."""
     wait_until(
         lambda: (
             machine.property_of(unit, "SubState") == "running"
@@ -354,7 +358,7 @@ def _status(machine: SystemdMachine, probe: str) -> int:
 
 
 def _ends(pages: list[Page], began: float) -> list[int]:
-    """How the first connection of each that ended since then did."""
+    """The code of each page's first connection that ended after `began`."""
     return [
         next(entry.code for entry in page.ledger.entries if isinstance(entry, Ended) and entry.at >= began)
         for page in pages
@@ -370,7 +374,7 @@ def _command_of(machine: SystemdMachine, purpose: str, number: int) -> str:
 
 
 def _host_settings() -> dict[str, str]:
-    """What /proc/sys says of the whole host, of what doesn't change by itself."""
+    """The host's settings in /proc/sys, without those that change on their own."""
     volatile = ("random", "ns_last_pid", "pty", "stat_refresh")
     found = {}
     for pattern in HOSTS_OWN:
@@ -378,6 +382,6 @@ def _host_settings() -> dict[str, str]:
             if file.is_file() and file.stat().st_mode & 0o444 and file.name not in volatile:
                 try:
                     found[str(file)] = file.read_text()
-                except OSError:  # not for us to read
+                except OSError:  # not readable for us
                     continue
     return found

@@ -1,4 +1,4 @@
-"""TLS by the lines of the guide: versions, HTTP/2, resumption, and a WebSocket over it."""
+"""TLS by the guide's lines: versions, HTTP/2, resumption, and a WebSocket over it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETTINGS = "/etc/sluice/sluice.env"
 
 @pytest.fixture(scope="module")
 def encrypted(followed: tuple[Machine, object]) -> Iterator[Machine]:
-    """The machine as a site by https, its nginx with a certificate of its own making."""
+    """The machine as an https site, whose nginx has a self-signed certificate."""
     machine = followed[0]
     page = machine.guide.page.read_text()
     lines = re.search(r"^( +listen 443 .*\n( +.*;\n)+)", page, re.MULTILINE)
@@ -83,14 +83,14 @@ def test_a_websocket_opens_over_tls(encrypted: Machine) -> None:
 
 
 def test_browsers_are_bound_to_https_on_its_usual_port_only(encrypted: Machine) -> None:
-    """They apply it to all ports of the host (HSTS)."""
+    """Browsers apply HSTS to all ports of the host."""
     assert _page(encrypted).headers["strict-transport-security"] == "max-age=31536000"
     _call_it(encrypted, "https://localhost:8443")
     assert "strict-transport-security" not in _page(encrypted).headers
 
 
 def _page(machine: Machine) -> raw.Answer:
-    """The one for signing in."""
+    """The sign-in page."""
     request = f"GET {machine.prefix}/accounts/login/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     with _connect(machine, trusting()) as wire:
         wire.sendall(request.encode())
@@ -100,7 +100,7 @@ def _page(machine: Machine) -> raw.Answer:
 
 
 def _call_it(machine: Machine, url: str) -> None:
-    """SITE_URL, as the guide says; taken up by Gunicorn."""
+    """Set SITE_URL as the guide says, and restart Gunicorn."""
     machine.shell(f"sed -i 's|^SITE_URL=.*|SITE_URL={url}|' {SETTINGS}; supervisorctl restart gunicorn:*")
 
 

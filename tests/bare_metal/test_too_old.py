@@ -1,7 +1,7 @@
-"""What is too old is named, on a Debian 12 that was an 11 before: nginx, PostgreSQL and RabbitMQ were held
-back, and the Python of then is still there.
+"""The doctor names outdated versions, on a Debian 12 that was upgraded from 11: nginx, PostgreSQL and
+RabbitMQ were held back, and the old Python remains.
 
-The guide is followed as far as it goes: Django uses no such PostgreSQL.
+The guide is followed as far as possible, because Django does not support that PostgreSQL.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def held_back() -> Iterator[Machine]:
 
 
 def doctor(machine: Machine, *checks: str) -> dict[str, set[tuple[str, str]]]:
-    """The verdicts and what it says, by check."""
+    """Verdicts and messages by check."""
     command = ("venv/bin/python", "app/manage.py", "doctor", "--inside", "--json", "--only")
     found: dict[str, set[tuple[str, str]]] = {}
     for finding in findings(machine.exec(*command, *checks).output):
@@ -50,7 +50,7 @@ def doctor(machine: Machine, *checks: str) -> dict[str, set[tuple[str, str]]]:
     return found
 
 
-def test_the_doctor_names_what_is_too_old(held_back: Machine) -> None:
+def test_the_doctor_names_outdated_versions(held_back: Machine) -> None:
     found = doctor(held_back, "version-nginx", "database-reachable")
     assert found["version-nginx"] == {("failed", "nginx/1.18.0 is too old")}
     assert found["database-reachable"] == {("failed", "PostgreSQL 13 is too old")}
@@ -71,5 +71,5 @@ def test_a_python_that_is_too_old_is_refused_in_one_line(
     done = held_back.exec("env", "PYTHONPATH=app:packages/sluice-stack/src", "python3.9", *program)
     assert (done.code, done.output) == (
         78,
-        "sluice: Python 3.9 is too old: 3.11 or newer is needed, and a virtual environment made with it\n",
+        "sluice: Python 3.9 is too old: install 3.11 or newer, and create the virtual environment with it\n",
     )

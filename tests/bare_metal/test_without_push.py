@@ -1,4 +1,4 @@
-"""What is done to a whole site, last: it is restored from its backup; push is taken out, and put in again."""
+"""The last tests on a whole site: a restore from its backup, the removal of push, and its return."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def test_push_is_taken_out_again_and_nothing_misses_it(machine: Machine) -> None
 
 @pytest.mark.timeout(300, func_only=True)
 def test_root_is_told_to_make_files_as_their_user(machine: Machine) -> None:
-    """The command that it is given works."""
+    """The command in the message works."""
     for command in ("run_crops", f"import_volume {SAMPLE}"):
         done = machine.exec("bash", "-c", f"venv/bin/python app/manage.py {command}")
-        assert done.code == 1 and "do not run this as root" in done.output
+        assert done.code == 1 and "this runs as root" in done.output
         machine.shell(done.output.partition("Run: ")[2])
     assert machine.shell("find /var/lib/sluice/media /var/lib/sluice/volumes ! -user www-data") == ""
 
@@ -88,5 +88,5 @@ def test_push_comes_back_by_the_same_blocks(machine: Machine) -> None:
 
 
 def _starts_with_the_machine(machine: Machine, service: str) -> bool:
-    """Whether it does where systemd isn't process 1."""
+    """Whether the service starts at boot on a machine without systemd."""
     return machine.exec("bash", "-c", f"ls /etc/rc2.d/S*{service}").code == 0

@@ -1,4 +1,4 @@
-"""What the measurements share: where their tables go."""
+"""Where the measurements write their tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.evidence import RESULTS
 
 @pytest.fixture(scope="session")
 def table(request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """Rows of the markdown table, printed at the end and written to results/bench.md."""
+    """Rows of the markdown table, which is printed at the end and written to results/bench.md."""
     rows: list[str] = []
     yield rows
     head = ["| what | p50 | p99 | worst | of | again with |", "| --- | ---: | ---: | ---: | ---: | --- |"]

@@ -1,4 +1,4 @@
-"""The figures of the README: from the POST, or the order of a crop, to the browser's socket; all through
+"""The README's figures: the time from a POST, or the order of a crop, to the browser's socket, all through
 nginx.
 """
 
@@ -28,15 +28,15 @@ WARM_UP = 50
 
 @pytest.fixture(scope="module")
 def quiet(image_tag: str) -> Iterator[Stack]:
-    """A stack as an operator gets it."""
+    """A stack with an operator's default settings."""
     with Stack(image_tag, {"EXPOSE_BACKEND": "no"}) as stack:
         yield stack
 
 
 @pytest.mark.timeout(600, func_only=True)
 def test_message_to_browser(quiet: Stack, table: list[str]) -> None:
-    """Open loop: messages are sent on schedule whatever the last one took, and each is timed from when it
-    was due.
+    """Open loop: messages are sent on schedule, however long the last one took, and each is timed from its
+    scheduled moment.
     """
     alice = quiet.browser("alice")
     with Checker(quiet) as checker, ThreadPoolExecutor(32) as pool:
@@ -55,7 +55,7 @@ def test_message_to_browser(quiet: Stack, table: list[str]) -> None:
 
 @pytest.mark.timeout(600, func_only=True)
 def test_crop_to_browser(quiet: Stack, table: list[str]) -> None:
-    """One after the other, as one person works: from the POST to the message that the crop is there."""
+    """One crop after another, as one person works: from the POST to the message that the crop is done."""
     alice = quiet.browser("alice")
     volume = sample(quiet)
     spans = [size - EDGE for size in volume.size]
@@ -73,7 +73,7 @@ def test_crop_to_browser(quiet: Stack, table: list[str]) -> None:
 
 
 def test_image_sizes(image_tag: str, table: list[str]) -> None:
-    """As `docker image ls` shows them; the layers that they share counted once in the sum."""
+    """The sizes in `docker image ls`. The sum counts shared layers once."""
     images = [
         engine().images.get(f"sluice-{name}:{image_tag}")
         for name in ("wsgi", "asgi", "worker", "nginx", "rabbitmq", "postgres")
@@ -88,12 +88,12 @@ def _has(page: Page, count: int) -> bool:
 
 
 def _send(pool: ThreadPoolExecutor, browser: Browser, page: Page, count: int, word: str) -> dict[str, float]:
-    """Send on schedule; when each title was due. Returns when all have arrived."""
+    """Send on schedule, and return each title's scheduled moment, after all have arrived."""
     seen = len(page.ledger.arrived)
     begin = time.monotonic() + 0.1
     due = {f"{word} {number}": begin + number / RATE for number in range(count)}
     posts: list[Future[int]] = []
-    schedule = threading.Event()  # never set: a clock
+    schedule = threading.Event()  # never set: used as a clock
     for title, moment in due.items():
         schedule.wait(max(0.0, moment - time.monotonic()))
         posts.append(pool.submit(browser.send_message, "bob", title))

@@ -1,4 +1,4 @@
-"""The README's figures of what people look at, slices and previews; and the memory that a crop takes."""
+"""The README's figures for slices and previews, and the memory that cutting a crop takes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from harness.stack import Stack
 from harness.volume import Sample, sample
 from harness.waiting import wait_until
 
-SLICES: Final = 150  # of each axis
+SLICES: Final = 150  # per axis
 PREVIEWS: Final = 300
-SLICE_P95: Final = 80.0  # milliseconds, of the sample volume and of 512³
+SLICE_P95: Final = 80.0  # milliseconds, for the sample volume and for 512³
 PREVIEW_P50: Final = 60.0
-# Of Celery's process that cuts 512³ voxels of 16 bits, 256 MiB in all: what it has loaded, a slab of at most
-# 64 MiB, and the chunks that are being unpacked into it.
+# For Celery's process that cuts 512³ voxels of 16 bits, 256 MiB in all: its modules, a slab of at most 64
+# MiB, and the chunks that are being decompressed into it.
 CROP_MEMORY: Final = 256 * 2**20
 
-# A volume of 512³ voxels of 16 bits that compress about as badly as a microscope's.
+# A volume of 512³ voxels of 16 bits that compress about as badly as a microscope's data.
 _MAKE = """
 import numpy
 from pathlib import Path
@@ -45,7 +45,7 @@ print("volume", stores.import_source(source, "Bench", Path(settings.VOLUMES_ROOT
 
 @pytest.fixture(scope="module")
 def quiet(image_tag: str) -> Iterator[Stack]:
-    """A stack as an operator gets it."""
+    """A stack with an operator's default settings."""
     with Stack(image_tag, {"EXPOSE_BACKEND": "no"}) as stack:
         yield stack
 
@@ -74,7 +74,7 @@ def test_slices_of_512(quiet: Stack, large: Sample, table: list[str]) -> None:
 
 
 def test_previews(quiet: Stack, table: list[str]) -> None:
-    """Each when the one before has come, as somebody sees them who draws."""
+    """One request after another, as a person draws."""
     volume = sample(quiet)
 
     async def draw(preview: Preview) -> list[float]:
@@ -109,7 +109,7 @@ def test_a_large_crop_takes_little_memory(quiet: Stack, large: Sample, table: li
 
 
 def slices(stack: Stack, volume: Sample) -> list[float]:
-    """Milliseconds for each of many slices that no browser has yet, along each axis, far apart."""
+    """Milliseconds per slice, for slices along each axis, far apart, that no browser has cached."""
     alice = stack.browser("alice")
     page = alice.get(f"/volumes/{volume.id}/", headers={"Accept": "text/html"}).text
     found = re.search(r'data-slices="([^"]+)"', page)

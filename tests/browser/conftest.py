@@ -1,4 +1,4 @@
-"""Fixtures of the tests in a browser."""
+"""Fixtures of the browser tests."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .desk import Desk
 Open = Callable[..., UpdatesPage]
 
 POLL_SECONDS = 2
-MAX_CONNECTIONS = 8  # of a user's
+MAX_CONNECTIONS = 8  # per user
 
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
-    """A server of the protocol that does what it is told, with three updates in its stream."""
+    """A server of the protocol under the test's control, with three updates in its stream."""
     with Peer() as peer:
         peer.publish(3)
         yield peer
@@ -32,9 +32,9 @@ def peer() -> Iterator[Peer]:
 
 @pytest.fixture
 def open_page(peer: Peer, windows: Windows) -> Open:
-    """Opens a page of the peer's that runs updates.js, from the first update on.
+    """Opens a page of the peer that runs updates.js, starting before the first update.
 
-    `own_time`: its clock goes on by itself, and may be put forward (UpdatesPage.pass_time).
+    `own_time`: the page's clock runs on its own, and UpdatesPage.pass_time puts it forward.
     """
 
     def open_page(*, own_time: bool = False, **options: Any) -> UpdatesPage:
@@ -50,7 +50,9 @@ def open_page(peer: Peer, windows: Windows) -> Open:
 
 @pytest.fixture(scope="session")
 def breakable(image_tag: str) -> Iterator[Stack]:
-    """A stack for tests that break things and mend them. Its pages poll often, and a user may open few."""
+    """A stack for tests that break things and repair them. Its pages poll often, and a user may open only a
+    few.
+    """
     settings = {"POLL_SECONDS": POLL_SECONDS, "UPDATES_MAX_CONNECTIONS_PER_USER": MAX_CONNECTIONS}
     with Stack(image_tag, {name: str(value) for name, value in settings.items()}) as stack:
         yield stack
@@ -58,16 +60,16 @@ def breakable(image_tag: str) -> Iterator[Stack]:
 
 @pytest.fixture
 def desk(breakable: Stack, windows: Windows) -> Iterator[Desk]:
-    """At the breakable stack, whole again whatever the test before did to it."""
+    """A desk at the breakable stack, repaired after the previous test."""
     breakable.mend()
     with Meddler(breakable.port) as meddler:
         yield Desk(breakable, windows, meddler)
 
 
 def lose_patience(page: UpdatesPage, peer: Peer, *transports: str, since: float = 0) -> None:
-    """The page, in its own time, waits for a hello that doesn't come: by each transport, one after the other.
+    """Wait, in the page's own time, until the page gives up waiting for hello, on each transport in turn.
 
-    `since`: of the attempts from then on (time.monotonic).
+    `since`: only attempts after this time count (time.monotonic).
     """
     for transport in transports:
         wait_until(lambda: peer.attempts(transport, since), 10, f"an attempt by {transport}")  # noqa: B023

@@ -1,4 +1,4 @@
-"""Pages of a real stack that run updates.js, and the verdict on what they were handed."""
+"""Pages of a real stack that run updates.js, and the verdict on the updates that they received."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from harness.truth import published, read_heads, read_truth
 from harness.updates_page import UpdatesPage
 from harness.waiting import wait_until
 
-BACK = 25.0  # seconds, after a fault's end
+BACK = 25.0  # seconds after a fault's end
 
 
 class Desk:
-    """Pages of one stack, which they reach by way of the meddler."""
+    """Pages of one stack, which they reach through the meddler."""
 
     def __init__(self, stack: Stack, windows: Windows, meddler: Meddler) -> None:
         self.stack = stack
@@ -36,9 +36,9 @@ class Desk:
         own_time: bool = False,
         **options: Any,
     ) -> UpdatesPage:
-        """A page that runs updates.js as this user; None: signed in as nobody.
+        """Open a page that runs updates.js as this user, or without a session if None.
 
-        `through`: another meddler than the desk's. `own_time`: its clock may be put forward.
+        `through`: another meddler than the desk's. `own_time`: the test may put the page's clock forward.
         """
         visitor = self.stack.browser(user) if user else None
         tab = (window or self.windows.window(visitor)).new_page()
@@ -50,7 +50,9 @@ class Desk:
         return UpdatesPage(tab, f"{root}/static/sluice_updates/updates.js", **given)
 
     def verdict(self, before: dict[str, Position], *pages: UpdatesPage, lost: bool = False) -> None:
-        """All pages stand at the heads, and got what they were owed. `lost`: but for some, by intent."""
+        """Assert that all pages are at the heads and received what they were owed. `lost`: some updates were
+        lost on purpose.
+        """
         heads = read_heads(self.stack)
 
         def caught_up() -> bool:

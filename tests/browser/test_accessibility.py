@@ -1,4 +1,4 @@
-"""Every page, by axe-core's rules: what a machine can find of what keeps people out."""
+"""Every page by axe-core's rules: the accessibility mistakes that a program can find."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.chromium import Windows
 from harness.stack import Stack
 from harness.volume import sample
 
-# Messages read and unread, with a link and a sender, more than a page of them; crops in every state.
+# Messages read and unread, with a link and a sender, more than fit a page; crops in every state.
 _FILL = """
 from django.contrib.auth import get_user_model
 from django.utils.timezone import now
@@ -36,8 +36,8 @@ PAGES = (
     "/crops/",
     "/crops/?before=1",
     "/messages/",
-    "/messages/?before=1",  # none
-    "/messages/?before=999999999",  # as many as there is place for
+    "/messages/?before=1",  # an empty page
+    "/messages/?before=999999999",  # a full page
     "/messages/?before=nothing",
     "/messages/new/",
     "/connection/",
@@ -47,7 +47,7 @@ PAGES = (
 
 @pytest.fixture
 def judy(site: Stack) -> str:
-    """Somebody who has something of everything."""
+    """A user with messages and crops of every kind."""
     site.person("judy")
     site.manage(_FILL.replace("{volume}", str(sample(site).id)))
     return "judy"
@@ -55,18 +55,19 @@ def judy(site: Stack) -> str:
 
 @pytest.fixture(params=["light", "dark"])
 def scheme(request: pytest.FixtureRequest, windows: Windows) -> str:
-    windows.expect_complaints(r"status of 4(00|04|22)")  # Chromium's own, of pages that have such a status
+    # Chromium's own messages, about pages with such a status
+    windows.expect_complaints(r"status of 4(00|04|22)")
     return str(request.param)
 
 
 @pytest.fixture
 def page(site: Stack, windows: Windows, judy: str, scheme: str) -> Page:
-    """A page in a window of hers."""
+    """A page in a window of judy's."""
     return prepared(windows.window(site.browser(judy)), scheme)
 
 
 def prepared(window: BrowserContext, scheme: str) -> Page:
-    """A new page. What arrives on it is there at once, or colours would be judged half faded in."""
+    """A new page without animations, because axe-core would judge the colours of half-faded elements."""
     page = window.new_page()
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
     return page
@@ -81,7 +82,7 @@ def test_every_page(site: Stack, page: Page) -> None:
 
 
 def test_a_page_on_which_something_has_happened(site: Stack, page: Page) -> None:
-    """A new message's announcement, what a button did, the box's preview."""
+    """A new message's announcement, the result of a button, the preview of the box."""
     page.goto(f"{site.url}/messages/")
     expect(page.locator("#connection")).to_have_text("Live.")
     site.browser("judy").send_message("judy", "News")
@@ -124,8 +125,10 @@ def test_signing_in(site: Stack, windows: Windows, scheme: str) -> None:
     assert not found, "\n".join(found)
 
 
-def test_the_check_finds_what_is_wrong(site: Stack, page: Page) -> None:
-    """A picture without words and too pale a text are told, so a clean page is one."""
+def test_the_check_finds_mistakes(site: Stack, page: Page) -> None:
+    """It reports an image without a text alternative and a text of low contrast, so a clean page has
+    neither.
+    """
     page.goto(f"{site.url}/volumes/")
     page.evaluate(
         """() => {

@@ -1,4 +1,4 @@
-"""What updates.js does about each close code of the protocol's table, and each status of a poll."""
+"""The reaction of updates.js to each close code of the protocol's table, and to each status of a poll."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from harness.waiting import wait_until
 
 from .conftest import Open
 
-SLACK = 2.0  # seconds that a loaded machine may add to the first back-off, 0 to 0.5 s
-# 1006 is a connection that breaks off; the others are in close frames. 1005: without a code. 4999: unknown.
+SLACK = 2.0  # seconds that a busy machine may add to the first back-off of 0 to 0.5 s
+# 1006 is a broken connection, 1005 a close frame without a code, 4999 an unknown code.
 BACK_OFF = [1000, 1001, 1002, 1005, 1006, 1007, 1009, 1011, 1013, 4008, 4999]
 FINAL = {4000: "stopped", 4001: "signed-out", 4003: "stopped", 4009: "signed-out"}
 
 
 @pytest.fixture(params=["websocket", "sse"])
 def page(request: pytest.FixtureRequest, peer: Peer, open_page: Open, windows: Windows) -> UpdatesPage:
-    """Live at update 3, by each transport that has close codes."""
+    """A page that is live at update 3, by each transport with close codes."""
     windows.expect_complaints()
     if request.param == "sse":
         peer.rules["websocket"] = Answer(426)
@@ -48,7 +48,7 @@ def test_it_comes_back_after_a_back_off_from_where_it_was(peer: Peer, page: Upda
 
 
 @pytest.mark.parametrize("code", FINAL)
-def test_it_stays_away_where_it_is_told_to(peer: Peer, page: UpdatesPage, code: int) -> None:
+def test_it_does_not_reconnect_after_final_codes(peer: Peer, page: UpdatesPage, code: int) -> None:
     peer.close(code)
     page.wait_for(FINAL[code])
     told, asked = page.log("connection"), len(peer.asked)
@@ -72,7 +72,9 @@ def test_it_doesnt_try_another_way_around_a_refusal_in_place_of_hello(
 
 
 def test_after_1012_pages_come_back_spread_over_the_window(peer: Peer, open_page: Open) -> None:
-    """Back-off would have all six within half a second; 8 s of window have them so in 1 of 100,000 runs."""
+    """With back-off, all six would reconnect within half a second. With a window of 8 s, that happens in 1 of
+    100,000 runs.
+    """
     peer.retry = 8000
     pages = [open_page().wait_for("live") for _ in range(6)]
     began = time.monotonic()
@@ -84,7 +86,7 @@ def test_after_1012_pages_come_back_spread_over_the_window(peer: Peer, open_page
         assert page.ended == [("websocket", 1012)]
 
 
-def test_after_4010_it_comes_back_at_once_and_says_what_is_lost(peer: Peer, page: UpdatesPage) -> None:
+def test_after_4010_it_reconnects_at_once_and_reports_the_loss(peer: Peer, page: UpdatesPage) -> None:
     began = time.monotonic()
     peer.rewrite()
     peer.close(4010)
@@ -97,7 +99,7 @@ def test_after_4010_it_comes_back_at_once_and_says_what_is_lost(peer: Peer, page
     wait_until(lambda: page.numbers == [1, 2, 3, 4], 10, "it goes on after the head")
 
 
-def test_of_what_is_lost_it_tells_at_most_once_a_minute(peer: Peer, open_page: Open) -> None:
+def test_it_reports_a_loss_at_most_once_a_minute(peer: Peer, open_page: Open) -> None:
     page = open_page(own_time=True).wait_for("live")
     for closes in range(1, 4):
         peer.rewrite()
@@ -129,7 +131,7 @@ def test_after_4013_it_polls_and_stays_away_for_half_a_minute(peer: Peer, open_p
 @pytest.mark.parametrize(
     ("status", "state"), [(400, "stopped"), (401, "signed-out"), (414, "stopped"), (503, "offline")]
 )
-def test_what_a_poll_is_answered(
+def test_the_state_after_each_status_of_a_poll(
     peer: Peer, open_page: Open, windows: Windows, status: int, state: str
 ) -> None:
     windows.expect_complaints()
@@ -145,7 +147,7 @@ def test_a_url_that_is_too_long_is_not_tried_again(peer: Peer, open_page: Open, 
     assert len(peer.attempts("websocket")) == len(peer.attempts("sse")) == 1
 
 
-def test_a_poll_comes_again_when_the_server_says(peer: Peer, open_page: Open, windows: Windows) -> None:
+def test_a_poll_is_repeated_after_retry_after(peer: Peer, open_page: Open, windows: Windows) -> None:
     windows.expect_complaints()
     peer.all_rules(Answer(502), "websocket", "sse")
     peer.rules["polling"] = Answer(503, headers=(("Retry-After", "3"),))
@@ -163,7 +165,7 @@ def test_a_poll_that_may_read_nothing_is_the_last(peer: Peer, open_page: Open, w
     open_page().wait_for("stopped")
 
 
-def test_where_nobody_is_behind_nginx_it_comes_back_when_nginx_says(
+def test_without_a_backend_it_reconnects_after_nginxs_retry_after(
     peer: Peer, open_page: Open, windows: Windows
 ) -> None:
     windows.expect_complaints()
@@ -178,11 +180,11 @@ def test_where_nobody_is_behind_nginx_it_comes_back_when_nginx_says(
     assert second.at - first.at >= 5
 
 
-# ---- the waits themselves
+# ---- the delays themselves
 
 
 def test_the_waits(open_page: Open) -> None:
-    """Each row: what a wait is drawn from, in milliseconds, over a thousand draws."""
+    """Each row: the range of a delay in milliseconds, over a thousand draws."""
     drawn = open_page().page.evaluate(
         """async () => {
           const { Backoff, Retries } = await import("/static/sluice_updates/backoff.js");
@@ -239,5 +241,5 @@ def test_the_waits(open_page: Open) -> None:
     assert set(drawn) == set(expected)
     for name, (least, most) in expected.items():
         low, high = drawn[name]
-        spread = (most - least) / 10  # a thousand draws come nearer to both ends than that
+        spread = (most - least) / 10  # a thousand draws come closer to both ends
         assert least <= low <= least + spread and most - spread <= high <= most, (name, drawn[name])

@@ -1,4 +1,4 @@
-"""What the operator is told when there is no WebSocket: each diagnosis, by what leads to it."""
+"""What the operator is told if there is no WebSocket: each diagnosis, by its cause."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_FOUND = Answer(404, "<h1>Not found</h1>", "text/html")
 NOT_HERE = Answer(404, "404: nothing is here. This site is at /catmaid/\n")
 NO_PATH = Answer(404, "Not found.\n")
 
-# Which rules, in this order: websocket, sse, health, plain. None: as it should be.
+# The rules, in this order: websocket, sse, health, plain. None: works.
 CAUSES: list[tuple[str, tuple[Rule | None, ...]]] = [
     ("unreachable", (Answer(502), Answer(502), CUT, None)),
     ("host-refused", (Answer(421), Answer(421), Answer(421), Answer(421))),
@@ -48,13 +48,13 @@ CAUSES: list[tuple[str, tuple[Rule | None, ...]]] = [
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """Code, text and setting of each diagnosis, as the reference page has them."""
+    """Code, text and setting of each diagnosis on the reference page."""
     found: list[tuple[str, str, str]] = ROW.findall(PAGE.read_text().partition("## Diagnosis")[2])
     return found
 
 
 @pytest.mark.parametrize(("code", "rules"), CAUSES, ids=lambda value: value if isinstance(value, str) else "")
-def test_each_cause_is_found_out_and_named_with_what_to_look_at(
+def test_each_cause_is_diagnosed_with_its_setting(
     peer: Peer, open_page: Open, windows: Windows, code: str, rules: tuple[Rule | None, ...]
 ) -> None:
     windows.expect_complaints()
@@ -72,7 +72,7 @@ def test_each_cause_is_found_out_and_named_with_what_to_look_at(
     assert len([text for text in windows.warnings if text.startswith("updates.js:")]) == 1
 
 
-def test_where_events_are_held_back_too_it_says_so(peer: Peer, open_page: Open, windows: Windows) -> None:
+def test_it_reports_that_events_are_buffered_too(peer: Peer, open_page: Open, windows: Windows) -> None:
     windows.expect_complaints()
     peer.rules["websocket"] = Answer(426)
     peer.rules["sse"] = SWALLOW

@@ -1,4 +1,4 @@
-"""What a person does with the site, in a real browser: look, draw, crop, read, write."""
+"""A user's actions on the site, in a real browser: view, draw, crop, read, write."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def canvas(page: Page, axis: str) -> Locator:
 
 
 def drag(page: Page, on: Locator, start: tuple[float, float], stop: tuple[float, float]) -> None:
-    """From one place to another, in shares of its width and height."""
+    """Drag from one point to another, given as shares of the width and height."""
     place = on.bounding_box()
     assert place
     for (across, down), act in ((start, page.mouse.down), (stop, page.mouse.up)):
@@ -41,17 +41,17 @@ def drag(page: Page, on: Locator, start: tuple[float, float], stop: tuple[float,
 
 
 def box(page: Page) -> dict[str, list[int]]:
-    """What the form says."""
+    """The box in the form."""
     return {axis: [int(page.input_value(f"#id_{axis}{end}")) for end in (0, 1)] for axis in AXES}
 
 
 def place(page: Page) -> dict[str, int]:
-    """The slices that are shown."""
+    """The displayed slices."""
     return {axis: int(page.locator(f'.pane[data-axis="{axis}"] output').inner_text()) for axis in AXES}
 
 
 def shades(on: Locator) -> int:
-    """How many different shades its middle row has: 1 where no picture is."""
+    """The number of shades in its middle row: 1 without an image."""
     count: int = on.evaluate(
         """(canvas) => new Set(canvas.getContext("2d")
             .getImageData(0, canvas.height >> 1, canvas.width, 1).data.filter((_, n) => n % 4 === 0)).size"""
@@ -60,7 +60,9 @@ def shades(on: Locator) -> int:
 
 
 def test_the_whole_journey(site: Stack, windows: Windows, tmp_path: Path) -> None:
-    """Sign in, look, draw, order, watch, be told without reloading, download; the voxels are the volume's."""
+    """Sign in, view, draw, order a crop, see its progress, be told without a reload, download. The voxels are
+    the volume's.
+    """
     page = windows.window().new_page()
     page.goto(f"{site.url}/")
     page.get_by_label("Name").fill("alice")
@@ -90,7 +92,7 @@ def test_the_whole_journey(site: Stack, windows: Windows, tmp_path: Path) -> Non
     expect(crop).to_have_attribute("data-state", "done", timeout=SOON)
     expect(page.locator("#news li").first).to_contain_text("is ready", timeout=SOON)
     expect(page).to_have_title("(1) My crops · Sluice")
-    assert page.evaluate("window.sameDocument")  # nobody has reloaded it
+    assert page.evaluate("window.sameDocument")  # the page was not reloaded
     with page.expect_download() as started:
         crop.get_by_role("link", name="Download").click()
     started.value.save_as(tmp_path / "crop.tiff")
@@ -106,7 +108,7 @@ def test_looking_by_mouse_wheel_and_keys(viewer: Page, site: Stack) -> None:
     size = dict(zip(AXES, sample(site).size, strict=True))
     assert place(viewer) == {axis: length // 2 for axis, length in size.items()}
     z = canvas(viewer, "z")
-    z.click(position={"x": 200, "y": 200})  # the other two go there
+    z.click(position={"x": 200, "y": 200})  # moves the other two slices there
     clicked = place(viewer)
     assert clicked["z"] == size["z"] // 2 and clicked["x"] != size["x"] // 2
     viewer.mouse.wheel(0, 100)
@@ -136,7 +138,7 @@ def test_a_box_is_moved_pulled_and_typed(viewer: Page) -> None:
     assert moved["x"][0] > drawn["x"][0]
     viewer.locator("#id_z0").fill("3")
     viewer.locator("#id_z1").fill("2")
-    expect(viewer.locator("#box-size")).to_contain_text("This is no box")
+    expect(viewer.locator("#box-size")).to_contain_text("This is not a box")
     viewer.locator("#id_z1").fill("9")
     expect(viewer.locator("#box-size")).to_contain_text("× 6 voxels")
     expect(canvas(viewer, "y")).to_have_attribute("aria-label", re.compile("z 3 to 9"))
@@ -156,7 +158,7 @@ def test_contrast_changes_the_pictures(viewer: Page) -> None:
 
 
 def test_a_slice_is_asked_for_once(viewer: Page, site: Stack) -> None:
-    """Back to a slice that was there: from memory; by another page: from the browser's cache."""
+    """A slice seen before comes from memory; on another page, from the browser's cache."""
     z, there = canvas(viewer, "z"), place(viewer)["z"]
     z.press("ArrowUp")
     expect(z).not_to_have_attribute("data-busy", "")
@@ -167,7 +169,8 @@ def test_a_slice_is_asked_for_once(viewer: Page, site: Stack) -> None:
         z.press(key)
     viewer.wait_for_load_state("networkidle")
     assert not {f"{there}.png", f"{there + 1}.png"} & set(asked)
-    viewer.goto(f"{site.url}/volumes/")  # whose picture is that slice; being lazy, it holds up no load event
+    # this page shows that slice; it loads lazily and does not delay the load event
+    viewer.goto(f"{site.url}/volumes/")
     viewer.wait_for_function("document.querySelector('.gallery img').naturalWidth > 0")
     taken = viewer.evaluate(
         """(name) => performance.getEntriesByType("resource")
@@ -178,7 +181,7 @@ def test_a_slice_is_asked_for_once(viewer: Page, site: Stack) -> None:
 
 
 def test_all_tabs_follow(site: Stack, windows: Windows) -> None:
-    """What is read, unread and deleted in one of a person's windows is so in the others."""
+    """A message that is read, unread or deleted in one of a user's windows changes in the others too."""
     carol, alice = site.browser("carol"), site.browser("alice")
     inbox, other = windows.open(carol, "/messages/"), windows.open(carol, "/messages/")
     elsewhere = windows.open(carol, "/volumes/")
@@ -233,7 +236,7 @@ def test_markup_is_shown_as_text_wherever_it_appears(site: Stack, windows: Windo
 
 
 def test_writing_with_a_mistake_and_without(site: Stack, windows: Windows) -> None:
-    windows.expect_complaints("status of 422")  # Chromium's own, of the page with the mistake
+    windows.expect_complaints("status of 422")  # Chromium's own message, about the page with the mistake
     page = windows.open(site.browser("alice"), "/messages/new/")
     reader = windows.open(site.browser("bob"), "/volumes/")
     expect(reader.locator("#connection")).to_have_text("Live.")
@@ -243,7 +246,7 @@ def test_writing_with_a_mistake_and_without(site: Stack, windows: Windows) -> No
     expect(page.locator(".mistake")).to_have_text("There is no user of this name.")
     page.get_by_label("To").fill("bob")
     page.get_by_role("button", name="Send").click()
-    expect(page.locator(".note")).to_have_text("Your message to bob is sent.")
+    expect(page.locator(".note")).to_have_text("Your message to bob was sent.")
     expect(reader.locator("#news li").first).to_contain_text("By the form")
 
 

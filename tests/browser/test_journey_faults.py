@@ -1,4 +1,4 @@
-"""Pages while parts of the stack are away: they end in the right state, nothing twice and nothing missing."""
+"""Pages while parts of the stack are down: they end in the right state, with nothing lost or duplicated."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from harness.volume import sample
 from .conftest import POLL_SECONDS
 
 SOON = 30_000  # milliseconds
-POLLING = f"Not connected; asking every {POLL_SECONDS} s."
+POLLING = f"Not connected; polling every {POLL_SECONDS} s."
 
-# Writes down what the page's own connection hands over.
+# Records the updates of the page's own connection.
 _LISTEN = """async () => {
     const { updates } = await import(document.querySelector('script[src*="mysite/live"]').src);
     window.came = [];
@@ -28,7 +28,7 @@ _LISTEN = """async () => {
 
 @pytest.fixture
 def inbox(breakable: Stack, windows: Windows, request: pytest.FixtureRequest) -> Page:
-    """The inbox of somebody new, live."""
+    """A new user's inbox, live."""
     breakable.wait_healthy()
     windows.expect_complaints()
     page = windows.open(breakable.browser(name(request)), "/messages/")
@@ -52,16 +52,16 @@ def send(stack: Stack, recipient: str, titles: list[str]) -> None:
 
 
 def expect_exactly(page: Page, titles: list[str]) -> None:
-    """In the list, in the count, and handed over: each of them once, in order."""
+    """Assert that the list, the count and the received updates contain each of them once, in order."""
     expect(page.locator(".message h2")).to_have_text(titles[::-1], timeout=SOON)
     expect(page).to_have_title(f"({len(titles)}) Inbox · Sluice")
-    # The list may know of one already whose update comes with the next poll.
+    # The list may show a message before its update arrives with the next poll.
     page.wait_for_function("count => window.came.length >= count", arg=len(titles), timeout=SOON)
     assert page.evaluate("window.came") == titles
 
 
 def _goes_on(process: subprocess.Popen[str]) -> bool:
-    """Whether it hasn't ended, a moment from now: a page shows a hundred messages and no more."""
+    """Whether the process still runs a moment from now. A page shows at most a hundred messages."""
     with suppress(subprocess.TimeoutExpired):
         process.wait(0.25)
     return process.poll() is None
@@ -105,7 +105,7 @@ def test_daphne_replaced(breakable: Stack, inbox: Page, recipient: str) -> None:
 
 
 def test_gunicorn_away_when_the_update_comes(breakable: Stack, inbox: Page, recipient: str) -> None:
-    """The update comes through Daphne at once; what the page shows of it can't be had yet."""
+    """The update arrives through Daphne at once, while the page can't load the message yet."""
     with TERM(breakable.service("wsgi")):
         breakable.manage(
             "from django.contrib.auth import get_user_model as m; from inbox.sending import send;"
@@ -125,10 +125,10 @@ def test_a_burst_of_updates_is_no_burst_of_requests(breakable: Stack, inbox: Pag
         f"for number in range(40): send(m().objects.get(username={recipient!r}), f'number {{number}}')"
     )
     expect_exactly(inbox, [f"number {number}" for number in range(40)])
-    assert len(asked) <= 24, asked  # of the page, and of the count
+    assert len(asked) <= 24, asked  # for the page and for the count
 
 
-def test_a_slice_that_could_not_be_had_is_asked_for_again(breakable: Stack, windows: Windows) -> None:
+def test_a_slice_that_failed_is_requested_again(breakable: Stack, windows: Windows) -> None:
     breakable.wait_healthy()
     windows.expect_complaints()
     page = windows.open(breakable.browser("heidi"), f"/volumes/{sample(breakable).id}/")
@@ -166,13 +166,13 @@ def test_the_connections_page_says_what_is_wrong(breakable: Stack, windows: Wind
     breakable.wait_healthy()
     windows.expect_complaints()
     page = windows.open(breakable.browser("heidi"), "/connection/")
-    expect(page.locator("#verdict")).to_have_text("News comes at once.")
-    expect(page.locator("#server-verdict")).to_have_text("All of its parts answer.")
+    expect(page.locator("#verdict")).to_have_text("Updates arrive at once.")
+    expect(page.locator("#server-verdict")).to_have_text("All parts work.")
     with TERM(breakable.service("asgi")):
         expect(page.locator("#verdict")).to_contain_text(f"every {POLL_SECONDS} seconds", timeout=SOON)
         expect(page.locator("#advice-text")).to_contain_text("Daphne is not there", timeout=SOON)
         expect(page.locator("#advice-setting")).to_contain_text("asgi")
-        page.get_by_role("button", name="Ask again").click()
-        expect(page.locator("#server-verdict")).to_have_text("Not as it should be: Daphne.", timeout=SOON)
-    expect(page.locator("#verdict")).to_have_text("News comes at once.", timeout=60_000)
+        page.get_by_role("button", name="Check again").click()
+        expect(page.locator("#server-verdict")).to_have_text("There is a problem with: Daphne.", timeout=SOON)
+    expect(page.locator("#verdict")).to_have_text("Updates arrive at once.", timeout=60_000)
     expect(page.locator("#advice")).to_be_hidden()

@@ -1,4 +1,6 @@
-"""A page's life: sleep and wake, the background, offline and online, put away and taken out, other tabs."""
+"""A page's life: sleep and wake-up, the background, offline and online, the back/forward cache, other
+tabs.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,12 @@ OPTIONS = {"positions": {STREAM: "0-0"}, "pollSeconds": 2}
 
 
 def seconds_pass(seconds: float) -> None:
-    """Time is what this is about."""
+    """Wait for this long: elapsed time is what these tests need."""
     end = time.monotonic() + seconds
     wait_until(lambda: time.monotonic() >= end, seconds + 5, "time")
 
 
-def test_what_came_during_a_sleep_is_there_on_waking(peer: Peer, open_page: Open, chromium: Chromium) -> None:
+def test_updates_during_a_sleep_arrive_on_waking(peer: Peer, open_page: Open, chromium: Chromium) -> None:
     page = open_page().wait_for("live")
     with chromium.asleep():
         peer.publish(50)
@@ -38,7 +40,9 @@ def test_what_came_during_a_sleep_is_there_on_waking(peer: Peer, open_page: Open
 def test_a_connection_that_died_during_a_sleep_is_noticed_on_waking(
     peer: Peer, open_page: Open, chromium: Chromium, windows: Windows, transport: str
 ) -> None:
-    """Nothing tells the page: neither the network, which forgot the connection, nor the browser."""
+    """The page gets no notice: neither from the network, which dropped the connection, nor from the
+    browser.
+    """
     if transport == "sse":
         windows.expect_complaints()
         peer.rules["websocket"] = Answer(426)
@@ -47,7 +51,7 @@ def test_a_connection_that_died_during_a_sleep_is_noticed_on_waking(
     with chromium.asleep():
         peer.mute()
         peer.publish(5)
-        seconds_pass(14)  # longer than the silence that is allowed, 2 s + 10 s
+        seconds_pass(14)  # longer than the allowed silence of 2 s + 10 s
     page.wait_for_numbers(8, 10)
 
 
@@ -85,7 +89,7 @@ def test_coming_online_a_connection_that_has_died_is_found_out_within_seconds(
     peer.mute()
     peer.publish(2)
     page.page.evaluate("dispatchEvent(new Event('online'))")
-    page.wait_for_numbers(5, 8)  # 5 s for an answer
+    page.wait_for_numbers(5, 8)  # 5 s for a response
 
 
 def test_coming_online_a_connection_that_lives_is_kept(peer: Peer, open_page: Open) -> None:
@@ -138,13 +142,13 @@ def test_a_frozen_tab_goes_on_where_it_was(peer: Peer, tabs: Tabs) -> None:
     peer.publish(2)
     asked = len(peer.asked)
     seconds_pass(3)
-    assert len(peer.asked) == asked, "a frozen page does nothing"
+    assert len(peer.asked) == asked, "a frozen page must not send requests"
     tab.thaw()
     tab.to_front()
     wait_until(lambda: numbers(tab) == list(range(1, 8)), 5, "what it missed")
 
 
-def test_a_page_that_is_put_away_hangs_up_and_goes_on_when_it_is_taken_out(peer: Peer, tabs: Tabs) -> None:
+def test_a_page_in_the_back_forward_cache_disconnects_and_continues_later(peer: Peer, tabs: Tabs) -> None:
     tab = start(tabs.open(peer.url + PAGE), peer)
     tab.evaluate("window.same = true")
     tab.go("about:blank")
@@ -152,7 +156,7 @@ def test_a_page_that_is_put_away_hangs_up_and_goes_on_when_it_is_taken_out(peer:
     assert peer.closed_by_clients == [1000]
     peer.publish(2)
     tab.go_back()
-    assert tab.evaluate("window.same") is True, "the browser loaded the page anew"
+    assert tab.evaluate("window.same") is True, "the browser reloaded the page"
     wait_until(lambda: numbers(tab) == [1, 2, 3, 4, 5], 5, "what it missed")
     assert tab.evaluate("updates.state") == "live"
 
@@ -177,7 +181,7 @@ def test_two_tabs_are_two_clients(peer: Peer, windows: Windows) -> None:
 
 
 def test_event_streams_leave_room_for_pages_to_load(peer: Peer, windows: Windows) -> None:
-    """A browser opens six connections to a host. Of seven tabs without WebSockets four hold one."""
+    """A browser opens six connections per host. Of seven tabs without WebSockets, four hold one."""
     windows.expect_complaints()
     peer.rules["websocket"] = Answer(426)
     window = windows.window()

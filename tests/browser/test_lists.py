@@ -1,4 +1,4 @@
-"""Lists that are long, and lists that change under somebody who works by keys: nothing is out of reach."""
+"""Long lists, and lists that change while a user works with the keyboard: everything stays reachable."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from harness.stack import Stack
 from harness.volume import sample
 from harness.waiting import wait_until
 
-# Of the inbox: the newest is "message 104".
+# Messages in the inbox. The newest is "message 104".
 MANY = 105
 
 
 def fill(site: Stack, name: str, messages: int) -> None:
-    """Put so many messages into somebody's inbox."""
+    """Put this many messages into a user's inbox."""
     site.person(name)
     site.manage(
         "from django.contrib.auth import get_user_model as m; from inbox.models import Message;"
@@ -58,7 +58,7 @@ def test_older_messages_can_be_reached_and_stay_in_place(site: Stack, windows: W
 
 
 def test_after_delete_the_keys_go_on_with_the_next(site: Stack, windows: Windows) -> None:
-    """The next card's button, without a next that of the one before, without any the heading."""
+    """The focus moves to the next card's button, else to the previous card's, else to the heading."""
     page = inbox(site, windows, "heidi", 3)
     delete = card(page, "message 1").get_by_role("button", name="Delete")
     delete.press("Enter")
@@ -83,7 +83,7 @@ def test_the_same_button_keeps_the_focus(site: Stack, windows: Windows) -> None:
     expect(everything).to_have_attribute("aria-disabled", "true")
 
 
-def test_what_is_deleted_elsewhere_takes_no_focus_along(site: Stack, windows: Windows) -> None:
+def test_a_deletion_elsewhere_moves_the_focus_to_the_next_message(site: Stack, windows: Windows) -> None:
     page = inbox(site, windows, "heidi", 3)
     page.get_by_role("button", name="Mark as read “message 1”").focus()
     other = windows.open(site.browser("heidi"), "/messages/")
@@ -94,7 +94,7 @@ def test_what_is_deleted_elsewhere_takes_no_focus_along(site: Stack, windows: Wi
 
 @pytest.mark.parametrize("state", ["queued", "running"])
 def test_a_crop_that_is_cancelled_keeps_the_focus(site: Stack, windows: Windows, state: str) -> None:
-    """On its card: the button is gone, and the next one would cancel another crop."""
+    """The focus stays on the card: the button is gone, and the next one would cancel another crop."""
     site.person("ivan")
     box = "x0=0, x1=9, y0=0, y1=9, z0=0, z1=9"
     site.manage(

@@ -1,6 +1,7 @@
-"""updates.js against the real stack: each transport, each close code that it can make, faults, proxies.
+"""updates.js against the real stack: each transport, each close code that the stack can send, faults,
+proxies.
 
-What a page was handed is judged as any client's ledger is: each update that it was owed, once, in order.
+The judge checks a page's updates like any client's: each update that it was owed, once, in order.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from harness.waiting import wait_until
 
 from .desk import BACK, Desk
 
-GROWN = 15.0  # seconds in which the back-off of a page that can't connect has grown
+GROWN = 15.0  # seconds until the back-off of a page that can't connect has grown
 
 
-# ---- the three ways, and what stands in between
+# ---- the three transports, and proxies in between
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ GROWN = 15.0  # seconds in which the back-off of a page that can't connect has g
     ],
     ids=["nothing", "strips", "swallows", "renames", "strips-buffers", "swallows-buffers", "blocks"],
 )
-def test_whatever_stands_in_between_all_arrives_and_a_websocket_is_taken_when_it_can_be(
+def test_all_updates_arrive_through_any_proxy_by_websocket_if_possible(
     desk: Desk, rules: Rules, transport: str, diagnosis: str | None
 ) -> None:
     rules.host = rules.host.format(port=desk.stack.port)
@@ -57,7 +58,7 @@ def test_whatever_stands_in_between_all_arrives_and_a_websocket_is_taken_when_it
     desk.verdict(checker.before, page)
 
 
-# ---- close codes that the stack itself can bring about
+# ---- close codes that the stack itself can send
 
 
 def test_1012_a_restart(desk: Desk) -> None:
@@ -85,7 +86,7 @@ def test_4000_a_stream_that_is_no_name(desk: Desk) -> None:
     assert page.ended == [("websocket", 4000)]
 
 
-def test_4001_nobody_is_signed_in(desk: Desk) -> None:
+def test_4001_without_a_session(desk: Desk) -> None:
     page = desk.page(None).wait_for("signed-out")
     assert page.ended == [("websocket", 4001)]
 
@@ -166,7 +167,7 @@ def test_it_is_back_within_25_seconds_of_a_faults_end(
 
 
 def _stands_at(page: UpdatesPage, heads: dict[str, Position]) -> bool:
-    """Whether it has all that was committed up to these heads."""
+    """Whether the page has all updates committed up to these heads."""
     return all(
         Position.parse(position).offset >= heads[stream].offset
         for stream, position in page.positions.items()

@@ -1,5 +1,5 @@
-"""updates.js against the real stack where it gets rough: a connection that dies without a word, a limit that
-is met, a tab that doesn't read, pages that are rendered while one update after the other is committed.
+"""updates.js against the real stack in extreme cases: a connection that dies silently, a limit that is
+reached, a tab that doesn't read, pages that are rendered during commits.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from harness.waiting import wait_until
 from .conftest import MAX_CONNECTIONS
 from .desk import BACK, Desk
 
-SILENT_CUT = 60.0  # seconds, from the moment when nothing comes any more
+SILENT_CUT = 60.0  # seconds after the last data
 TOO_SLOW = 4008
-CUT_OFF = 45.0  # seconds in which one that doesn't read is cut
-LARGE, COUNT = 30_000, 700  # bytes of an update and how many: more than all buffers on the way hold
+CUT_OFF = 45.0  # seconds until a tab that doesn't read is cut
+LARGE, COUNT = 30_000, 700  # bytes per update and number of updates: more than all buffers hold
 _PUBLISH = """
 from sluice_updates import publish
 for number in range({count}):
     publish({stream!r}, "large", {{"number": number, "text": "x" * {size}}})
 """
 
-SECONDS = 30  # of one message after the other
-# While one is about to be committed nobody reads messages: a page that has its position waits for its data.
+SECONDS = 30  # of continuous messages
+# The lock stops readers of messages during a commit, so a page that has read its position waits for its data.
 _SEND = """
 import random, time
 from django.contrib.auth import get_user_model
@@ -53,7 +53,7 @@ while time.monotonic() < end:
 
 
 def test_after_a_silent_cut_pages_are_back_within_a_minute(desk: Desk) -> None:
-    """One by WebSocket, one by server-sent events: all that was open stays open, and nothing comes on it."""
+    """One page by WebSocket, one by server-sent events. All connections stay open, but carry nothing."""
     with Meddler(desk.stack.port) as other, Checker(desk.stack) as checker:
         other.rules = Rules(strip_upgrade=True)
         pages = [
@@ -90,7 +90,7 @@ def test_4013_a_person_has_too_many_connections(desk: Desk) -> None:
         desk.stack.browser("alice").send_message("carol", "by polling")
         wait_until(lambda: page.arrived == 1, 10, "what is polled")
         had = connections(desk.stack)
-        for other in others[:2]:  # the site's own script on this page waits for a place, too
+        for other in others[:2]:  # the site's own script on this page waits for a slot too
             checker.call(other, "leave")
         wait_until(lambda: connections(desk.stack) == had - 2, 10, "two that have left")
         wait_until(lambda: page.passing("opening"), 30, "a second attempt")
@@ -107,7 +107,7 @@ def test_4013_a_person_has_too_many_connections(desk: Desk) -> None:
 
 
 class Load:
-    """One load of erin's inbox: the HTML as it came, and each frame of its WebSocket."""
+    """One load of erin's inbox: the received HTML, and each frame of its WebSocket."""
 
     def __init__(self, window: BrowserContext, url: str, stream: str) -> None:
         self.frames: list[dict[str, Any]] = []
@@ -126,20 +126,22 @@ class Load:
 
     @property
     def delivered(self) -> list[dict[str, Any]]:
-        """The updates of the stream that have come by the WebSocket."""
+        """The stream's updates that arrived by WebSocket."""
         return [frame for frame in self.frames if frame.get("stream") == self.stream]
 
     @property
     def last(self) -> int:
-        """The offset up to which it has come."""
+        """The offset of the last update so far."""
         delivered = self.delivered
         return Position.parse(delivered[-1]["position"]).offset if delivered else self.position.offset
 
     def has_come_to(self, head: int) -> bool:
-        """Whether the update with this offset has come, and the page shows it, or a later one; none twice."""
+        """Whether the update with this offset has arrived, and the page shows it or a later one. Asserts that
+        none is shown twice.
+        """
         listed: list[int] = self.page.evaluate(
             "[...document.querySelectorAll('.message')].map(({ id }) => Number(id.replace('message-', '')))"
-        )  # whatever else the browser has to tell is told meanwhile
+        )  # the browser's pending events are handled during this call
         assert len(set(listed)) == len(listed), f"shown twice: {sorted(listed)}"
         came = [frame for frame in self.delivered if Position.parse(frame["position"]).offset <= head]
         newest = max([*self.shown, *(frame["payload"]["message_id"] for frame in came)])
@@ -147,11 +149,13 @@ class Load:
 
     @property
     def is_raced(self) -> bool:
-        """Whether something was committed after its position was read, and before its data was."""
+        """Whether an update was committed between the reading of its position and of its data."""
         return any(frame["payload"]["message_id"] in self.shown for frame in self.delivered)
 
     def check(self, truth: Truth) -> None:
-        """Every message is in the HTML or came afterwards; what came is each update once, in order."""
+        """Assert that every message is in the HTML or arrived later, and that each update arrived once, in
+        order.
+        """
         (hello,) = [frame for frame in self.frames if frame["event"] == "hello"]
         assert hello["payload"]["streams"][self.stream]["recovered"] is True
         offsets = [Position.parse(frame["position"]).offset for frame in self.delivered]
@@ -167,7 +171,9 @@ class Load:
 
 
 def test_a_page_that_is_rendered_while_updates_are_committed(desk: Desk) -> None:
-    """Whatever the moment: a message is in the page's HTML, or comes as an update. Never neither."""
+    """At any moment, a message is in the page's HTML or arrives as an update. It is never missing from
+    both.
+    """
     window = desk.windows.window(desk.stack.browser("erin"))
     before = read_heads(desk.stack)
     desk.stack.browser("alice").send_message("erin", "the first")
@@ -192,9 +198,10 @@ def test_a_page_that_is_rendered_while_updates_are_committed(desk: Desk) -> None
 
 
 def test_4008_a_tab_that_does_not_read(desk: Desk, chromium: Chromium) -> None:
-    """Straight to Nginx: the published port is a program of the engine's, whose buffers take many MB.
+    """Connects directly to nginx, because the published port is one of the engine's programs, whose buffers
+    hold many MB.
 
-    Last, since it leaves 20 MB in the table.
+    The last test, because it leaves 20 MB in the table.
     """
     before, had = read_heads(desk.stack), closes(desk.stack, TOO_SLOW)
     nginx = desk.stack.service("nginx")[0].addresses["front"]
@@ -204,7 +211,7 @@ def test_4008_a_tab_that_does_not_read(desk: Desk, chromium: Chromium) -> None:
         stream = next(name for name in page.positions if name.startswith("user:"))
         with chromium.asleep():
             desk.stack.manage(_PUBLISH.format(count=COUNT, stream=stream, size=LARGE), "celery")
-            # Its own connection, and that of the site's own script on this page.
+            # The test's own connection, and that of the site's own script on this page.
             wait_until(lambda: closes(desk.stack, TOO_SLOW) == had + 2, CUT_OFF, "both cut", every=0.5)
             meddler.rules = Rules()
         wait_until(lambda: page.ended, BACK, "it has come to the end of the connection")

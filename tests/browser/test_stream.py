@@ -1,4 +1,4 @@
-"""Updates in order: doubles, gaps, handlers that fail, rights that change."""
+"""Updates in order: duplicates, gaps, failing handlers, changed rights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .conftest import Open
 
 @pytest.fixture(params=["websocket", "sse"])
 def page(request: pytest.FixtureRequest, peer: Peer, open_page: Open, windows: Windows) -> UpdatesPage:
-    """Live at update 3."""
+    """A page that is live at update 3."""
     if request.param == "sse":
         windows.expect_complaints()
         peer.rules["websocket"] = Answer(426)
@@ -24,7 +24,7 @@ def page(request: pytest.FixtureRequest, peer: Peer, open_page: Open, windows: W
 
 
 def ends(page: UpdatesPage) -> list[int]:
-    """Codes with which connections of the page's transport ended; attempts at a better one aside."""
+    """Close codes of connections of the page's transport, without the attempts at a better one."""
     return [code for transport, code in page.ended if transport == page.transport]
 
 
@@ -96,8 +96,10 @@ def test_handlers_are_by_event_and_can_be_taken_back(peer: Peer, page: UpdatesPa
     assert page.page.evaluate("seen") == [[{"number": 5}, "greeting"]]
 
 
-def test_when_rights_change_a_connection_judged_anew_takes_over(peer: Peer, page: UpdatesPage) -> None:
-    """The old one stays until the new one has said hello: not a state changes, nothing comes twice."""
+def test_after_a_change_of_rights_a_new_connection_takes_over(peer: Peer, page: UpdatesPage) -> None:
+    """The old connection stays until the new one's hello: the state does not change, and no update arrives
+    twice.
+    """
     before, states = len(peer.attempts(str(page.transport))), page.states
     peer.publish(event="streams-changed")
     wait_until(lambda: len(peer.attempts(str(page.transport))) == before + 1, 10, "a second connection")
@@ -118,7 +120,7 @@ def test_a_stream_that_may_not_be_read_keeps_its_position(peer: Peer, page: Upda
     assert not page.log("lost")
 
 
-def test_trimmed_history_is_said_to_be_lost(peer: Peer, open_page: Open) -> None:
+def test_trimmed_history_is_reported_lost(peer: Peer, open_page: Open) -> None:
     peer.trim()
     page = open_page().wait_for("live")
     assert page.log("lost")[0]["streams"] == [STREAM]
@@ -132,7 +134,7 @@ def test_without_positions_it_begins_at_the_head(peer: Peer, open_page: Open) ->
     page.wait_for_numbers(4)
 
 
-def test_a_poll_that_lost_something_says_so(peer: Peer, open_page: Open, windows: Windows) -> None:
+def test_a_poll_that_lost_something_reports_it(peer: Peer, open_page: Open, windows: Windows) -> None:
     windows.expect_complaints()
     peer.all_rules(Answer(502), "websocket", "sse")
     peer.trim()

@@ -1,4 +1,4 @@
-"""A page that came by https: its WebSocket is wss, and what is pushed is on it at once."""
+"""A page loaded by https: its WebSocket is wss, and updates arrive on it at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def encrypted(image_tag: str) -> Iterator[Stack]:
 
 
 def test_a_page_by_https_opens_wss(chromium: Chromium, encrypted: Stack) -> None:
-    """Somebody who told the browser to accept the certificate."""
+    """The user told the browser to accept the certificate."""
     window = chromium.browser.new_context(ignore_https_errors=True)
     try:
         bob = encrypted.browser("bob")
@@ -45,6 +45,6 @@ def test_a_page_by_https_opens_wss(chromium: Chromium, encrypted: Stack) -> None
 
 
 def _turn(page: Page) -> bool:
-    """Let Playwright tell of what has happened; never true itself."""
+    """Let Playwright handle pending events. Always returns False."""
     page.wait_for_timeout(50)
     return False

@@ -1,4 +1,4 @@
-"""Which way updates come, and how updates.js goes from one to another without losing or doubling."""
+"""Which transport updates.js uses, and how it changes between them without losses or duplicates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .conftest import Open, lose_patience
 
 GONE = Answer(404, "<h1>Not found</h1>", "text/html")
 TRANSPORTS = ("websocket", "sse", "polling")
-# Ways in which a WebSocket, or an event stream, can't be had.
+# Ways in which a WebSocket or an event stream can fail.
 SILENT: list[Rule] = [SWALLOW, STALL]
 REFUSALS: list[Rule] = [Answer(426), Answer(502), CUT, *SILENT, Close(1000)]
 
@@ -26,7 +26,7 @@ def refusal(request: pytest.FixtureRequest, windows: Windows) -> Rule:
     return rule
 
 
-def test_a_websocket_is_what_it_takes_first(peer: Peer, open_page: Open) -> None:
+def test_it_tries_a_websocket_first(peer: Peer, open_page: Open) -> None:
     page = open_page().wait_for("live", transport="websocket")
     peer.publish(2)
     page.wait_for_numbers(5)
@@ -57,7 +57,7 @@ def test_without_either_it_polls(peer: Peer, open_page: Open, refusal: Rule) -> 
 
 
 @pytest.mark.parametrize("worse", ["sse", "polling"])
-def test_it_goes_back_to_the_better_one_and_loses_nothing(
+def test_it_returns_to_the_better_transport_and_loses_nothing(
     peer: Peer, open_page: Open, windows: Windows, worse: str
 ) -> None:
     windows.expect_complaints()
@@ -67,7 +67,7 @@ def test_it_goes_back_to_the_better_one_and_loses_nothing(
     peer.rules = dict.fromkeys(peer.rules, SERVE)
 
     def is_best_again() -> bool:
-        peer.publish()  # updates come all along
+        peer.publish()  # updates arrive all the time
         return page.transport == "websocket"
 
     wait_until(is_best_again, 30, "a WebSocket again", every=0.02)
@@ -87,14 +87,15 @@ def test_fifty_changes_of_transport_lose_and_double_nothing(
         peer.all_rules(SERVE, *TRANSPORTS)
         peer.all_rules(Answer(502), *TRANSPORTS[: TRANSPORTS.index(best)])
         peer.cut()
-        page.page.evaluate("dispatchEvent(new Event('online'))")  # or back-off would make this a long test
+        # resets the back-off, which would make this test long
+        page.page.evaluate("dispatchEvent(new Event('online'))")
         peer.publish(3)
         page.wait_for("polling" if best == "polling" else "live", 20, transport=best)
         peer.publish(3)
     page.wait_for_numbers(3 + 50 * 6)
 
 
-def test_where_there_is_no_daphne_at_all_the_site_is_not_asked_more_than_once_a_poll(
+def test_without_daphne_it_tries_each_transport_at_most_once_per_poll(
     peer: Peer, open_page: Open, windows: Windows
 ) -> None:
     windows.expect_complaints()
@@ -110,12 +111,12 @@ def test_where_there_is_no_daphne_at_all_the_site_is_not_asked_more_than_once_a_
     assert 2 <= len(peer.attempts("websocket")) <= allowed
 
 
-def test_a_connection_on_which_nothing_comes_any_more_is_given_up(peer: Peer, open_page: Open) -> None:
+def test_a_silent_connection_is_given_up(peer: Peer, open_page: Open) -> None:
     page = open_page(own_time=True).wait_for("live")
     page.wait_for_numbers(3)
     peer.mute()
     (end,) = wait_until(lambda: page.passing("ended"), 30, "the end of it")
-    # The interval of pings, 25 s, and 10 s; it looks every 5 s.
+    # The ping interval of 25 s plus 10 s. updates.js checks every 5 s.
     assert 35_000 <= end["at"] - page.log("update")[-1]["at"] <= 43_000
     peer.publish()
     page.wait_for_numbers(4)
@@ -125,6 +126,6 @@ def test_pings_keep_a_quiet_connection(peer: Peer, open_page: Open) -> None:
     peer.ping = 1
     page = open_page().wait_for("live")
     began = time.monotonic()
-    # Without pings it would be given up after 1 s + 10 s; it looks every 5 s.
+    # Without pings, updates.js would give up after 1 s + 10 s. It checks every 5 s.
     wait_until(lambda: time.monotonic() - began > 17 or page.ended, 30, "17 quiet seconds")
     assert not page.ended and len(peer.attempts("websocket")) == 1

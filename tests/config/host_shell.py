@@ -1,4 +1,6 @@
-"""Functions of scripts/, called as the scripts do; whole scripts, where something is lacking."""
+"""Functions of scripts/, called as the scripts call them, and whole scripts in a container without an
+engine.
+"""
 
 import os
 import subprocess
@@ -14,7 +16,9 @@ SOURCE = Path(os.environ.get("SLUICE_SOURCE", Path(__file__).parents[2]))
 def sh(
     code: str, folder: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `code` with all functions of scripts/, in `folder` (the repository); errors go to stdout."""
+    """Run `code` with all functions of scripts/, in `folder` (default: the repository). Errors go to
+    stdout.
+    """
     return _run(
         ["bash", "-c", f". scripts/lib/prepare.sh; cd '{folder or SOURCE}'; {code}"],
         {"PATH": os.environ["PATH"], "HOME": "/tmp", **(env or {})},
@@ -22,14 +26,14 @@ def sh(
 
 
 def elsewhere(image: str, *command: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Run `command` in a container of `image`, without a network, in a clone that has no `.env`."""
+    """Run `command` in a container of `image`, without a network, in a clone without a `.env`."""
     clone = 'mkdir /tmp/it; cp -r /src/{compose.yaml,.env.example,images,scripts} /tmp/it; cd /tmp/it; "$@"'
     run = ["docker", "run", "--rm", "--network", "none", "--volumes-from", run_id(), *options, image]
     return _run([*run, "bash", "-c", clone, "clone", *command], dict(os.environ))
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that says why it ended; nothing else may have been said."""
+    """Assert that the output is one line, the reason for the exit, and return it."""
     assert done.returncode == 1, done.stdout
     lines = [line for line in done.stdout.splitlines() if line]
     assert len(lines) == 1, done.stdout

@@ -1,8 +1,8 @@
-"""nginx as shipped, on its own: nginx/ and its image's entry point, with paths and ports of the test's own.
+"""nginx as shipped: nginx/ and its image's entry point, with the test's own paths and ports.
 
-Behind it stand probes, servers that note every byte nginx sends them and say so in their answer. They are no
-stand-ins for Gunicorn and Daphne: what those make of a request is shown by tests/e2e, what nginx does with it
-here, by hundreds of requests a second.
+Its backends are probes: servers that record every byte from nginx and report it in their responses. Here we
+test what nginx does with a request, hundreds of times a second. tests/e2e shows what Gunicorn and Daphne do
+with it.
 """
 
 from __future__ import annotations
@@ -36,35 +36,35 @@ UPGRADE = {
 }
 
 
-# --- what comes back ----------------------------------------------------------------------------------------
+# --- responses ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One response, headers in the order in which they came."""
+    """One response, with its headers in the received order."""
 
     status: int
     fields: list[tuple[str, str]]
     body: bytes
 
     def all(self, name: str) -> list[str]:
-        """Every value of the header."""
+        """All values of the header."""
         return [value for field_name, value in self.fields if field_name.lower() == name.lower()]
 
     def one(self, name: str) -> str:
-        """The header's only value; empty if there is none."""
+        """The header's only value, or "" without one."""
         values = self.all(name)
         assert len(values) <= 1, f"{name}: {values}"
         return values[0] if values else ""
 
     @property
     def made_by(self) -> str:
-        """wsgi, asgi or nginx."""
+        """The server that made the response: wsgi, asgi or nginx."""
         return self.one("X-Backend")
 
     @property
     def received(self) -> Received:
-        """What the probe got."""
+        """The request as the probe received it."""
         return Received.parse(json.loads(self.body)["head"].encode("latin-1"))
 
     @property
@@ -74,7 +74,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Received:
-    """The head of a request, as a probe got it."""
+    """The head of a request, as a probe received it."""
 
     method: str
     target: str
@@ -97,14 +97,14 @@ class Received:
 
 
 def exchange(port: int, raw: bytes, deadline: float = 10.0) -> Answer:
-    """Send `raw`, read one response to its end (of a 101: its head)."""
+    """Send `raw` and read one response to its end (a 101: to the end of its head)."""
     with socket.create_connection(("127.0.0.1", port), timeout=deadline) as wire:
         wire.sendall(raw)
         return read_answer(wire, to_head=raw.startswith(b"HEAD "))
 
 
 def read_answer(wire: socket.socket, *, to_head: bool = False) -> Answer:
-    """Read one response; one without a length ends with the connection."""
+    """Read one response. A response without a length ends with the connection."""
     data = b""
     while b"\r\n\r\n" not in data and (chunk := wire.recv(65536)):
         data += chunk
@@ -124,21 +124,21 @@ def read_answer(wire: socket.socket, *, to_head: bool = False) -> Answer:
 def head(
     target: str, *, method: str = "GET", version: str = "HTTP/1.1", headers: Mapping[str, str] | None = None
 ) -> bytes:
-    """A request without a body. A header given as an empty text is left out."""
+    """A request without a body. A header with an empty value is omitted."""
     sent = {"Host": "localhost", "Connection": "close"} | dict(headers or {})
     lines = [f"{method} {target} {version}", *(f"{name}: {value}" for name, value in sent.items() if value)]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
 
 
-# --- what stands behind nginx -------------------------------------------------------------------------------
+# --- the backends -------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Probe:
-    """A server that calls itself `name` and answers every request with what it received.
+    """A server with the name `name` that responds to every request with a copy of the request.
 
-    The query may ask for more: status=N, type=TYPE, header=NAME:VALUE, drop=1 (the connection closes),
-    stream=1 (a chunk now, the next when `go_on` is set). An upgrade is answered 101, and then echoed.
+    The query can change the response: status=N, type=TYPE, header=NAME:VALUE, drop=1 (the connection closes),
+    stream=1 (one chunk now, the next when `go_on` is set). The response to an upgrade is a 101, then an echo.
     """
 
     name: str
@@ -183,7 +183,7 @@ class Probe:
         return f"{self.host}:{self.port}" if self.port else self.host
 
     def answer(self, wire: socket.socket) -> None:
-        """Serve one connection, which nginx uses for one request."""
+        """Serve one connection. nginx uses it for one request."""
         data = b""
         while b"\r\n\r\n" not in data:
             chunk = wire.recv(65536)
@@ -222,9 +222,8 @@ class Probe:
 
 @dataclass
 class NameServer:
-    """A name server for nginx: `names` maps a name to its addresses, and may be changed at any time.
-
-    Any other name doesn't exist.
+    """A DNS server for nginx. `names` maps a name to its addresses, and may change at any time. Other names
+    don't exist.
     """
 
     names: dict[str, list[str]] = field(default_factory=dict)
@@ -240,7 +239,7 @@ class NameServer:
         self._socket.close()
 
     def _serve(self) -> None:
-        with contextlib.suppress(OSError):  # closed
+        with contextlib.suppress(OSError):  # the socket was closed
             while True:
                 query, sender = self._socket.recvfrom(4096)
                 self._socket.sendto(self._reply(query), sender)
@@ -265,7 +264,7 @@ class NameServer:
 
 @dataclass
 class Nginx:
-    """One nginx with the container's place file, filled in by the image's own scripts from `settings`."""
+    """One nginx with the container's place file, which the image's own scripts fill in from `settings`."""
 
     folder: Path
     settings: Mapping[str, str]
@@ -294,7 +293,7 @@ class Nginx:
     @property
     def command(self) -> list[str]:
         binary = shutil.which("nginx")
-        assert binary, "these tests need nginx itself: run them in the image sluice-tests (make test)"
+        assert binary, "these tests need nginx: run them in the image sluice-tests (make test)"
         return [binary, "-e", "stderr", "-c", str(self.folder / "etc/nginx.conf")]
 
     @property
@@ -302,7 +301,7 @@ class Nginx:
         return (self.folder / "log").read_text(errors="replace")
 
     def lay_out(self) -> None:
-        """Copy nginx/ with this lab's paths and ports in it, and let the entry point do its part."""
+        """Copy nginx/, replace its paths and ports by this lab's, and run the entry point."""
         etc, run = self.folder / "etc", self.folder / "run"
         for kept in ("static", "media"):
             (self.folder / "files" / kept).mkdir(parents=True, exist_ok=True)
@@ -335,30 +334,32 @@ class Nginx:
         )
 
     def edit_place(self, replacements: Mapping[str, str]) -> None:
-        """Change the place file, after lay_out."""
+        """Change the place file. Call it after lay_out."""
         place = self.folder / "run/place.conf"
         place.write_text(_replaced(place.read_text(), replacements))
 
     def as_existing_site(self, server: str) -> None:
-        """Replace the place's server by one that isn't ours, after lay_out; `$port` stands for its port."""
+        """Replace the server in the place file by another site's. Call it after lay_out. `$port` means its
+        port.
+        """
         place = self.folder / "run/place.conf"
         values, _, _ = place.read_text().partition("\nserver {")
         place.write_text(f"{values}\nserver {{\n{server.replace('$port', str(self.port))}\n}}\n")
 
     def send(self, target: str, **more: object) -> Answer:
-        """One request for exactly `target`; see `head`."""
+        """Send one request for exactly `target`; see `head`."""
         return exchange(self.port, head(target, **more))  # type: ignore[arg-type]
 
     def upgrade(self, target: str, **headers: str) -> Answer:
-        """A WebSocket handshake."""
+        """Send a WebSocket handshake."""
         return self.send(target, headers=UPGRADE | headers)
 
     def static(self, name: str, content: str = "content") -> Path:
-        """Make a static file."""
+        """Create a static file."""
         return _written(self.folder / "files/static" / name, content)
 
     def media(self, name: str, content: str = "content") -> Path:
-        """Make a file that only the application may hand out."""
+        """Create a file that nginx serves only for the application (X-Accel-Redirect)."""
         return _written(self.folder / "files/media" / name, content)
 
     def _answers(self) -> bool:
@@ -376,8 +377,9 @@ class Nginx:
 def run_entry_point(
     folder: Path, settings: Mapping[str, str], *command: str, program: str = "entrypoint", given: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """The image's entry point (or another program of it, `given` as its standard input), its paths below
-    `folder`, in an environment of `settings` and nothing else.
+    """Run the image's entry point, or another program of it, with `given` as its standard input.
+
+    Its paths are below `folder`. Its environment contains only `settings`.
     """
     paths = {
         "/usr/local/lib/sluice/nginx-settings.sh": str(folder / "settings.sh"),
@@ -413,7 +415,7 @@ def run_entry_point(
 
 @contextlib.contextmanager
 def lab(folder: Path, **settings: str) -> Iterator[tuple[Nginx, Probe, Probe]]:
-    """nginx with a probe for each side: (nginx, wsgi, asgi)."""
+    """nginx with a probe as each backend: (nginx, wsgi, asgi)."""
     with Probe("wsgi") as wsgi, Probe("asgi") as asgi:
         addresses = {"WSGI_ADDRESS": wsgi.address, "ASGI_ADDRESS": asgi.address}
         with Nginx(folder, {"EXPOSE_BACKEND": "yes", **addresses, **settings}) as nginx:
@@ -423,7 +425,7 @@ def lab(folder: Path, **settings: str) -> Iterator[tuple[Nginx, Probe, Probe]]:
 def version() -> tuple[int, ...]:
     """The version of the nginx under test."""
     binary = shutil.which("nginx")
-    assert binary, "these tests need nginx itself: run them in the image sluice-tests (make test)"
+    assert binary, "these tests need nginx: run them in the image sluice-tests (make test)"
     output = subprocess.run([binary, "-v"], capture_output=True, text=True, check=True).stderr
     found = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", output)
     assert found, output
@@ -436,7 +438,7 @@ def _present(text: str, replacements: Mapping[str, str]) -> str:
 
 def _replaced(text: str, replacements: Mapping[str, str]) -> str:
     for old, new in replacements.items():
-        assert old in text, f"{old} no longer stands in a file that the lab adapts"
+        assert old in text, f"{old} is no longer in a file that the lab adapts"
         text = text.replace(old, new)
     return text
 

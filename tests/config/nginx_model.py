@@ -1,4 +1,4 @@
-"""What the split has to answer: its table once more, in Python, from its sentences and RFC 3986."""
+"""A model of the routing table, written in Python from the page's sentences and RFC 3986."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 TOO_LONG = 7 * 1024
-# A name, dots, a port: nothing else may stand in a request line.
+# A name, dots, a port: a request line may contain nothing else as its authority.
 _AUTHORITY = re.compile(r"(?!.*\.\.)[A-Za-z0-9.-]*(:[0-9]*)?")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a client sends: a request line, and headers in their order, names repeated or not."""
+    """A client's request: a request line, and headers in their order, where names may repeat."""
 
     method: str
     target: str
@@ -34,7 +34,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Who answers (wsgi, asgi or nginx), nginx with which status, and the path that a backend is given."""
+    """The route (wsgi, asgi or nginx), the status of nginx's own response, and the path that a backend
+    receives.
+    """
 
     by: str
     status: int = 0
@@ -42,14 +44,14 @@ class Verdict:
 
 
 def judge(request: Request, prefix: str, name: str = "localhost") -> Verdict:
-    """What has to become of it, on a site called `name` below `prefix`."""
+    """The expected result of a request, on a site with the host name `name` below `prefix`."""
     authority, raw = _split_absolute_form(request.target)
     path = normalised(raw)
     if path is None or not _AUTHORITY.fullmatch(authority or ""):
         return Verdict("nginx", 400)
     if len(raw) > TOO_LONG:
         return Verdict("nginx", 414)
-    # In a request line, a dot at its end changes nothing about a name; the header has to be exact.
+    # In a request line, a name may end with a dot. The Host header must match exactly.
     asked = name if authority is None else re.sub(r"\.(?=:|$)", "", authority)
     if not _known(request.values("Host")[0], name) or not _known(asked, name):
         return Verdict("nginx", 421)
@@ -83,9 +85,8 @@ def is_upgrade(request: Request) -> bool:
 
 
 def normalised(raw: str) -> bytes | None:
-    """The path of a raw target: cut at ? and #, decoded once, slashes merged, dot segments resolved.
-
-    None if it can't be (400).
+    """The path of a raw target: cut at ? and #, decoded once, slashes merged, dot segments resolved. None if
+    it is invalid (400).
     """
     encoded = re.split(r"[?#]", raw, maxsplit=1)[0]
     if not encoded.startswith("/") or re.search(r"%(?![0-9A-Fa-f]{2})|%00|[\x00-\x20\x7f]", encoded):
@@ -161,7 +162,7 @@ _TAILS = (
 
 
 def hostile_target(chance: random.Random, prefix: str) -> str:
-    """A request target that is near the split, in an honest or a twisted spelling."""
+    """A request target at the routes' borders, in a correct or manipulated spelling."""
     start = chance.choice(
         (*(prefix,) * 12, "", prefix.upper(), prefix + "/..", prefix[:-1], prefix.replace(".", "x"))
     )
@@ -238,7 +239,7 @@ _TWISTS = (
 
 
 def hostile_request(chance: random.Random, prefix: str) -> Request:
-    """Mostly upgrades, now and then another method, a body, half an upgrade, a foreign Host."""
+    """Usually an upgrade; sometimes another method, a body, half an upgrade, or a foreign Host."""
     headers = [
         (
             "Host",
@@ -266,6 +267,6 @@ def hostile_request(chance: random.Random, prefix: str) -> Request:
 
 
 def hostile_requests(seed: str, prefix: str, count: int) -> Sequence[Request]:
-    """The same ones for the same seed."""
+    """Random requests, the same for the same seed."""
     chance = random.Random(seed)
     return [hostile_request(chance, prefix) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""Applications with the mistakes of the field, for a stock Daphne: `daphne config.symptoms_field:NAME`."""
+"""Applications with common mistakes, for a stock Daphne: `daphne config.symptoms_field:NAME`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from django.urls import re_path  # noqa: E402
 
 
 class Good(AsyncWebsocketConsumer):
-    """Accepts, and says so."""
+    """Accepts and sends a greeting."""
 
     async def connect(self) -> None:
         await self.accept()
@@ -34,14 +34,14 @@ class Good(AsyncWebsocketConsumer):
 
 
 class WithoutLayer(AsyncWebsocketConsumer):
-    """As CATMAID's does where no CHANNEL_LAYERS are set: it returns, and answers nothing."""
+    """Returns without a response, as CATMAID's consumer does without CHANNEL_LAYERS."""
 
     async def connect(self) -> None:
         return
 
 
 class WithoutBroker(AsyncWebsocketConsumer):
-    """Joins a group of the stock layer, whose broker isn't there."""
+    """Joins a group of the stock layer, whose broker does not exist."""
 
     async def connect(self) -> None:
         layer = RabbitmqChannelLayer(host="amqp://guest:guest@127.0.0.1:1/asgi")
@@ -50,7 +50,7 @@ class WithoutBroker(AsyncWebsocketConsumer):
 
 
 class AsksTheDatabase(AsyncWebsocketConsumer):
-    """Of Django's ORM, on the event loop."""
+    """Uses Django's ORM on the event loop."""
 
     async def connect(self) -> None:
         get_user_model().objects.count()
@@ -58,7 +58,7 @@ class AsksTheDatabase(AsyncWebsocketConsumer):
 
 
 class LetsAThreadAsk(AsyncWebsocketConsumer):
-    """What cures it."""
+    """The fix: uses the ORM in a thread."""
 
     async def connect(self) -> None:
         await database_sync_to_async(lambda: connection.introspection.table_names())()
@@ -66,7 +66,7 @@ class LetsAThreadAsk(AsyncWebsocketConsumer):
 
 
 class Stays(AsyncConsumer):
-    """Never raises StopConsumer, so that it goes on after its socket is gone."""
+    """Never raises StopConsumer, so it continues after its socket is closed."""
 
     async def websocket_connect(self, _: Any) -> None:
         await self.send({"type": "websocket.accept"})

@@ -1,4 +1,4 @@
-"""For docs/reference/symptoms.md: stock Daphne, Gunicorn, and an nginx as people configure them."""
+"""For docs/reference/symptoms.md: stock Daphne, Gunicorn, and typical nginx configurations."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ SEED = """
         proxy_set_header Host $host;
     }
 """
-"""What CATMAID's documentation and Channels' show, `$daphne` for the port."""
+"""The example of CATMAID's and Channels' documentation, with `$daphne` for the port."""
 
 
 # --- the servers --------------------------------------------------------------------------------------------
 
 
 class _Backend(ABC):
-    """A program of the virtual environment that listens on `port`, and writes its log into `folder`."""
+    """A program of the virtual environment that listens on `port` and logs to `folder`."""
 
     folder: Path
     port: int
@@ -101,7 +101,7 @@ class _Backend(ABC):
 
 @dataclass
 class Daphne(_Backend):
-    """Daphne as it comes, with an application of symptoms_field.py. `files`: how many it may open."""
+    """Stock Daphne with an application of symptoms_field.py. `files`: its limit on open files."""
 
     folder: Path
     application: str
@@ -126,14 +126,14 @@ class Daphne(_Backend):
         return self
 
     def allow_files(self, files: int) -> None:
-        """As `minfds` and LimitNOFILE do."""
+        """Set the limit on open files, as `minfds` and LimitNOFILE do."""
         _, most = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (files, most))
 
 
 @dataclass
 class SupervisedDaphne(Daphne):
-    """The same as a program of supervisord's, whose log is supervisord.log."""
+    """The same Daphne as a program of supervisord, whose log is supervisord.log."""
 
     @property
     def command(self) -> list[str]:
@@ -147,7 +147,7 @@ class SupervisedDaphne(Daphne):
 
     @property
     def pid(self) -> int:
-        """Daphne's, not supervisord's."""
+        """Daphne's process id, not supervisord's."""
         found = subprocess.run(["pgrep", "--parent", str(self.process.pid)], capture_output=True, check=True)
         return int(found.stdout)
 
@@ -159,7 +159,7 @@ class SupervisedDaphne(Daphne):
 
 @dataclass
 class Gunicorn(_Backend):
-    """The site's, without a database; `settings` are its environment's."""
+    """The site's Gunicorn without a database. `settings` are environment variables."""
 
     folder: Path
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -180,14 +180,14 @@ class Gunicorn(_Backend):
 
 def _program(name: str) -> str:
     found = shutil.which(name)
-    assert found, f"these tests need {name} itself: run them in the image sluice-tests (make test)"
+    assert found, f"these tests need {name}: run them in the image sluice-tests (make test)"
     return found
 
 
 @dataclass
 class PlainNginx:
-    """nginx with `locations` in one server, and nothing of ours. `main` stands outside, `events` within
-    `events { }`.
+    """nginx with `locations` in one server and nothing of ours. `main` is for the main context, `events` for
+    the `events` block.
     """
 
     folder: Path
@@ -227,7 +227,7 @@ class PlainNginx:
         )
 
     def reload(self, locations: str) -> None:
-        """Go on with others. Returns when the worker of before has let go of the port."""
+        """Reload with other locations. Return when the previous workers no longer hold the port."""
         before = self._workers()
         self.locations = locations
         self.write()
@@ -259,11 +259,11 @@ class PlainNginx:
         return exchange(self.port, head(target, headers=headers), deadline=15)
 
     def upgrade(self, target: str = "/channels/updates/", **headers: str) -> Answer:
-        """A WebSocket handshake; the connection ends with it."""
+        """Send a WebSocket handshake and close the connection."""
         return self.send(target, **(UPGRADE | headers))
 
     def websocket(self, target: str = "/channels/updates/") -> AbstractContextManager[socket.socket]:
-        """An open WebSocket."""
+        """Open a WebSocket."""
         return websocket(self, target)
 
     def _listens(self) -> bool:
@@ -278,7 +278,7 @@ class PlainNginx:
 def seed_site(
     folder: Path, application: str, *options: str, files: int = 0, more: str = "", kind: type[Daphne] = Daphne
 ) -> Iterator[tuple[PlainNginx, Daphne]]:
-    """The seed's location, with `more` in it, before Daphne with that application."""
+    """The documentation's example location, with `more` in it, in front of Daphne with that application."""
     with kind(folder, application, options, files) as daphne:
         location = SEED.replace("$daphne", str(daphne.port)).replace(
             "proxy_redirect off;", f"proxy_redirect off; {more}"
@@ -289,7 +289,7 @@ def seed_site(
 
 @contextlib.contextmanager
 def websocket(server: PlainNginx | Nginx, target: str = "/channels/updates/") -> Iterator[socket.socket]:
-    """An open WebSocket by way of that nginx."""
+    """An open WebSocket through that nginx."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=15) as wire:
         wire.sendall(head(target, headers=UPGRADE))
         assert read_answer(wire).status == 101
@@ -297,7 +297,7 @@ def websocket(server: PlainNginx | Nginx, target: str = "/channels/updates/") ->
 
 
 def port_of(daphne: Daphne) -> dict[str, str]:
-    """What stands for the page's Daphne in its commands."""
+    """The replacement for the address of Daphne in the page's commands."""
     return {"127.0.0.1:8001": f"127.0.0.1:{daphne.port}"}
 
 
@@ -306,25 +306,25 @@ STOCK = {"DJANGO_SETTINGS_MODULE": "config.symptoms_stock", "PYTHONPATH": str(SO
 
 
 def manage(**environment: str) -> dict[str, str]:
-    """What stands for the page's manage.py: this site's, with that in its environment."""
+    """The replacement for manage.py in the page's commands: this site's, with these environment variables."""
     settings = [f"{name}={value}" for name, value in environment.items()]
     return {"manage.py": shlex.join(["env", *settings, sys.executable, str(SOURCE / "app/manage.py")])}
 
 
 def nginx_command(nginx: PlainNginx) -> dict[str, str]:
-    """What stands for the page's nginx, which needs no options to find its files."""
+    """The replacement for nginx in the page's commands, which find its files without options."""
     return {"nginx -T": shlex.join([*nginx.command, "-T"])}
 
 
 def close_code(wire: socket.socket) -> int:
-    """As a browser reports the end of the connection: 1006 if no close frame came before it."""
+    """The close code that a browser would report: 1006 if the connection ended without a close frame."""
     data = b""
     with contextlib.suppress(ConnectionResetError):
         while chunk := wire.recv(65536):
             data += chunk
     while len(data) >= 2:
         opcode, length = data[0] & 0x0F, data[1] & 0x7F
-        assert length < 126, "a frame longer than the symptoms need"
+        assert length < 126, "this frame is longer than the symptoms need"
         if opcode == 8:
             return int.from_bytes(data[2:4]) if length else 1005
         data = data[2 + length :]

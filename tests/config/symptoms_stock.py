@@ -1,4 +1,4 @@
-"""The site's settings with the stock channel layer, as CATMAID's documentation sets it: for `manage.py`."""
+"""The site's settings with the stock channel layer, as in CATMAID's documentation, for `manage.py`."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""docs/how-to/add-push.md: RabbitMQ's accounts, as often as its block is run."""
+"""docs/how-to/add-push.md: the commands for RabbitMQ's accounts can be repeated."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ACCOUNTS = ("again-layer", "again-publisher")
 
 
 def test_the_accounts_have_the_passwords_of_their_files_also_when_made_again(rabbitmq: RabbitMQ) -> None:
-    """Each run makes new passwords, and one that was broken off is run again."""
+    """Each run creates new passwords. After an aborted run, the reader repeats the commands."""
     (block,) = [text for text in Guide.read("add-push.md").of("7. RabbitMQ") if "add_user" in text]
-    # Names of its own: other tests have those of the page at the same broker.
+    # Use different names, because other tests use the page's names at the same broker.
     block = re.sub(r"\b(layer|publisher)\b", r"again-\1", block).replace("vhost asgi", "vhost again")
     files = rabbitmq.folder / "accounts"
     make = f"user=$(id --user --name)\n{block.replace('/etc/sluice', str(files))}"

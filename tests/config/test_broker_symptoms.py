@@ -1,4 +1,4 @@
-"""docs/reference/symptoms.md: the symptoms that RabbitMQ itself shows, on a real one."""
+"""docs/reference/symptoms.md: RabbitMQ's symptoms, on a real RabbitMQ."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFUSED = {
     "access to vhost": (f"{PLAIN_USER}:plain", "other", "groups"),
     "access to exchange": (f"{PLAIN_USER}:plain", VHOST, "forbidden"),
 }
-"""By what RabbitMQ's log says: user, vhost and exchange of who asks."""
+"""The user, vhost and exchange of the client, by a quote from RabbitMQ's log."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def broker() -> Iterator[Broker]:
 
 @pytest.mark.parametrize("kind", [Stock, Ours], ids=["stock", "ours"])
 def test_somebody_gives_up_while_rabbitmq_is_away(kind: type, broker: Broker) -> None:
-    """As Daphne does with a browser whose handshake takes too long."""
+    """As Daphne does when a browser's handshake takes too long."""
     heading = "Unhealthy after a restart of RabbitMQ"
 
     async def scenario() -> None:

@@ -1,4 +1,4 @@
-"""compose.yaml, as `docker compose config` understands it: what the site promises of every container
+"""compose.yaml, as `docker compose config` reads it: the promises for every container
 (docs/reference/services.md).
 """
 
@@ -52,7 +52,7 @@ WAITS_FOR = {
     "nginx": {},
     **{name: {"migrate": "service_completed_successfully"} for name in APPLICATION},
     "migrate": {"init": "service_completed_successfully", "postgres": "service_healthy"},
-    "postgres": {},  # not for init: each version of the application would take them along
+    "postgres": {},  # not init: each release would recreate it too
     "rabbitmq": {},
     "prometheus": {},
     "init": {},
@@ -79,7 +79,7 @@ KEYS = """
 
 
 def config(*arguments: str, **environment: str) -> dict[str, Any]:
-    """What compose makes of the file, with nothing of this machine's `.env` or environment."""
+    """Compose's view of the file, without this machine's `.env` and environment."""
     done = subprocess.run(
         ["docker", "compose", "--env-file", "/dev/null", *arguments, "config", "--format", "json"],
         cwd=ROOT,
@@ -110,7 +110,7 @@ def service(stack: dict[str, Any], name: str) -> Service:
 
 
 def seconds(text: str) -> float:
-    """Of "1m15s"."""
+    """Seconds of a duration like "1m15s"."""
     units = {"h": 3600, "m": 60, "s": 1}
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)([hms])", text))
 
@@ -118,11 +118,11 @@ def seconds(text: str) -> float:
 # --- the file ---
 
 
-def test_the_services_stand_in_the_order_of_the_traffic() -> None:
+def test_the_services_are_in_the_order_of_the_traffic() -> None:
     assert list(source()["services"]) == TRAFFIC
 
 
-def test_the_keys_of_a_service_stand_in_one_order(name: str) -> None:
+def test_the_keys_of_a_service_are_in_one_order(name: str) -> None:
     keys = list(source()["services"][name])
     assert keys == sorted(keys, key=KEYS.split().index)
 
@@ -135,9 +135,9 @@ def test_every_variable_is_a_setting_with_the_same_default() -> None:
         assert TABLE[variable].who in (OPERATOR, BUILD), variable
         if variable == "SITE_URL":
             assert default == "http${HTTPS_PORT:+s}://localhost:${HTTPS_PORT:-${HTTP_PORT:-8080}}"
-        elif (variable, default) != ("HTTPS_PORT", "${HTTP_PORT:-8080}"):  # of the second port
+        elif (variable, default) != ("HTTPS_PORT", "${HTTP_PORT:-8080}"):  # the second port's default
             assert default == TABLE[variable].default, variable
-    assert text.count("${") == len(re.findall(r"\$\{[A-Z_]+:[-+]", text)), "a variable without a default"
+    assert text.count("${") == len(re.findall(r"\$\{[A-Z_]+:[-+]", text)), "a variable has no default"
 
 
 def test_nothing_has_to_be_filled_in_and_the_port_follows() -> None:
@@ -190,7 +190,7 @@ def test_it_ends_and_starts_as_it_should(name: str, service: Service) -> None:
     assert seconds(service["stop_grace_period"]) >= 10
 
 
-def test_it_says_how_it_is(name: str, service: Service) -> None:
+def test_it_has_a_health_check(name: str, service: Service) -> None:
     if name in ONE_SHOTS:
         assert "healthcheck" not in service
         return
@@ -201,7 +201,7 @@ def test_it_says_how_it_is(name: str, service: Service) -> None:
     assert (check["start_period"], check["start_interval"]) == ("1m0s", "1s")
 
 
-def test_it_waits_for_what_it_cannot_do_without(name: str, service: Service) -> None:
+def test_it_waits_for_the_services_it_needs(name: str, service: Service) -> None:
     waits = {other: rule["condition"] for other, rule in service.get("depends_on", {}).items()}
     assert waits == WAITS_FOR[name]
 
@@ -273,7 +273,7 @@ def test_it_belongs_to_the_groups_of_the_secrets_that_it_reads(name: str, servic
     elif name == "rabbitmq":
         wanted = {group for file, group in SECRETS.items() if file.startswith("mq_")}
     elif name == "nginx":
-        wanted = {33}  # of the downloads
+        wanted = {33}  # the group of the downloads
     assert sorted(map(int, service.get("group_add", []))) == sorted(wanted)
 
 
@@ -308,14 +308,14 @@ def test_each_image_is_built_by_one_service_and_never_pulled(stack: dict[str, An
     for name, service in stack["services"].items():
         assert service["image"].startswith("sluice-") and service["image"].endswith(":latest")
         if "build" in service:
-            assert builders.setdefault(service["image"], name) == name, "built twice"
+            assert builders.setdefault(service["image"], name) == name, "two services build this image"
             assert service["pull_policy"] == "build"
         else:
             assert service["pull_policy"] == "never"
     assert {service["image"] for service in stack["services"].values()} == set(builders)
 
 
-def test_builds_trust_only_what_they_are_given(stack: dict[str, Any]) -> None:
+def test_builds_trust_only_the_given_certificates(stack: dict[str, Any]) -> None:
     for service in stack["services"].values():
         if build := service.get("build"):
             assert build["context"] == str(ROOT)
@@ -332,13 +332,13 @@ def test_the_tag_and_the_base_can_be_chosen() -> None:
 
 
 def source() -> dict[str, Any]:
-    """The file itself, in its own order."""
+    """The file itself, with its own order of keys."""
     document: dict[str, Any] = yaml.load((ROOT / "compose.yaml").read_text(), Loader=_Unmerged)
     return document
 
 
 class _Unmerged(yaml.SafeLoader):
-    """Leaves `<<` where it stands, so that a service has only its own keys."""
+    """Keeps `<<` as a key, so that a service has only its own keys."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         for key, _ in node.value:

@@ -1,4 +1,4 @@
-"""docs/reference/services.md and secrets.md say what compose.yaml, the images and the application do."""
+"""docs/reference/services.md and secrets.md agree with compose.yaml, the images and the application."""
 
 import json
 import os
@@ -17,9 +17,9 @@ SECRETS = (ROOT / "docs/reference/secrets.md").read_text()
 
 
 def table(text: str, first: str, second: str) -> dict[str, dict[str, str]]:
-    """The rows of the table whose first two columns bear these names, by the names in their first cell."""
+    """The rows of the table whose first two columns have these titles, by the names in their first cell."""
     heading = re.search(rf"^\| {first} \| {second} \|.*$", text, re.M)
-    assert heading, f"no table with {first} and {second}"
+    assert heading, f"no table with the columns {first} and {second}"
     columns = [cell.strip() for cell in heading[0].strip("|").split("|")]
     rows = {}
     for line in text[heading.end() :].splitlines()[2:]:
@@ -55,7 +55,7 @@ def services() -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_each_service_is_what_the_reference_says(services: dict[str, dict[str, Any]]) -> None:
+def test_each_service_matches_the_reference(services: dict[str, dict[str, Any]]) -> None:
     rows = table(SERVICES, "service", "image")
     assert set(rows) == set(services)
     for name, row in rows.items():
@@ -66,7 +66,7 @@ def test_each_service_is_what_the_reference_says(services: dict[str, dict[str, A
         assert row["waits for"] == (", ".join(service.get("depends_on", {})) or "nobody")
 
 
-def test_each_may_use_what_the_reference_says(services: dict[str, dict[str, Any]]) -> None:
+def test_each_services_resources_and_volumes_match_the_reference(services: dict[str, dict[str, Any]]) -> None:
     for name, row in table(SERVICES, "service", "port").items():
         service = services[name]
         assert row["memory"] == f"{int(service['mem_limit']) // 2**20} MiB"
@@ -78,14 +78,14 @@ def test_each_may_use_what_the_reference_says(services: dict[str, dict[str, Any]
         )
 
 
-def test_each_volume_is_where_the_reference_says(services: dict[str, dict[str, Any]]) -> None:
+def test_each_volume_matches_the_reference(services: dict[str, dict[str, Any]]) -> None:
     mounted = {
         volume["source"]: volume["target"] for service in services.values() for volume in service["volumes"]
     }
     assert {name: row["where"] for name, row in table(SERVICES, "volume", "where").items()} == mounted
 
 
-def test_each_stops_as_the_reference_says(services: dict[str, dict[str, Any]]) -> None:
+def test_each_stop_matches_the_reference(services: dict[str, dict[str, Any]]) -> None:
     rows = table(SERVICES, "service", "signal")
     assert set(rows) == set(services)
     for name, row in rows.items():
@@ -116,8 +116,8 @@ def test_each_role_has_the_limits_of_the_reference() -> None:
         ("celery", "packages/sluice-stack/src/sluice_stack/celery/configuration.py"),
     ],
 )
-def test_the_server_ends_a_statement_before_its_client_gives_the_answer_up(role: str, where: str) -> None:
-    """Else it would go on for nobody, and hold its locks."""
+def test_the_server_ends_a_statement_before_its_client_gives_up(role: str, where: str) -> None:
+    """Otherwise the statement would continue without a client, and hold its locks."""
     limit = re.search(r"^ *answer_within\((\d+)\)", (ROOT / where).read_text(), re.M)
     sql = (ROOT / "images/postgres/roles.sql").read_text()
     statement = re.search(rf"^ALTER ROLE {role} SET statement_timeout = '(\d+)s'", sql, re.M)

@@ -1,6 +1,6 @@
-"""The documentation: every link and anchor leads somewhere, and every page is in the site's navigation.
+"""The documentation: every link and anchor has a target, and every page is in the site's navigation.
 
-`make docs` checks the pages of the site once more, as MkDocs sees them.
+`make docs` checks the site's pages again with MkDocs.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import yaml
 
 from config.host_shell import SOURCE
 
-# Folders that git ignores, and the folder of git.
+# Folders that git ignores, and .git itself.
 IGNORED = {".git", ".venv", "build", "dist", "node_modules", "results", "var"}
-# A fenced block or code within a line: what looks like a link there is none.
+# Fenced blocks and inline code may contain text that only looks like a link.
 CODE = re.compile(r"^( *)(```|~~~).*?^ *\2 *$|(`+)(?!`).+?(?<!`)\3(?!`)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*([^)\s]+)(?:\s+\"[^\"]*\")?\s*\)")
-# This page travels with its package, but its links are those of docs/reference/, of which it is a copy.
+# This page is part of its package, but a copy of a page in docs/reference/, and its links are relative to
+# that.
 COPY = "packages/sluice-updates/src/sluice_updates/PROTOCOL.md"
 
 
@@ -31,7 +32,7 @@ def pages() -> list[str]:
 
 
 def broken_links(page: Path) -> Iterator[str]:
-    """The links of this page that lead nowhere."""
+    """The page's links that have no target."""
     for target in LINK.findall(CODE.sub("", page.read_text())):
         if re.match(r"[a-z][a-z0-9+.-]*:", target):
             continue
@@ -43,7 +44,7 @@ def broken_links(page: Path) -> Iterator[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link can name in this page, as GitHub and mkdocs.yml's slugify make it from the headings."""
+    """The page's anchors, as GitHub and the slugify of mkdocs.yml derive them from its headings."""
     text = re.sub(r"^( *)(```|~~~).*?^ *\2 *$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     found: set[str] = set()
     for heading in re.findall(r"^#+ +(.*?) *#*$", text, re.MULTILINE):
@@ -53,14 +54,14 @@ def anchors(page: Path) -> set[str]:
 
 
 def site() -> dict[str, Any]:
-    """mkdocs.yml, whose tags for Python objects are left out."""
+    """mkdocs.yml without its tags for Python objects."""
     text = re.sub(r"!!python/\S+", "", (SOURCE / "mkdocs.yml").read_text())
     configuration: dict[str, Any] = yaml.safe_load(text)
     return configuration
 
 
 def targets(navigation: Any) -> Iterator[str]:
-    """The pages that a part of the navigation names."""
+    """The pages in a part of the navigation."""
     if isinstance(navigation, str):
         yield navigation
     else:
@@ -101,13 +102,13 @@ def test_the_site_is_strict_and_fetches_nothing() -> None:
     assert configuration["strict"] is True
     assert configuration["theme"]["font"] is False
     assert {level for part in configuration["validation"].values() for level in part.values()} == {"warn"}
-    # Material would load Mermaid from a foreign server.
+    # Material would load Mermaid from another server.
     for page in (SOURCE / "docs").rglob("*.md"):
         assert "```mermaid" not in page.read_text(), page
     assert not {"extra_css", "extra_javascript"} & configuration.keys()
 
 
-def test_what_travels_with_the_package_names_only_pages_that_exist() -> None:
+def test_links_of_the_packages_page_exist() -> None:
     reference = SOURCE / "docs/reference"
     for target in LINK.findall(CODE.sub("", (SOURCE / COPY).read_text())):
         path = target.partition("#")[0]

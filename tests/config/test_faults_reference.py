@@ -1,4 +1,4 @@
-"""docs/reference/faults.md names every test of the fault suite, and no other."""
+"""docs/reference/faults.md names every test of the fault suite, and no others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from config.host_shell import SOURCE
 PAGE = (SOURCE / "docs/reference/faults.md").read_text()
 
 
-def test_the_page_names_exactly_the_tests_that_there_are() -> None:
+def test_the_page_names_exactly_the_existing_tests() -> None:
     command = [
         sys.executable,
         "-m",

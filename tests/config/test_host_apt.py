@@ -1,4 +1,6 @@
-"""Where the engine's packages come from on hosts of all kinds; nothing else is touched to get them."""
+"""Which source of the engine's packages scripts/ selects on different hosts, and that it changes no other
+file.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +16,7 @@ INLINE_KEY = (
 
 
 def folder(path: Path, files: Mapping[str, str]) -> Path:
-    """An /etc/apt with these files."""
+    """An /etc/apt that contains these files."""
     (path / "sources.list.d").mkdir()
     for name, text in files.items():
         (path / name).write_text(text)
@@ -22,7 +24,7 @@ def folder(path: Path, files: Mapping[str, str]) -> Path:
 
 
 def new_source(apt: Path) -> str:
-    """What make would write for trixie on a Debian 12 with this /etc/apt."""
+    """The source that make would write for trixie on a Debian 12 with this /etc/apt."""
     return sh(f"as_source \"$(debian_source bookworm '{apt}')\" trixie").stdout
 
 
@@ -76,7 +78,7 @@ def new_source(apt: Path) -> str:
         ),
     ],
 )
-def test_trixie_comes_from_where_bookworm_does(
+def test_trixie_has_the_same_source_as_bookworm(
     tmp_path: Path, files: Mapping[str, str], expected: str
 ) -> None:
     assert new_source(folder(tmp_path, files)) == f"Types: deb\n{expected}"
@@ -94,7 +96,7 @@ def test_a_list_of_mirrors_on_disk_gives_its_first_to_debootstrap(tmp_path: Path
 
 
 class FabricatedApt:
-    """An apt with packages and an archive of its own; nothing of it can be installed, only simulated."""
+    """An apt with its own packages and archive. It can only simulate installations."""
 
     INSTALLED = """\
         Package: probe
@@ -183,6 +185,6 @@ def test_an_install_that_changes_nothing_goes_ahead(apt: FabricatedApt) -> None:
     assert "==> Installing 1 packages: harmless" in sh("install_packages harmless", env=apt.env).stdout
 
 
-def test_a_package_that_is_not_to_be_had_is_one_sentence(apt: FabricatedApt) -> None:
+def test_an_unavailable_package_is_reported_in_one_sentence(apt: FabricatedApt) -> None:
     done = sh("install_packages nowhere", env=apt.env)
     assert done.stdout.strip() == "sluice: apt can't install nowhere: Unable to locate package nowhere"

@@ -1,4 +1,4 @@
-"""`make dev` where something is lacking: a sentence, the cure, and nothing is made."""
+"""`make dev` with a missing requirement: it prints the problem and the fix, and creates nothing."""
 
 import os
 import socket
@@ -26,7 +26,7 @@ def refusal(*arguments: str, path: str = os.environ["PATH"]) -> str:
 
 
 def python_that(fails_at: str, folder: Path) -> str:
-    """A PATH whose python3 can't do that."""
+    """A PATH whose python3 fails at that command."""
     script = folder / "python3"
     script.write_text(f'#!/bin/sh\ncase "$*" in *{fails_at}*) exit 1 ;; --version) echo Python 3.x ;; esac\n')
     script.chmod(0o755)
@@ -34,14 +34,14 @@ def python_that(fails_at: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("fails_at", "cure"), [("ensurepip", "apt-get install python3-venv"), ("3,", "newer")]
+    ("fails_at", "fix"), [("ensurepip", "apt-get install python3-venv"), ("3,", "newer")]
 )
-def test_a_python_that_does_not_do(fails_at: str, cure: str, tmp_path: Path) -> None:
-    assert cure in refusal(path=python_that(fails_at, tmp_path))
+def test_a_python_that_does_not_do(fails_at: str, fix: str, tmp_path: Path) -> None:
+    assert fix in refusal(path=python_that(fails_at, tmp_path))
 
 
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-k"])
-def test_what_is_no_port(port: str, tmp_path: Path) -> None:
+def test_an_invalid_port(port: str, tmp_path: Path) -> None:
     assert "is not a port" in refusal(port, path=python_that("nothing", tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""The Makefile, and the rules for Dockerfiles that `make lint` goes by."""
+"""The Makefile, and the rules for Dockerfiles in `make lint`."""
 
 import os
 import re
@@ -15,7 +15,7 @@ RULES = SOURCE / "scripts/dockerfiles.py"
 HEAD = "ARG BASE_IMAGE=debian:trixie-slim\nFROM ${BASE_IMAGE}\n"
 
 
-def test_it_is_short_and_every_target_says_what_it_does() -> None:
+def test_it_is_short_and_every_target_has_a_description() -> None:
     assert len(MAKEFILE.splitlines()) < 80
     assert re.findall(r"^([a-z0-9-]+):.*## \S", MAKEFILE, re.MULTILINE) == TARGETS
 
@@ -42,7 +42,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def breaches(tmp_path: Path, text: str) -> str:
-    """What the rules say of this Dockerfile."""
+    """The rules' complaints about this Dockerfile."""
     file = tmp_path / "Dockerfile"
     file.write_text(text)
     done = subprocess.run(["python3", RULES, file], capture_output=True, text=True, check=False)
@@ -76,7 +76,7 @@ def test_a_breach_of_the_rules_is_found(tmp_path: Path, text: str, breach: str) 
     assert breach in breaches(tmp_path, text)
 
 
-def test_what_only_a_build_needs_may_keep_its_lists(tmp_path: Path) -> None:
+def test_a_build_stage_may_keep_its_lists(tmp_path: Path) -> None:
     install = "RUN apt-get install -y --no-install-recommends x\n"
     text = f"ARG BASE_IMAGE=debian:trixie-slim\nFROM ${{BASE_IMAGE}} AS build\n{install}"
     assert "no breach" in breaches(tmp_path, f"{text}FROM ${{BASE_IMAGE}}\nCOPY --from=build /a /a\n")
@@ -98,7 +98,7 @@ def test_comments_between_the_steps_of_a_run_are_none_of_them(tmp_path: Path) ->
         ("make: *** [Makefile:1: x] Error 1", "0 0"),
     ],
 )
-def test_ci_sums_what_pytest_says_at_its_end(tmp_path: Path, closing: str, sums: str) -> None:
+def test_ci_adds_up_pytests_summaries(tmp_path: Path, closing: str, sums: str) -> None:
     (tmp_path / "log").write_text(f"test_x.py ...\n{closing}\n")
     run = (SOURCE / ".ci/run").read_text()
     functions = "\n".join(re.findall(r"^(?:add_tests|counted)\(\) \{.*?^\}", run, re.MULTILINE | re.DOTALL))

@@ -1,4 +1,4 @@
-"""The commands of make and the parts that they source live in one shell, and so do their names."""
+"""make's commands and the parts that they source share one shell, and therefore one namespace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMANDS = sorted(
 
 
 def names(keyword: str, path: Path) -> set[str]:
-    """What is declared by `readonly` outside of functions, or by `local`."""
+    """The names declared by `readonly` outside of functions, or by `local`."""
     found: set[str] = set()
     for line in re.findall(rf"^{keyword} (.*)$", path.read_text(), re.MULTILINE):
         bare = re.sub(r"\([^)]*\)|\"[^\"]*\"|'[^']*'|\$\S*|#.*", "", line)
@@ -29,7 +29,7 @@ def names(keyword: str, path: Path) -> set[str]:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda path: path.name)
 def test_no_function_has_a_variable_that_the_shell_has_made_readonly(command: Path) -> None:
-    """Bash ends such a function, and with it the command: on those machines only that come by it."""
+    """Bash aborts such a function and its command, and only on machines that reach it."""
     files = [command, *PARTS]
     fixed = set().union(*(names("readonly", file) for file in files))
     assert fixed

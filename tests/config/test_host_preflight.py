@@ -1,4 +1,6 @@
-"""What `make up` says when it can't: one sentence with the cure, and an exit status that isn't 0."""
+"""The messages of `make up` when it can't continue: one sentence with the fix, and an exit status other than
+0.
+"""
 
 import os
 import re
@@ -16,17 +18,17 @@ from harness.engine import own_image
 def test_without_an_engine_and_without_leave_to_install_one() -> None:
     said = sentence(elsewhere(BASE, "scripts/up", options=("--env", "INSTALL_ENGINE=no")))
     assert re.search(
-        r"lacks docker\.io .*INSTALL_ENGINE=no forbids installing: install Docker Engine 25\.0", said
+        r"missing: docker\.io .*INSTALL_ENGINE=no forbids installing them: install Docker Engine 25\.0", said
     )
 
 
 def test_without_an_engine_and_without_root() -> None:
     said = sentence(elsewhere(BASE, "scripts/up", options=("--user", "1000")))
-    assert said.endswith("and installing needs root: run `sudo make up`.")
+    assert said.endswith("Installing them needs root: run `sudo make up`.")
 
 
 @pytest.mark.parametrize("script", ["down", "logs", "password", "certificate", "clean"])
-def test_what_needs_an_engine_says_who_installs_it(script: str) -> None:
+def test_without_an_engine_each_script_names_the_fix(script: str) -> None:
     said = sentence(elsewhere(BASE, f"scripts/{script}"))
     assert said == "There is no docker on this machine: `make up` installs it."
 
@@ -57,7 +59,7 @@ def test_an_engine_on_another_machine() -> None:
         elsewhere(own_image(), "scripts/up", options=("--env", "DOCKER_HOST=tcp://192.0.2.1:2375"))
     )
     assert said.startswith(
-        "DOCKER_HOST points to another engine (tcp://192.0.2.1:2375), and make works with this machine's"
+        "DOCKER_HOST points to another engine (tcp://192.0.2.1:2375), but make works only with this machine's"
     )
 
 
@@ -84,13 +86,13 @@ def test_an_engine_that_is_too_old_is_named_with_the_minimum() -> None:
 
 @pytest.fixture
 def taken_port() -> Iterator[int]:
-    """A port of the loopback on which this process listens."""
+    """A loopback port on which this process listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::1", "localhost"])
-def test_who_holds_a_port_is_told(taken_port: int, address: str) -> None:
+def test_the_process_on_a_port_is_named(taken_port: int, address: str) -> None:
     assert f"(process {os.getpid()})" in sh(f"listener {address} {taken_port}").stdout
 
 
@@ -103,7 +105,7 @@ def test_a_port_on_every_address_of_ipv6_is_taken_for_ipv4() -> None:
         assert f"(process {os.getpid()})" in sh(f"listener 127.0.0.1 {server.getsockname()[1]}").stdout
 
 
-def test_a_taken_port_is_said_with_the_way_out(taken_port: int) -> None:
+def test_a_taken_port_is_reported_with_the_fix(taken_port: int) -> None:
     said = sentence(sh(f"check_port HTTP_PORT {taken_port} no-such-project"))
     assert said.startswith(f"Port {taken_port} on 127.0.0.1 is taken by ")
     assert f"`make up HTTP_PORT={taken_port + 1}`" in said
@@ -145,7 +147,7 @@ def test_an_address_that_is_one(url: str) -> None:
     assert f"Wrote SITE_URL={url} to .env." in elsewhere(BASE, "scripts/up", options=options).stdout
 
 
-def test_so_is_one_that_make_is_given() -> None:
+def test_an_unknown_setting_on_makes_command_line_is_refused_too() -> None:
     given = ("--env", "MAKEFLAGS= -- HTTP_PORT=8081 URL_PREFX=/x")
     said = sentence(elsewhere(BASE, "scripts/up", options=given))
     assert said == "make sets URL_PREFX, which is not a setting: .env.example lists all of them."
@@ -158,7 +160,7 @@ def test_the_minimums_that_are_documented_are_those_that_are_checked() -> None:
 
 
 def test_asking_is_for_terminals_only() -> None:
-    """CI has no terminal, and must go on."""
+    """CI has no terminal and must continue."""
     assert sh("go_on 'Really?' n && echo went on").stdout == "went on\n"
 
 
@@ -170,7 +172,7 @@ def test_at_a_terminal_the_answer_counts(answer: str, goes_on: bool) -> None:
     code = ". scripts/lib/common.sh; go_on 'Go on?' && exit 0; exit 3"
     process = subprocess.Popen(["bash", "-c", code], stdin=slave, stdout=slave, stderr=slave, cwd=SOURCE)
     os.close(slave)
-    # End of file, from somebody who presses Ctrl-D, is no.
+    # End of file (Ctrl-D) means no.
     os.write(master, (answer or "\x04").encode())
     reader = threading.Thread(target=_drain, args=(master,), daemon=True)
     reader.start()

@@ -1,4 +1,6 @@
-"""Where the base image comes from: a registry that has it, one that has it not, one that says nothing."""
+"""Where the base image comes from: a registry that has it, one that doesn't, and one that does not
+respond.
+"""
 
 import gzip
 import hashlib
@@ -23,7 +25,7 @@ def _digest(content: bytes) -> str:
 
 
 class Registry(ThreadingHTTPServer):
-    """As much of a registry as a pull of its one image, `probe:1`, needs. On the loopback it needs no TLS."""
+    """A minimal registry for a pull of its one image, `probe:1`. On the loopback it needs no TLS."""
 
     daemon_threads = True
 
@@ -79,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -100,7 +102,7 @@ def test_an_image_that_the_registry_has_is_pulled_and_then_there(registry: Regis
     assert f"Status: Downloaded newer image for {image}" in done.stdout
 
 
-def test_an_image_that_it_has_not_is_said_with_its_reason(registry: Registry) -> None:
+def test_a_missing_image_is_reported_with_the_reason(registry: Registry) -> None:
     done = sh("choose_base", env={"BASE_IMAGE": f"{registry.address}/other:1"})
     assert done.returncode == 1
     assert (
@@ -110,8 +112,8 @@ def test_an_image_that_it_has_not_is_said_with_its_reason(registry: Registry) ->
     assert "not found" in done.stdout or "unknown" in done.stdout
 
 
-def test_one_that_says_nothing_is_given_up() -> None:
-    """It accepts the connection, and that is all."""
+def test_a_silent_registry_is_given_up() -> None:
+    """It accepts the connection, but sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         address = f"127.0.0.1:{deaf.getsockname()[1]}"
         done = sh("registry_limit=1; choose_base", env={"BASE_IMAGE": f"{address}/probe:1"})

@@ -1,4 +1,6 @@
-"""What make reads from .env (as compose would), and writes into it (the operator's lines get no scratch)."""
+"""What make reads from .env, as compose would, and what it writes there. The operator's lines stay
+unchanged.
+"""
 
 from pathlib import Path
 
@@ -27,7 +29,7 @@ def test_a_setting_is_read_as_compose_reads_it(tmp_path: Path, line: str, value:
     assert sh("setting HTTP_PORT fallback", tmp_path).stdout == value
 
 
-def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("HTTP_PORT=1\n")
     assert sh("setting HTTP_PORT", tmp_path, {"HTTP_PORT": "2"}).stdout == "2"
 
@@ -37,7 +39,7 @@ def test_without_a_file_the_default_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("before", ["", "A=1\n", "# mine\n\nA='x y' # z", "A=1\r\nB=2\r\n"])
-def test_what_make_writes_it_takes_out_again(tmp_path: Path, before: str) -> None:
+def test_make_removes_what_it_wrote(tmp_path: Path, before: str) -> None:
     env = tmp_path / ".env"
     if before:
         env.write_bytes(before.encode())
@@ -63,7 +65,7 @@ def test_the_operators_own_line_stays_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / ".env").read_text() == "BASE_IMAGE=mine\n"
 
 
-def test_the_operators_own_line_is_told_from_ours(tmp_path: Path) -> None:
+def test_the_operators_own_lines_are_distinguished_from_ours(tmp_path: Path) -> None:
     told = "own_setting BASE_IMAGE; echo .; own_setting CA_CERTIFICATES"
     said = sh(f"echo BASE_IMAGE=mine > .env; remember CA_CERTIFICATES /ca; {told}", tmp_path).stdout
     assert said.endswith("\nmine\n.\n")

@@ -1,4 +1,4 @@
-"""What a killed run of the tests has left is removed by the next; what a living one has made stays."""
+"""The next test run removes what a killed one left, and keeps what a running one made."""
 
 import subprocess
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from harness.engine import own_image, run_id
 DEAD = "0123456789ab"
 
 
-EMPTY = "\0" * 10240  # an archive
+EMPTY = "\0" * 10240  # an empty tar archive
 
 
 def docker(*arguments: str, given: str | None = None) -> str:
-    """Output of the client."""
+    """Run the docker client and return its output."""
     command = ["docker", *arguments]
     done = subprocess.run(command, check=True, input=given, capture_output=True, text=True, timeout=60)
     return done.stdout.strip()
@@ -23,20 +23,22 @@ def docker(*arguments: str, given: str | None = None) -> str:
 
 @pytest.fixture(params=[DEAD, run_id()], ids=["dead", "alive"])
 def left(request: pytest.FixtureRequest) -> Iterator[tuple[str, bool]]:
-    """A project's name, and whether its run lives; it has a container, a network, a volume and an image."""
+    """The name of a project with a container, a network, a volume and an image, and whether its run is
+    alive.
+    """
     project = f"sluice-e2e-{request.param}-sweep"
     label = f"--label=com.docker.compose.project={project}"
     docker("network", "create", "--internal", label, project)
     docker("volume", "create", label, project)
     docker("create", "--name", project, label, "--volume", f"{project}:/v", own_image(), "true")
-    docker("import", "-", f"sluice-sweep:e2e-{request.param}", given=EMPTY)  # of no other name, in no use
+    docker("import", "-", f"sluice-sweep:e2e-{request.param}", given=EMPTY)  # no other name, not in use
     yield project, request.param == run_id()
     for kind in (["rm", "--force"], ["network", "rm", "--force"], ["volume", "rm", "--force"]):
         docker(*kind, project)
     docker("image", "rm", "--force", f"sluice-sweep:e2e-{request.param}")
 
 
-def test_only_what_the_dead_have_left_is_swept(left: tuple[str, bool]) -> None:
+def test_only_things_of_dead_runs_are_removed(left: tuple[str, bool]) -> None:
     project, alive = left
     done = sh("scripts/sweep")
     assert (done.returncode, done.stdout) == (0, "")

@@ -1,4 +1,4 @@
-"""What `make up TLS=…` refuses, and what it keeps of it in .env. It ends where an engine would be needed."""
+"""What `make up TLS=…` refuses, and what it keeps in .env. The tests stop before an engine is needed."""
 
 import subprocess
 
@@ -6,7 +6,7 @@ import pytest
 
 from config.host_shell import BASE, elsewhere, sentence
 
-NO_ENGINE = ("--env", "INSTALL_ENGINE=no")  # where `make up` ends, once the settings are right
+NO_ENGINE = ("--env", "INSTALL_ENGINE=no")  # `make up` stops here if the settings are correct
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ NO_ENGINE = ("--env", "INSTALL_ENGINE=no")  # where `make up` ends, once the set
         (["TLS=self-signed", "HTTP_PORT=8443"], "HTTP_PORT and HTTPS_PORT are both 8443: give one of them"),
     ],
 )
-def test_tls_that_can_not_be_had(given: list[str], words: str) -> None:
+def test_invalid_tls_settings_are_refused(given: list[str], words: str) -> None:
     options = [word for pair in given for word in ("--env", pair)]
     assert words in sentence(elsewhere(BASE, "scripts/up", options=tuple(options)))
 
@@ -41,18 +41,18 @@ def test_tls_that_can_not_be_had(given: list[str], words: str) -> None:
         ("HTTP_BIND=127.0.0.1", "HTTP_BIND=0.0.0.0"),
     ],
 )
-def test_a_line_of_the_operators_that_says_otherwise_is_not_overruled_for_one_command_only(
+def test_a_contradicting_line_of_the_operator_is_not_overridden_for_one_command(
     line: str, given: str
 ) -> None:
-    """`docker compose up` would read the line, and nginx refuse what is left of the command."""
+    """`docker compose up` would read the line from .env, and nginx would refuse the combination."""
     change = f"echo {line} > .env; cp .env before; scripts/up && exit; cmp .env before && exit 1"
     options = ("--env", "TLS=self-signed", "--env", given)
     said = sentence(elsewhere(BASE, "bash", "-c", change, options=options))
-    assert said == f".env says {line}, and {given} is asked for: change that line."
+    assert said == f".env sets {line}, but make got {given}: change that line."
 
 
-def test_the_address_is_kept_with_tls_and_goes_with_it() -> None:
-    """Without it, the next `make up` would make a certificate for localhost."""
+def test_the_address_is_kept_and_removed_together_with_tls() -> None:
+    """If the address stayed, the next `make up` without it would create a certificate for localhost."""
     address = "SITE_URL=https://lab:444/ HTTPS_PORT=444 HTTP_PORT=81 HTTP_BIND=0.0.0.0"
     done = up(f"TLS=self-signed {address}", "", "TLS=off")
     first, second, third = done.stdout.split("--\n")[1:]
@@ -64,7 +64,7 @@ def test_the_address_is_kept_with_tls_and_goes_with_it() -> None:
     assert ".env: No such file" in third
 
 
-def test_what_is_said_later_replaces_what_was_kept() -> None:
+def test_later_values_replace_kept_ones() -> None:
     done = up("TLS=self-signed SITE_URL=https://a:8443 HTTP_PORT=81", "SITE_URL=https://b:8443 HTTP_PORT=")
     second = done.stdout.split("--\n")[2]
     assert "\nSITE_URL=https://b:8443\n" in second
@@ -73,15 +73,15 @@ def test_what_is_said_later_replaces_what_was_kept() -> None:
 
 @pytest.mark.parametrize("then", ["TLS=self-signed", "TLS=off"])
 def test_the_files_of_a_certificate_go_when_it_is_not_used(then: str) -> None:
-    """Any file does, for `make up` sees only whether it can be read."""
+    """Any readable file works here, because `make up` only tests whether it can read it."""
     files = "TLS_CERTIFICATE=/etc/hostname TLS_KEY=/etc/hosts"
     first, second = up(f"TLS=own SITE_URL=https://a:8443 {files}", then).stdout.split("--\n")[1:]
     assert "\nTLS_CERTIFICATE=/etc/hostname\n" in first and "\nTLS_KEY=/etc/hosts\n" in first
     assert "TLS_CERTIFICATE" not in second and "TLS_KEY" not in second
 
 
-def test_a_line_of_the_operators_goes_before_what_was_kept() -> None:
-    """Wherever it stands, also above: for compose the last line would count."""
+def test_a_line_of_the_operator_overrides_kept_ones() -> None:
+    """Even above ours: compose would use the last line."""
     first, second = "SITE_URL=https://first:8443", "SITE_URL=https://mine:8443"
     change = f"exec 2>&1; {first} scripts/up; sed -i '1i {second}' .env; echo --; scripts/up; cat .env"
     said = elsewhere(BASE, "bash", "-c", change, options=("--env", "TLS=self-signed", *NO_ENGINE)).stdout
@@ -91,9 +91,11 @@ def test_a_line_of_the_operators_goes_before_what_was_kept() -> None:
 
 
 def up(*settings: str) -> subprocess.CompletedProcess[str]:
-    """`make up` with each in turn, in a clone without an engine; after each, what .env then holds."""
+    """Run `make up` with each of the settings in turn, in a clone without an engine, and print .env after
+    each.
+    """
     runs = (f"echo --; env {given} scripts/up; ! cat .env" for given in settings)
-    # By one way: docker brings standard error apart, in no certain order.
+    # Merge both streams here: docker returns standard error separately, and in no fixed order.
     return elsewhere(BASE, "bash", "-c", f"exec 2>&1; {'; '.join(runs)}", options=NO_ENGINE)
 
 
@@ -108,7 +110,7 @@ def up(*settings: str) -> subprocess.CompletedProcess[str]:
         ("", False),
     ],
 )
-def test_an_address_with_another_port_than_the_published_one_is_told(url: str, told: bool) -> None:
+def test_an_address_with_an_unpublished_port_is_reported(url: str, told: bool) -> None:
     options = ("--env", "TLS=self-signed", "--env", f"SITE_URL={url}", *NO_ENGINE)
     said = elsewhere(BASE, "scripts/up", options=options).stdout
     assert (f"SITE_URL={url} leads people to port 443, and HTTPS_PORT is 8443" in said) is told

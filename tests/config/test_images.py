@@ -1,4 +1,4 @@
-"""images/: the Dockerfiles, what entry points refuse and, where images are built, what is in them."""
+"""images/: the Dockerfiles, the entry points' refusals, and the content of images that are built."""
 
 import json
 import os
@@ -30,13 +30,13 @@ def test_its_base_can_be_chosen(dockerfile: str) -> None:
     assert "# syntax=" not in dockerfile
 
 
-def test_what_ships_runs_as_a_number(dockerfile: str) -> None:
+def test_shipped_images_run_as_a_numeric_user(dockerfile: str) -> None:
     users = re.findall(r"^USER (.*)$", dockerfile, re.M)
     assert users and all(re.fullmatch(r"[1-9]\d*:[1-9]\d*", user) for user in users)
 
 
 @pytest.mark.parametrize("name", ["app", "rabbitmq", "postgres", "prometheus"])
-def test_what_is_copied_can_be_read_whatever_the_umask_of_the_clone(name: str) -> None:
+def test_copied_files_are_readable_whatever_the_clones_umask(name: str) -> None:
     dockerfile = (ROOT / "images" / name / "Dockerfile").read_text()
     for copy in re.findall(r"^COPY (.*)$", dockerfile, re.M):
         assert copy.startswith(("--from=", "--chmod=", "app/requirements", "app ", "packages ")), copy
@@ -65,7 +65,7 @@ def test_python_comes_from_the_lock_files_alone() -> None:
     )
 
 
-def test_a_build_never_sees_what_is_private() -> None:
+def test_a_build_never_sees_private_files() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     for name in (".git", ".env", ".env.*", "images/base/ca-certificates/*", "**/*.sqlite3*"):
         assert name in ignored
@@ -75,7 +75,7 @@ def test_a_build_never_sees_what_is_private() -> None:
 
 
 def checked(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """One of its functions, in a shell with this environment and no more."""
+    """Run one of its functions in a shell with only this environment."""
     return subprocess.run(
         ["/bin/bash", "-euc", f"SERVICE=test; . {ROOT}/images/lib/environment.sh; {code}"],
         env={"PATH": os.environ["PATH"]} | environment,
@@ -94,7 +94,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name: str, known: str) -
     assert done.stderr == f"sluice test: {name} is not a setting of this container; {answer}\n"
 
 
-def test_what_any_container_has_is_no_setting() -> None:
+def test_variables_of_every_container_are_no_settings() -> None:
     system = ["HOME", "HOSTNAME", "TERM", "LANG", "LC_ALL", "TZ", "http_proxy", "HTTPS_PROXY", "container"]
     done = checked("refuse_unknown SITE_URL", **dict.fromkeys(system, "C"))
     assert (done.returncode, done.stderr) == (0, "")
@@ -113,12 +113,25 @@ def test_a_good_value_passes(value: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_secret_that_is_missing_ends_functions_within_functions_too() -> None:
+    """By default Bash ignores `set -e` inside "$(...)": RabbitMQ got the hash of an empty password."""
+    done = checked(
+        'hash() { local password; password=$(require_secret none); echo "hash of $password"; };'
+        ' main() { local hash; hash=$(hash); echo "{$hash}"; }; main'
+    )
+    assert (done.returncode, done.stdout) == (EX_CONFIG, "")
+    assert done.stderr == (
+        "sluice test: no readable secret /run/sluice/secrets/none:"
+        " run the service init first, it creates missing secrets\n"
+    )
+
+
 def test_as_many_files_may_be_open_as_the_engine_allows_but_no_more_than_65536() -> None:
     assert checked("ulimit -Sn 100; ulimit -Hn 900; limit_open_files; ulimit -Sn").stdout == "900\n"
     assert int(checked("limit_open_files; ulimit -Sn").stdout) <= 65536
 
 
-def test_too_few_files_for_the_purpose_are_said() -> None:
+def test_a_low_limit_on_open_files_is_reported() -> None:
     done = checked("ulimit -Sn 1000; warn_open_files 5000 '2000 clients'; warn_open_files 900 '100 clients'")
     assert done.returncode == 0
     assert done.stderr.count("\n") == 1 and "1000 files" in done.stderr and "2000 clients" in done.stderr
@@ -181,11 +194,11 @@ def test_a_heartbeat_is_young(age: int | None, status: int) -> None:
     assert done.returncode == status
 
 
-# --- what is built, if it is built ---
+# --- the images, if they are built ---
 
 
 def _built() -> list[str]:
-    """The shipped images under the tag that is tested, if all of them are here."""
+    """The shipped images with the tested tag, or none if some are missing."""
     tag = os.environ.get("SLUICE_IMAGE_TAG", "latest")
     names = [f"sluice-{name}:{tag}" for name in ("wsgi", "asgi", "worker", "nginx", "rabbitmq", "postgres")]
     listed = subprocess.run(
@@ -197,11 +210,12 @@ def _built() -> list[str]:
     return names if set(names) <= set(listed.stdout.splitlines()) else []
 
 
-# No image is no skipped test: `make e2e` builds them, and looks at all of this in the running stack as well.
+# Without images these tests don't exist, rather than being skipped. `make e2e` builds the images and tests
+# the same in a running stack.
 if BUILT := _built():
 
     def run(image: str, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-        """A container of `image` as compose.yaml would start it, less its volumes and networks."""
+        """Run a container of `image` as compose.yaml does, but without volumes and networks."""
         hardened = (
             "--rm --network none --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges"
         )
@@ -215,7 +229,7 @@ if BUILT := _built():
 
     @pytest.fixture(scope="module", autouse=True)
     def doomed() -> Iterator[subprocess.Popen[str]]:
-        """A Gunicorn that can't start, tried again and again while the other tests run."""
+        """A Gunicorn that can't start, restarted repeatedly while the other tests run."""
         (image,) = (name for name in BUILT if name.startswith("sluice-wsgi:"))
         options = (
             "--rm --network none --read-only --tmpfs /tmp --env DEBUG=yes --env GUNICORN_CMD_ARGS=--bogus"
@@ -242,9 +256,9 @@ if BUILT := _built():
         found: dict[str, Any] = json.loads(done.stdout)[0]
         return found
 
-    def test_it_says_what_it_is(inspected: dict[str, Any]) -> None:
+    def test_its_labels_describe_it(inspected: dict[str, Any]) -> None:
         labels = inspected["Config"]["Labels"]
-        software = {"sluice-postgres": "17", "sluice-rabbitmq": "4.0"}  # not Sluice's, see their Dockerfiles
+        software = {"sluice-postgres": "17", "sluice-rabbitmq": "4.0"}  # see their Dockerfiles
         version = software.get(
             labels["org.opencontainers.image.title"], (ROOT / "VERSION").read_text().strip()
         )
@@ -305,7 +319,7 @@ if BUILT := _built():
         assert doomed.returncode == 70
         assert "processname:gunicorn" in output and "failed for good, ending the container" in output
 
-    def test_a_program_that_an_image_lacks_is_refused() -> None:
+    def test_a_program_of_another_image_is_refused() -> None:
         (image,) = (name for name in BUILT if name.startswith("sluice-worker:"))
         done = run(image, "supervise", "daphne", options=("--env", "DEBUG=yes"))
         assert done.returncode == EX_CONFIG

@@ -1,5 +1,7 @@
-"""The two images that keep data, each alone: what they make at first, what they put right at each start, how
-they end. Where the images are not built there is nothing here; `make e2e` looks at the whole stack.
+"""The two images that hold data, each alone: what they create at first, what they repair at each start, and
+how they stop.
+
+Without built images this file has no tests; `make e2e` tests the whole stack.
 """
 
 import json
@@ -34,7 +36,9 @@ def _built() -> bool:
 
 
 class Kept(ABC):
-    """A container of one of the images, hardened as compose.yaml has it, and its volumes."""
+    """A container of one of the images, hardened as in compose.yaml, with its volumes."""
+
+    check: str
 
     def __init__(self, image: str, groups: list[int], data: str, tmpfs: dict[str, str], **more: Any) -> None:
         self.name = f"{PREFIX}-{run_id()}-{secrets.token_hex(4)}"
@@ -60,13 +64,13 @@ class Kept(ABC):
         return engine().volumes.create(f"{self.name}-{kind}", labels={PROJECT_LABEL: self.name})
 
     def make_secrets(self, *lost: str) -> None:
-        """What `init` does, after the secrets `lost` were lost."""
+        """Do what `init` does, after the loss of the secrets `lost`."""
         self._in_secrets(
             f"rm -f {' '.join(f'{SECRETS}/{name}' for name in lost)}; exec python -m sluice_stack.init"
         )
 
     def _in_secrets(self, script: str) -> None:
-        """Run a script as `init` would, with the right to write there."""
+        """Run a script with `init`'s right to write there."""
         engine().containers.run(
             f"sluice-wsgi:{TAG}",
             ["bash", "-c", script],
@@ -82,7 +86,7 @@ class Kept(ABC):
         )
 
     def lose_secrets(self) -> None:
-        """All of them, as in a volume that is new."""
+        """Delete all secrets, as in a new volume."""
         self._in_secrets(f"rm -f {SECRETS}/*")
 
     def start(self) -> None:
@@ -91,7 +95,7 @@ class Kept(ABC):
 
     @abstractmethod
     def is_well(self) -> bool:
-        """Whether it does its work."""
+        """Whether it serves clients."""
 
     def death(self) -> str | None:
         self.container.reload()
@@ -107,8 +111,14 @@ class Kept(ABC):
         assert status == 0, output.decode()
         return output.decode()
 
+    def health(self) -> tuple[int, str]:
+        """Exit status and words of the image's health check."""
+        status, output = self.container.exec_run([self.check])
+        assert isinstance(output, bytes) and status is not None
+        return status, output.decode()
+
     def stop(self) -> int:
-        """Ask it to end, and return its exit status."""
+        """Stop it and return its exit status."""
         self.container.stop(timeout=30)
         return int(self.container.wait()["StatusCode"])
 
@@ -119,6 +129,8 @@ class Kept(ABC):
 
 
 class Postgres(Kept):
+    check = "database-health"
+
     def __init__(self) -> None:
         tmpfs = {"/run/postgresql": "uid=2103,gid=2103,mode=0755"}
         super().__init__("postgres", DATABASE_GROUPS, "/var/lib/postgresql/data", tmpfs)
@@ -132,12 +144,14 @@ class Postgres(Kept):
         return self.run(*command).splitlines()
 
     def may_sign_in(self, role: str, password_of: str) -> bool:
-        """Whether `role` gets in over the network with the secret `password_of`."""
+        """Whether `role` can sign in over the network with the secret `password_of`."""
         script = f"PGPASSWORD=$(cat {SECRETS}/{password_of}) exec psql -h 127.0.0.1 -U {role} -d sluice -c ''"
         return self.container.exec_run(["bash", "-c", script]).exit_code == 0
 
 
 class Rabbitmq(Kept):
+    check = "broker-health"
+
     def __init__(self) -> None:
         super().__init__("rabbitmq", BROKER_GROUPS, "/var/lib/rabbitmq", {"/tmp": ""}, hostname="rabbitmq")
 
@@ -202,7 +216,7 @@ if _built():
             "SELECT datlocprovider, datlocale FROM pg_database WHERE datname = 'sluice'"
         ) == ["b|C.UTF-8"]
 
-    def test_a_start_puts_right_what_was_changed_or_lost(postgres: Postgres) -> None:
+    def test_a_start_repairs_changes_and_losses(postgres: Postgres) -> None:
         postgres.query("CREATE TABLE kept AS SELECT 42 AS answer")
         postgres.query("ALTER ROLE beat SUPERUSER CONNECTION LIMIT 1000")
         postgres.container.kill()
@@ -217,7 +231,7 @@ if _built():
         assert postgres.stop() == 0
         postgres.start()
 
-    def test_without_a_secret_it_says_which(postgres: Postgres) -> None:
+    def test_a_missing_secret_is_named(postgres: Postgres) -> None:
         postgres.stop()
         engine().containers.run(
             f"sluice-postgres:{TAG}",
@@ -233,8 +247,21 @@ if _built():
         postgres.make_secrets()
         postgres.start()
 
+    def test_its_health_check_takes_up_new_secrets(postgres: Postgres) -> None:
+        assert postgres.health() == (0, "")
+        postgres.make_secrets("db_*")
+        assert not postgres.may_sign_in("wsgi", "db_wsgi")
+        status, words = postgres.health()
+        assert status == 0, words
+        assert all(postgres.may_sign_in(role, f"db_{role}") for role in ROLES)
+        assert "sluice postgres: a secret has changed" in postgres.log()
+        postgres.lose_secrets()
+        status, words = postgres.health()
+        assert status != 0 and f"no readable secret {SECRETS}/db_owner" in words
+        postgres.make_secrets()
+
     def test_it_waits_for_the_secrets_that_init_makes(postgres: Postgres) -> None:
-        """At the very first start both begin at the same time."""
+        """At the very first start, both start at the same time."""
         postgres.stop()
         postgres.lose_secrets()
         postgres.container.start()
@@ -248,7 +275,7 @@ if _built():
         postgres.container.start()
         began = time.monotonic()
         assert postgres.stop() == 0
-        assert time.monotonic() - began < 10  # it would wait for 20
+        assert time.monotonic() - began < 10  # its own limit is 20
         postgres.make_secrets()
         postgres.start()
 
@@ -287,7 +314,7 @@ if _built():
             ),
         ],
     )
-    def test_a_user_may_do_what_it_is_for(
+    def test_each_user_has_the_permissions_it_needs(
         rabbitmq_image: Rabbitmq, vhost: str, user: str, configure: str, write: str, read: str
     ) -> None:
         found = {row["user"]: row for row in rabbitmq_image.listed("list_permissions", "-p", vhost)}
@@ -305,6 +332,48 @@ if _built():
         rabbitmq_image.start()
         wait_until(lambda: len(rabbitmq_image.listed("list_users")) == 4, 10, "the stranger to be removed")
         assert rabbitmq_image.may_sign_in("layer")
+
+    def test_it_takes_up_new_secrets_while_it_runs(rabbitmq_image: Rabbitmq) -> None:
+        wait_until(lambda: rabbitmq_image.health()[0] == 0, 20, "a healthy broker")
+        rabbitmq_image.make_secrets("mq_*")
+        wait_until(lambda: rabbitmq_image.may_sign_in("layer"), 20, "the new password")
+        assert all(rabbitmq_image.may_sign_in(user) for user in ("publisher", "celery", "tasks"))
+        assert "loaded the accounts again: user celery can't sign in" in rabbitmq_image.log()
+
+    def test_it_puts_back_an_account_that_was_removed(rabbitmq_image: Rabbitmq) -> None:
+        rabbitmq_image.run("rabbitmqctl", "delete_user", "publisher")
+        rabbitmq_image.run("rabbitmqctl", "clear_permissions", "--vhost", "celery", "tasks")
+        wait_until(lambda: rabbitmq_image.may_sign_in("publisher"), 20, "the account")
+        wait_until(
+            lambda: (
+                "tasks" in {row["user"] for row in rabbitmq_image.listed("list_permissions", "-p", "celery")}
+            ),
+            20,
+            "the permission",
+        )
+
+    def test_its_health_check_names_what_is_refused(rabbitmq_image: Rabbitmq) -> None:
+        rabbitmq_image.lose_secrets()
+        wait_until(lambda: rabbitmq_image.health()[0] == 1, 20, "an unhealthy broker")
+        assert "the secret mq_layer can't be read" in rabbitmq_image.health()[1]
+        rabbitmq_image.make_secrets()
+        wait_until(lambda: rabbitmq_image.health()[0] == 0, 20, "a healthy broker")
+        rabbitmq_image.run("rabbitmqctl", "delete_vhost", "celery")
+        wait_until(lambda: "there is no vhost celery" in rabbitmq_image.health()[1], 20, "the vhost named")
+        assert rabbitmq_image.stop() == 0
+        rabbitmq_image.start()
+        wait_until(lambda: rabbitmq_image.health()[0] == 0, 20, "a healthy broker")
+
+    def test_without_secrets_it_refuses_to_start(rabbitmq_image: Rabbitmq) -> None:
+        rabbitmq_image.stop()
+        rabbitmq_image.lose_secrets()
+        since = time.time()
+        rabbitmq_image.container.start()
+        assert rabbitmq_image.container.wait()["StatusCode"] == 78
+        said = rabbitmq_image.container.logs(since=since).decode().splitlines()
+        assert [line for line in said if "no readable secret" in line] == said and len(said) == 1
+        rabbitmq_image.make_secrets()
+        rabbitmq_image.start()
 
     def test_only_amqp_is_open_to_the_network(rabbitmq_image: Rabbitmq) -> None:
         script = "awk '$4 == \"0A\" {print $2}' /proc/net/tcp /proc/net/tcp6"

@@ -1,4 +1,4 @@
-"""docs/reference/layer-versions.md and tox.ini cover the versions that the layer supports."""
+"""docs/reference/layer-versions.md and tox.ini cover all versions that the layer supports."""
 
 import configparser
 import datetime
@@ -27,7 +27,7 @@ def minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def test_it_says_when_it_was_written_and_what_was_not_run() -> None:
+def test_it_has_its_date_and_names_what_was_not_run() -> None:
     written = re.search(r"Last full run: (\d{4}-\d\d-\d\d)\.", PAGE)
     assert written and datetime.date.fromisoformat(written[1])
     assert TABLE[0] == HEADING
@@ -40,13 +40,13 @@ def test_every_row_is_a_whole_suite_that_passed() -> None:
 
 
 @pytest.mark.parametrize("channels", ["3", "4"])
-def test_every_python_that_the_package_names_is_there_or_said_not_to_be(channels: str) -> None:
+def test_every_python_of_the_package_is_tested_or_named_as_untested(channels: str) -> None:
     named = set(re.findall(r"Python :: (3\.\d+)", " ".join(PACKAGE["classifiers"])))
     run = {minor(row["Python"]) for row in ROWS if row["Channels"].startswith(f"{channels}.")}
     assert run | set(re.findall(rf"Python (3\.\d+)(?:: | with Channels {channels} )", NOT_RUN)) == named
 
 
-def test_the_oldest_rabbitmq_is_there_or_said_not_to_be_and_none_below_it() -> None:
+def test_the_oldest_rabbitmq_is_tested_or_named_as_untested() -> None:
     oldest = ".".join(map(str, OLDEST_RABBITMQ))
     versions = {tuple(map(int, minor(row["RabbitMQ"]).split("."))) for row in ROWS}
     assert min(versions) == OLDEST_RABBITMQ or f"RabbitMQ {oldest}." in NOT_RUN or "suite bullseye" in NOT_RUN

@@ -1,4 +1,4 @@
-"""nginx and the two backends as they come, go, fail, stream and move to other addresses."""
+"""nginx while both backends start, stop, fail, stream and change their addresses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield running
 
 
-# --- there or not -------------------------------------------------------------------------------------------
+# --- with and without a backend -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("wsgi", ["127.0.0.1:{free}", "wsgi:8000"], ids=["address", "name"])
@@ -95,8 +95,8 @@ class _Impatient(Nginx):
         snippet.write_text(text.replace("proxy_read_timeout 60s;", "proxy_read_timeout 1s;"))
 
 
-def test_a_backend_that_takes_too_long_is_named_and_asked_again_later(tmp_path: Path) -> None:
-    """A second instead of the minute that it has."""
+def test_a_slow_backend_is_named_and_tried_again_later(tmp_path: Path) -> None:
+    """The time limit is one second here, instead of a minute."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = "{}:{}".format(*silent.getsockname())
         with _Impatient(tmp_path, {"WSGI_ADDRESS": address, "EXPOSE_BACKEND": "yes"}) as nginx:
@@ -138,7 +138,7 @@ def test_a_host_may_use_local_sockets_and_groups_of_them(tmp_path: Path) -> None
 
 @pytest.fixture
 def replicas(tmp_path: Path) -> Iterator[tuple[Nginx, NameServer, int]]:
-    """nginx, which finds both backends by name at one port of several loopback addresses."""
+    """nginx, which finds both backends by name, at one port of several loopback addresses."""
     port = free_port()
     settings = {"EXPOSE_BACKEND": "yes", "WSGI_ADDRESS": f"wsgi:{port}", "ASGI_ADDRESS": f"asgi:{port}"}
     with NameServer() as names, Nginx(tmp_path, settings, resolver_port=names.port) as nginx:
@@ -153,7 +153,7 @@ def test_a_backend_that_comes_or_moves_is_found_without_a_reload(
     for address in ("127.0.0.2", "127.0.0.3"):
         with Probe("wsgi", address, port):
             names.names["wsgi"] = [address]
-            # Ten in a row, since each worker of nginx remembers addresses for itself.
+            # Ten requests in a row, because each nginx worker caches addresses separately.
             wait_until(lambda: {nginx.send("/").status for _ in range(10)} == {200}, 5, f"wsgi at {address}")
     assert nginx.send("/").status == 503
 
@@ -198,7 +198,7 @@ def test_a_replica_whose_machine_vanished_costs_a_second_and_no_request(
         assert max(times) < 2, times
 
 
-def test_a_get_that_broke_off_is_asked_of_another_replica_a_post_never_twice(
+def test_a_broken_get_is_retried_at_another_replica_but_a_post_is_not(
     replicas: tuple[Nginx, NameServer, int],
 ) -> None:
     nginx, names, port = replicas
@@ -247,7 +247,7 @@ def test_daphne_cannot_send_a_client_to_a_protected_file(site: Site) -> None:
     nginx.media("secret.tiff", "secret")
     answer = nginx.send("/channels/healthz?header=X-Accel-Redirect:%20/protected-media/secret.tiff")
     assert (answer.status, answer.made_by) == (200, "asgi")
-    assert "secret.tiff" in answer.text  # in the request that it received
+    assert "secret.tiff" in answer.text  # in the request that the probe received
 
 
 def test_a_proxy_in_front_is_told_not_to_hold_events_back(site: Site) -> None:
@@ -303,7 +303,7 @@ def test_a_body_larger_than_the_setting_is_refused(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def _black_hole(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-    """An address where connections are neither accepted nor refused: a listener whose queue is full."""
+    """An address where connections are neither accepted nor refused: a listener with a full queue."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind((host, port))

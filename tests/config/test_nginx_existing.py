@@ -80,7 +80,7 @@ def test_a_url_that_its_prefix_does_not_cover_is_its_own(tmp_path: Path) -> None
 
 
 class _SiteByHttps(Nginx):
-    """Two servers in one file, each with the line for https: what leads there does so by a location."""
+    """Two servers in one file, each with the line for https. The one for http redirects in a location."""
 
     def lay_out(self) -> None:
         super().lay_out()

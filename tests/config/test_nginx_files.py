@@ -1,4 +1,4 @@
-"""Files: static ones, never stale, and those that only the application may hand out."""
+"""Files: static ones, which are never stale, and those that need the application's permission."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         ("a.5af66c1b1797.d/b.css", "no-cache"),
     ],
 )
-def test_a_hashed_name_is_kept_for_a_year_and_any_other_asked_for_again(
+def test_a_hashed_name_is_cached_for_a_year_and_any_other_revalidated(
     site: Site, name: str, caching: str
 ) -> None:
     prefix, nginx = site
@@ -80,7 +80,7 @@ def test_text_is_compressed_and_pages_are_not(site: Site) -> None:
         "css/..;/x",
     ],
 )
-def test_what_is_no_file_is_not_found_and_nothing_above_is_reached(site: Site, path: str) -> None:
+def test_only_files_are_found_and_none_outside_of_the_folder(site: Site, path: str) -> None:
     prefix, nginx = site
     nginx.static("css/a.css")
     nginx.media("secret.tiff", "secret")
@@ -131,7 +131,7 @@ def test_the_application_hands_out_a_protected_file(site: Site) -> None:
     assert missing.status == 404
 
 
-def test_the_application_cannot_be_made_to_hand_out_what_lies_elsewhere(site: Site) -> None:
+def test_the_application_can_not_serve_files_outside_of_the_media_folder(site: Site) -> None:
     prefix, nginx = site
     nginx.static("a.css", "static")
     answer = nginx.send(f"{prefix}/?header=X-Accel-Redirect:%20/protected-media/../../etc/nginx.conf")

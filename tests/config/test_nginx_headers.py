@@ -1,4 +1,4 @@
-"""What backends are told about a request, what clients are told with a response, and what the log keeps."""
+"""The headers that backends and clients receive, and what the log contains."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_only_allowed_networks_are_shown_the_details_of_health(tmp_path: pytest.
         assert nginx.send("/channels/healthz").received.all("X-Health-Details") == []
 
 
-def test_what_the_backend_says_of_itself_is_left_as_it_is(site: Site) -> None:
+def test_a_backends_own_headers_stay_unchanged(site: Site) -> None:
     nginx, _, _ = site
     own = {
         "Content-Security-Policy": "default-src 'self'",
@@ -149,7 +149,7 @@ def test_a_redirect_keeps_the_port_that_the_client_used(site: Site) -> None:
     assert (answer.status, answer.one("Location")) == (302, "/catmaid/accounts/login/")
 
 
-def test_nobody_says_who_answered_unless_asked_to(tmp_path: pytest.TempPathFactory) -> None:
+def test_the_backend_is_named_only_with_expose_backend(tmp_path: pytest.TempPathFactory) -> None:
     with lab(tmp_path, EXPOSE_BACKEND="no") as (nginx, _, _):  # type: ignore[arg-type]
         for path in ("/channels/", "/static/none", "//channels/", "/%"):
             assert nginx.send(path).made_by == ""

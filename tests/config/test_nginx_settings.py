@@ -1,4 +1,4 @@
-"""What the image's entry point refuses and writes, and that nginx takes both places' files without a word."""
+"""The entry point's refusals and output, and that nginx accepts both place files without a warning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sluice_stack import environment
 
 _TABLE = environment.rows(Environment)
 
-# Each with what it is malformed for.
+# Malformed values of each setting.
 MALFORMED = {
     "SITE_URL": [
         "localhost",
@@ -139,7 +139,7 @@ def test_an_unknown_setting_ends_the_container_with_one_line(folder: Path, name:
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in GOOD.items() for value in values]
 )
-def test_nginx_takes_what_a_good_setting_makes(tmp_path: Path, name: str, value: str) -> None:
+def test_nginx_accepts_the_result_of_every_valid_setting(tmp_path: Path, name: str, value: str) -> None:
     nginx = Nginx(tmp_path, {name: value})
     nginx.port, nginx.tls_port, nginx.health_port = 1, 2, 3
     nginx.lay_out()
@@ -165,9 +165,9 @@ def test_an_empty_setting_means_the_default(folder: Path) -> None:
 
 
 def test_an_operator_learns_at_the_start_if_too_few_files_may_be_open(folder: Path) -> None:
-    """The soft limit is as high as the hard one allows, 65536 at most."""
+    """The entry point raises the soft limit to the hard limit, at most to 65536."""
     script = f'ulimit -Sn 300; ulimit -Hn 600; exec bash "{folder}/entrypoint" bash -c "ulimit -Sn"'
-    run_entry_point(folder, {}, "true")  # writes the adapted entry point
+    run_entry_point(folder, {}, "true")  # this writes the adapted entry point
     few = subprocess.run(
         ["bash", "-c", script], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
     )
@@ -192,7 +192,7 @@ def test_a_site_is_known_by_an_ipv6_address(tmp_path: Path) -> None:
         assert nginx.send("/", headers={"Host": "[::2]"}).status == 421
 
 
-def test_a_site_that_people_reach_by_https_is_told_so(tmp_path: Path) -> None:
+def test_backends_learn_that_the_site_is_https(tmp_path: Path) -> None:
     with lab(tmp_path, SITE_URL="https://localhost") as (nginx, _, _):
         assert nginx.send("/", headers={"X-Forwarded-Proto": "http"}).received.all("X-Forwarded-Proto") == [
             "https"
@@ -200,7 +200,7 @@ def test_a_site_that_people_reach_by_https_is_told_so(tmp_path: Path) -> None:
 
 
 def test_the_place_of_a_host_works_as_it_is_in_a_stock_configuration(tmp_path: Path) -> None:
-    """Debian's main file in short, nginx/ beside it: nothing to fill in, nothing to warn of."""
+    """Debian's main file, shortened, with nginx/ beside it: no placeholder and no warning remains."""
     nginx = Nginx(tmp_path, {})
     nginx.port, nginx.tls_port, nginx.health_port = 1, 2, 3
     nginx.lay_out()
@@ -224,17 +224,14 @@ def test_the_place_of_a_host_works_as_it_is_in_a_stock_configuration(tmp_path: P
 
 
 def test_the_image_checks_its_settings_as_the_table_does() -> None:
-    """images/nginx/settings.sh repeats the rows of sluice_stack's table that are nginx's."""
+    """images/nginx/settings.sh repeats the rows of sluice_stack's table that concern nginx."""
     script = (SOURCE / "images/nginx/settings.sh").read_text()
     defaults = dict(re.findall(r"^(?:setting|choice|whole) ([A-Z_]+) (\S+)", script, re.MULTILINE))
     assert list(defaults) == list(MALFORMED)
-    own = {
-        "WSGI_ADDRESS",
-        "ASGI_ADDRESS",
-        "PROMETHEUS_ADDRESS",
-    }  # the image's, for other orchestrators than compose.yaml
+    # The image's own, for orchestrators other than compose.yaml.
+    own = {"WSGI_ADDRESS", "ASGI_ADDRESS", "PROMETHEUS_ADDRESS"}
     rows = {name: _TABLE[name] for name in MALFORMED if name not in own}
-    published = {"HTTP_PORT", "HTTP_BIND"}  # by compose.yaml, not by nginx
+    published = {"HTTP_PORT", "HTTP_BIND"}  # compose.yaml uses these, nginx does not
     for_nginx = {row.name for row in _TABLE.values() if "nginx" in row.readers} - published
     assert for_nginx <= set(rows)
     for name, row in rows.items():
@@ -254,14 +251,14 @@ def test_each_setting_is_in_the_reference_and_in_both_places() -> None:
         (SOURCE / "nginx" / name).read_text() for name in ("container/place.conf.in", "host/place.conf")
     )
     variables = re.findall(r"^(?:map \"\"|geo) (\$sluice_\w+)", container, re.MULTILINE)
-    # A host names its certificate in its server: there, nginx reads it as root, once.
+    # A host names its certificate in its server block, where nginx reads it once as root.
     in_both = [name for name in variables if name != "$sluice_certificate"]
     assert in_both == re.findall(r"^(?:map \"\"|geo) (\$sluice_\w+)", host, re.MULTILINE)
     assert [name for name in variables if f"`{name}`" not in reference] == []
 
 
 def _complaints(command: list[str]) -> str:
-    """What nginx says of a configuration, less that it is in order."""
+    """nginx's messages about a configuration, without those of success."""
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     harmless = re.compile(r"syntax is ok|test is successful|the \"user\" directive makes sense only")
     lines = [line for line in (result.stdout + result.stderr).splitlines() if not harmless.search(line)]

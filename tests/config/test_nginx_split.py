@@ -1,4 +1,4 @@
-"""The split's table, row by row, then hundreds of hostile spellings against a model, at three prefixes."""
+"""The routing table, row by row, then hundreds of hostile spellings against a model, at three prefixes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from config.nginx_model import Request, hostile_requests, judge
 
 Site = tuple[str, Nginx, Probe, Probe]
 
-# The last one holds what means something in a regular expression.
+# The last one contains characters that are special in a regular expression.
 PREFIXES = ("", "/catmaid", "/a.b/c~d-e")
 
 
@@ -134,7 +134,9 @@ def test_the_method_is_judged_before_the_body_whatever_its_size(site: Site) -> N
     ],
 )
 @pytest.mark.parametrize("upgrade", [True, False], ids=["upgrade", "plain"])
-def test_what_only_normalises_to_channels_is_nowhere(site: Site, spelling: str, upgrade: bool) -> None:
+def test_paths_that_only_normalise_to_channels_are_not_found(
+    site: Site, spelling: str, upgrade: bool
+) -> None:
     prefix, nginx, _, _ = site
     answer = nginx.upgrade(prefix + spelling) if upgrade else nginx.send(prefix + spelling)
     assert (answer.status, answer.made_by) == (404, "nginx")
@@ -156,7 +158,7 @@ def test_what_only_normalises_to_channels_is_nowhere(site: Site, spelling: str, 
     ],
 )
 @pytest.mark.parametrize("upgrade", [True, False], ids=["upgrade", "plain"])
-def test_everything_else_is_gunicorns_and_an_upgrade_comes_as_a_plain_request(
+def test_everything_else_goes_to_gunicorn_and_upgrades_as_plain_requests(
     site: Site, path: str, upgrade: bool
 ) -> None:
     prefix, nginx, _, _ = site
@@ -220,7 +222,7 @@ def test_outside_the_prefix_is_nowhere(site: Site) -> None:
         "/nowhere-near-the-prefix",
     ],
 )
-def test_a_foreign_host_is_told_which_setting_names_the_site(site: Site, host: str, path: str) -> None:
+def test_the_response_to_a_foreign_host_names_the_setting(site: Site, host: str, path: str) -> None:
     prefix, nginx, _, _ = site
     answer = nginx.upgrade(prefix + path, Host=host)
     assert (answer.status, answer.made_by) == (421, "nginx")
@@ -235,7 +237,7 @@ def test_the_sites_own_host_is_known_with_any_port(site: Site, host: str) -> Non
     assert (answer.status, answer.received.all("Host")) == (200, [host])
 
 
-def test_a_foreign_host_comes_before_the_table_and_a_malformed_request_before_both(site: Site) -> None:
+def test_a_malformed_request_is_refused_before_a_foreign_host_and_both_before_routing(site: Site) -> None:
     prefix, nginx, _, _ = site
     foreign = {"Host": "evil.example"}
     for method in ("POST", "TRACE"):
@@ -298,7 +300,7 @@ def test_two_upgrade_headers_are_none_and_two_connection_headers_are_one(site: S
     split_up = head(f"{prefix}/channels/updates/", headers=UPGRADE).replace(
         b"Connection: Upgrade", b"Connection: x\r\nConnection: Upgrade"
     )
-    if version() >= (1, 23):  # an older nginx sees the first of several alone (docs/reference/the-split.md)
+    if version() >= (1, 23):  # an older nginx reads only the first header (docs/reference/the-split.md)
         assert exchange(nginx.port, twice).status == 426
         assert exchange(nginx.port, split_up).status == 101
     else:
@@ -318,7 +320,9 @@ def test_a_url_of_seven_kibibytes_fits_and_a_longer_one_does_not(site: Site) -> 
 
 
 def test_a_wholly_decoded_path_reaches_gunicorn_as_one_path(site: Site) -> None:
-    """What nginx decoded it encodes again: no % or ? of a path is read twice, no newline splits a request."""
+    """nginx encodes again what it decoded: no % or ? of a path is interpreted twice, and no newline splits a
+    request.
+    """
     prefix, nginx, _, _ = site
     for path in (
         "/%25",
@@ -343,7 +347,7 @@ def test_a_wholly_decoded_path_reaches_gunicorn_as_one_path(site: Site) -> None:
 
 
 @pytest.mark.parametrize("seed", ["sluice", "daphne"])
-def test_a_request_reaches_daphne_if_and_only_if_the_table_says_so(site: Site, seed: str) -> None:
+def test_a_request_reaches_daphne_exactly_if_the_table_routes_it_there(site: Site, seed: str) -> None:
     prefix, nginx, wsgi, asgi = site
     wrong, seen = [], collections.Counter[str]()
     for request in hostile_requests(seed + prefix, prefix, 500):

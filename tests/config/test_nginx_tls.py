@@ -1,4 +1,4 @@
-"""TLS of the nginx container: what it takes for a certificate, what it speaks, how a renewed one comes in."""
+"""TLS of the nginx container: accepted certificates, protocol versions, and renewal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def start(folder: Path, settings: dict[str, str]) -> tuple[int, str]:
-    """The entry point's status, and what it said."""
+    """Run the entry point. Return its status and its messages."""
     done = run_entry_point(folder, settings, "true")
     return done.returncode, done.stderr
 
@@ -111,7 +111,7 @@ WRONG: dict[str, tuple[Callable[[Authority], str], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_can_not_be_right_is_neither_taken_nor_started_with(
+def test_an_invalid_certificate_is_neither_accepted_nor_used_at_start(
     folder: Path, authority: Authority, name: str
 ) -> None:
     make, words = WRONG[name]
@@ -127,8 +127,8 @@ def test_what_can_not_be_right_is_neither_taken_nor_started_with(
     assert (status, said.count("\n")) == (78, 1) and "TLS=own: " in said and words in said
 
 
-def test_one_that_is_signed_by_itself_is_not_ones_own(folder: Path) -> None:
-    """Its site would ask browsers for a year to accept no such certificate."""
+def test_a_self_signed_certificate_is_refused_with_tls_own(folder: Path) -> None:
+    """With TLS=own, HSTS would make browsers refuse such a certificate for a year."""
     assert start(folder, SELF_SIGNED)[0] == 0
     status, said = hand_over(folder, made(folder).read_text())
     assert status == 78 and "self-signed" in said and "use TLS=self-signed" in said
@@ -147,20 +147,20 @@ def test_a_key_with_a_passphrase_is_refused_without_asking_for_it(folder: Path, 
     assert "it has a passphrase" in hand_over(folder, pem)[1]
 
 
-def test_one_that_ends_soon_is_said_at_start(folder: Path, authority: Authority) -> None:
+def test_a_certificate_that_expires_soon_is_reported_at_start(folder: Path, authority: Authority) -> None:
     assert hand_over(folder, authority.issue("localhost", ends=7 * DAY).pem)[0] == 0
     status, said = start(folder, OWN)
     assert status == 0 and "renew it, then run make certificate" in said
 
 
-# --- the one that it makes ----------------------------------------------------------------------------------
+# --- the self-signed certificate ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["localhost", "sluice.example.org", "192.0.2.7", "[2001:db8::7]"])
 def test_a_certificate_is_made_once_and_kept(folder: Path, name: str) -> None:
     settings = SELF_SIGNED | {"SITE_URL": f"https://{name}:8443"}
     status, said = start(folder, settings)
-    assert status == 0 and f"made a certificate for {name.strip('[]')}" in said
+    assert status == 0 and f"created a certificate for {name.strip('[]')}" in said
     first = made(folder).read_text()
     assert stat.S_IMODE(made(folder).stat().st_mode) == 0o600
     status, said = start(folder, settings)
@@ -169,7 +169,9 @@ def test_a_certificate_is_made_once_and_kept(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("why", ["another name", "it ends", "damaged"])
-def test_it_is_made_anew_when_it_can_be_used_no_longer(folder: Path, authority: Authority, why: str) -> None:
+def test_an_unusable_self_signed_certificate_is_replaced(
+    folder: Path, authority: Authority, why: str
+) -> None:
     assert start(folder, SELF_SIGNED)[0] == 0
     before = made(folder).read_text()
     settings = SELF_SIGNED
@@ -179,22 +181,22 @@ def test_it_is_made_anew_when_it_can_be_used_no_longer(folder: Path, authority: 
         made(folder).write_text(before := authority.issue("localhost", ends=29 * DAY).pem)
     else:
         made(folder).write_text(before := before[:100])
-    assert "made a certificate" in start(folder, settings)[1]
+    assert "created a certificate" in start(folder, settings)[1]
     assert made(folder).read_text() != before
 
 
-def test_a_folder_that_can_not_be_written_is_said(folder: Path) -> None:
+def test_a_folder_that_is_not_writable_is_reported(folder: Path) -> None:
     (folder / "tls").mkdir()
-    made(folder).mkdir()  # as root too
+    made(folder).mkdir()  # not even root can write to a folder
     (folder / "tls/self-signed.pem.new").mkdir()
     status, said = start(folder, SELF_SIGNED)
     assert status == 78 and "no certificate could be written to" in said
 
 
-# --- what is spoken -----------------------------------------------------------------------------------------
+# --- protocol versions and memory ---------------------------------------------------------------------------
 
 
-def test_whoever_trusts_it_needs_no_exception(site: Nginx) -> None:
+def test_clients_that_trust_it_need_no_exception(site: Nginx) -> None:
     with connect(site.tls_port, trusting(made(site.folder))) as wire:
         wire.sendall(head("/"))
         answer = read_answer(wire)
@@ -202,7 +204,7 @@ def test_whoever_trusts_it_needs_no_exception(site: Nginx) -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
-def test_a_client_that_comes_back_resumes(site: Nginx, version: ssl.TLSVersion) -> None:
+def test_a_client_that_reconnects_resumes_its_session(site: Nginx, version: ssl.TLSVersion) -> None:
     context = of_version(trusting(), version)
     session = None
     for resumed in (False, True, True):
@@ -268,7 +270,7 @@ def test_a_renewed_certificate_counts_at_once_and_open_sockets_stay(
         assert read_answer(socket).status == 101
         assert socket.getpeercert(binary_form=True) == first.der
         assert hand_over(tmp_path, second.pem)[0] == 0
-        for _ in range(10):  # each worker
+        for _ in range(10):  # reaches each worker
             with connect(nginx.tls_port, client) as wire:
                 assert wire.getpeercert(binary_form=True) == second.der
         socket.sendall(b"\x81\x85still")
@@ -276,7 +278,7 @@ def test_a_renewed_certificate_counts_at_once_and_open_sockets_stay(
 
 
 def memory(nginx: Nginx) -> int:
-    """KiB that nginx's processes take; what they share counts once."""
+    """KiB of memory of nginx's processes. Shared memory counts once."""
     first = nginx.process.pid
     children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
     rollups = [Path(f"/proc/{process}/smaps_rollup").read_text() for process in (first, *children)]
@@ -284,7 +286,7 @@ def memory(nginx: Nginx) -> int:
 
 
 def test_an_idle_websocket_takes_the_memory_that_the_limit_allows_for(tmp_path: Path) -> None:
-    """5,000 of them, MAX_CLIENTS, fit the container's 512 MiB, the kernel's share included."""
+    """5,000 connections (MAX_CLIENTS) fit the container's 512 MiB, including the kernel's buffers."""
     client, request = trusting(), head("/channels/updates/", headers=UPGRADE | {"Host": "localhost:8443"})
     with lab(tmp_path, **SELF_SIGNED) as (nginx, _, _), ExitStack() as sockets:
 
@@ -295,7 +297,7 @@ def test_an_idle_websocket_takes_the_memory_that_the_limit_allows_for(tmp_path: 
                 assert read_answer(wire).status == 101
             return memory(nginx)
 
-        before = open_sockets(100)  # each worker has by now what it needs but once
+        before = open_sockets(100)  # each worker has now allocated what it needs only once
         each = (open_sockets(200) - before) / 200
     print(f"{each:.1f} KiB for each")
     assert each <= 80

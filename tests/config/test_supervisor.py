@@ -1,4 +1,4 @@
-"""supervisor/: the program files, as supervisord itself understands them, on a host and in a container."""
+"""supervisor/: the program files as supervisord reads them, on a host and in a container."""
 
 import json
 import os
@@ -26,7 +26,7 @@ KEYS = """
 SOCKETS = {"gunicorn": "tcp://127.0.0.1:8000", "daphne": "tcp://127.0.0.1:8001"}
 SERVICES = dict(zip(PROGRAMS, ["wsgi", "asgi", "worker", "celery", "beat"], strict=True))
 
-# Debian's supervisor belongs to Debian's Python, not to the virtual environment that runs the tests.
+# Debian's supervisor belongs to Debian's Python, not to the tests' virtual environment.
 READ = """
 import json, sys
 from supervisor.options import ServerOptions
@@ -67,7 +67,7 @@ def understood(main_file: Path, **environment: str) -> list[dict[str, Any]]:
 
 
 def copied(folder: Path, target: Path) -> None:
-    """Program files, with a folder for logs that exists on any machine and the user that runs the tests."""
+    """Copy program files, with a log folder that exists on any machine, and the tests' own user."""
     target.mkdir(parents=True)
     for file in folder.glob("*.conf"):
         text = file.read_text().replace("/var/log/sluice/", f"{target}/")
@@ -78,7 +78,7 @@ def copied(folder: Path, target: Path) -> None:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
-    """A host's own main file, as Debian ships it, and our conf.d copied."""
+    """A host's main file, as Debian ships it, with a copy of our conf.d."""
     copied(FOLDER / "conf.d", tmp_path / "conf.d")
     main_file = tmp_path / "supervisord.conf"
     main_file.write_text("[supervisord]\n[include]\nfiles = conf.d/*.conf\n")
@@ -87,7 +87,7 @@ def host(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def container(tmp_path: Path) -> Path:
-    """The files as images/app/Dockerfile lays them out for a container."""
+    """The files in a container, as images/app/Dockerfile copies them."""
     copied(FOLDER / "conf.d", tmp_path / "conf.d")
     copied(FOLDER / "container", tmp_path / "container")
     main_file = tmp_path / "supervisord.conf"
@@ -111,13 +111,13 @@ def section(program: str) -> dict[str, str]:
 # --- each file ---
 
 
-def test_its_keys_stand_in_one_order(program: str) -> None:
+def test_its_keys_are_in_one_order(program: str) -> None:
     keys = list(section(program))
     assert keys == KEYS.split()[: len(keys)]
     assert section(program)["environment"] == f'SLUICE_PROGRAM="{program}"'
 
 
-def test_it_needs_nothing_that_a_host_lacks(program: str) -> None:
+def test_it_needs_only_what_a_host_has(program: str) -> None:
     text = (FOLDER / "conf.d" / f"{program}.conf").read_text()
     assert "%(ENV_" not in text
     assert section(program)["command"].startswith("/opt/sluice/venv/bin/")
@@ -125,7 +125,7 @@ def test_it_needs_nothing_that_a_host_lacks(program: str) -> None:
     assert section(program)["user"] == "www-data"
 
 
-def test_comments_stand_only_above_what_is_not_a_default(program: str) -> None:
+def test_only_keys_that_are_not_defaults_have_comments(program: str) -> None:
     lines = (FOLDER / "conf.d" / f"{program}.conf").read_text().splitlines()
     after_comments = {
         following.split(" = ")[0]
@@ -140,7 +140,7 @@ def test_comments_stand_only_above_what_is_not_a_default(program: str) -> None:
 
 
 def test_a_host_runs_the_workers_as_one_group_and_the_servers_on_their_sockets(host: Path) -> None:
-    """In a [group], supervisord starts an fcgi-program without its socket."""
+    """supervisord starts an fcgi-program in a [group] without its socket."""
     groups: dict[str, list[str]] = {}
     for process in understood(host):
         groups.setdefault(process["group"], []).append(process["name"])
@@ -153,7 +153,7 @@ def test_a_host_runs_the_workers_as_one_group_and_the_servers_on_their_sockets(h
 
 
 def test_the_place_is_read_after_the_programs_and_before_none_of_its_own(host: Path) -> None:
-    """supervisord lets the last file win."""
+    """In supervisord, the last file wins."""
     place = (FOLDER / "host/supervisor.conf").read_text()
     place += "[program:celery]\nstopwaitsecs = 99\n"
     (host.parent / "conf.d" / "sluice-place.conf").write_text(place)
@@ -164,13 +164,13 @@ def test_the_place_is_read_after_the_programs_and_before_none_of_its_own(host: P
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_container_runs_one_and_the_listener(container: Path, program: str) -> None:
     for other in {"daphne", "gunicorn"} - {program}:
-        (container.parent / "container" / f"{other}.conf").unlink()  # only in its own image
+        (container.parent / "container" / f"{other}.conf").unlink()  # it is only in its own image
     processes = understood(container, SUPERVISOR_PROGRAM=program)
     assert sorted(process["group"] for process in processes) == sorted([program, "fatal"])
     (process,) = (process for process in processes if process["group"] == program)
-    assert "--fd" not in process["command"]  # it listens by itself, so that it can stop listening
+    assert "--fd" not in process["command"]  # it opens its own socket, so that it can close it
     if program == "gunicorn":
-        assert "--bind 0.0.0.0:8000" in process["command"]  # goes before what the configuration finds
+        assert "--bind 0.0.0.0:8000" in process["command"]  # this overrides the configuration's value
 
 
 def test_a_container_has_time_for_what_supervisor_waits_for(host: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_container_has_time_for_what_supervisor_waits_for(host: Path) -> None:
         grace = int(services[SERVICES[name]]["stop_grace_period"].removesuffix("s"))
         assert process["stopsignal"] == 15
         assert process["killasgroup"] is True
-        # supervisord looks around once a second, before and after.
+        # supervisord checks once a second, before and after.
         assert process["stopwaitsecs"] + 5 <= grace, name
 
 
@@ -201,7 +201,7 @@ def test_gunicorn_and_daphne_are_waited_for_longer_than_they_drain(host: Path) -
 
 
 def test_the_listener_ends_its_parent_when_a_program_failed_for_good(tmp_path: Path) -> None:
-    """A stand-in for supervisord speaks the protocol to the listener, and is what gets the signal."""
+    """The test plays supervisord: it speaks the protocol to the listener, and receives the signal."""
     marked = tmp_path / "fatal-listener"
     marked.write_text((FOLDER / "fatal-listener").read_text().replace("/tmp/fatal", str(tmp_path / "fatal")))
     payload = "processname:gunicorn groupname:gunicorn from_state:BACKOFF"
@@ -224,7 +224,7 @@ signal.pause()
 
 # --- the container's status ---
 
-# What the program does on SIGTERM, as a line of its script, and the status that the container then has.
+# The program's reaction to SIGTERM, as a line of its script, and the container's resulting status.
 ENDS = {
     "in order": ("trap 'exit 0' TERM", 0),
     "with a status of its own": ("trap 'exit 3' TERM", 3),

@@ -1,4 +1,4 @@
-"""docs/reference/symptoms.md: no WebSocket opens. Made with a stock Daphne and nginx, or with ours."""
+"""docs/reference/symptoms.md: no WebSocket opens. Reproduced with a stock Daphne and nginx, or with ours."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def test_daphne_is_out_of_file_handles(tmp_path: Path) -> None:
             if answer.status != 101:
                 break
         assert answer and time.monotonic() - began < 1
-        # Again where Daphne had turned nginx away before it asked, which is the line of another symptom.
+        # Repeat if Daphne closed the connection before nginx sent its request: the log line then belongs to
+        # another symptom.
         wait_until(lambda: nginx.upgrade().status == 502 and "(104:" in nginx.log, 10, "a reset", every=0.02)
         assert_seen(heading, f"{answer.status} {nginx.log}")
         said = "\n".join(daphne.log.splitlines()[before:])
@@ -156,8 +157,8 @@ def test_a_proxy_in_front_drops_the_upgrade(tmp_path: Path) -> None:
             answer = front.upgrade()
             assert_seen("426, this is a WebSocket", f"{answer.status} {answer.text}")
             assert_proved("426, this is a WebSocket", places)
-            cure = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;"
-            front.reload(f"location / {{ {site} {cure} proxy_set_header Connection upgrade; }}")
+            fix = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;"
+            front.reload(f"location / {{ {site} {fix} proxy_set_header Connection upgrade; }}")
             assert front.upgrade().status == 101
 
 
@@ -185,27 +186,28 @@ def test_a_name_that_is_not_the_sites(tmp_path: Path) -> None:
 
 
 def test_a_name_that_django_does_not_know(tmp_path: Path) -> None:
-    heading, cure = "400, Invalid HTTP_HOST header", {"SITE_URL": "http://sluice.example.org"}
+    heading, fix = "400, Invalid HTTP_HOST header", {"SITE_URL": "http://sluice.example.org"}
     with Gunicorn(tmp_path) as gunicorn:
         answer = gunicorn.ask("/channels/updates/", Host="sluice.example.org")
         assert_seen(heading, f"{answer.status} {gunicorn.log}")
         assert_proved(heading, manage())
-    with Gunicorn(tmp_path, cure) as gunicorn:
-        assert gunicorn.ask("/channels/updates/", Host="sluice.example.org").status == 404  # the name will do
-        assert_refuted(heading, manage(**cure))
+    with Gunicorn(tmp_path, fix) as gunicorn:
+        # the name is accepted
+        assert gunicorn.ask("/channels/updates/", Host="sluice.example.org").status == 404
+        assert_refuted(heading, manage(**fix))
 
 
 def test_a_post_from_another_scheme(tmp_path: Path) -> None:
-    """Such as https, where a proxy in front didn't say so."""
-    heading, cure = "403 to a POST, Origin checking failed", {"SITE_URL": "https://localhost"}
+    """For example https, if a proxy in front did not say so."""
+    heading, fix = "403 to a POST, Origin checking failed", {"SITE_URL": "https://localhost"}
     page = {"Host": "localhost", "Origin": "https://localhost"}
     with Gunicorn(tmp_path) as gunicorn:
         answer = gunicorn.ask("/accounts/login/", method="POST", **page)
         assert_seen(heading, f"{answer.status} {gunicorn.log}")
         assert_proved(heading, manage())
     (tmp_path / "cured").mkdir()
-    with Gunicorn(tmp_path / "cured", cure) as gunicorn:
+    with Gunicorn(tmp_path / "cured", fix) as gunicorn:
         gunicorn.ask("/accounts/login/", method="POST", **page)
         wait_until(lambda: "CSRF cookie not set" in gunicorn.log, 10, "the next of Django's questions")
         assert "Origin checking failed" not in gunicorn.log
-        assert_refuted(heading, manage(**cure))
+        assert_refuted(heading, manage(**fix))

@@ -1,4 +1,4 @@
-"""docs/reference/symptoms.md: WebSockets open, and end."""
+"""docs/reference/symptoms.md: WebSockets open, and end too early."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness.waiting import wait_until
 
 @dataclass
 class Impatient(Nginx):
-    """Ours, with these seconds instead of the 90 that it has, or of the minute that nginx has by default."""
+    """Our nginx with a timeout of these seconds, instead of our 90 or nginx's default of 60."""
 
     seconds: int = 1
 
@@ -39,14 +39,14 @@ class Impatient(Nginx):
 
     @property
     def duration(self) -> dict[str, str]:
-        """What stands for it in the page's command."""
+        """The replacements for that timeout in the page's command."""
         log = {"/var/log/nginx/sluice.access.log": str(self.folder / "log")}
         return log | {"time=60": f"time={self.seconds}"}
 
 
 @contextlib.contextmanager
 def impatient_site(folder: Path, seconds: int, *options: str) -> Iterator[Impatient]:
-    """It, before Daphne with these options."""
+    """An Impatient nginx in front of a Daphne with these options."""
     with Daphne(folder, "good", options) as daphne:
         settings = {"ASGI_ADDRESS": f"127.0.0.1:{daphne.port}", "LOG_LEVEL": "debug"}
         with Impatient(folder, settings, seconds=seconds) as nginx:
@@ -54,7 +54,7 @@ def impatient_site(folder: Path, seconds: int, *options: str) -> Iterator[Impati
 
 
 def test_a_proxy_gives_an_idle_socket_up(tmp_path: Path) -> None:
-    """Daphne pings later than that."""
+    """Daphne's ping comes later."""
     with impatient_site(tmp_path, 1, "--ping-interval", "60") as nginx:
         began = time.monotonic()
         with websocket(nginx) as wire:
@@ -65,13 +65,13 @@ def test_a_proxy_gives_an_idle_socket_up(tmp_path: Path) -> None:
 
 
 def test_pings_keep_it_open(tmp_path: Path) -> None:
-    """Of Daphne's, which looks every other second whether one is due."""
+    """Daphne sends them. It checks every two seconds whether one is due."""
     with impatient_site(tmp_path, 3, "--ping-interval", "1") as nginx:
         with websocket(nginx) as wire:
             began, data = time.monotonic(), b""
             while time.monotonic() - began < 4.5:
                 chunk = wire.recv(100)
-                assert chunk, f"it ended: {data!r}"
+                assert chunk, f"the connection ended: {data!r}"
                 data += chunk
             assert b"\x89" in data
         assert_refuted("Cut every 60 s", nginx.duration)
@@ -85,7 +85,7 @@ def test_daphne_is_restarted(tmp_path: Path) -> None:
 
 
 def test_a_consumer_does_not_end(tmp_path: Path) -> None:
-    """One, of two that are asked for."""
+    """One of two consumers does not end."""
     heading = "took too long to shut down and was killed"
     with seed_site(tmp_path, "one_stays", "--application-close-timeout", "1") as (nginx, daphne):
         places = {"/var/log/sluice/daphne.log": str(daphne.log_file)}
@@ -124,8 +124,8 @@ def test_nginx_has_too_few_file_handles(tmp_path: Path) -> None:
             assert_seen(heading, nginx.log)
             own = {"pgrep": f"pgrep --parent {nginx.process.pid}"}
             assert_proved(heading, own | {"1024": "16", "1023": "15"})
-        cure = f"worker_rlimit_nofile {2 * 20 + 100};"
-        with PlainNginx(tmp_path, location, main=cure) as nginx, _many(nginx.port, 20) as wires:
+        fix = f"worker_rlimit_nofile {2 * 20 + 100};"
+        with PlainNginx(tmp_path, location, main=fix) as nginx, _many(nginx.port, 20) as wires:
             assert {read_answer(wire).status for wire in wires} == {101}
             own = {"pgrep": f"pgrep --parent {nginx.process.pid}"}
             assert_refuted(heading, own | {"1024": "140", "1023": "139", "10100": "140"})
@@ -133,7 +133,7 @@ def test_nginx_has_too_few_file_handles(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def _many(port: int, count: int) -> Iterator[list[socket.socket]]:
-    """So many clients that ask for a WebSocket, whatever comes of it."""
+    """Open this many connections that request a WebSocket, and ignore the responses."""
     with contextlib.ExitStack() as held:
         wires = [
             held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))

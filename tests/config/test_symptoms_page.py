@@ -1,4 +1,4 @@
-"""docs/reference/symptoms.md: each symptom has all its parts, and tests that make and prove it."""
+"""docs/reference/symptoms.md: each symptom has all its parts, and tests that reproduce and prove it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def test_it_has_the_symptom_the_cause_the_proof_the_fix_and_its_tests(heading: s
 
 @pytest.mark.parametrize("heading", symptoms())
 def test_its_proof_is_run_with_the_fault_and_on_a_healthy_system(heading: str) -> None:
-    """By the tests that the page names; there are no exceptions."""
-    assert not any(" " in span for span in Proof.of(heading).remarks), "a command that no test runs"
+    """The page names these tests. There are no exceptions."""
+    assert not any(" " in span for span in Proof.of(heading).remarks), "no test runs this command"
     named = TESTS.findall(symptoms()[heading]["Test"])
     for check in ("assert_proved", "assert_refuted"):
         assert any(heading in calls(path, name, check) for path, name in named), f"no {check} in {named}"
 
 
 def test_each_test_of_a_symptom_is_named_on_the_page_and_reads_it() -> None:
-    """What is quoted there is compared with what the servers said."""
+    """These tests compare the page's quotes with the servers' output."""
     named = {pair for symptom in symptoms().values() for pair in TESTS.findall(symptom["Test"])}
     read = set()
     for file in sorted((SOURCE / "tests/config").glob("test_symptoms_*.py")):
@@ -48,7 +48,7 @@ def test_each_test_of_a_symptom_is_named_on_the_page_and_reads_it() -> None:
         heading
         for heading, symptom in symptoms().items()
         if "tests/config/test_symptoms_" in symptom["Test"]
-        and "`" in symptom["Symptom"]  # it quotes something
+        and "`" in symptom["Symptom"]  # it quotes at least one text
     }
 
 
@@ -61,13 +61,15 @@ def test_the_list_at_the_top_has_them_all_and_no_other() -> None:
 
 @functools.cache
 def functions_of(path: str) -> dict[str, ast.AST]:
-    """The file's functions by name; what they nest belongs to them."""
+    """The file's functions by name, each including its nested functions."""
     tree = ast.parse((SOURCE / path).read_text())
     return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 def calls(path: str, name: str, check: str) -> set[str]:
-    """Headings for which the test calls `check`; each stands in the call, or as the value of a name."""
+    """Headings for which the test calls `check`, with the heading as an argument or as the value of a
+    name.
+    """
     nodes = list(ast.walk(functions_of(path)[name]))
     named: dict[str, str] = {}
     for node in nodes:
@@ -80,7 +82,7 @@ def calls(path: str, name: str, check: str) -> set[str]:
     found = set()
     for node in nodes:
         if isinstance(node, ast.Call):
-            words = [node.func, *node.args]  # or, in a thread: to_thread(check, heading, …)
+            words = [node.func, *node.args]  # also in a thread: to_thread(check, heading, …)
             for function, heading in itertools.pairwise(words):
                 if isinstance(function, ast.Name) and function.id == check:
                     found.add(

@@ -1,4 +1,6 @@
-"""docs/reference/symptoms.md: what Python says, and nothing comes. In one file, for the one RabbitMQ."""
+"""docs/reference/symptoms.md: Python's errors, and updates that don't arrive. One file, because both share a
+RabbitMQ.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ def test_the_stock_layer_is_made_where_no_loop_runs() -> None:
 
 @pytest.fixture
 def ours(rabbitmq: RabbitMQ, tmp_path: Path) -> dict[str, str]:
-    """For `manage`: this site with its own channel layer, whose broker is there."""
+    """For `manage`: this site with its own channel layer and a running broker."""
     password = tmp_path / "password"
     password.write_text("guest")
     return {
@@ -41,7 +43,7 @@ def ours(rabbitmq: RabbitMQ, tmp_path: Path) -> dict[str, str]:
 
 
 def test_the_stock_layer_is_called_from_a_second_loop(ours: dict[str, str]) -> None:
-    """As each `async_to_sync` in a thread of Gunicorn's makes one."""
+    """Each `async_to_sync` in one of Gunicorn's threads creates a loop."""
 
     async def make() -> Stock:
         return Stock()
@@ -89,11 +91,13 @@ def test_a_consumer_asks_the_database_on_the_loop(tmp_path: Path) -> None:
         assert_proved(heading, places)
 
 
-# --- nothing comes ------------------------------------------------------------------------------------------
+# --- no update arrives --------------------------------------------------------------------------------------
 
 
 def test_celery_publishes_into_another_vhost(rabbitmq: RabbitMQ) -> None:
-    """As CATMAID does: the layer is in one, the task's message goes to an exchange of Celery's own."""
+    """As in CATMAID: the layer uses one vhost, and the task's message goes to Celery's exchange in
+    another.
+    """
     heading, here = "Pushes from tasks are lost", {"VHOST": "symptoms"}
     rabbitmq.ctl("add_vhost", "symptoms")
     rabbitmq.ctl("set_permissions", "-p", "symptoms", "guest", ".*", ".*", ".*")

@@ -1,4 +1,4 @@
-"""systemd/: the same programs as supervisor's files, for those who prefer systemd."""
+"""systemd/: the same programs as supervisor's files, for hosts that use systemd."""
 
 from configparser import ConfigParser
 from pathlib import Path
@@ -26,7 +26,7 @@ def read(path: Path) -> ConfigParser:
 
 
 @pytest.mark.parametrize("program", UNITS)
-def test_a_unit_says_what_the_program_file_says(program: str) -> None:
+def test_each_unit_matches_the_program_file(program: str) -> None:
     service = read(FOLDER / UNITS[program])["Service"]
     (section,) = (ours := read(PROGRAMS / f"{program}.conf")).sections()
     ours_says = ours[section]
@@ -39,7 +39,7 @@ def test_a_unit_says_what_the_program_file_says(program: str) -> None:
 
 @pytest.mark.parametrize("program", UNITS)
 def test_a_unit_is_started_again_but_for_a_mistake_in_the_settings(program: str) -> None:
-    """With a limit of starts, systemd would close the socket of those that run when it is reached."""
+    """If a unit reached a start limit, systemd would close its socket."""
     unit = read(FOLDER / UNITS[program])
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"
     assert unit["Service"]["Restart"] == "always"
@@ -57,7 +57,7 @@ def test_a_socket_unit_listens_where_supervisor_does(program: str) -> None:
     assert service["NonBlocking"] == "yes" and "StandardInput" not in service
 
 
-def test_there_is_a_unit_for_each_program_and_no_other() -> None:
+def test_each_program_has_a_unit_and_there_are_no_others() -> None:
     names = {"sluice-gunicorn.service", "sluice-daphne.service"}
     assert {path.name for path in FOLDER.glob("*.service")} == set(UNITS.values()) | names
     assert {path.stem for path in PROGRAMS.glob("*.conf")} == set(UNITS) | {"sluice"}

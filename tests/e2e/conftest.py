@@ -1,4 +1,4 @@
-"""Fixtures that only the end-to-end tests share."""
+"""Fixtures for the end-to-end tests only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from harness.stack import SERVICES
 
 @pytest.fixture(params=SERVICES)
 def service(request: pytest.FixtureRequest) -> str:
-    """Each long-running service in turn."""
+    """Each long-running service."""
     name: str = request.param
     return name

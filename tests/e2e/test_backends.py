@@ -1,5 +1,5 @@
-"""Backends that come, go and move: nginx finds them within 10 s without a reload, and runs when there is
-none.
+"""Backends that start, stop and move: nginx finds them within 10 s without a reload, and runs without any
+backend.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PATHS = {"wsgi": "/accounts/login/", "asgi": "/channels/updates/sse"}
 
 @pytest.fixture(scope="module")
 def alone(image_tag: str) -> Iterator[Stack]:
-    """nginx by itself: nobody else was ever started."""
+    """nginx alone; no other service was ever started."""
     stack = Stack(image_tag)
     try:
         yield stack.boot("nginx")
@@ -30,7 +30,7 @@ def alone(image_tag: str) -> Iterator[Stack]:
 
 
 @pytest.mark.parametrize("backend", PATHS)
-def test_nginx_alone_says_in_words_what_is_missing(alone: Stack, backend: str) -> None:
+def test_nginx_alone_names_the_missing_backend(alone: Stack, backend: str) -> None:
     began = time.monotonic()
     answer = raw.get(alone.port, PATHS[backend])
     assert (answer.status, answer.backend) == (503, "nginx") and backend in answer.body.decode()
@@ -83,8 +83,8 @@ def test_scaling_as_an_operator_does(healed: Stack) -> None:
 
 
 def test_a_post_that_reached_gunicorn_is_not_sent_twice(healed: Stack) -> None:
-    """While Gunicorn's containers come and go every accepted message is there once: nginx must not retry
-    what may have been done.
+    """While Gunicorn's containers stop and start, every accepted message exists once: nginx must not retry a
+    request that may have taken effect.
     """
     alice = healed.browser("alice")
     healed.person("bob")
@@ -101,18 +101,18 @@ def test_a_post_that_reached_gunicorn_is_not_sent_twice(healed: Stack) -> None:
 
 
 def probe(stack: Stack, backend: str) -> Probe:
-    """Asks for a page of that backend, each time on a new connection, twenty times a second."""
+    """Requests a page of that backend twenty times a second, each time on a new connection."""
     url = stack.url + PATHS[backend]
     return Probe(lambda: requests.get(url, headers={"Connection": "close"}, timeout=15))
 
 
 def watch(asking: Probe, until: float) -> None:
-    """Let the probe go on until that moment (monotonic)."""
+    """Let the probe run until that moment (monotonic)."""
     wait_until(lambda: asking.samples and asking.samples[-1].at >= until, 90, "the probe's end")
 
 
 def _serving(stack: Stack, backend: str) -> int:
-    """How many different addresses answered nginx lately."""
+    """Number of addresses that served nginx recently."""
     last = stack.service("nginx")[0].logs().splitlines()[-60:]
     addresses = {replica.addresses["web"] for replica in stack.service(backend)}
     return sum(any(f'upstream="{address}:' in line for line in last) for address in addresses)

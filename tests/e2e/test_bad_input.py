@@ -1,4 +1,4 @@
-"""Bad input at the front door: 4xx, JSON that names the field and the limit, nothing queued."""
+"""Bad input to the site: 4xx, JSON that names the field and the limit, and nothing in the queue."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_body_that_is_too_long_is_413_and_the_limit_is_named(stack: Stack) -> 
     assert answer.json()["error"]["limit"] < 100_000
 
 
-def test_a_body_that_nobody_should_read_is_refused_by_nginx(stack: Stack) -> None:
+def test_nginx_refuses_a_body_that_is_too_large(stack: Stack) -> None:
     head = {"Content-Type": "application/json", "Content-Length": str(10**12)}
     answer = raw.get(stack.port, "/messages/", method="POST", headers=head)
     assert (answer.status, answer.backend) == (413, "nginx") and b"body" in answer.body
@@ -147,7 +147,7 @@ def test_a_post_from_a_foreign_page_is_403(stack: Stack, path: str) -> None:
 def assert_refused(
     answer: requests.Response, status: int | tuple[int, ...], field: str | None = None
 ) -> None:
-    """4xx with JSON that says what is wrong, in a sentence, and in which field."""
+    """Assert a 4xx whose JSON explains the mistake and names the field."""
     expected = status if isinstance(status, tuple) else (status,)
     assert answer.status_code in expected, f"{answer.status_code} {answer.text[:300]}"
     error = answer.json()["error"]

@@ -1,4 +1,4 @@
-"""`manage.py check --deploy` in the containers: with the accounts and the broker that there are."""
+"""`manage.py check --deploy` in the containers, with their real accounts and broker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHECK = (PYTHON, "/opt/sluice/app/manage.py", "check", "--deploy", "--tag", "slu
 
 
 @pytest.mark.parametrize("service", ["wsgi", "asgi", "worker", "celery", "beat"])
-def test_there_is_nothing_to_say(stack: Stack, service: str) -> None:
+def test_the_system_checks_report_nothing(stack: Stack, service: str) -> None:
     done = stack.service(service)[0].exec(*CHECK)
     assert (done.code, "no issues" in done.output) == (0, True), done.output
 

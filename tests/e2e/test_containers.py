@@ -1,4 +1,4 @@
-"""Every container, by inspection of the running thing: what it may, what it costs, how it ends."""
+"""Every container, inspected while it runs: its permissions, its cost, its exit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NONE_UP = "0000000000000000"
 
 @pytest.fixture(params=[*SERVICES, *sorted(ONE_SHOTS)])
 def container(stack: Stack, request: pytest.FixtureRequest) -> Replica:
-    """Each container, one-shots included."""
+    """Each container, including one-shots."""
     return stack.service(request.param)[0]
 
 
@@ -95,7 +95,7 @@ def test_one_shots_ended_well(stack: Stack) -> None:
 
 
 def test_its_health_check_is_cheap(stack: Stack, service: str) -> None:
-    """A check every ten seconds may take a tenth of one: an interpreter that is started each time takes
+    """A check every ten seconds should take at most a tenth of a second. One that starts an interpreter takes
     more.
     """
     log = stack.service(service)[0].check_times()

@@ -1,4 +1,4 @@
-"""PostgreSQL stands still: what it is sent over its open connections is acknowledged, and not answered."""
+"""A frozen PostgreSQL: the kernel acknowledges data on open connections, but the server does not respond."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from harness.faults import PAUSE
 from harness.stack import Stack
 from harness.waiting import wait_until
 
-# Seconds. A request takes four: one for its open connection, three for another. Twelve share eight threads.
+# Seconds. A request takes four: one for its open connection and three for a new one. Twelve requests share
+# eight threads.
 BOUND = 12.0
 
 
-def test_polls_are_refused_in_time_and_answered_as_soon_as_it_goes_on(healed: Stack) -> None:
+def test_polls_fail_in_time_and_work_as_soon_as_it_resumes(healed: Stack) -> None:
     cookies = healed.browser("alice").cookies
 
     def poll(_: int) -> requests.Response:
         return requests.get(f"{healed.url}/updates/", headers={"Cookie": cookies}, timeout=60)
 
     with ThreadPoolExecutor(40) as pool:
-        answers = list(pool.map(poll, range(40)))  # each of Gunicorn's threads has its connection
+        answers = list(pool.map(poll, range(40)))  # each of Gunicorn's threads now has its connection
         assert {answer.status_code for answer in answers} == {200}
         with PAUSE(healed.service("postgres")):
             answers = list(pool.map(poll, range(12)))
@@ -32,7 +33,7 @@ def test_polls_are_refused_in_time_and_answered_as_soon_as_it_goes_on(healed: St
     assert max(answer.elapsed.total_seconds() for answer in answers) < BOUND
 
 
-def test_a_page_is_refused_in_time_and_says_so(healed: Stack) -> None:
+def test_a_page_fails_in_time_with_an_explanation(healed: Stack) -> None:
     alice = healed.browser("alice")
     html = {"Accept": "text/html"}
     assert alice.get("/messages/", headers=html).status_code == 200

@@ -1,4 +1,6 @@
-"""The doctor in the containers: content with a stack that is well; and what only a container can be given."""
+"""The doctor in the containers: it passes on a healthy stack, and finds mistakes that only a container can
+have.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +20,20 @@ from sluice_stack.doctor import checks
 LEFT_OUT = {"programs", "front-certificate", "version-nginx", "nginx-connections"}
 
 
-def test_it_is_content_from_outside_and_inside(site: Stack) -> None:
+def test_the_doctor_passes_from_outside_and_inside(site: Stack) -> None:
     quick = [name for name in checks.names() if name != "push-idle"]
     done = site.service("wsgi")[0].exec(*DOCTOR, "--only", *quick)
     found = findings(done.output)
     assert (bad(found), done.code) == ([], 0)
     assert {one["check"] for one in found if one["verdict"] == "skipped"} == {
         *LEFT_OUT,
-        "layer-round-trip",  # the layer is asgi's and worker's
+        "layer-round-trip",  # only asgi and worker use the layer
         "broker-one-vhost",
     }
 
 
 @pytest.mark.parametrize("service", ["asgi", "worker", "celery", "beat"])
-def test_each_service_is_content_with_what_it_has(stack: Stack, service: str) -> None:
+def test_the_doctor_passes_in_each_service(stack: Stack, service: str) -> None:
     done = stack.service(service)[0].exec(*DOCTOR, "--inside")
     found = findings(done.output)
     assert (bad(found), done.code) == ([], 0)
@@ -39,7 +41,7 @@ def test_each_service_is_content_with_what_it_has(stack: Stack, service: str) ->
 
 
 def make_doctor(project: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """What `make doctor` runs, for the stack of that name."""
+    """Run `make doctor` for the stack with that name."""
     return subprocess.run(
         [SOURCE / "scripts/doctor", *arguments],
         env=os.environ | {"COMPOSE_PROJECT_NAME": project},
@@ -85,7 +87,7 @@ def test_an_engine_that_gives_too_few_files(image_tag: str) -> None:
 
 
 def alone(image_tag: str, check: str, **options: Any) -> dict[str, str]:
-    """What the doctor says of that check in a container by itself, without a stack."""
+    """The doctor's result for one check in a single container, without a stack."""
     container = engine().containers.create(
         f"sluice-wsgi:{image_tag}",
         [*DOCTOR, "--inside", "--only", check],

@@ -1,4 +1,6 @@
-"""A setting that can't be right: the container says which and why, on one line, and ends at once."""
+"""A setting with an invalid value: the container logs its name and the reason on one line, and exits at
+once.
+"""
 
 from __future__ import annotations
 
@@ -66,5 +68,24 @@ def test_a_wrong_line_in_env_stops_the_start(image_tag: str, name: str, value: s
         wait_until(lambda: init.state["Status"] == "exited", 60, "the end of init")
         assert init.state["ExitCode"] == 0
         assert_refuted(heading, folder)
+    finally:
+        stack.close()
+
+
+def test_rabbitmq_needs_no_hand_after_a_first_start_with_a_wrong_env(image_tag: str) -> None:
+    """Without secrets it refuses to start; with them it does, and everybody can sign in."""
+    stack = Stack(image_tag, {"LOG_LEVEL": "loud"})
+    try:
+        stack.compose.run("up", "--detach", "--no-build", "init", "rabbitmq", check=False)
+        rabbitmq = stack.service("rabbitmq")
+        wait_until(lambda: "no readable secret" in rabbitmq.logs(), 60, "a refusal", every=0.25)
+        assert not rabbitmq[0].healthy
+        del stack.given["LOG_LEVEL"]
+        stack.compose.write_env(stack.settings)
+        stack.compose.run("up", "--detach", "--no-build", "init", "rabbitmq")
+        rabbitmq.wait_healthy(60)
+        sign_in = "rabbitmqctl authenticate_user layer $(< /run/sluice/secrets/mq_layer)"
+        assert rabbitmq.exec("bash", "-c", sign_in).code == 0
+        assert "all accounts can sign in" in rabbitmq.health_log()
     finally:
         stack.close()

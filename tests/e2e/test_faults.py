@@ -1,18 +1,19 @@
-"""One container of each service dies, with clients on all transports and writers that never pause:
-nothing is lost, nothing comes twice.
+"""One container of each service dies, with clients on all transports and writers that never pause: nothing is
+lost or duplicated.
 """
 
 from __future__ import annotations
 
 import pytest
+import requests
 
 from harness.checker import Checker
 from harness.faults import ALL, CRASH, Fault
-from harness.stack import Stack
+from harness.stack import SERVICES, Stack
 from harness.symptoms import assert_proved, assert_refuted, in_containers
 from harness.waiting import wait_until
 
-BACK = 30.0  # seconds until a service that was killed is healthy again, RabbitMQ's own start included
+BACK = 30.0  # seconds until a killed service is healthy again, including RabbitMQ's start
 
 
 def test_nothing_is_lost_when_a_container_dies(healed: Stack, service: str) -> None:
@@ -22,7 +23,7 @@ def test_nothing_is_lost_when_a_container_dies(healed: Stack, service: str) -> N
         checker.writer("bob", to=["alice", "bob"], rate=10)
         wait_until(lambda: checker.arrived() >= 60, 30, "updates on their way")
         with CRASH(healed.service(service)):
-            pass  # the engine restarts it
+            pass  # the engine restarts the container
         healed.service(service).wait_healthy(BACK)
         checker.online()
         seen = checker.arrived()
@@ -30,8 +31,29 @@ def test_nothing_is_lost_when_a_container_dies(healed: Stack, service: str) -> N
     checker.verdict().check()
 
 
+def test_new_secrets_are_taken_up_without_a_restart(healed: Stack) -> None:
+    """`init` makes those that were removed; nobody else is restarted."""
+    started = {name: healed.service(name)[0].state["StartedAt"] for name in SERVICES}
+    remove = "rm /run/sluice/secrets/{db,mq}_*"
+    with Checker(healed) as checker:
+        checker.clients("bob")
+        checker.writer("alice", to="bob", rate=10)
+        wait_until(lambda: checker.arrived() >= 15, 30, "updates on their way")
+        healed.compose.run("run", "--rm", "--no-deps", "--entrypoint", "bash", "init", "-c", remove)
+        healed.up()
+        wait_until(lambda: _ready(healed) == "ok", 30, "all of wsgi's sign-ins")
+        seen = checker.arrived()
+        wait_until(lambda: checker.arrived() >= seen + 60, 30, "updates afterwards")
+    checker.verdict().check()
+    assert started == {name: healed.service(name)[0].state["StartedAt"] for name in SERVICES}
+
+
+def _ready(stack: Stack) -> str:
+    return str(requests.get(f"{stack.origin}/readyz", timeout=10).json()["status"])
+
+
 def test_a_daphne_that_was_killed_is_in_the_log(healed: Stack) -> None:
-    """And is there again, by its supervisord."""
+    """supervisord starts Daphne again."""
     heading, asgi = "502, upstream prematurely closed connection", healed.service("asgi")
     assert_refuted(heading, in_containers(heading, healed.compose))
     pid = "grep --files-with-matches [u]pdates.server /proc/[0-9]*/cmdline | cut --delimiter=/ --fields=3"
@@ -42,8 +64,8 @@ def test_a_daphne_that_was_killed_is_in_the_log(healed: Stack) -> None:
 
 @pytest.mark.parametrize("fault", ALL, ids=str)
 def test_every_fault_strikes_and_can_be_undone(healed: Stack, fault: Fault) -> None:
-    """What the fault suite is made of, tried on Daphne: while it lasts polling goes on, afterwards
-    sockets catch up.
+    """Each fault of the fault suite, applied to Daphne: polling continues during the fault, and sockets catch
+    up after it.
     """
     with Checker(healed) as checker:
         checker.clients("bob")

@@ -1,4 +1,6 @@
-"""Every edge between two containers, allowed and forbidden, tried by address from inside; and the way out."""
+"""Every edge between two containers, allowed and forbidden, tested by address from inside, and the connection
+to the outside.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,17 @@ ALLOWED = {
     "rabbitmq": {"wsgi", "asgi"},
     "postgres": {"wsgi", "asgi"},
 }
-"""Who can reach whose port. Beyond what the design needs, a network joins all that are on it: a backend
-and its neighbours.
+"""The ports that each service can reach. A network joins all its containers, so this includes more than the
+design needs: a backend reaches its neighbours.
 """
 
 CLOSED = {"rabbitmq": (4369, 15672, 25672, 35672), "nginx": (8090,), "wsgi": (80, 9191), "postgres": (22,)}
-"""Ports that must not listen on any network: epmd, distribution, management; nginx's own health listener."""
+"""Ports that must not listen on any network: epmd, distribution and management; nginx's own health
+listener.
+"""
 
 
-def test_who_reaches_whom(stack: Stack, service: str) -> None:
+def test_which_ports_each_service_reaches(stack: Stack, service: str) -> None:
     targets = {
         f"{address}/{port}": name
         for name, port in PORTS.items()
@@ -65,8 +69,8 @@ def test_init_has_no_network(stack: Stack) -> None:
 
 
 def connect(stack: Stack, service: str, targets: list[str]) -> list[str]:
-    """Those of the targets (`address/port`) that take a TCP connection from inside the service's
-    container; all tried at once.
+    """The targets (`address/port`) that accept a TCP connection from the service's container. All are tried
+    at once.
     """
     script = (
         'for target; do (timeout 2 bash -c "</dev/tcp/$target" 2>/dev/null && echo "$target") & done; wait'

@@ -1,4 +1,4 @@
-"""Previews: a picture of a box over a socket of its own, made by the Channels worker."""
+"""Previews: images of boxes over a WebSocket of their own, made by the Channels worker."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_a_browser_that_draws_gets_its_last_box_and_soon(site: Stack) -> None:
     volume = sample(site)
 
     async def draw(preview: Preview) -> list[float]:
-        for edge in range(1, 60):  # as fast as they go out
+        for edge in range(1, 60):  # without waiting for responses
             last = await preview.ask(volume.box(0, 0, 0, edge))
         while (frame := await preview.answer())["payload"]["request"] != last:
             pass
         assert frame["payload"]["width"] == 59
         assert preview.number - 10 < last
         taken = []
-        for place in range(60):  # each when the one before has come
+        for place in range(60):  # each after the previous response
             began = time.perf_counter()
             assert (await preview.of(volume.box(place, place, place, 64)))["event"] == "preview"
             taken.append(time.perf_counter() - began)
@@ -54,7 +54,7 @@ def test_a_browser_that_draws_gets_its_last_box_and_soon(site: Stack) -> None:
 
     taken = sorted(previewing(site, draw))
     print(f"preview of 64 × 64: p50 {statistics.median(taken) * 1000:.1f} ms, p95 {taken[56] * 1000:.1f} ms")
-    assert statistics.median(taken) < 0.5  # far from what is measured: other tests share this machine
+    assert statistics.median(taken) < 0.5  # generous: other tests share this machine
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_foreign_page_is_refused(site: Stack, headers: dict[str, str], status:
     assert (answer.status, answer.backend) == (status, "asgi")
 
 
-def test_who_is_not_signed_in_is_told_so(site: Stack) -> None:
+def test_without_a_session_the_socket_is_refused(site: Stack) -> None:
     with pytest.raises(Closed) as closed:
         previewing(site, Preview.answer, user=None)
     assert closed.value.code == 4001
@@ -89,7 +89,7 @@ def test_bad_requests_are_answered(site: Stack) -> None:
 
 
 def test_a_worker_that_dies_is_replaced(fresh: Stack) -> None:
-    """On the same socket: an error within 3 s while there is none, and then pictures again."""
+    """On the same socket: an error within 3 s while no worker runs, then images again."""
     box = sample(fresh).box(0, 0, 0)
 
     async def scenario(preview: Preview) -> None:

@@ -1,4 +1,4 @@
-"""The first push: what is asked for over HTTP arrives on an open WebSocket, both through nginx."""
+"""The first push: an HTTP request's result arrives on an open WebSocket, both through nginx."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_message_reaches_its_addressee_and_nobody_else(site: Stack, transport:
         assert arrival(bob).payload == {"message_id": message, "message_title": "for bob only"}
         alice.send_message(
             "carol", "now carol"
-        )  # what comes first to her is the first that was meant for her
+        )  # the first update that she receives is the first one for her
         assert arrival(carol).payload["message_title"] == "now carol"
         assert not own.ledger.arrived and len(bob.ledger.arrived) == 1
     checker.close()
@@ -82,7 +82,7 @@ def test_a_client_without_our_subprotocol_gets_update_frames_only(site: Stack) -
         alice = site.browser("alice")
 
         def is_heard() -> bool:
-            """Nothing tells such a client from when on it hears: it is written to until it does."""
+            """Send until the client receives a frame. Nothing tells when such a client begins to receive."""
             alice.send_message("bob", "as CATMAID reads it")
             return bool(frames)
 
@@ -111,7 +111,7 @@ def test_two_replicas_of_daphne_both_deliver(fresh: Stack) -> None:
 
 
 def arrival(page: Page, deadline: float = 5) -> Arrived:
-    """The first update that the client saw."""
+    """The first update that the client received."""
     wait_until(lambda: page.ledger.arrived, deadline, f"an update at {page.name}", every=0.01)
     return page.ledger.arrived[0]
 

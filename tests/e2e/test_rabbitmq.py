@@ -1,4 +1,4 @@
-"""Without RabbitMQ everything starts, nothing is slower, and what waits for it runs when it is back."""
+"""Without RabbitMQ everything starts, nothing is slower, and queued work runs when RabbitMQ is back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGES = ("/", "/messages/", "/volumes/", "/updates/", "/readyz", "/accounts/logi
 
 @pytest.fixture(scope="module")
 def brokerless(image_tag: str) -> Iterator[Stack]:
-    """A stack in which RabbitMQ was never started."""
+    """A stack whose RabbitMQ was never started."""
     stack = Stack(image_tag)
     try:
         stack.boot(*(name for name in SERVICES if name != "rabbitmq"))
@@ -72,7 +72,7 @@ def test_pages_and_posts_are_as_fast_as_with_it_and_a_crop_runs_when_it_is_back(
         for name in having
         if measured[name] > 1.5 * having[name] + 0.01
     }
-    assert not slower, f"seconds with it and without: {slower}"
+    assert not slower, f"seconds with RabbitMQ and without: {slower}"
     print({name: f"{1000 * value:.1f} ms" for name, value in having.items()})
 
 
@@ -84,7 +84,7 @@ def test_a_crop_ordered_while_it_is_stopped_is_pushed_when_it_is_back(brokerless
         alice.order_crop(sample(brokerless).id, sample(brokerless).box(0, 0, 0))
         brokerless.up("rabbitmq")
         wait_until(lambda: page.ledger.arrived, 90, "the crop's message")
-        # Crops that other tests have ordered are pushed too: the truth is read once all have ended.
+        # Crops ordered by other tests are pushed too, so read the table only after all have ended.
         wait_until(lambda: not _open_crops(brokerless), 60, "all crops to end")
     checker.verdict().check()
 
@@ -95,7 +95,7 @@ def _open_crops(stack: Stack) -> int:
 
 
 def medians(browser: Browser, volume: int, rounds: int = 15) -> dict[str, float]:
-    """Seconds per page and POST, the median of `rounds` each, taken in turn."""
+    """Seconds per page and POST: the median of `rounds` requests each, in turn."""
     box = {axis: [0, 4] for axis in "xyz"}
     asked: dict[str, Callable[[], requests.Response]] = {path: partial(browser.get, path) for path in PAGES}
     asked["POST /messages/"] = lambda: browser.post(

@@ -1,4 +1,4 @@
-"""Secrets: made at random, readable by whom they are for, nowhere else."""
+"""Secrets: random, readable only by the accounts that need them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The split, row by row of the table in docs/reference/the-split.md, at / and below a prefix. The evidence is
+"""The routing table of docs/reference/the-split.md, row by row, at / and below a prefix. The evidence is
 X-Backend, which each backend sets itself.
 """
 
@@ -25,7 +25,7 @@ DJANGO_PATHS = (
     "/readyz",
 )
 
-# Everything that normalises to {prefix}/channels/ without being it. `{p}` is the prefix.
+# Paths that normalise to {prefix}/channels/ but differ from it. `{p}` is the prefix.
 IMITATIONS = (
     "/{p}/channels/",
     "{p}//channels/",
@@ -57,7 +57,7 @@ GUNICORNS = (
 
 
 def is_from(answer: Answer, status: int, backend: str) -> bool:
-    """Whether it is; if not, pytest shows both."""
+    """Whether status and backend match. Used in an assert, so that pytest shows both."""
     return (answer.status, answer.backend) == (status, backend)
 
 
@@ -96,7 +96,7 @@ def test_events_and_health_are_daphnes(site: Target, target: str) -> None:
 
 def test_details_of_health_are_for_allowed_networks(site: Target) -> None:
     outside = raw.get(site.port, f"{site.prefix}/channels/healthz")
-    inside = _inside(site, "nginx", f"{site.prefix}/channels/healthz")  # HEALTH_ALLOW: the loopback
+    inside = _inside(site, "nginx", f"{site.prefix}/channels/healthz")  # HEALTH_ALLOW's default
     assert outside.status == inside.status == 200
     assert set(json.loads(outside.body)) == {"status"} < set(json.loads(inside.body))
 
@@ -134,7 +134,7 @@ def test_half_an_upgrade_is_426(site: Target, headers: dict[str, str]) -> None:
 
 
 def test_two_upgrade_headers_are_426(site: Target) -> None:
-    """nginx before 1.23 sees only the first, and Daphne gets only that."""
+    """nginx before 1.23 reads only the first header, and forwards only that to Daphne."""
     line = f"GET {site.prefix}/channels/updates/ HTTP/1.1"
     answer = _send(site, line, **UPGRADE | {"upgrade": "websocket", "Origin": site.origin})
     assert is_from(answer, 426, "nginx") if site.nginx_version >= (1, 23) else is_from(answer, 101, "asgi")
@@ -203,7 +203,7 @@ def test_another_host_in_the_request_line_is_421(site: Target) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_421_goes_before_the_table(site: Target, method: str) -> None:
+def test_421_precedes_routing(site: Target, method: str) -> None:
     answer = raw.get(site.port, f"{site.prefix}/channels/", method=method, headers={"Host": "evil.example"})
     assert is_from(answer, 421, "nginx")
 
@@ -212,7 +212,7 @@ def test_421_goes_before_the_table(site: Target, method: str) -> None:
     "line", ["GET {p}/channels/%00 HTTP/1.1", "GET {p}/channels/%zz HTTP/1.1", "GET  HTTP/1.1"]
 )
 @pytest.mark.parametrize("host", ["localhost", "evil.example"])
-def test_400_goes_before_421(site: Target, line: str, host: str) -> None:
+def test_400_precedes_421(site: Target, line: str, host: str) -> None:
     assert _send(site, line.format(p=site.prefix), Host=host).status == 400
 
 
@@ -258,7 +258,7 @@ def test_no_socket_is_served_by_gunicorn(site: Target) -> None:
 
 @pytest.mark.parametrize(("target", "side"), [("/channels/updates/", "asgi"), ("/no-such-page/", "wsgi")])
 def test_the_logs_agree(site: Target, target: str, side: str) -> None:
-    """nginx's log names the address that it asked, and the mark is in no other backend's log."""
+    """nginx's log names the upstream's address, and no other backend's log has the mark."""
     mark = secrets.token_hex(8)
     assert raw.upgrade(site.port, f"{site.prefix}{target}?{mark}").backend == side
     line = wait_until(lambda: _line_with(site, mark), 10, "nginx's line, written when the socket is closed")
@@ -290,8 +290,8 @@ def test_static_files_are_nginxs_and_hashed_ones_are_kept_for_a_year(site: Targe
 
 
 def _send(site: Target, line: str, **headers: str) -> Answer:
-    """A request line and headers exactly as given, names written with underscores and in the given case;
-    Host unless given.
+    """Send a request line and headers exactly as given. Names use underscores for hyphens and keep their
+    case; Host is added if it is missing.
     """
     sent = {"Host": f"localhost:{site.port}"} | headers if "Host" not in headers else headers
     lines = [
@@ -305,7 +305,7 @@ def _send(site: Target, line: str, **headers: str) -> Answer:
 
 
 def _inside(site: Target, who: str, target: str, headers: dict[str, str] | None = None) -> Answer:
-    """Ask a backend directly, past nginx, from where nginx runs."""
+    """Send a request to a backend directly from nginx's machine, past nginx."""
     sent = {"Host": f"localhost:{site.port}", "Connection": "close", "X-Forwarded-Proto": "http"} | (
         headers or {}
     )

@@ -1,6 +1,4 @@
-"""Stopping: every process ends by itself, with 0, before its grace period is over, with clients connected
-and work in hand.
-"""
+"""Stopping: every process exits with 0 within its grace period, with connected clients and running tasks."""
 
 from __future__ import annotations
 
@@ -35,10 +33,12 @@ def test_each_service_ends_with_0_before_its_grace_is_over(healed: Stack, servic
 
 
 @pytest.mark.parametrize("standing", ["rabbitmq", "postgres"])
-def test_each_service_ends_with_0_while_the_broker_or_the_database_stands_still(
+def test_each_service_exits_with_0_while_the_broker_or_the_database_is_frozen(
     healed: Stack, standing: str
 ) -> None:
-    """At the same time, as in `docker compose down`; a container's status is that of its program."""
+    """Stop all services at the same time, as `docker compose down` does. A container's exit status is that of
+    its program.
+    """
     names = ("nginx", "wsgi", "asgi", "worker", "celery", "beat")
     replicas = [healed.service(name)[0] for name in names]
 
@@ -55,7 +55,7 @@ def test_each_service_ends_with_0_while_the_broker_or_the_database_stands_still(
     assert ends == dict.fromkeys(names, (0, True))
 
 
-def test_daphne_says_1012_to_its_clients(healed: Stack) -> None:
+def test_daphne_closes_its_clients_with_1012(healed: Stack) -> None:
     with Checker(healed) as checker:
         pages = checker.clients("bob", transports=("websocket", "sse"))
         began = time.monotonic()
@@ -66,7 +66,7 @@ def test_daphne_says_1012_to_its_clients(healed: Stack) -> None:
     assert [codes[:1] for codes in ends] == [[1012], [1012]]
 
 
-def test_celery_finishes_the_crop_in_hand(healed: Stack) -> None:
+def test_celery_finishes_the_current_crop(healed: Stack) -> None:
     alice = healed.browser("alice")
     volume = sample(healed)
     crop = alice.order_crop(volume.id, volume.whole)["crop_id"]

@@ -1,4 +1,6 @@
-"""docs/reference/symptoms.md in containers: its commands, with what the page says is to be put in there."""
+"""docs/reference/symptoms.md in containers: its commands, with the replacements that the page gives for
+containers.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from harness import raw
 from harness.stack import Stack
 from harness.symptoms import assert_proved, assert_refuted, in_containers
 
-# By what is well in this stack.
+# For each symptom, replacements that make its command test something healthy in this stack.
 WELL = {
     "404 from Django": {},
     "400, Invalid HTTP_HOST header": {"sluice.example.org": "localhost", "['localhost']": "[]"},

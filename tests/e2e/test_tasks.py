@@ -1,4 +1,4 @@
-"""Celery's standard calls, made by Gunicorn's account: a task of the site, with and without a countdown."""
+"""Celery's standard calls from Gunicorn's account: a task of the site, with and without a countdown."""
 
 from __future__ import annotations
 

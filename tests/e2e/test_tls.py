@@ -1,4 +1,4 @@
-"""TLS on the real stack: push over it on all transports, what pages and cookies say, and a renewal."""
+"""TLS on the real stack: push on all transports, secure pages and cookies, and a renewal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IN_NGINX = ("run", "--rm", "--no-deps", "--no-TTY", "--entrypoint")
 
 @pytest.fixture(scope="module")
 def encrypted(image_tag: str) -> Iterator[Stack]:
-    """A stack with the certificate that it made, below a prefix."""
+    """A stack below a prefix, with a self-signed certificate that it created."""
     with Stack(image_tag, {"TLS": "self-signed", "URL_PREFIX": "/catmaid"}) as stack:
         yield stack
 
@@ -39,7 +39,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def certified(encrypted: Stack, authority: Authority) -> Stack:
-    """The same stack, changed over to a certificate of an authority, as `make up TLS=own` does it."""
+    """The same stack after the change to an authority's certificate, as `make up TLS=own` does it."""
     encrypted.given["TLS"] = "own"
     encrypted.authority = authority.certificate
     encrypted.compose.write_env(encrypted.settings)
@@ -50,12 +50,12 @@ def certified(encrypted: Stack, authority: Authority) -> Stack:
     return encrypted
 
 
-# --- a certificate of its own making ------------------------------------------------------------------------
+# --- a self-signed certificate ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_push_goes_over_tls(encrypted: Stack, transport: str) -> None:
-    """The clients trust the certificate that was made, and nothing else."""
+    """The clients trust only the created certificate."""
     with Checker(encrypted) as checker:
         bob = checker.client("bob", transport)
         encrypted.browser("alice").send_message("bob", "in secret")
@@ -90,7 +90,7 @@ def test_browsers_get_http_2_and_old_versions_nothing(encrypted: Stack) -> None:
         connect(encrypted.tls_port, of_version(trusting(), ssl.TLSVersion.TLSv1_1))
 
 
-def test_cookies_go_over_tls_only_and_nobody_is_bound_to_a_certificate_that_is_not_trusted(
+def test_cookies_are_secure_and_there_is_no_hsts_with_an_untrusted_certificate(
     encrypted: Stack,
 ) -> None:
     alice = encrypted.browser("alice")
@@ -99,7 +99,7 @@ def test_cookies_go_over_tls_only_and_nobody_is_bound_to_a_certificate_that_is_n
     assert answer.status_code == 200 and "Strict-Transport-Security" not in answer.headers
 
 
-def test_the_doctor_says_no_more_than_that_the_certificate_is_not_trusted(encrypted: Stack) -> None:
+def test_the_doctor_only_reports_that_the_certificate_is_not_trusted(encrypted: Stack) -> None:
     quick = [name for name in checks.names() if name != "push-idle"]
     done = encrypted.service("wsgi")[0].exec(*IN_CONTAINER, "--only", *quick)
     found = [(one["check"], one["verdict"], one["message"]) for one in bad(findings(done.output))]
@@ -128,17 +128,19 @@ def test_who_comes_without_tls_is_led_to_it(encrypted: Stack) -> None:
         assert answer.headers["location"] == encrypted.origin + target
 
 
-def test_the_certificate_is_kept_when_nginx_is_made_anew(encrypted: Stack) -> None:
+def test_the_certificate_is_kept_when_nginx_is_recreated(encrypted: Stack) -> None:
     assert encrypted.certificate
     before = encrypted.certificate.read_text()
     encrypted.up("nginx", options=("--force-recreate", "--no-deps"))
     assert encrypted.certificate.read_text() == before
     said = encrypted.service("nginx").logs()
-    assert "HTTPS for localhost, certificate until" in said and "made a certificate" not in said
+    assert "HTTPS for localhost, certificate until" in said and "created a certificate" not in said
 
 
 def test_nginx_that_does_not_serve_has_no_certificate_to_show(encrypted: Stack) -> None:
-    """It starts again and again; docker itself would say that it can't look into such a container."""
+    """nginx restarts in a loop. Docker's own error would be that it can't run a command in such a
+    container.
+    """
     encrypted.compose.write_env(encrypted.settings | {"MAX_BODY_SIZE": "much"})
     encrypted.compose.run("up", "--detach", "--no-build", "--no-deps", "--force-recreate", "nginx")
     try:
@@ -146,18 +148,18 @@ def test_nginx_that_does_not_serve_has_no_certificate_to_show(encrypted: Stack) 
         done = run_script(encrypted, "certificate", deadline=60)
     finally:
         encrypted.compose.write_env(encrypted.settings)
-        # Gone before: one that dies meanwhile once more would be taken for the new one.
+        # Remove it first: `up` would take another death of the old container for one of the new.
         encrypted.compose.run("rm", "--stop", "--force", "nginx")
         encrypted.up("nginx", options=("--no-deps",))
     assert done.returncode == 1
     assert re.fullmatch(r"\nsluice: nginx doesn't work \(\w+.*\), so no certificate .*\n", done.stdout)
 
 
-# --- one of an authority ------------------------------------------------------------------------------------
+# --- an authority's certificate -----------------------------------------------------------------------------
 
 
-def test_whoever_trusts_the_authority_gets_the_site_and_is_not_bound_on_other_ports(certified: Stack) -> None:
-    """HSTS would hold for all ports of the host. On 443: tests/bare_metal/test_tls.py."""
+def test_with_a_trusted_authority_the_site_works_and_sets_no_hsts_on_other_ports(certified: Stack) -> None:
+    """HSTS would apply to all ports of the host. tests/bare_metal/test_tls.py tests port 443."""
     answer = certified.browser().get("/accounts/login/")
     assert answer.status_code == 200 and "Strict-Transport-Security" not in answer.headers
     with Checker(certified) as checker:
@@ -183,7 +185,7 @@ def test_a_renewed_certificate_cuts_no_socket_and_loses_no_update(
     checker.verdict().check()
 
 
-def test_one_that_can_not_be_right_changes_nothing(certified: Stack, authority: Authority) -> None:
+def test_an_invalid_certificate_changes_nothing(certified: Stack, authority: Authority) -> None:
     with connect(certified.tls_port, trusting(authority.certificate)) as wire:
         before = wire.getpeercert(binary_form=True)
     wrong = Pair(authority.issue("localhost").certificate, authority.issue("localhost").key)
@@ -192,9 +194,7 @@ def test_one_that_can_not_be_right_changes_nothing(certified: Stack, authority: 
         assert wire.getpeercert(binary_form=True) == before
 
 
-def test_nginx_that_can_not_start_takes_what_make_certificate_hands_over(
-    certified: Stack, authority: Authority
-) -> None:
+def test_nginx_that_can_not_start_accepts_a_certificate(certified: Stack, authority: Authority) -> None:
     expired = authority.issue("localhost", begins=-9 * DAY, ends=-DAY)
     place = ("bash", "nginx", "-c", "cat >/var/lib/sluice/tls/own.pem")
     certified.compose.run(*REHEARSAL, *IN_NGINX, *place, given=expired.pem)
@@ -221,7 +221,7 @@ def test_nginx_that_can_not_start_takes_what_make_certificate_hands_over(
 
 
 def _take(stack: Stack, pair: Pair) -> str:
-    """What `make certificate` does."""
+    """Do what `make certificate` does."""
     return stack.compose.run(
         "exec", "--no-TTY", "nginx", "take-certificate", given=pair.pem, check=False
     ).stdout

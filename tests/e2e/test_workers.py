@@ -1,4 +1,4 @@
-"""Both kinds of worker: their health is a task's round trip, and what they had in hand is not lost."""
+"""Both kinds of worker: their health check is a task's round trip, and their running tasks are not lost."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from harness.stack import Stack
 from harness.volume import sample
 from harness.waiting import wait_until
 
-GREEN = 15  # seconds: the greatest age of a round trip
+GREEN = 15  # seconds: the maximum age of a round trip
 WORKERS = ("worker", "celery")
 
 
 def age(stack: Stack, service: str) -> float:
-    """Of the last sign of life, in seconds."""
+    """Seconds since the last heartbeat."""
     done = stack.service(service).exec(
         "bash", "-c", f"echo $(($(date +%s) - $(stat -c %Y /tmp/{service}.alive)))"
     )
@@ -25,7 +25,7 @@ def age(stack: Stack, service: str) -> float:
 
 
 def pids(stack: Stack, service: str, pattern: str) -> list[str]:
-    """Processes by command line, oldest first: of Celery, the worker and then its pool."""
+    """Processes whose command line matches, oldest first. For Celery: the worker, then its pool."""
     script = (
         'for place in /proc/[0-9]*; do tr "\\0" " " 2>/dev/null < $place/cmdline'
         f' | grep -q "{pattern}" && echo "${{place##*/}}"; done | sort -n'
@@ -34,7 +34,7 @@ def pids(stack: Stack, service: str, pattern: str) -> list[str]:
 
 
 def check(stack: Stack, service: str) -> int:
-    """The health check's own status."""
+    """Run the health check and return its exit status."""
     return stack.service(service).exec("heartbeat", service).code
 
 
@@ -57,7 +57,7 @@ def test_without_rabbitmq_both_stay_as_they_are_and_well(healed: Stack) -> None:
     assert before == {service: pids(healed, service, "[m]ysite worker\\|[r]unworker") for service in WORKERS}
 
 
-def test_a_pool_that_stands_still_is_seen_and_replaced(healed: Stack) -> None:
+def test_a_frozen_pool_is_detected_and_replaced(healed: Stack) -> None:
     first, *pool = pids(healed, "celery", "[m]ysite worker")
     assert pool
     done = healed.service("celery").exec("bash", "-c", f"kill -STOP {' '.join(pool)}")
@@ -71,8 +71,8 @@ def test_a_pool_that_stands_still_is_seen_and_replaced(healed: Stack) -> None:
     wait_until(lambda: check(healed, "celery") == 0, 30, "its health check to succeed")
 
 
-def test_a_crop_whose_worker_dies_over_it_is_cut_again_and_its_owner_told_once(healed: Stack) -> None:
-    """The container dies as the crop is about to be ended, which a lock holds up."""
+def test_a_crop_whose_worker_dies_is_cut_again_and_its_owner_notified_once(healed: Stack) -> None:
+    """The container dies just before the crop's end, which a table lock delays."""
     alice = healed.browser("alice")
     volume = sample(healed)
     with Checker(healed) as checker:
@@ -104,13 +104,13 @@ def test_a_crop_whose_worker_dies_over_it_is_cut_again_and_its_owner_told_once(h
 
 
 def _lock_messages(stack: Stack) -> None:
-    """Until the session is ended from elsewhere, which psql complains about."""
+    """Hold the lock until the session is terminated from elsewhere. psql then reports an error."""
     with contextlib.suppress(AssertionError):
         stack.psql("BEGIN; LOCK TABLE inbox_message IN EXCLUSIVE MODE; SELECT pg_sleep(120) AS the_lock")
 
 
 def _rows(stack: Stack, where: str) -> list[list[str]]:
-    """Of the database's sessions, our own left out."""
+    """The database's sessions that match, except our own."""
     return stack.psql(f"SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND {where}")
 
 

@@ -1,4 +1,4 @@
-"""What may become of RabbitMQ, and of the messages on their way through it."""
+"""Faults of RabbitMQ, and of the messages that it carries."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ WATERMARK = "256MiB"  # as in images/rabbitmq/rabbitmq.conf
 DISK_FREE = "256MiB"
 
 Trouble = Callable[[Stack], AbstractContextManager[object]]
-Delivery = tuple[float, bytes]  # in so many seconds, this message
+Delivery = tuple[float, bytes]  # deliver this message after this many seconds
 Policy = Callable[[bytes], Sequence[Delivery]]
 
 
 def rabbitmqctl(stack: Stack, *arguments: str) -> str:
-    """The command's output. Raises AssertionError if it fails."""
+    """Run the command and return its output. Raises AssertionError if it fails."""
     done = stack.rabbitmqctl(*arguments)
     assert done.code == 0, f"rabbitmqctl {' '.join(arguments)}: {done.output}"
     return done.output
 
 
 def stopped(stack: Stack) -> AbstractContextManager[object]:
-    """Not there, and started again at the end."""
+    """Stop RabbitMQ during the block."""
     return TERM(stack.service("rabbitmq"))
 
 
 @contextmanager
 def memory_alarm(stack: Stack) -> Iterator[None]:
-    """It takes nothing from publishers for want of memory."""
+    """Raise the memory alarm: RabbitMQ accepts nothing from publishers."""
     rabbitmqctl(stack, "set_vm_memory_high_watermark", "0.00001")
     try:
         _wait_for_alarm(stack, "memory")
@@ -53,7 +53,7 @@ def memory_alarm(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def disk_alarm(stack: Stack) -> Iterator[None]:
-    """It takes nothing from publishers for want of disk space."""
+    """Raise the disk alarm: RabbitMQ accepts nothing from publishers."""
     rabbitmqctl(stack, "set_disk_free_limit", "1000000GB")
     try:
         _wait_for_alarm(stack, "disk")
@@ -69,14 +69,16 @@ def _wait_for_alarm(stack: Stack, of: str) -> None:
 
 @contextmanager
 def connections_closed(stack: Stack) -> Iterator[None]:
-    """All connections are closed by force, once."""
+    """Close all connections by force, once."""
     rabbitmqctl(stack, "close_all_connections", "by force")
     yield
 
 
 @contextmanager
 def wiped(stack: Stack) -> Iterator[None]:
-    """Gone with its data: queues, exchanges and accounts. It begins anew at the end, with an empty volume."""
+    """Remove RabbitMQ with its data: queues, exchanges and accounts. At the end it starts with an empty
+    volume.
+    """
     stack.compose.run("rm", "--stop", "--force", "rabbitmq")
     engine().volumes.get(f"{stack.name}_rabbitmq").remove()
     try:
@@ -85,26 +87,26 @@ def wiped(stack: Stack) -> Iterator[None]:
         stack.up("rabbitmq", options=("--no-deps",), wait=False)
 
 
-# ---- what becomes of messages; each is one of Courier's policies
+# ---- policies of the Courier
 
 
 def dropped(body: bytes) -> Sequence[Delivery]:
-    """Nobody gets it."""
+    """Deliver nothing."""
     return ()
 
 
 def doubled(body: bytes) -> Sequence[Delivery]:
-    """It comes twice."""
+    """Deliver the message twice."""
     return ((0, body), (0, body))
 
 
 def delayed(body: bytes) -> Sequence[Delivery]:
-    """It comes three seconds late, when the poll has been there before it."""
+    """Deliver the message three seconds late, after the poll."""
     return ((3.0, body),)
 
 
 def reordered() -> Policy:
-    """Every other one overtakes the one before it."""
+    """Deliver every second message before the one that preceded it."""
     waiting: list[bytes] = []
 
     def policy(body: bytes) -> Sequence[Delivery]:
@@ -117,11 +119,11 @@ def reordered() -> Policy:
 
 
 class Courier:
-    """Carries the wake-ups from the publishers to the hubs, in the broker's place, by a policy of its own.
+    """Carries the wake-ups from the publishers to the hubs in the broker's place, with a policy.
 
-    The hubs' queues are taken off the group and one of its own is put there; what arrives in it goes to each
-    hub's queue as the policy says. Other messages, such as the loop-backs of health, are passed on as they
-    are. `carried` counts the wake-ups.
+    It unbinds the hubs' queues from the group and binds its own. It forwards each wake-up to each hub's queue
+    as the policy decides, and other messages, such as the health check's, unchanged. `carried` counts the
+    wake-ups.
     """
 
     def __init__(self, stack: Stack, policy: Policy) -> None:
@@ -140,7 +142,7 @@ class Courier:
         ready = threading.Event()
         self._thread = threading.Thread(target=self._guarded, args=(ready,), name="courier", daemon=True)
         self._thread.start()
-        assert ready.wait(10) and not self._trouble, f"the courier can't begin: {self._trouble}"
+        assert ready.wait(10) and not self._trouble, f"the courier can't start: {self._trouble}"
         for queue in self._queues:
             rabbitmqctl(self.stack, "eval", _BINDING.format(action="remove", queue=queue))
         return self

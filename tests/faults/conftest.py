@@ -1,4 +1,4 @@
-"""Fixtures that the fault suite shares."""
+"""Fixtures of the fault suite."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pair(image_tag: str) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def standing(image_tag: str) -> Iterator[Stack]:
-    """A stack with two Daphnes that many faults strike, one after the other; each mends what it broke."""
+    """A stack with two Daphnes for many faults, one after the other. Each test repairs what it broke."""
     with Stack(image_tag) as stack:
         two_daphnes(stack)
         yield stack
@@ -32,14 +32,14 @@ def standing(image_tag: str) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def warm(standing: Stack) -> Baseline:
-    """What that stack holds when nobody is there, before the first fault: the same must do after each."""
+    """The stack's idle resources before the first fault. They must be the same after each fault."""
     warm_up(standing)
     return Baseline.take(standing)
 
 
 @pytest.fixture
 def baseline(standing: Stack, warm: Baseline) -> Baseline:
-    """The same, for one test, which begins with every service in its place and healthy."""
+    """The same baseline, for a test that starts with every service healthy."""
     for name in SERVICES:
         standing.service(name).wait_healthy()
     return warm
@@ -47,7 +47,7 @@ def baseline(standing: Stack, warm: Baseline) -> Baseline:
 
 @pytest.fixture
 def outcome(request: pytest.FixtureRequest) -> Iterator[Outcome]:
-    """What this test finds; kept if it passes."""
+    """The result of this test. It is kept if the test passes."""
     outcome = Outcome(request.node.nodeid.removeprefix("tests/faults/"))
     yield outcome
     if request.node.stash.get(PASSED, False):
@@ -63,5 +63,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def two_daphnes(stack: Stack) -> None:
-    """Add a second one."""
+    """Add a second Daphne."""
     stack.up("asgi", scale={"asgi": 2}, options=("--no-recreate", "--no-deps"))

@@ -1,4 +1,4 @@
-"""Calling what is in inside.py where it belongs, and a crowd of people signed in by it."""
+"""Calls functions of inside.py in containers. Also a crowd of users who sign in that way."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ WRITERS_EACH = 4
 
 
 def call(stack: Stack, service: str, function: str, *arguments: object) -> Any:
-    """Call a function of inside.py in the first container of the service; what it printed last."""
+    """Call a function of inside.py in the service's first container, and return the last value that it
+    printed.
+    """
     text = f"{SOURCE}\n{function}(*{list(arguments)!r})\n"
     return json.loads(stack.manage(text, service).strip().splitlines()[-1])
 
 
 class Crowd(Checker):
-    """A checker whose users are many: made, and signed in, without a password and all at once."""
+    """A checker with many users, created and signed in at once, without passwords."""
 
     def __init__(self, stack: Stack, names: Sequence[str]) -> None:
         super().__init__(stack)
@@ -43,7 +45,7 @@ class Crowd(Checker):
         return self
 
     def gather(self, count: int, *, poll_every: float) -> None:
-        """Add as many clients, spread evenly over people and transports."""
+        """Add `count` clients, spread evenly over users and transports."""
         names = list(self.ids)
         for number in range(count):
             transport = TRANSPORTS[number % len(TRANSPORTS)]
@@ -52,7 +54,7 @@ class Crowd(Checker):
 
 
 class Writers:
-    """Writers inside the containers of several services. `users` are the ids of those whom they write to."""
+    """Writers inside the containers of several services. They write to the users with the ids `users`."""
 
     def __init__(self, stack: Stack, services: Sequence[str], users: Sequence[int]) -> None:
         self.stack = stack
@@ -63,7 +65,9 @@ class Writers:
         self._ends: list[Future[Any]] = []
 
     def start(self, updates: int, *, pause: float) -> None:
-        """Begin to commit so many updates in all, with a pause in seconds after each of a writer's."""
+        """Start to commit `updates` updates in all. Each writer pauses for `pause` seconds after each of its
+        own.
+        """
         for service in self.services:
             names = [f"{service} {number}" for number in range(WRITERS_EACH)]
             each = -(-updates // (len(self.services) * WRITERS_EACH))
@@ -71,7 +75,7 @@ class Writers:
             self._ends.append(self._pool.submit(call, *arguments))
 
     def wait_for(self, published: int, deadline: float) -> None:
-        """Until so many updates are in the table."""
+        """Wait until the table contains that many updates."""
         wait_until(
             lambda: self._heads() - self._before >= published,
             deadline,
@@ -81,7 +85,9 @@ class Writers:
         )
 
     def finish(self, deadline: float) -> dict[str, int]:
-        """Wait for their end: how many updates they know to be committed, and how many may be."""
+        """Wait for the writers' end. Return how many updates were certainly committed, and how many
+        possibly.
+        """
         tallies = [end.result(deadline) for end in self._ends]
         return {what: sum(tally[what] for tally in tallies) for what in tallies[0]}
 

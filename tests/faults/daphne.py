@@ -1,4 +1,4 @@
-"""What Daphnes say of themselves, asked from within their containers."""
+"""The Daphnes' own reports, requested from inside their containers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ print(urllib.request.urlopen("http://127.0.0.1:8001/channels/healthz", timeout=5
 
 
 def health(replica: Replica) -> dict[str, Any]:
-    """Its report, with details. Raises AssertionError if it gives none."""
+    """Its health report with details. Raises AssertionError without one."""
     done = replica.exec("/opt/sluice/venv/bin/python", "-c", _ASK)
     assert done.code == 0, f"{replica.name}: {done.output}"
     report: dict[str, Any] = json.loads(done.output)
@@ -23,11 +23,11 @@ def health(replica: Replica) -> dict[str, Any]:
 
 
 def connections(stack: Stack) -> int:
-    """How many clients all Daphnes together take for connected."""
+    """Number of connected clients that all Daphnes together report."""
     return sum(int(health(replica)["connections"]) for replica in stack.service("asgi"))
 
 
 def closes(stack: Stack, code: int) -> int:
-    """How many connections they have closed with that code since each began."""
+    """Number of connections that the Daphnes closed with that code since each one's start."""
     name = f"closes{{code={code}}}"
     return sum(int(health(replica)["counters"].get(name, 0)) for replica in stack.service("asgi"))

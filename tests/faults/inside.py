@@ -1,7 +1,7 @@
-"""What runs inside the stack's own containers, by `manage.py shell`: each prints what came of it as JSON, as
-its last line.
+"""Code that runs inside the stack's own containers by `manage.py shell`. Each function prints its result as
+JSON on the last line.
 
-The source goes there as text (see `containers.call`), so it imports nothing of the tests.
+The code is sent as text (see `containers.call`), so it imports nothing from the tests.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from sluice_updates import publish
 from sluice_updates.streams import ALL, user_stream
 from sluice_updates.wakeup import sender
 
-TO_ALL = 20  # every so many transactions, another update goes to all
-ROLLED_BACK = 50  # every so many are rolled back
+TO_ALL = 20  # every 20th transaction also publishes to all
+ROLLED_BACK = 50  # every 50th transaction is rolled back
 
 
 def sign_in(*names: str) -> None:
-    """Make users without a password and a session for each: id and cookie by name."""
+    """Create users without passwords and a session for each. Prints id and cookie by name."""
     people = {}
     for name in names:
         user, _ = get_user_model().objects.get_or_create(username=name)
@@ -38,8 +38,10 @@ def sign_in(*names: str) -> None:
 
 
 def write(names: list[str], users: list[int], count: int, pause: float) -> None:
-    """Let writers of these names commit `count` updates each, `pause` seconds between two transactions,
-    whatever becomes of the database meanwhile: how many are known to be committed, and how many may be.
+    """Commit `count` updates per writer, with `pause` seconds between transactions, whatever happens to the
+    database.
+
+    Prints how many updates were certainly committed, and how many possibly.
     """
     tallies = [{"committed": 0, "unknown": 0, "rolled back": 0} for _ in names]
     threads = [
@@ -66,7 +68,7 @@ def _write(name: str, users: list[int], count: int, pause: float, tally: dict[st
                 for stream, event in updates:
                     publish(stream, event if wanted else "rolled-back", payload)
                 transaction.set_rollback(not wanted)
-        except (DatabaseError, InterfaceError):  # perhaps committed: only the table knows
+        except (DatabaseError, InterfaceError):  # perhaps committed: only the table can tell
             tally["unknown"] += len(updates) * wanted
             connection.close()
         else:
@@ -78,8 +80,10 @@ def _write(name: str, users: list[int], count: int, pause: float, tally: dict[st
 
 
 def cost_of_waking(count: int, pause: float) -> None:
-    """What announcing costs a request, in milliseconds: `wake`, the call that follows a commit, and whole
-    transactions that publish, in turn with the announcement and without; and what the sender counted.
+    """Measure what wake-ups cost a request, in milliseconds.
+
+    Measures `wake`, the call after a commit, and whole publishing transactions, alternately with and without
+    wake-ups. Also prints the sender's counters.
     """
     url, wake = settings.SLUICE_UPDATES_PUBLISHER_URL, sender.wake
     costs: dict[str, list[float]] = {"wake": [], "announced": [], "not announced": []}
@@ -108,7 +112,7 @@ def _timed(costs: list[float]) -> Any:
 
 
 def commits_per_second(writers: int, seconds: float) -> None:
-    """Of as many processes on one stream, each committing as fast as it can."""
+    """Measure the commits per second of `writers` processes on one stream, each at full speed."""
     connection.close()
     forks = multiprocessing.get_context("fork")
     counts: Any = forks.Queue()

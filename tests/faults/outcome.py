@@ -1,4 +1,4 @@
-"""What a test of the fault suite found, kept for docs/reference/faults.md: see page.py."""
+"""The results of the fault suite's tests, kept for docs/reference/faults.md (see page.py)."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ FILE = "faults.json"
 
 @dataclass
 class Outcome:
-    """One test's: what was done, what people notice of it, and how many seconds it took."""
+    """One test's result: the fault, what users notice, and durations in seconds."""
 
     test: str
     fault: str = ""
     notice: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def says(self, fault: str, notice: str) -> None:
-        """What the fault is, and what people notice: two plain sentences."""
+    def describe(self, fault: str, notice: str) -> None:
+        """Describe the fault and what users notice, in two plain sentences."""
         self.fault, self.notice = fault, notice
 
     def measured(self, what: str, seconds: float) -> None:
-        """The most that was seen."""
+        """Record a duration. The maximum counts."""
         self.seconds[what] = round(max(seconds, self.seconds.get(what, 0.0)), 4)
         print(f"{what}: {seconds:.2f} s")
 
     def keep(self, folder: Path = RESULTS) -> None:
-        """Add it to what is known, or put it in the place of what an earlier run found."""
+        """Add this result to the file, in place of an earlier run's."""
         assert self.fault and self.notice, f"{self.test} doesn't say what it shows"
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / FILE

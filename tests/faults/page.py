@@ -1,4 +1,4 @@
-"""Writes docs/reference/faults.md from the results of the suite. After `make faults`, in a checkout:
+"""Writes docs/reference/faults.md from the suite's results. Run it after `make faults`, in a checkout:
 
 python3 tests/faults/page.py
 """
@@ -62,7 +62,7 @@ _TABLE: Final = ("| fault | effect on users | seconds | test |", "|---|---|---|-
 
 
 def page(known: Mapping[str, Mapping[str, Any]]) -> str:
-    """The whole page. Raises ValueError for a result of a test file that has no section."""
+    """The whole page. Raises ValueError if a test file has no section."""
     if strangers := {test.partition("::")[0] for test in known} - SECTIONS.keys():
         raise ValueError(f"no section for {', '.join(sorted(strangers))}")
     parts = [_HEAD]

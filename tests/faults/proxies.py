@@ -1,4 +1,4 @@
-"""What stands between browsers and a site, and does it harm: proxies that know nothing of WebSockets."""
+"""Harmful proxies between browsers and a site: they don't support WebSockets."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\
 
 
 class Proxy:
-    """A TCP proxy on a loopback port of its own, in front of another.
+    """A TCP proxy on a free loopback port, in front of another port.
 
-    `refuses`: it answers 403 to whoever asks for an upgrade. Otherwise it passes an upgrade on, and the
-    answer back, and swallows all frames afterwards. Other requests pass. `upgrades` counts those asked for.
+    With `refuses`, it responds to upgrades with 403. Otherwise it forwards an upgrade and its response, and
+    swallows all later frames. It forwards other requests. `upgrades` counts the requested upgrades.
     """
 
     def __init__(self, port: int, *, refuses: bool) -> None:
@@ -67,7 +67,7 @@ class Proxy:
                     self._pump(server, client, swallows=upgrade)
                 finally:
                     self._open.discard(server)
-        except OSError:  # one end, or the test, has cut it
+        except OSError:  # one end closed, or the test did
             return
         finally:
             self._open.discard(client)
@@ -75,7 +75,7 @@ class Proxy:
 
     @staticmethod
     def _pump(server: socket.socket, client: socket.socket, *, swallows: bool) -> None:
-        """Until one end closes. The only thing that a client of ours sends besides its request is its end."""
+        """Forward until one end closes. Our client sends nothing after its request but its close."""
 
         def watch() -> None:
             while True:

@@ -1,5 +1,5 @@
-"""RabbitMQ in trouble, and its messages dropped, doubled, reordered and late: updates come within two seconds
-all the same, once and in order, and requests notice nothing.
+"""RabbitMQ outages, and its messages dropped, duplicated, reordered and delayed: updates still arrive within
+two seconds, once and in order, and requests notice nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MESSAGES: tuple[tuple[str, Callable[[], Policy], str], ...] = (
     ("reordered", reordered, "every other wake-up overtakes the one before it, for 8 s"),
     ("delayed", lambda: delayed, "every wake-up three seconds late, for 8 s"),
 )
-AWHILE = 8.0  # seconds; as many wake-ups as POSTs, twenty a second
+AWHILE = 8.0  # seconds; there are as many wake-ups as POSTs, twenty a second
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_without_it_updates_are_live(
     fault: str,
     notice: str,
 ) -> None:
-    outcome.says(fault, notice)
+    outcome.describe(fault, notice)
     with Trial(standing, outcome) as trial:
         with trouble(standing):
             trial.hold(seconds)
@@ -72,7 +72,7 @@ def test_without_it_updates_are_live(
 def test_what_becomes_of_messages_changes_nothing(
     standing: Stack, baseline: Baseline, outcome: Outcome, policy: Callable[[], Policy], fault: str
 ) -> None:
-    outcome.says(fault, NOTHING)
+    outcome.describe(fault, NOTHING)
     with Trial(standing, outcome) as trial:
         with Courier(standing, policy()) as courier:
             trial.hold(AWHILE)
@@ -80,4 +80,4 @@ def test_what_becomes_of_messages_changes_nothing(
     trial.closes(baseline)
     trial.answered()
     trial.live()
-    assert courier.carried > AWHILE * 5, f"only {courier.carried} wake-ups went by the courier"
+    assert courier.carried > AWHILE * 5, f"the courier carried only {courier.carried} wake-ups"

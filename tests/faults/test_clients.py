@@ -1,4 +1,4 @@
-"""Clients that behave badly, or are treated so: they harm nobody else, and lose nothing themselves."""
+"""Clients that misbehave, or are cut off: they affect no other client, and lose nothing themselves."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from harness.stack import Stack
 from harness.waiting import wait_until
 
 TOO_SLOW, SESSION_ENDED, NOT_SIGNED_IN = 4008, 4009, 4001
-GONE = 120.0  # seconds after which a client that vanished is gone from the server (PROTOCOL: Rights)
-CUT_OFF = 45.0  # seconds in which one that doesn't read is cut, once it lacks too much
+GONE = 120.0  # seconds after which the server has dropped a vanished client (PROTOCOL: Rights)
+CUT_OFF = 45.0  # seconds until a client that doesn't read is cut, once too many updates wait for it
 REVOKED = 5.0  # seconds after which nothing more is delivered
-NO_HELLO = 5.0  # seconds after which a client takes a socket without hello for swallowed
+NO_HELLO = 5.0  # seconds after which a client without hello assumes that frames are swallowed
 
-LARGE, COUNT = 30_000, 700  # bytes of an update and how many: more than the kernel's buffers on the way hold
+LARGE, COUNT = 30_000, 700  # bytes per update and number of updates: more than the kernel's buffers hold
 _LARGE = """
 from sluice_updates import publish
 for number in range({count}):
@@ -41,8 +41,10 @@ for number in range({count}):
 
 @pytest.fixture
 def slow_readers(fresh: Stack) -> Iterator[list[socket.socket]]:
-    """Two sockets of carol's, straight to Nginx: one is never read from, the other a byte a second. The
-    published port would add a program of the engine's and its buffers, which take several MB each.
+    """Two sockets of carol's, directly to nginx. The test never reads from one, and reads a byte a second
+    from the other.
+
+    The published port would add one of the engine's programs, whose buffers hold several MB each.
     """
     headers = raw.UPGRADE | {"Origin": fresh.origin, "Host": f"localhost:{fresh.port}"}
     headers["Cookie"] = fresh.browser("carol").cookies
@@ -71,7 +73,7 @@ def slow_readers(fresh: Stack) -> Iterator[list[socket.socket]]:
 def test_clients_that_read_too_slowly_are_cut_and_delay_nobody(
     fresh: Stack, outcome: Outcome, slow_readers: list[socket.socket]
 ) -> None:
-    outcome.says(
+    outcome.describe(
         f"a client that never reads, and one that reads a byte a second, of {COUNT} updates of 30 kB each",
         "Both are closed with 4008. Other clients are not affected, not even the same person's other page.",
     )
@@ -90,7 +92,9 @@ def test_clients_that_read_too_slowly_are_cut_and_delay_nobody(
 
 
 def test_a_machine_that_vanishes_is_forgotten(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says("a client's machine vanishes: no FIN, no acknowledgement", "Other clients are not affected.")
+    outcome.describe(
+        "a client's machine vanishes: no FIN, no acknowledgement", "Other clients are not affected."
+    )
     with Trial(standing, outcome, passing=False) as trial, Machine(standing, "carol") as machine:
         others = len([page for page in trial.staying if page.transport != "polling"])
         assert connections(standing) == others + 2
@@ -105,7 +109,7 @@ def test_a_machine_that_vanishes_is_forgotten(standing: Stack, baseline: Baselin
 
 
 def test_fifty_changes_of_transport(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says("fifty changes of transport, with updates all the time", "None.")
+    outcome.describe("fifty changes of transport, with updates all the time", "None.")
     with Trial(standing, outcome) as trial:
         page = trial.client("alice")
         for number in range(1, 51):
@@ -123,7 +127,7 @@ def test_fifty_changes_of_transport(standing: Stack, baseline: Baseline, outcome
 def test_behind_a_proxy_that_knows_no_sockets(
     standing: Stack, baseline: Baseline, outcome: Outcome, refuses: bool
 ) -> None:
-    outcome.says(
+    outcome.describe(
         f"a proxy in front that {'refuses upgrades' if refuses else 'passes upgrades but drops frames'}",
         "The page switches to server-sent events."
         if refuses
@@ -143,7 +147,9 @@ def test_behind_a_proxy_that_knows_no_sockets(
 
 
 def test_rights_withdrawn_while_updates_flow(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says("a user deactivated while updates flow", "Their pages are signed out within five seconds.")
+    outcome.describe(
+        "a user deactivated while updates flow", "Their pages are signed out within five seconds."
+    )
     with Trial(standing, outcome) as trial:
         pages = trial.clients("dora")
         trial.writer("alice", to="dora", rate=10)
@@ -161,7 +167,7 @@ def test_rights_withdrawn_while_updates_flow(standing: Stack, baseline: Baseline
 
 
 def test_history_trimmed_past_a_clients_position(fresh: Stack, outcome: Outcome) -> None:
-    outcome.says(
+    outcome.describe(
         "history trimmed past a client's position",
         "That page is told that it missed updates, and reloads its state; no other page is affected.",
     )
@@ -186,8 +192,8 @@ def test_history_trimmed_past_a_clients_position(fresh: Stack, outcome: Outcome)
 
 @pytest.mark.timeout(600, func_only=True)
 def test_a_thousand_clients_cut_at_once(image_tag: str, outcome: Outcome) -> None:
-    """All come from one address, so that nginx's limit for one is raised."""
-    outcome.says(
+    """All clients have one address, so nginx's limit per address is raised."""
+    outcome.describe(
         "1,000 clients on two Daphnes, both killed at once",
         "No live updates until both are back; then no client has missed any.",
     )

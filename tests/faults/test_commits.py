@@ -1,4 +1,4 @@
-"""What happens around a commit: it is the one moment that counts."""
+"""Faults around the commit, the moment that decides about an update."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.faults import KILL, PAUSE, TERM
 from harness.stack import Stack
 from harness.waiting import wait_until
 
-OPEN = 30  # seconds for which a transaction stays open
+OPEN = 30  # seconds that a transaction stays open
 PYTHON = "/opt/sluice/venv/bin/python"
 MANAGE = "/opt/sluice/app/manage.py"
 
@@ -47,8 +47,8 @@ with transaction.atomic():
 def test_a_transaction_that_stays_open_holds_nothing_up_and_is_not_passed_over(
     standing: Stack, baseline: Baseline, outcome: Outcome
 ) -> None:
-    """With RabbitMQ stopped: it is the poll that must not take its place for one that it has been at."""
-    outcome.says(
+    """RabbitMQ is stopped, so this tests that the poll does not skip the open transaction's update."""
+    outcome.describe(
         f"a transaction that published stays open for {OPEN} s while others commit before and after it, "
         "with RabbitMQ stopped",
         "None: its update arrives when it commits, and the others are not delayed.",
@@ -79,8 +79,8 @@ def test_a_transaction_that_stays_open_holds_nothing_up_and_is_not_passed_over(
 def test_wsgi_killed_between_commit_and_wake_up(
     standing: Stack, baseline: Baseline, outcome: Outcome
 ) -> None:
-    """The broker is frozen, so that wake-ups are still in Gunicorn's hands when it is killed."""
-    outcome.says(
+    """The broker is frozen, so Gunicorn still holds the wake-ups when it is killed."""
+    outcome.describe(
         "wsgi killed after commits, before it sent their wake-ups",
         "Pages fail until it is back; committed updates arrive within two seconds.",
     )
@@ -95,7 +95,7 @@ def test_wsgi_killed_between_commit_and_wake_up(
 
 
 def test_what_is_rolled_back_reaches_nobody(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says(
+    outcome.describe(
         "a transaction rolled back after publish, by the program or because it was killed",
         "None: no client gets the update.",
     )

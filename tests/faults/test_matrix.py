@@ -1,5 +1,6 @@
-"""Each fault at each place where it makes sense, with people on the stack all the time: nothing is lost,
-nothing comes twice, who comes afterwards has all of it at once, and nothing is left behind.
+"""Each fault at each suitable place, with users on the stack all the time.
+
+Nothing is lost or duplicated, new clients get everything at once, and nothing leaks.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from harness.stack import Stack
 
 @dataclass(frozen=True)
 class Strike:
-    """A fault by name, how long it lasts (seconds), whether what it strikes begins anew, and whether
-    whoever is connected through it isn't told.
+    """A named fault and its duration in seconds. `restarts`: the struck service starts again. `silent`: its
+    clients get no notice.
     """
 
     fault: Fault
@@ -32,11 +33,11 @@ class Strike:
 
 @dataclass(frozen=True)
 class Place:
-    """One or more services, and what people notice when they are struck.
+    """One or more services, and what users notice when a fault strikes them.
 
-    `slow`: the transports that need RESTARTED instead of SOON when it begins anew. `posts`: whether POSTs are
-    answered meanwhile. `live`: the transports by which updates go on arriving meanwhile as fast as ever.
-    `impatient`: it begins anew, too, when it was frozen. `count`: so many of its containers are struck.
+    `slow`: the transports that need RESTARTED instead of SOON after a restart. `posts`: whether POSTs succeed
+    during the fault. `live`: the transports whose updates arrive as fast as before during the fault.
+    `impatient`: the service also restarts after a freeze. `count`: the number of containers to strike.
     """
 
     name: str
@@ -71,7 +72,7 @@ PLACES = (
         slow=("polling",),
         posts=False,
         live=(),
-        impatient=True,  # Gunicorn ends workers of which it heard nothing for 30 s
+        impatient=True,  # Gunicorn ends workers that were silent for 30 s
     ),
     Place(
         "one-asgi",
@@ -103,7 +104,7 @@ PLACES = (
 def test_nothing_is_lost(
     standing: Stack, baseline: Baseline, outcome: Outcome, place: Place, strike: Strike
 ) -> None:
-    outcome.says(
+    outcome.describe(
         f"{' and '.join(place.services)}{' (one of two)' * (place.count == 1)} {strike.words}", place.notice
     )
     with Trial(standing, outcome) as trial:
@@ -123,7 +124,7 @@ def test_nothing_is_lost(
 def test_nothing_is_lost_when_it_comes_back_at_another_address(
     standing: Stack, baseline: Baseline, outcome: Outcome, place: Place
 ) -> None:
-    outcome.says(
+    outcome.describe(
         f"{' and '.join(place.services)} replaced by new containers with other addresses", place.notice
     )
     with Trial(standing, outcome) as trial:
@@ -136,7 +137,7 @@ def test_nothing_is_lost_when_it_comes_back_at_another_address(
 
 
 def after(trial: Trial, place: Place, *, restarts: bool, silent: bool) -> None:
-    """What is demanded once it is over."""
+    """Assert the requirements for the time after the fault."""
     trial.over(
         RESTARTED if restarts and "websocket" in place.slow else SOON,
         polling=RESTARTED if restarts and "polling" in place.slow else SOON,
@@ -145,7 +146,7 @@ def after(trial: Trial, place: Place, *, restarts: bool, silent: bool) -> None:
 
 
 def during(trial: Trial, place: Place) -> None:
-    """What is demanded of the time that it lasted."""
+    """Assert the requirements for the time of the fault."""
     if place.posts:
         trial.answered()
     if place.live:

@@ -1,4 +1,4 @@
-"""Nginx loses a worker process, and is told to read its configuration anew."""
+"""nginx loses a worker process, and reloads its configuration."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ OLD_WORKERS_END = 25.0  # seconds; worker_shutdown_timeout is 15 s
 
 
 def workers(stack: Stack) -> set[str]:
-    """The process ids of Nginx's workers."""
+    """The process ids of nginx's workers."""
     done = stack.service("nginx").exec("bash", "-c", WORKERS)
     return set(done.output.split())
 
 
 def test_a_worker_process_is_killed(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says("an nginx worker process killed", "Its connections break, and the clients reconnect.")
+    outcome.describe("an nginx worker process killed", "Its connections break, and the clients reconnect.")
     with Trial(standing, outcome) as trial:
         before = workers(standing)
         victim = max(before, key=int)
@@ -35,7 +35,7 @@ def test_a_worker_process_is_killed(standing: Stack, baseline: Baseline, outcome
 
 
 def test_its_configuration_is_read_anew(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says(
+    outcome.describe(
         "nginx -s reload",
         "Sockets break after 15 s, and the clients reconnect; no request fails.",
     )
@@ -54,4 +54,4 @@ def test_its_configuration_is_read_anew(standing: Stack, baseline: Baseline, out
         for page in trial.staying
         if any(isinstance(e, Ended) and e.code != 1000 for e in page.ledger.entries)
     ]
-    assert cut, "nobody was on an old worker"
+    assert cut, "no client was on an old worker"

@@ -1,5 +1,7 @@
 """20,000 updates by 8 writers to 200 clients on three transports, while Daphne, RabbitMQ and PostgreSQL are
-each killed and restarted once: nothing is lost, nothing comes twice, nothing that was rolled back comes.
+each killed and restarted once.
+
+Nothing is lost or duplicated, and nothing that was rolled back arrives.
 """
 
 from __future__ import annotations
@@ -14,15 +16,15 @@ from harness.faults import KILL
 from harness.stack import Stack
 
 UPDATES, CLIENTS, PEOPLE = 20_000, 200, 40
-PAUSE = 0.05  # of a writer, between two transactions: about 150 updates a second of all 8
+PAUSE = 0.05  # seconds between two transactions of a writer: about 150 updates a second of all 8
 POLL = 5.0  # seconds between two polls of a client
-BACK = 60.0  # seconds until a service that was killed is healthy again
-SLOWEST = 300.0  # seconds for a quarter of the updates, on a machine that has other things to do
+BACK = 60.0  # seconds until a killed service is healthy again
+SLOWEST = 300.0  # seconds for a quarter of the updates, on a busy machine
 
 
 @pytest.mark.timeout(1200, func_only=True)
 def test_nothing_is_lost(pair: Stack, outcome: Outcome) -> None:
-    outcome.says(
+    outcome.describe(
         "one asgi, rabbitmq and postgres killed in turn, with 20,000 updates to 200 clients",
         "Half of the sockets reconnect to the other Daphne; later, pages and POSTs fail for some seconds.",
     )
@@ -33,7 +35,7 @@ def test_nothing_is_lost(pair: Stack, outcome: Outcome) -> None:
         for number, service in enumerate(("asgi", "rabbitmq", "postgres"), start=1):
             writers.wait_for(number * UPDATES // 4, SLOWEST)
             with KILL(pair.service(service), count=1):
-                killed = time.monotonic()  # and started again, at once
+                killed = time.monotonic()  # and restarted at once
             pair.service(service).wait_healthy(BACK)
             outcome.measured(f"{service} healthy again", time.monotonic() - killed)
         written = writers.finish(SLOWEST)

@@ -1,4 +1,4 @@
-"""PostgreSQL has no connection left for anybody: sockets stay, and all is well once some are free."""
+"""PostgreSQL has no free connections: sockets stay open, and all works again when some are free."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _END_THEIRS = """
 
 
 class Greedy:
-    """Takes every connection that the application's roles may have, as soon as it is free, and ends those
-    that the application holds.
+    """Takes every connection of the application's roles as soon as it is free, and ends those that the
+    application holds.
     """
 
     def __init__(self, stack: Stack) -> None:
@@ -42,7 +42,7 @@ class Greedy:
             thread.start()
         try:
             for role, full in self._full.items():
-                assert full.wait(20), f"{role} still finds connections"
+                assert full.wait(20), f"{role} can still connect"
             wait_until(self._end_theirs, 20, "all of the application's connections ended", every=0.5)
         except BaseException:
             self.__exit__(None, None, None)
@@ -83,7 +83,7 @@ class Greedy:
 
 
 def test_no_connections_left(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says(
+    outcome.describe(
         "PostgreSQL out of connections for every role, for 10 s",
         "Sockets stay; pages and POSTs fail, and nothing is published.",
     )
@@ -91,6 +91,6 @@ def test_no_connections_left(standing: Stack, baseline: Baseline, outcome: Outco
         with Greedy(standing):
             failed = sum(writer.answers[503] for writer in trial.writers)
             trial.hold(10)
-            assert sum(writer.answers[503] for writer in trial.writers) > failed, "POSTs are still answered"
+            assert sum(writer.answers[503] for writer in trial.writers) > failed, "POSTs still succeed"
         trial.over()
     trial.closes(baseline)

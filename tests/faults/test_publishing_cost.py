@@ -1,6 +1,6 @@
-"""What a request pays for publishing, whatever state the broker is in, and how many commits one stream takes.
+"""What publishing costs a request in each state of the broker, and the commits per second of one stream.
 
-The states are visited in turn, several times over, so that what else the machine does falls on all of them.
+Each round visits every state, so that the machine's other load affects all of them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from faults.outcome import Outcome
 from harness.faults import PAUSE, TERM
 from harness.stack import Stack
 
-ROUNDS, POSTS, WAKES = 3, 100, 200  # of each state, in each round: 300 requests, 600 wake-ups
+ROUNDS, POSTS, WAKES = 3, 100, 200  # per state and round: 300 requests and 600 wake-ups in all
 BETWEEN = 0.01  # seconds between two transactions
-ADDED = 1.0  # milliseconds: PROTOCOL's bound on what the wake-up costs a request
-NOISE = 15.0  # milliseconds between medians of whole requests that a busy machine explains; a stall is more
-STALL = 1000.0  # milliseconds: the shortest of the sender's own waits for a broker
+ADDED = 1.0  # milliseconds: PROTOCOL's limit for what a wake-up costs a request
+NOISE = 15.0  # milliseconds between medians of whole requests on a busy machine; a stall is longer
+STALL = 1000.0  # milliseconds: the sender's shortest wait for a broker
 WRITERS, SECONDS, COMMITS = 8, 10.0, 500
 
 Costs = dict[str, list[float]]
@@ -39,7 +39,7 @@ STATES: dict[str, Callable[[Stack], AbstractContextManager[object]]] = {
 
 @pytest.mark.timeout(900, func_only=True)
 def test_publishing_costs_the_same_whatever_the_broker_does(fresh: Stack, outcome: Outcome) -> None:
-    outcome.says("RabbitMQ stopped, frozen or in alarm: time of a POST (p99)", "None.")
+    outcome.describe("RabbitMQ stopped, frozen or in alarm: time of a POST (p99)", "None.")
     requests: Costs = defaultdict(list)
     inside: dict[str, Costs] = {state: defaultdict(list) for state in STATES}
     for _ in range(ROUNDS):
@@ -66,8 +66,8 @@ def test_publishing_costs_the_same_whatever_the_broker_does(fresh: Stack, outcom
 
 
 def test_commits_per_second_on_one_stream(fresh: Stack, outcome: Outcome) -> None:
-    """The best of three: what it is capable of, not what else the machine has to do."""
-    outcome.says("eight writers on one stream, each at full speed (seconds per commit)", "None.")
+    """The best of three rounds, which is the least affected by the machine's other load."""
+    outcome.describe("eight writers on one stream, each at full speed (seconds per commit)", "None.")
     rates = [call(fresh, "wsgi", "commits_per_second", WRITERS, SECONDS)["rate"] for _ in range(3)]
     print(f"\none stream, {WRITERS} writers: {', '.join(f'{rate:.0f}' for rate in rates)} commits/s")
     outcome.measured("one commit", 1 / max(rates))
@@ -75,9 +75,9 @@ def test_commits_per_second_on_one_stream(fresh: Stack, outcome: Outcome) -> Non
 
 
 def post(stack: Stack) -> list[float]:
-    """Milliseconds that each of some POSTs took, one after the other."""
+    """Durations of consecutive POSTs in milliseconds."""
     alice = stack.browser("alice")
-    alice.send_message("alice", "first")  # the connection is made
+    alice.send_message("alice", "first")  # opens the connection
     taken = []
     for number in range(POSTS):
         began = time.perf_counter()
@@ -87,12 +87,12 @@ def post(stack: Stack) -> list[float]:
 
 
 def quantile(values: list[float], share: float) -> float:
-    """The value that this share of them doesn't exceed."""
+    """The smallest of the values that at least this share of them does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def figures(values: list[float]) -> str:
-    """Median, p99, worst, how many."""
+    """Median, p99, maximum and number of the values, as text."""
     p50, p99, worst = (quantile(values, share) for share in (0.5, 0.99, 1))
     return f"p50 {p50:.3f} ms, p99 {p99:.3f} ms, worst {worst:.3f} ms of {len(values)}"

@@ -1,4 +1,4 @@
-"""Daphnes are replaced one by one, ten times in a row, as a deployment does it."""
+"""Daphnes are replaced one by one, ten times in a row, as in a deployment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESTART = 1012
 
 @pytest.mark.timeout(600, func_only=True)
 def test_ten_rolling_replacements(standing: Stack, baseline: Baseline, outcome: Outcome) -> None:
-    outcome.says(
+    outcome.describe(
         "asgi replaced, one of two at a time, ten times in a row",
         "Each time, half of the sockets are closed with 1012 and reconnect to the other Daphne.",
     )

@@ -1,5 +1,6 @@
-"""The blocks of docs/how-to/restore.md, run as they stand on a stack with clients: whoever saw the lost
-future is told, nobody else is.
+"""The commands of docs/how-to/restore.md, run unchanged on a stack with clients.
+
+Clients that saw the discarded updates are told. Other clients are not.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from harness.waiting import wait_until
 PAGE = (SOURCE / "docs/how-to/restore.md").read_text()
 HISTORY_REWRITTEN = 4010
 TOLD = "Pages that saw a lost update reload their state; no other page does."
-AFTER_RESTART = 10.0  # seconds in which a client that connects after a restore has its updates
-RESTART = 25.0  # seconds in which a client is back after the fault's end
+AFTER_RESTART = 10.0  # seconds within which a client that connects after a restore has its updates
+RESTART = 25.0  # seconds within which a client has reconnected after the fault's end
 
 BURN = "DO $$BEGIN FOR i IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END$$"
 FROM_ELSEWHERE = (
@@ -34,7 +35,9 @@ FROM_ELSEWHERE = (
 
 
 def run_block(stack: Stack, title: str) -> str:
-    """Run the commands below that heading, as an operator would in the project's folder; what they wrote."""
+    """Run the commands below that heading in the project's folder, as an operator does, and return their
+    output.
+    """
     found = re.search(rf"^## {re.escape(title)}\n(?:(?!## ).*\n)*?```bash\n([^`]*)```", PAGE, re.M)
     assert found, f"restore.md has no commands under {title!r}"
     done = subprocess.run(
@@ -53,7 +56,7 @@ def run_block(stack: Stack, title: str) -> str:
 
 @dataclass
 class Story:
-    """Alice and Bob on each transport, and an early page of Alice's that left before the backup."""
+    """Alice and Bob on each transport, and an earlier page of Alice's that left before the backup."""
 
     crowd: Crowd
     alice: list[Page]
@@ -72,7 +75,7 @@ class Story:
         return story
 
     def publish(self, **counts: int) -> None:
-        """Commit updates to people's own streams, and see them arrive."""
+        """Commit updates to users' own streams, and wait for their arrival."""
         for name, count in counts.items():
             stream = f"user:{self.crowd.ids[name]}"
             self.crowd.stack.manage(
@@ -82,7 +85,7 @@ class Story:
         wait_until(self.crowd.caught_up, RESTART, "all of it arrived")
 
     def end(self) -> None:
-        """After the restore: the early page comes back, updates reach all, and Alice's pages were told."""
+        """After the restore: the earlier page returns, updates reach all, and Alice's pages were told."""
         self.crowd.online()
         begin = time.monotonic()
         stream = f"user:{self.crowd.ids['alice']}"
@@ -101,7 +104,7 @@ class Story:
 
 
 def lost(page: Page) -> list[str]:
-    """The streams that this client was told of that they could not be recovered."""
+    """The streams that hello reported as not recovered to this client."""
     return [
         stream
         for entry in page.ledger.entries
@@ -113,28 +116,28 @@ def lost(page: Page) -> list[str]:
 
 @pytest.fixture
 def story(fresh: Stack, outcome: Outcome) -> Iterator[Story]:
-    """Begun anew for each test."""
+    """A new story for each test."""
     story = Story.begin(fresh, outcome)
     yield story
     story.crowd.close()
 
 
 def test_restore_by_files(fresh: Stack, story: Story) -> None:
-    story.outcome.says("PostgreSQL's files restored to an earlier state", TOLD)
+    story.outcome.describe("PostgreSQL's files restored to an earlier state", TOLD)
     run_block(fresh, "Back up by files")
     story.crowd.online()
     story.publish(alice=5)
     run_block(fresh, "Restore by files")
     story.end()
     for page in story.alice + story.bob:
-        if page.transport != "polling":  # Daphne was there all the time
+        if page.transport != "polling":  # Daphne ran all the time
             closes = [entry.code for entry in page.ledger.entries if isinstance(entry, Ended)]
             assert closes == [HISTORY_REWRITTEN] * (page in story.alice), page.name
             assert len([e for e in page.ledger.entries if isinstance(e, Connected)]) == len(closes) + 1
 
 
 def test_restore_by_data(fresh: Stack, story: Story) -> None:
-    story.outcome.says("PostgreSQL's data restored to an earlier state", TOLD)
+    story.outcome.describe("PostgreSQL's data restored to an earlier state", TOLD)
     run_block(fresh, "Back up by data")
     story.publish(alice=5)
     assert "reset 0 transaction ids" in run_block(fresh, "Restore by data")
@@ -143,8 +146,8 @@ def test_restore_by_data(fresh: Stack, story: Story) -> None:
 
 @pytest.mark.timeout(600, func_only=True)
 def test_restore_on_another_machine(fresh: Stack, story: Story) -> None:
-    """The old one's transaction ids lie in the new one's future; its volumes are all empty."""
-    story.outcome.says("PostgreSQL's data restored on another machine", TOLD)
+    """The old machine's transaction ids are in the new one's future. All its volumes are empty."""
+    story.outcome.describe("PostgreSQL's data restored on another machine", TOLD)
     fresh.psql(BURN)
     story.publish(alice=1, bob=1)
     secrets = fresh.secrets()

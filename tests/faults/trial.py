@@ -1,5 +1,6 @@
-"""A stack with people on it, before, during and after a fault: clients on all transports that stay, others
-that come and go, two writers that never pause; and what is demanded when the fault is over.
+"""A stack with users before, during and after a fault, and the requirements after it.
+
+Clients on all transports stay, others come and go, and two writers never pause.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from harness.stack import SERVICES, Stack
 from harness.truth import read_heads
 from harness.waiting import TimedOut, wait_until
 
-SOON = 2.0  # seconds in which a client that connects after a fault's end has its updates
-RESTARTED = 10.0  # the same, if PostgreSQL, the hub or, for who polls, Gunicorn itself began anew
-LIVE = 2.0  # seconds from commit to arrival, RabbitMQ or not
-STAYED = 25.0  # seconds in which those are back who were there all the time, and wait between two tries
-SILENT = 60.0  # the same after a cut that nothing told them of
+SOON = 2.0  # seconds within which a client that connects after the fault has its updates
+RESTARTED = 10.0  # the same after a restart of PostgreSQL, the hub or, for polling, Gunicorn
+LIVE = 2.0  # seconds from commit to arrival, with or without RabbitMQ
+STAYED = 25.0  # seconds within which clients that stayed have reconnected, including their back-off
+SILENT = 60.0  # the same after a cut that the clients got no notice of
 POLL = 1.0  # seconds between two polls of a client
 
 PEOPLE = ("alice", "bob")
-RATE = 10.0  # POSTs a second of each of the two
-_clock = threading.Event()  # never set
+RATE = 10.0  # POSTs per second and writer
+_clock = threading.Event()  # never set: used as a clock
 
 
 class Trial(Checker):
@@ -67,7 +68,7 @@ class Trial(Checker):
         return self
 
     def flows(self, deadline: float = 30) -> None:
-        """Wait until another two seconds' worth of updates has arrived: whatever was before, it goes on."""
+        """Wait until updates of another two seconds have arrived."""
         seen = self._arrived()
         wait_until(
             lambda: self._arrived() >= seen + len(TRANSPORTS) * len(PEOPLE) * RATE * 2,
@@ -76,7 +77,7 @@ class Trial(Checker):
         )
 
     def hold(self, seconds: float) -> None:
-        """Let the fault last. What is demanded of this time is said afterwards: `live`, `answered`."""
+        """Let the fault last. Afterwards `live` and `answered` assert the requirements for this time."""
         begin = time.monotonic()
         _clock.wait(seconds)
         self.held = (begin, time.monotonic())
@@ -89,8 +90,10 @@ class Trial(Checker):
         polling: float | None = None,
         stayed: float = STAYED,
     ) -> None:
-        """The fault is over: whoever connects now, on any transport, has all that was committed up to now
-        within so many seconds (`polling`: who polls), and those who were there all the time are back.
+        """Assert the requirements after the fault.
+
+        A client that connects now has all updates committed so far within `within` seconds (with polling,
+        `polling`). Clients that stayed have reconnected within `stayed` seconds.
         """
         ended = time.monotonic()
         arriving = {self.newcomer("alice", transport, since=self.begin): within for transport in transports}
@@ -105,19 +108,19 @@ class Trial(Checker):
         self.flows()
 
     def live(self, transports: Iterable[str] = TRANSPORTS, within: float = LIVE) -> None:
-        """While the fault lasted, updates went on arriving at once; by polling, at the next poll."""
+        """Assert that updates arrived at once during the fault, or with polling, at the next poll."""
         assert self.held is not None
         for transport in transports:
             pages = [page for page in self.staying if page.transport == transport]
             delays = self.delays(pages, *self.held)
             allowed = within + POLL * (transport == "polling")
-            assert delays, f"nothing arrived by {transport} of what was committed meanwhile"
+            assert delays, f"no update committed during the fault arrived by {transport}"
             assert max(delays) <= allowed, f"{transport}: {max(delays):.2f} s from commit to arrival"
             if transport != "polling":
                 self.outcome.measured("commit to arrival during the fault", max(delays))
 
     def answered(self) -> None:
-        """Every POST was answered as ever, all the time."""
+        """Assert that every POST succeeded."""
         answers = [writer.answers for writer in self.writers]
         assert all(set(counted) == {201} for counted in answers), answers
 
@@ -128,7 +131,7 @@ class Trial(Checker):
         deadline: float = RESTARTED,
         provoked: Provoked = lambda ledger, stream: False,
     ) -> Report:
-        """The verdict; then everybody is gone, and with them all that they held."""
+        """Judge, then assert that all clients are gone, and the resources that they held."""
         report = self.verdict(deadline=deadline, provoked=provoked).check()
         baseline.check()
         return report
@@ -137,15 +140,16 @@ class Trial(Checker):
         return sum(len(page.ledger.arrived) for page in self.staying)
 
     def _heads(self) -> Mapping[str, Position] | None:
-        with contextlib.suppress(AssertionError, APIError):  # it is just being started
+        with contextlib.suppress(AssertionError, APIError):  # it may just be starting
             return read_heads(self.stack)
         return None
 
     def _wait_for(
         self, pages: Mapping[Page, float], heads: Mapping[str, Position], since: float, *, prompt: bool
     ) -> dict[Page, float]:
-        """Seconds since then until each client had reached these heads, by when it saw what it saw; `prompt`:
-        who waits to try again does so at once, so that it isn't the back-off that is measured.
+        """Seconds from `since` until each client reached these heads.
+
+        With `prompt`, waiting clients retry at once, so that the result does not include the back-off.
         """
         turns = itertools.count(1)
 
@@ -161,7 +165,7 @@ class Trial(Checker):
             wait_until(all_there, max(pages.values()), "all that was committed", every=0.1)
         taken = {page: at for page in pages if (at := reached(page, heads)) is not None}
         late = {page.name: page.ledger.entries[-3:] for page in pages if page not in taken}
-        assert not late, f"not there yet: {late}"
+        assert not late, f"not caught up yet: {late}"
         seconds = {page: max(0.0, at - since) for page, at in taken.items()}
         slow = {page.name: round(seconds[page], 2) for page in pages if seconds[page] > pages[page]}
         assert not slow, f"later than allowed: {slow}"
@@ -169,7 +173,9 @@ class Trial(Checker):
 
 
 def reached(page: Page, heads: Mapping[str, Position]) -> float | None:
-    """When a client had all up to these heads, of the streams that it follows (monotonic); None: not yet."""
+    """When a client had all updates up to these heads of its streams (monotonic), or None if it hasn't
+    yet.
+    """
     entries = list(page.ledger.entries)
     greeted = [entry for entry in entries if isinstance(entry, Hello)]
     if not greeted:
@@ -187,8 +193,8 @@ def reached(page: Page, heads: Mapping[str, Position]) -> float | None:
 
 
 def warm_up(stack: Stack) -> None:
-    """Have the stack do once what it does once: each thread of Gunicorn's opens its connection to the
-    database, each process its own to the broker, and all services are healthy.
+    """Make the stack do all that it does only once: each of Gunicorn's threads connects to the database, and
+    each process to the broker. Wait until all services are healthy.
     """
     everybody: list[Callable[[], object]] = []
     for name in PEOPLE:
@@ -207,7 +213,7 @@ def warm_up(stack: Stack) -> None:
 
 
 class _Visits:
-    """A person who looks at pages and sends messages, in a window of their own."""
+    """A user who views pages and sends messages, in a separate window."""
 
     def __init__(self, browser: Browser, number: int) -> None:
         self.browser = Browser(browser.url)

@@ -29,7 +29,7 @@ signal.pause()
 
 
 class Machine:
-    """One WebSocket and one event stream of a user's, on the stack's network `front`."""
+    """One WebSocket and one event stream of a user, on the stack's network `front`."""
 
     def __init__(self, stack: Stack, user: str) -> None:
         self.stack = stack
@@ -62,7 +62,7 @@ class Machine:
         self._container.remove(force=True)
 
     def vanish(self) -> None:
-        """Off the network, without a word."""
+        """Disconnect it from the network, with no notice to the server."""
         self._network.disconnect(self._container, force=True)
 
     def _greeted(self) -> bool:

@@ -1,3 +1,3 @@
-"""What the tests stand on: a real stack booted from compose.yaml, faults by name, a client of the wire,
-and a judge.
+"""The tests' tools: a real stack booted from compose.yaml, named faults, a client of the protocol, and a
+judge.
 """

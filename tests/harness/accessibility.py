@@ -1,4 +1,4 @@
-"""What axe-core finds wrong with a page, for whoever listens to it, uses keys, or sees little.
+"""Accessibility mistakes that axe-core finds in a page.
 
 https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md
 """
@@ -13,8 +13,10 @@ from playwright.sync_api import Page
 
 
 def mistakes(page: Page) -> list[str]:
-    """Each with the page's path, the rule, how bad it is, and the elements. Best practices count too."""
-    # By the debugger, whom the page's Content-Security-Policy doesn't concern: nothing is loosened for it.
+    """Return each violation with the page's path, the rule, its impact, and the elements. Best practices
+    count too.
+    """
+    # evaluate() goes through the debugger, so the page's Content-Security-Policy can stay as strict as it is.
     page.evaluate(_axe())
     found: list[dict[str, Any]] = page.evaluate(
         "async () => (await axe.run(document, { resultTypes: ['violations'] })).violations"

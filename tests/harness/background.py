@@ -1,4 +1,4 @@
-"""An event loop on a thread of its own, for what goes on beside a test."""
+"""An event loop in its own thread, for what runs beside a test."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_DEADLINE = 10.0  # seconds for whatever a test waits for
+_DEADLINE = 10.0  # seconds that a test waits for any result
 
 
 class Background:
-    """The loop, running until `close`. Its methods may be called from any other thread."""
+    """An event loop that runs until `close`. Other threads may call its methods."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -22,15 +22,15 @@ class Background:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What it comes to."""
+        """Run the coroutine on the loop and return its result."""
         return self.begin(work).result(_DEADLINE)
 
     def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Let it go on, until `close` at most."""
+        """Start the coroutine. It runs until `close` at the latest."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def do(self, action: Callable[[], T]) -> T:
-        """What a plain function returns when it is called there."""
+        """Call a plain function on the loop and return its result."""
 
         async def call() -> T:
             return action()
@@ -38,7 +38,7 @@ class Background:
         return self.run(call())
 
     def close(self) -> None:
-        """Cancel all that goes on, and return when it has ended: nothing of it is left to be destroyed."""
+        """Cancel all tasks and wait for their end, so that none is destroyed while it is pending."""
         self.run(_end_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_DEADLINE)
@@ -48,7 +48,7 @@ class Background:
 async def _end_all() -> None:
     while tasks := asyncio.all_tasks() - {
         asyncio.current_task()
-    }:  # one that is accepted meanwhile comes later
+    }:  # tasks accepted in the meantime appear in the next round
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,6 +1,7 @@
-"""What a stack holds when nobody is there: processes, sockets, file handles, the broker's queues and
-bindings, the database's connections. Taken before a fault and compared after it: what a fault leaves behind
-is a leak.
+"""What a stack holds when it is idle: processes, sockets, file handles, the broker's queues and bindings, the
+database's connections.
+
+Read it before a fault and compare after it. What a fault leaves behind is a leak.
 """
 
 from __future__ import annotations
@@ -21,18 +22,20 @@ from .waiting import TimedOut, wait_until
 Figures = dict[str, int]
 
 SLACK = {"processes": 2, "handles": 12, "sockets": 6, "connections": 3, "channels": 6, "database": 3}
-"""What may be more by figure than at the start: what is opened when first needed. Far less than what would be
-left if each client of a test left one.
+"""How much higher each figure may be than at the start, for what opens at its first use. A leak per client of
+a test would exceed it by far.
 """
 MEMORY = 1.1
-"""What a service's memory (MiB) may have grown to, as a share of what it was; besides, MEMORY_SLACK. It is
-what its processes hold for themselves, without the kernel's cache of files and what PostgreSQL's share.
+"""The share to which a service's memory (MiB) may have grown, in addition to MEMORY_SLACK. It counts what the
+service's processes allocate, without the kernel's file cache and PostgreSQL's shared memory.
 """
 MEMORY_SLACK = 8
 EXACT = ("queues", "bindings")
 COUNTED_BY_CONNECTION = ("postgres", "rabbitmq")
-"""These two start processes and open files as they see fit; what clients cost them is asked of themselves."""
-PATIENCE = 100.0  # seconds: PostgreSQL and RabbitMQ notice a peer that vanished within one minute
+"""These two start processes and open files as they need them. We ask the servers themselves about their
+clients' resources.
+"""
+PATIENCE = 100.0  # seconds: PostgreSQL and RabbitMQ notice within one minute that a peer vanished
 
 _INSIDE = """
 processes=0 handles=0
@@ -61,7 +64,7 @@ _DATABASE = """
 
 
 def read(stack: Stack, *, memory: bool = False) -> Figures:
-    """All figures, now. Raises whatever a container that is not there raises."""
+    """Read all figures. Raises the engine's errors if a container is missing."""
     with ThreadPoolExecutor(4) as pool:
         broker = pool.submit(_broker, stack)
         database = pool.submit(_database, stack)
@@ -85,7 +88,7 @@ def _inside(replica: Replica) -> Figures:
 
 def _memory(replica: Replica) -> int:
     held = replica.stats()["memory_stats"]["stats"]
-    return int(held.get("anon", held.get("total_rss", 0))) >> 20  # cgroups of version 2 and 1
+    return int(held.get("anon", held.get("total_rss", 0))) >> 20  # keys of cgroups version 2 and 1
 
 
 def _broker(stack: Stack) -> Figures:
@@ -102,7 +105,7 @@ def _database(stack: Stack) -> Figures:
 
 @dataclass
 class Baseline:
-    """What was there at the beginning."""
+    """The figures at the beginning."""
 
     stack: Stack
     before: Figures = field(default_factory=dict)
@@ -110,11 +113,11 @@ class Baseline:
 
     @classmethod
     def take(cls, stack: Stack, *, memory: bool = False) -> Baseline:
-        """Read it, on a stack that has done all that it does once: much is opened when first needed."""
+        """Read the figures. Warm the stack up first: it opens many things only at their first use."""
         return cls(stack, read(stack, memory=memory), memory)
 
     def excess(self, now: Figures) -> dict[str, tuple[int, int]]:
-        """What is not back: before and now, by name."""
+        """The figures that are still too high: before and now, by name."""
         return {
             name: (self.before.get(name, 0), now.get(name, 0))
             for name in sorted(self.before.keys() | now.keys())
@@ -122,12 +125,12 @@ class Baseline:
         }
 
     def check(self, patience: float = PATIENCE) -> Figures:
-        """Wait until all is back; print what was read. Raises AssertionError with what is not."""
+        """Wait until all figures are back, and print them. Raises AssertionError with those that are not."""
         now: Figures = {}
         began = time.monotonic()
 
         def is_back() -> bool:
-            with contextlib.suppress(APIError, AssertionError):  # a container that is just being started
+            with contextlib.suppress(APIError, AssertionError):  # a container may just be starting
                 now.clear()
                 now.update(read(self.stack, memory=self.memory))
                 return not self.excess(now)
@@ -136,11 +139,11 @@ class Baseline:
         with contextlib.suppress(TimedOut):
             wait_until(is_back, patience, "back to what was there before", every=1)
         print(f"there (after {time.monotonic() - began:.1f} s) before → now: {self.table(now)}")
-        assert now and not self.excess(now), f"left behind (before, now): {self.excess(now) or 'unreadable'}"
+        assert now and not self.excess(now), f"leaked (before, now): {self.excess(now) or 'unreadable'}"
         return now
 
     def table(self, now: Figures) -> str:
-        """Before and now, in words."""
+        """The figures before and now, as text."""
         names = sorted(self.before.keys() | now.keys())
         return ", ".join(f"{name} {self.before.get(name, 0)} → {now.get(name, 0)}" for name in names)
 

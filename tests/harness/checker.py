@@ -1,4 +1,4 @@
-"""Clients and writers that run beside a test, and the verdict on them at its end.
+"""Clients and writers that run during a test, and the verdict on them at its end.
 
 with Checker(stack) as checker:
     checker.client("bob", "websocket")
@@ -36,8 +36,8 @@ from .waiting import TimedOut, wait_until
 
 
 class Writer:
-    """Sends messages from one user to others at a steady rate, whatever comes of it, and counts the
-    answers by status.
+    """Sends messages from one user to others at a steady rate, even if they fail, and counts the responses by
+    status.
     """
 
     def __init__(self, browser: Browser, to: Iterable[str], rate: float) -> None:
@@ -45,16 +45,16 @@ class Writer:
         self.to = list(to)
         self.rate = rate
         self.answers: Counter[int] = Counter()
-        self.answered: dict[str, float] = {}  # by title: when it was said to be committed (monotonic)
+        self.answered: dict[str, float] = {}  # by title: when the response confirmed the commit (monotonic)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"writer {browser.name}", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start sending."""
         self._thread.start()
 
     def stop(self) -> None:
-        """No request is under way when this returns."""
+        """Stop sending. No request is in flight when this returns."""
         self._stop.set()
         self._thread.join(60)
         assert not self._thread.is_alive(), "a POST has not ended within 60 s"
@@ -78,8 +78,8 @@ class Writer:
 
 
 class Checker:
-    """Clients on an event loop of their own, writers on threads; stopped in the right order at the end of
-    the block.
+    """Clients on their own event loop and writers in threads. The end of the block stops them in the right
+    order.
     """
 
     def __init__(self, stack: Target) -> None:
@@ -122,7 +122,7 @@ class Checker:
         since: dict[str, Position] | None = None,
         deadline: float = 15,
     ) -> Page:
-        """Add a client of that user and wait for its first hello."""
+        """Add a client of the user and wait for its first hello."""
         page = self.newcomer(user, transport, streams=streams, since=since)
         wait_until(
             lambda: page.positions and (page.live or page.transport == "polling"),
@@ -142,7 +142,9 @@ class Checker:
         through: tuple[str, int] | None = None,
         poll_every: float = 1.0,
     ) -> Page:
-        """Add a client of that user without waiting for anything; `through` something in front, if given."""
+        """Add a client of the user without waiting. `through`: a host and port to connect to instead of the
+        site's.
+        """
         page = Page(
             f"client {next(self._numbers)} ({user}, {transport})",
             replace(Place.of(self.stack.url, self.stack.certificate), through=through),
@@ -160,10 +162,10 @@ class Checker:
         return page
 
     def passers_by(self, *users: str, every: float = 1.0, stay: float = 3.0, poll_every: float = 1.0) -> None:
-        """Let a client come every so many seconds, stay for so many, and go again, until the end of the
-        block; on all transports.
+        """Start a short-lived client every `every` seconds, on all transports in turn, until the end of the
+        block. Each stays for `stay` seconds.
 
-        Some go on from where an earlier one was, as a page does that another one led to.
+        Some continue from an earlier client's positions, as a page does after a link from another page.
         """
         for user in users:
             self.browser(user)
@@ -187,7 +189,7 @@ class Checker:
         known[user] = dict(page.positions)
 
     def anonymous(self) -> Page:
-        """Add a client that is not signed in, without waiting for anything."""
+        """Add a client without a session, without waiting."""
         return self._run(
             Page(
                 f"client {next(self._numbers)} (anonymous)",
@@ -197,8 +199,9 @@ class Checker:
         )
 
     def bare_frames(self, user: str) -> list[Any]:
-        """A client that offers no subprotocol, connected: the list fills with the frames that it gets.
-        Not judged.
+        """Connect a client that offers no subprotocol, and return the list that its frames are added to.
+
+        The judge ignores this client.
         """
         frames: list[Any] = []
         place, cookies = Place.of(self.stack.url, self.stack.certificate), self.browser(user).cookies
@@ -217,7 +220,7 @@ class Checker:
         return [self.client(user, transport) for user in users for transport in transports]
 
     def writer(self, user: str, *, to: str | Iterable[str], rate: float = 10) -> Writer:
-        """Start a writer."""
+        """Start a writer and return it."""
         writer = Writer(
             Browser(self.stack.url, self.stack.certificate), [to] if isinstance(to, str) else to, rate
         )
@@ -227,13 +230,13 @@ class Checker:
         return writer
 
     def browser(self, user: str) -> Browser:
-        """The user's cookie jar, signed in once."""
+        """The user's browser. It signs in once."""
         if user not in self._browsers:
             self._browsers[user] = self.stack.browser(user)
         return self._browsers[user]
 
     def online(self) -> None:
-        """The fault is over: let every client try at once, as browsers do when the network returns."""
+        """Reset every client's back-off after a fault, as browsers do when the network returns."""
         for page in self.pages:
             self._loop.call_soon_threadsafe(page.online)
 
@@ -242,12 +245,13 @@ class Checker:
         self._loop.call_soon_threadsafe(getattr(page, what), *arguments)
 
     def arrived(self) -> int:
-        """Updates that all clients saw up to now."""
+        """Number of updates that all clients received so far."""
         return sum(len(page.ledger.arrived) for page in self.pages)
 
     def delays(self, pages: Iterable[Page], begin: float, end: float) -> list[float]:
-        """Seconds from the answer to a POST to its update's arrival at each of the clients, for the POSTs
-        answered between two moments (monotonic).
+        """Delays in seconds between the response to a POST and its update's arrival at each client.
+
+        Counts the POSTs whose responses came between `begin` and `end` (monotonic).
         """
         posted = {
             title: at
@@ -263,13 +267,15 @@ class Checker:
         ]
 
     def sent_away(self, page: Page, code: int, deadline: float) -> None:
-        """The server ends this client with that code; what it got up to then is what it was owed."""
+        """Wait until the server closes this client with that code. The client is owed only what it received
+        before.
+        """
         wait_until(lambda: page.stopped_by, deadline, f"the end of {page.name}", every=0.02)
         assert page.stopped_by == code, f"{page.name}: {page.stopped_by}"
         page.ledger.left = True
 
     def caught_up(self) -> bool:
-        """Every client that stayed stands at the heads of the table."""
+        """Whether every client that stayed is at the head of each of its streams."""
         heads = read_heads(self.stack)
         return all(
             position == heads.get(stream, position)
@@ -279,11 +285,11 @@ class Checker:
         )
 
     def verdict(self, *, deadline: float = 10, provoked: Provoked = lambda ledger, stream: False) -> Report:
-        """Stop the writers, let clients catch up for at most `deadline` seconds, judge. Prints nothing:
-        `.check()` does.
+        """Stop the writers, let clients catch up for at most `deadline` seconds, and judge. `.check()` prints
+        the report.
         """
         self.__exit__(None, None, None)
-        with contextlib.suppress(TimedOut):  # the verdict says who is behind, and by what
+        with contextlib.suppress(TimedOut):  # the report names the clients that are behind
             wait_until(self.caught_up, deadline, "clients at the heads", every=0.2)
         truth = read_truth(self.stack)
         self.close()

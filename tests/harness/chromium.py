@@ -1,11 +1,11 @@
-"""A real Chromium, driven by Playwright: windows with a cookie jar each, and what their consoles complain of.
+"""A real Chromium, driven by Playwright: windows with separate cookie jars, and their console messages.
 
 def test_…(windows: Windows, stack: Stack) -> None:
     page = windows.open(stack.browser("alice"), "/messages/")
     expect(page.locator("#connection")).to_have_text("Live.")
 
-The fixtures are in harness.fixtures; only the image sluice-tests-browser has a browser. What Playwright
-can't do, since it keeps all its pages in view and awake, is in harness.tabs.
+The fixtures are in harness.fixtures. Only the image sluice-tests-browser has a browser. Playwright keeps all
+its pages visible and awake; harness.tabs is for hidden and frozen pages.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Error, Page, syn
 EXECUTABLE = "/usr/bin/chromium"
 FLAGS = (
     "--no-sandbox",  # the tests run as root, in a container
-    "--disable-dev-shm-usage",  # whose /dev/shm is small
+    "--disable-dev-shm-usage",  # /dev/shm is small in a container
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
     "--disable-quic",
 )
-# What Chromium itself writes when a connection can't be had: no script can keep it from that.
+# Chromium itself logs this when a connection fails. No script can prevent it.
 NETWORK = r"WebSocket connection to .* failed|Failed to load resource"
 
 
 class Visitor(Protocol):
-    """Somebody whose session a window takes over; harness.site.Browser is one."""
+    """A user whose session a window uses, for example a harness.site.Browser."""
 
     url: str
     http: requests.Session
@@ -67,7 +67,7 @@ class Chromium:
 
     @contextmanager
     def asleep(self) -> Iterator[None]:
-        """While the block runs no page of the browser gets a turn, and none is told: they are stopped."""
+        """Stop all page processes of the browser during the block. The pages get no event about it."""
         session = self.browser.new_browser_cdp_session()
         processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
         session.detach()
@@ -83,7 +83,7 @@ class Chromium:
 
 
 class Windows:
-    """The windows of one test. Each has a cookie jar of its own; tabs of one window share it."""
+    """The windows of one test. Each has its own cookie jar, which its tabs share."""
 
     def __init__(self, chromium: Chromium) -> None:
         self.complaints: list[str] = []
@@ -93,7 +93,9 @@ class Windows:
         self._expected: list[str] = []
 
     def window(self, visitor: Visitor | None = None) -> BrowserContext:
-        """A window, signed in as the visitor is; one who trusts a certificate of the site's own takes it."""
+        """Open a window with the visitor's session. It accepts the site's own certificate if the visitor
+        trusts one.
+        """
         accepts = visitor is not None and isinstance(visitor.http.verify, str)
         context = self._chromium.browser.new_context(ignore_https_errors=accepts)
         self._contexts.append(context)
@@ -114,18 +116,18 @@ class Windows:
         return context
 
     def open(self, visitor: Visitor, path: str = "/", *, window: BrowserContext | None = None) -> Page:
-        """A page of the site, in a window of its own if none is given."""
+        """Open a page of the site, in a new window unless one is given."""
         page = (window or self.window(visitor)).new_page()
         page.goto(visitor.url + path)
         return page
 
     def expect_complaints(self, pattern: str = NETWORK) -> None:
-        """From now on messages like these are no failure: what the test does brings them about."""
+        """Accept matching console messages from now on, because the test provokes them."""
         self._expected.append(pattern)
 
     @contextmanager
     def judged(self) -> Iterator[Windows]:
-        """At the end: close everything; raise AssertionError if a console complained unexpectedly."""
+        """Close everything at the end. Raises AssertionError if a console had an unexpected message."""
         try:
             yield self
         finally:
@@ -134,7 +136,7 @@ class Windows:
         unexpected = [
             text for text in self.complaints if not any(re.search(known, text) for known in self._expected)
         ]
-        assert not unexpected, f"the browser's console: {unexpected}"
+        assert not unexpected, f"unexpected messages on the browser's console: {unexpected}"
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "assert"):

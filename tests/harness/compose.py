@@ -1,5 +1,5 @@
-"""`docker compose` on one project, with an environment of its own: nothing of the operator's `.env` or
-shell gets in.
+"""`docker compose` on one project, in its own environment: the operator's `.env` and shell do not affect
+it.
 """
 
 import os
@@ -13,21 +13,19 @@ _PASSED_ON = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VER
 
 
 class ComposeFailed(AssertionError):
-    """A compose command ended with a status other than 0; its output is the message."""
+    """A compose command exited with a status other than 0. The message is its output."""
 
 
 @dataclass(frozen=True)
 class Compose:
-    """The project `name`, whose folder holds compose.yaml and the `.env` that an operator would have
-    written.
-    """
+    """The project `name`. Its folder holds compose.yaml and the operator's `.env`."""
 
     name: str
     folder: Path
 
     @classmethod
     def create(cls, name: str, folder: Path, settings: Mapping[str, str]) -> "Compose":
-        """Lay out the project folder."""
+        """Create the project folder."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "compose.yaml").write_bytes((SOURCE / "compose.yaml").read_bytes())
         compose = cls(name, folder)
@@ -41,8 +39,8 @@ class Compose:
     def run(
         self, *arguments: str, deadline: float = 120, check: bool = True, given: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end, `given` as its standard input, standard error after standard output in
-        `.stdout`.
+        """Run a command and wait for its end. `given` is its standard input. `.stdout` includes standard
+        error.
         """
         process = self.start(*arguments, stdin=subprocess.PIPE if given else subprocess.DEVNULL)
         try:
@@ -60,7 +58,7 @@ class Compose:
         return subprocess.CompletedProcess(arguments, process.returncode, output)
 
     def start(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-        """Start one command and return at once."""
+        """Start a command and return at once."""
         command = [
             "docker",
             "compose",

@@ -1,4 +1,4 @@
-"""What the doctor finds, by its lines of JSON."""
+"""The doctor's findings, parsed from its JSON lines."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ IN_CONTAINER: Final = ("/opt/sluice/venv/bin/python", "/opt/sluice/app/manage.py
 
 
 def findings(output: str) -> list[dict[str, str]]:
-    """check, where, verdict, says and cure of each."""
+    """Each finding as a dictionary: check, where, verdict, message, fix."""
     return [json.loads(line) for line in output.splitlines()]
 
 
 def bad(found: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The failures and warnings among them."""
+    """Failures and warnings only."""
     return [one for one in found if one["verdict"] in ("failed", "warning")]

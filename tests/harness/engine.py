@@ -1,8 +1,8 @@
 """The Docker engine, and what a test run owns on it.
 
-A run is named after the container that it runs in, so its life is the lock: another run may sweep away what
-bears a run's name only when no running container bears that id any more. Two runs side by side leave each
-other alone, and a killed one is cleaned up by the next.
+A run is named after its own container, and that container is the lock. Another run may remove things with a
+run's name only if no running container has that id. So runs at the same time don't disturb each other, and
+the next run cleans up after a killed one.
 """
 
 import functools
@@ -21,7 +21,7 @@ _RUN_OF_TAG = re.compile(r"^sluice-[a-z]+:e2e-([0-9a-f]{12})$")
 
 @functools.cache
 def engine() -> docker.DockerClient:
-    """The engine whose socket is mounted."""
+    """A client of the engine whose socket is mounted."""
     return docker.from_env(timeout=120)
 
 
@@ -38,13 +38,13 @@ def run_id() -> str:
 
 @functools.cache
 def own_image() -> str:
-    """The image that this run itself runs in; for helpers that need a shell and nothing of the stack."""
+    """The image that this run uses, for helpers that need only a shell."""
     image: str = engine().api.inspect_container(run_id())["Image"]
     return image
 
 
 def sweep(*, own: bool) -> list[str]:
-    """Remove what dead runs left, and what this one made if `own`; return the names of what was removed."""
+    """Remove what dead runs left, and what this run made if `own`. Return the names of what was removed."""
     removed: list[str] = []
     api = engine().api
     for container in api.containers(all=True):
@@ -92,7 +92,7 @@ def _remove(removed: list[str], name: str, how: object) -> None:
         how()
     except NotFound:
         return
-    except APIError as error:  # in use by what another sweep is removing at this moment
+    except APIError as error:  # another sweep is removing its user at this moment
         if error.status_code != 409:
             raise
         return

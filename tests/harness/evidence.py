@@ -1,4 +1,4 @@
-"""What a failing test leaves behind: in its report, shortened, and whole under the results folder."""
+"""A failing test's evidence: shortened in its report, complete in the results folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ACTIVITY = """
 
 
 def gather(stack: Stack, since: datetime.datetime) -> Iterator[tuple[str, str]]:
-    """Title and text of each piece: containers, health, logs since `since`, live nginx configuration,
+    """Yield pairs of title and text: containers, health, logs since `since`, live nginx configuration,
     broker, database.
     """
     yield "docker compose ps", _guarded(stack.snapshot)
@@ -41,13 +41,13 @@ def gather(stack: Stack, since: datetime.datetime) -> Iterator[tuple[str, str]]:
 
 
 def as_text(stack: Stack, since: datetime.datetime) -> str:
-    """What is worth reading at once, each piece shortened to its end."""
+    """The evidence for the report, each piece shortened to its end."""
     pieces = ((title, text) for title, text in gather(stack, since) if worth_showing(title) and text.strip())
     return "\n".join(f"--- {title}\n{shorten(text)}" for title, text in pieces)
 
 
 def worth_showing(title: str) -> bool:
-    """Whether it belongs in the report itself, and not only in the results folder."""
+    """Whether a piece belongs in the report as well as in the results folder."""
     return title.endswith((": log", " ps"))
 
 
@@ -61,14 +61,14 @@ def shorten(text: str) -> str:
 
 
 def write(test: str, stack: Stack, title: str, text: str) -> None:
-    """Keep one piece whole: results/<test>/<stack>/<title>.txt."""
+    """Write one complete piece to results/<test>/<stack>/<title>.txt."""
     place = folder(test, stack)
     place.mkdir(parents=True, exist_ok=True)
     (place / f"{_file_name(title)}.txt").write_text(text)
 
 
 def folder(test: str, stack: Stack) -> Path:
-    """Where that test's evidence is kept."""
+    """The folder for that test's evidence."""
     return RESULTS / _file_name(test) / stack.name
 
 
@@ -83,5 +83,5 @@ def _broker(stack: Stack, vhost: str, what: str) -> str:
 def _guarded(read: Callable[[], str]) -> str:
     try:
         return read()
-    except Exception as error:  # evidence must never hide the failure that it is about
+    except Exception as error:  # a failure to collect evidence must never hide the test's failure
         return f"(could not be read: {error!r})"

@@ -1,7 +1,7 @@
-"""Faults as named objects. Each does one thing to one service and can say how it is undone.
+"""Named faults. Each does one thing to one service and knows how to undo it.
 
-with KILL(stack.service("asgi")): … applies it, and undoes it at the end. `CRASH` needs no undoing: the
-restart policy is part of what is tested.
+`with KILL(stack.service("asgi")): …` applies the fault and undoes it at the end. `CRASH` has no undo, because
+it tests the restart policy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .service import Replica, Service
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault by name; `apply` and `heal` act on one container."""
+    """A named fault. `apply` and `heal` act on one container."""
 
     name: str
     apply: Callable[[Replica], object]
@@ -26,7 +26,7 @@ class Fault:
 
     @contextmanager
     def __call__(self, service: Service, *, count: int | None = None) -> Iterator[list[Replica]]:
-        """Hit the first `count` containers of the service (default: all) for as long as the block runs."""
+        """Apply the fault to the first `count` containers of the service (default: all) during the block."""
         hit = service.replicas[:count]
         assert hit, f"{service.name} has no container"
         for replica in hit:

@@ -18,6 +18,6 @@ def row(what: str, milliseconds: list[float]) -> str:
 
 
 def quantile(values: list[float], share: float) -> float:
-    """The value that so large a share of them doesn't exceed."""
+    """The smallest of the values that at least this share of them does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

@@ -1,4 +1,4 @@
-"""pytest's side of the harness: stacks as fixtures, and evidence on failure. Loaded by tests/conftest.py."""
+"""The harness's pytest fixtures: stacks, and evidence on failure. tests/conftest.py loads them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .chromium import Chromium, Windows
 
 _STARTED = pytest.StashKey[datetime.datetime]()
-_TEST_DEADLINE = 300  # seconds, fixtures aside; a test that takes longer is reported with where it hangs
+_TEST_DEADLINE = 300  # seconds without fixtures; pytest then reports where the test hangs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,9 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def image_tag(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The images under test, built; what earlier runs left is gone, and what this one makes goes at its
-    end.
-    """
+    """Build the images under test. Remove what dead runs left now, and what this run makes at its end."""
     sweep(own=True)
     yield ensure_images(tmp_path_factory.mktemp("build"))
     if os.environ.get("SLUICE_KEEP") != "yes":
@@ -60,22 +58,24 @@ def site(request: pytest.FixtureRequest, image_tag: str) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def stack(image_tag: str) -> Iterator[Stack]:
-    """A stack for tests that only read. Its limit on crops is low enough to be met by the sample volume."""
+    """A stack for tests that only read. Its limit on crops is low enough for the sample volume to exceed
+    it.
+    """
     with Stack(image_tag, {"CROP_MAX_VOXELS": "1000000"}) as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
 def fresh(image_tag: str) -> Iterator[Stack]:
-    """A stack of the module's own, for tests that break things and mend them."""
+    """A stack of the module's own, for tests that break things and repair them."""
     with Stack(image_tag) as stack:
         yield stack
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Chromium]:
-    """A browser (make browser)."""
-    from .chromium import Chromium  # only that image has it
+    """A browser, for tests in the image of `make browser`."""
+    from .chromium import Chromium  # only the browser image has Playwright
 
     with Chromium() as chromium:
         yield chromium
@@ -83,7 +83,7 @@ def chromium() -> Iterator[Chromium]:
 
 @pytest.fixture
 def windows(chromium: Chromium) -> Iterator[Windows]:
-    """This test's windows. A complaint on a console that it does not expect fails it."""
+    """This test's windows. An unexpected console message fails the test."""
     from .chromium import Windows
 
     with Windows(chromium).judged() as windows:
@@ -92,7 +92,7 @@ def windows(chromium: Chromium) -> Iterator[Windows]:
 
 @pytest.fixture
 def healed(fresh: Stack) -> Stack:
-    """The module's own stack, every service in place and healthy, whatever the test before did to it."""
+    """The module's own stack, with every service healthy again after the previous test's faults."""
     fresh.mend()
     return fresh
 

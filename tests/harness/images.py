@@ -1,4 +1,4 @@
-"""The images under test: built once a run, from the source as it stands, under a tag of the run's own."""
+"""The images under test, built once per run from the working tree, under a tag of this run's own."""
 
 import os
 import subprocess
@@ -9,10 +9,10 @@ from .engine import run_id
 
 
 def ensure_images(scratch: Path) -> str:
-    """Build all images and return their tag; with SLUICE_IMAGE_TAG set, use those as they are.
+    """Build all images and return their tag. With SLUICE_IMAGE_TAG set, return that tag and build nothing.
 
-    The build cache makes an unchanged tree a matter of seconds. BASE_IMAGE and CA_CERTIFICATES, which only a
-    build needs, come from the environment or else from the operator's `.env`.
+    The build cache makes this a matter of seconds if nothing changed. BASE_IMAGE and CA_CERTIFICATES, which
+    only a build needs, come from the environment, or else from the operator's `.env`.
     """
     if given := os.environ.get("SLUICE_IMAGE_TAG"):
         return given

@@ -1,7 +1,7 @@
-"""The judge: from the table as it is at the end and what each client saw, was every update owed delivered
+"""The judge compares what each client received with the table of updates: was every owed update delivered
 exactly once and in order?
 
-It applies PROTOCOL.md's checker's rules and trusts no client library: positions are followed anew from the
+It applies the checker's rules of PROTOCOL.md. It trusts no client library, and derives all positions from the
 raw entries.
 """
 
@@ -16,7 +16,7 @@ from .client.ledger import Arrived, Broken, Connected, Ended, Hello, Ledger
 from .client.positions import START, Position
 
 Provoked = Callable[[Ledger, str], bool]
-"""Was a `recovered: false` for this client and stream brought about by the test?"""
+"""Whether the test provoked a `recovered: false` for this client and stream."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Row:
 
 @dataclass
 class Truth:
-    """The table, read after the writers stopped: rows by stream and offset, heads, floors (the offset
-    trimmed up to).
+    """The table, read after the writers stopped: rows by stream and offset, heads, floors (the highest
+    trimmed offset).
     """
 
     rows: dict[str, dict[int, Row]] = field(default_factory=dict)
@@ -39,11 +39,11 @@ class Truth:
     floors: dict[str, int] = field(default_factory=dict)
 
     def head(self, stream: str) -> Position:
-        """Where the stream ends."""
+        """The stream's last position."""
         return self.heads.get(stream, START)
 
     def own_faults(self) -> list[str]:
-        """What is wrong with the table itself: offsets must run from the floor to the head without a hole."""
+        """Faults of the table itself: offsets must run from the floor to the head without a gap."""
         faults = []
         for stream, rows in self.rows.items():
             expected = range(self.floors.get(stream, 0) + 1, self.head(stream).offset + 1)
@@ -61,7 +61,7 @@ class Truth:
 
 @dataclass
 class Report:
-    """What was counted, and every violation in words."""
+    """Counters, and a sentence about every violation."""
 
     counts: collections.Counter[str] = field(default_factory=collections.Counter)
     violations: list[str] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Report:
         return f"checker: {counted}; {len(self.violations)} violations{shown}{more}"
 
     def check(self) -> Report:
-        """Print what was counted; raise AssertionError on any violation."""
+        """Print the report. Raises AssertionError on any violation."""
         print(self)
         assert not self.violations, str(self)
         return self
@@ -86,8 +86,8 @@ def judge(
     published: int,
     provoked: Provoked = lambda ledger, stream: False,
 ) -> Report:
-    """Judge every client. `published`: how many updates the test's writers added to the table, by its
-    heads before and after.
+    """Judge every client. `published`: the number of updates that the test's writers added, by the heads
+    before and after.
     """
     report = Report()
     report.counts["updates published"] = published
@@ -104,7 +104,7 @@ def judge(
 
 @dataclass
 class _Span:
-    """A stretch of one stream for one client: from `begin`, in one piece, up to `position`."""
+    """A contiguous part of one stream for one client, from `begin` to `position`."""
 
     begin: Position
     position: Position
@@ -122,7 +122,7 @@ class _Follower:
         self.provoked = provoked
         self.spans: dict[str, list[_Span]] = {}
         self.connected = Connected("none", {})
-        self.here: dict[str, Position] = {}  # per stream, where this connection stands
+        self.here: dict[str, Position] = {}  # this connection's position in each stream
         self.gapped: set[str] = set()
 
     def follow(self) -> None:
@@ -208,7 +208,7 @@ class _Follower:
         span.received.append(update)
 
     def _close(self, stream: str, spans: list[_Span]) -> int:
-        """Compare with the table; the number of updates owed."""
+        """Compare the spans with the table, and return the number of owed updates."""
         last = spans[-1]
         stayed = not (self.ledger.left or last.closed)
         end = self.truth.head(stream) if stayed else last.position

@@ -1,4 +1,4 @@
-"""What lies in the layers of images, those that a later layer hides included."""
+"""The files in the layers of images, including those that a later layer hides."""
 
 from __future__ import annotations
 
@@ -24,20 +24,18 @@ UNWANTED = re.compile(
 
 
 def unwanted(images: list[str]) -> list[str]:
-    """Names, in any layer of the images, that should not ship: secrets, certificates of the building
-    host, compilers, caches.
-    """
+    """Names in any layer that should not ship: secrets, the build host's certificates, compilers, caches."""
     return sorted({name for name in names(images) if UNWANTED.search(name)})
 
 
 def names(images: list[str]) -> Iterator[str]:
-    """Every file's name in every layer; a layer that several images share is read once."""
+    """The name of every file in every layer. A layer that several images share is read once."""
     with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as saving:
         assert saving.stdout is not None
         with tarfile.open(fileobj=saving.stdout, mode="r|") as archive:
             for member in archive:
                 content = archive.extractfile(member) if member.isfile() and member.size >= 1024 else None
-                # Configurations and manifests lie beside the layers.
+                # The archive holds configurations and manifests (JSON) beside the layers.
                 if isinstance(content, io.BufferedReader) and content.peek(1)[:1] not in (b"{", b"["):
                     yield from _names(content)
     assert saving.returncode == 0, f"docker save {images}: status {saving.returncode}"

@@ -1,4 +1,4 @@
-"""A server that a test writes itself, and that stands in no image: on a loopback port of its own."""
+"""A base for a test's own server, on a free loopback port."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .background import Background
 
 
 class LoopbackServer(ABC):
-    """Serves TCP connections in the background, from `with` to its end."""
+    """Serves TCP connections in the background during the `with` block."""
 
     port: int
 
@@ -35,4 +35,4 @@ class LoopbackServer(ABC):
 
     @abstractmethod
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+        """Serve one connection."""

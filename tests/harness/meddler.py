@@ -1,7 +1,7 @@
-"""What stands between a browser and a site and does as it likes: an HTTP proxy that a test gives rules to.
+"""An HTTP proxy between a browser and a site, which misbehaves by a test's rules.
 
-Real ones do all of this: take out upgrade headers, let a WebSocket through and hold back its frames, buffer
-what comes as a stream, put their own Host in, answer themselves, or drop packets without a word.
+Real proxies do all of this: remove upgrade headers, accept a WebSocket and hold back its frames, buffer a
+stream, replace the Host header, respond in the site's place, or drop packets silently.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from dataclasses import dataclass
 
 from .loopback import LoopbackServer
 
-NARROW = 4096  # bytes that the kernel holds for a connection, more or less
+NARROW = 4096  # bytes that the kernel buffers for a connection, approximately
 
 
 @dataclass
 class Rules:
-    """What it does with new connections."""
+    """How the proxy treats new connections."""
 
     strip_upgrade: bool = False
-    """Take Upgrade and Connection out, as HTTP has it for proxies that don't know them."""
+    """Remove Upgrade and Connection, as HTTP requires of proxies that don't support them."""
     swallow_frames: bool = False
-    """Pass the upgrade on, and nothing of what follows."""
+    """Forward the upgrade, but none of the data after it."""
     buffer_streams: bool = False
-    """Hold an event stream's body back."""
+    """Hold back the body of an event stream."""
     block: str = ""
-    """Answer requests below this path itself: 404, a page."""
+    """Respond to requests below this path with the proxy's own 404 page."""
     host: str = ""
     """Replace the Host header."""
     narrow: bool = False
-    """Hold next to nothing itself of what the browser doesn't take."""
+    """Buffer almost nothing of what the browser doesn't read."""
 
 
 @dataclass(eq=False)
 class _Pair:
-    """A browser's connection and the one to the site that belongs to it."""
+    """A browser's connection and the matching one to the site."""
 
     browser: asyncio.StreamWriter
     site: asyncio.StreamWriter
@@ -45,7 +45,9 @@ class _Pair:
 
 
 class Meddler(LoopbackServer):
-    """The proxy, on a loopback port, before the site at `port` of `host`; one request a connection."""
+    """The proxy, on a loopback port, in front of the site at `host` and `port`. It serves one request per
+    connection.
+    """
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         super().__init__("meddler")
@@ -65,7 +67,7 @@ class Meddler(LoopbackServer):
         self._background.do(abort)
 
     def go_silent(self) -> None:
-        """Pass nothing more on, either way, on the connections that there are; neither side is told."""
+        """Forward nothing more on the open connections, in either direction. Neither side is told."""
 
         def silence() -> None:
             for pair in self._pairs:
@@ -115,7 +117,9 @@ class Meddler(LoopbackServer):
             site_writer.close()
 
     def _rewritten(self, head: str) -> str:
-        """The request as it goes on. Only an upgrade keeps its connection: others end with their response."""
+        """The request as it is forwarded. Only an upgrade keeps its connection; others end with their
+        response.
+        """
         upgrade = re.search(r"(?im)^upgrade: *websocket", head) is not None
         if self.rules.strip_upgrade or not upgrade:
             head = re.sub(r"(?im)^(upgrade|connection):.*\r\n", "", head)
@@ -150,5 +154,5 @@ class Meddler(LoopbackServer):
                 if not (pair.silent or held_back):
                     target.write(data)
                     await target.drain()
-            if pair.silent:  # that the other side has gone is no longer told, either
+            if pair.silent:  # nor does it forward that the other side closed
                 await asyncio.Event().wait()

@@ -1,8 +1,9 @@
-"""A server that speaks the update protocol, for what a real one does only by bad luck: a client's peer.
+"""A server of the update protocol that produces, on demand, situations that a real server produces only
+rarely.
 
-It keeps a log of one stream, serves all three transports from it on a loopback port, and does with each
-what it is told: serve, refuse, swallow, close, fall silent, leave an update out. What clients ask is written
-down with its time. It also serves updates.js itself, and a blank page to run it in.
+It keeps a log of one stream and serves it by all three transports on a loopback port. For each transport the
+test sets a rule: serve, refuse, swallow, close, fall silent, omit an update. The server records what clients
+request and when. It also serves updates.js, and a blank page to run it in.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _BLANK = '<!doctype html><title>peer</title><link rel="icon" href="data:,">'
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP response in place of what was asked for."""
+    """An HTTP response to send instead of the requested one."""
 
     status: int
     body: str = ""
@@ -45,24 +46,24 @@ class Answer:
 
 @dataclass(frozen=True)
 class Close:
-    """Accept, and close with this code in place of hello."""
+    """Accept the connection, then close it with this code instead of sending hello."""
 
     code: int
 
 
 SERVE = "serve"
 SWALLOW = "swallow"
-"""Accept, and then say nothing."""
+"""Accept, then send nothing."""
 CUT = "cut"
-"""Accept, and break off at once, without a close."""
+"""Accept, then break off at once without a close frame."""
 STALL = "stall"
-"""Don't even answer the request."""
+"""Don't respond to the request at all."""
 Rule = str | Answer | Close
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request for updates: by which transport, from where, when (time.monotonic)."""
+    """A request for updates: its transport, its `since`, its time (time.monotonic)."""
 
     transport: str
     since: str
@@ -96,7 +97,7 @@ class _Log:
 
 
 class Peer:
-    """The server. A context manager; its methods may be called from the test's thread."""
+    """The server. A context manager; the test's thread may call its methods."""
 
     def __init__(self) -> None:
         self.rules: dict[str, Rule] = dict.fromkeys(("websocket", "sse", "polling", "health", "plain"), SERVE)
@@ -127,27 +128,27 @@ class Peer:
     def url(self) -> str:
         return f"http://localhost:{self.port}"
 
-    # ---- what a test tells it
+    # ---- for tests
 
     def all_rules(self, rule: Rule, *transports: str) -> None:
-        """Follow the rule on these transports from now on."""
+        """Apply the rule to these transports from now on."""
         for transport in transports:
             self.rules[transport] = rule
 
     def publish(self, count: int = 1, *, event: str = "numbered", leave_out: bool = False) -> None:
-        """Commit updates, numbered from 1 by their offsets; `leave_out`: nobody is sent them."""
+        """Commit updates, numbered from 1 by their offsets. With `leave_out`, no client receives them."""
         self._background.do(lambda: self._publish(count, event, leave_out))
 
     def repeat(self) -> None:
-        """Send the last update again to everybody, position and all."""
+        """Send the last update again to all clients, with the same position."""
         self._each(lambda line: self._write(line, self._log.frames[-1]))
 
     def trim(self) -> None:
-        """Forget all updates but the head's position."""
+        """Trim all updates. Only the head's position remains."""
         self._background.do(lambda: setattr(self._log, "floor", len(self._log.frames)))
 
     def rewrite(self) -> None:
-        """The past changes: the same offsets, other tags."""
+        """Rewrite the history: the same offsets with other tags."""
         self._background.do(self._rewrite)
 
     def close(self, code: int) -> None:
@@ -155,19 +156,19 @@ class Peer:
         self._each(lambda line: self._close(line, code))
 
     def cut(self) -> None:
-        """Break every connection off."""
+        """Break off every connection."""
         self._each(lambda line: line.writer.transport.abort())
 
     def mute(self) -> None:
-        """Say nothing more on what is open now, pongs included; it stays open."""
+        """Send nothing more on the open connections, not even pongs, but keep them open."""
         self._each(lambda line: setattr(line, "muted", True))
 
     def say(self, frame: str) -> None:
-        """Send a frame as it is to everybody."""
+        """Send a raw frame to all clients."""
         self._each(lambda line: self._write(line, frame))
 
     def connections(self, transport: str = "") -> int:
-        """Connections that have been said hello to, by one transport or any."""
+        """Number of connections that received a hello, by one transport or any."""
         return self._background.do(
             lambda: sum(line.transport == transport or not transport for line in self._greeted())
         )
@@ -177,7 +178,7 @@ class Peer:
         return self._background.do(lambda: self._log.head)
 
     def attempts(self, transport: str, since: float = 0) -> list[Asked]:
-        """Requests by this transport since then (time.monotonic)."""
+        """Requests by this transport after `since` (time.monotonic)."""
         return [asked for asked in list(self.asked) if asked.transport == transport and asked.at >= since]
 
     # ---- the log
@@ -203,7 +204,7 @@ class Peer:
         self._publish(len(frames), "numbered", True)
 
     def _state(self, since: str) -> tuple[dict[str, Any], int]:
-        """What hello says of the stream, and the offset after which updates follow."""
+        """The stream's entry in hello, and the offset after which updates follow."""
         if STREAM in self.denied:
             return {"denied": True}, len(self._log.frames)
         given = dict(entry.split("/") for entry in since.split(",") if entry).get(STREAM)
@@ -283,7 +284,7 @@ class Peer:
         body = answer.body.encode()
         lines = [f"HTTP/1.1 {answer.status} -", f"Content-Type: {answer.type}"]
         lines += [f"Content-Length: {len(body)}", "Connection: close"]
-        # A page that may not be stored would not be kept for going back to, either.
+        # The browser would not keep a page with `no-store` in its back/forward cache.
         lines += ["Cache-Control: " + ("no-cache" if answer.type == "text/html" else "no-store")]
         lines += [f"{name}: {value}" for name, value in answer.headers]
         writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
@@ -318,7 +319,7 @@ class Peer:
             line.offset = len(self._log.frames)
 
     async def _listen(self, line: _Line, reader: asyncio.StreamReader) -> None:
-        """Until the client leaves, or is left."""
+        """Read until the client leaves or the connection is closed."""
         if line.transport == "sse":
             await reader.read()
             return

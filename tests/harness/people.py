@@ -1,4 +1,4 @@
-"""The people of a site under test: made in its database, signed in through its own form."""
+"""The users of a site under test: created in its database, signed in through its own form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .site import Browser
 
 
 class People(ABC):
-    """What a stack of containers and a host have in common: ordinary users, and browsers of theirs."""
+    """Ordinary users and their browsers, the same for a stack of containers and for a host."""
 
     url: str
 
@@ -20,16 +20,16 @@ class People(ABC):
 
     @property
     def certificate(self) -> Path | None:
-        """What has to be trusted, with TLS."""
+        """The certificate to trust, with TLS."""
         return None
 
     @abstractmethod
     def manage(self, code: str, service: str = "wsgi") -> str:
-        """Run Python inside the project, as the service would."""
+        """Run Python inside the project, with the service's account and environment."""
 
     @functools.cache  # noqa: B019  (a site lives as long as the test run)
     def person(self, name: str) -> str:
-        """Make an ordinary user, once, and return the password."""
+        """Create an ordinary user if necessary, and return a new password for it."""
         password = secrets.token_urlsafe(12)
         self.manage(
             "from django.contrib.auth import get_user_model as m;"
@@ -38,8 +38,8 @@ class People(ABC):
         return password
 
     def browser(self, name: str | None = None) -> Browser:
-        """A browser; with a name, signed in. All of one name share a session, as windows do: signing in
-        is slow by design.
+        """A browser, signed in if a name is given. All browsers of one name share a session, because signing
+        in is slow by design.
         """
         browser = Browser(self.url, self.certificate)
         if name is None:

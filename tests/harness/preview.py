@@ -1,4 +1,4 @@
-"""The preview's socket: asks for one box after another (docs/reference/previews.md)."""
+"""A client of the preview's WebSocket (docs/reference/previews.md)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Preview:
-    """A socket that asks for one box after another."""
+    """A WebSocket that requests one box after another."""
 
     def __init__(self, socket: WebSocket) -> None:
         self.socket = socket
@@ -29,13 +29,13 @@ class Preview:
         return self.number
 
     async def answer(self) -> dict[str, Any]:
-        """The next frame."""
+        """Return the next frame."""
         async with asyncio.timeout(5):
             frame: dict[str, Any] = json.loads(await self.socket.receive())
         return frame
 
     async def of(self, box: Box) -> dict[str, Any]:
-        """The answer to a request for the box."""
+        """Request the box and return the response."""
         number = await self.ask(box)
         frame = await self.answer()
         assert frame["payload"]["request"] == number
@@ -48,7 +48,9 @@ def previewing(
     user: str | None = "alice",
     volume: int | None = None,
 ) -> T:
-    """The scenario's result, with a socket of that user's; by default for the sample volume."""
+    """Run the scenario with a WebSocket of that user, by default for the sample volume, and return its
+    result.
+    """
     cookies = stack.browser(user).cookies if user else ""
     target = f"/channels/volumes/{volume or sample(stack).id}/preview/"
 
@@ -61,6 +63,6 @@ def previewing(
         finally:
             await socket.close()
 
-    # In a thread of its own: a Chromium that other tests have opened keeps a loop running in this one.
+    # A separate thread, because a Chromium opened by other tests keeps an event loop running in this one.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, play()).result()

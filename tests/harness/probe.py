@@ -1,5 +1,5 @@
-"""A continuous client: asks at a steady rate while something is done to the stack, and counts what came
-back.
+"""A continuous client: sends requests at a steady rate during a change to the stack, and counts the
+responses.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ import requests
 
 @dataclass(frozen=True)
 class Sample:
-    """One request: when it was sent (monotonic seconds), how long it took, its status (0: no answer at
-    all).
-    """
+    """One request: when it was sent (monotonic seconds), its duration, and its status (0: no response)."""
 
     at: float
     seconds: float
@@ -28,8 +26,8 @@ class Sample:
 
 @dataclass
 class Probe:
-    """Calls `ask`, which returns a response, `rate` times a second from one thread (open loop: the
-    schedule does not slip).
+    """Calls `ask`, which returns a response, `rate` times a second from one thread. The schedule does not
+    slip (open loop).
     """
 
     ask: Callable[[], requests.Response]
@@ -49,9 +47,7 @@ class Probe:
         self._thread.join(30)
 
     def failures(self, after: float = 0.0) -> list[Sample]:
-        """Requests sent after that moment (monotonic) that failed: no answer, or a status of 500 and
-        above.
-        """
+        """Failed requests sent after that moment (monotonic): no response, or a status of 500 and above."""
         return [
             sample
             for sample in self.samples
@@ -59,7 +55,7 @@ class Probe:
         ]
 
     def assert_clean(self, after: float = 0.0, *, at_least: int = 20) -> None:
-        """No failure after that moment, and enough requests to mean it."""
+        """Assert that no request failed after that moment, and that there were enough of them."""
         asked = [sample for sample in self.samples if sample.at >= after]
         counted = collections.Counter(sample.status for sample in asked)
         assert len(asked) >= at_least, f"only {len(asked)} requests"

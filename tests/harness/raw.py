@@ -1,4 +1,4 @@
-"""One request over a bare socket, byte for byte as given: for spellings that no HTTP library would send."""
+"""One request over a bare socket, byte for byte: for requests that no HTTP library would send."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Answer:
-    """Status, headers (names in lower case, the last of a name wins) and body."""
+    """Status, headers (names in lower case, the last of equal names wins) and body."""
 
     status: int
     headers: dict[str, str]
@@ -16,13 +16,13 @@ class Answer:
 
     @property
     def backend(self) -> str:
-        """Who made the response: wsgi, asgi or nginx (needs EXPOSE_BACKEND=yes)."""
+        """The program that made the response: wsgi, asgi or nginx (needs EXPOSE_BACKEND=yes)."""
         return self.headers.get("x-backend", "")
 
 
 def request(port: int, raw: bytes, *, host: str = "127.0.0.1", deadline: float = 10.0) -> Answer:
-    """Send `raw`, read one response. A response without a length is read to the end of the connection; a
-    101 has no body.
+    """Send `raw` and read one response. A response without a length ends with the connection; a 101 has no
+    body.
     """
     with socket.create_connection((host, port), timeout=deadline) as wire:
         wire.sendall(raw)
@@ -32,8 +32,8 @@ def request(port: int, raw: bytes, *, host: str = "127.0.0.1", deadline: float =
 def get(
     port: int, target: str, *, method: str = "GET", headers: dict[str, str] | None = None, body: bytes = b""
 ) -> Answer:
-    """A plain request for exactly `target`, Host and `Connection: close` included unless `headers` says
-    otherwise.
+    """Send a plain request for exactly `target`. It has Host and `Connection: close` unless `headers`
+    replaces them.
     """
     sent = {"Host": f"localhost:{port}", "Connection": "close"} | (headers or {})
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
@@ -51,7 +51,7 @@ UPGRADE = {
 
 
 def upgrade(port: int, target: str, headers: dict[str, str] | None = None) -> Answer:
-    """A WebSocket handshake from the site's own origin for exactly `target`."""
+    """Send a WebSocket handshake for exactly `target`, with the site's own origin."""
     return get(port, target, headers=UPGRADE | {"Origin": f"http://localhost:{port}"} | (headers or {}))
 
 
@@ -70,7 +70,7 @@ def read_answer(wire: socket.socket) -> Answer:
 
 
 def parse(data: bytes) -> Answer:
-    """A response from its bytes."""
+    """Parse a response."""
     head, _, body = data.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     assert lines[0].startswith("HTTP/"), f"not an HTTP response: {data[:200]!r}"

@@ -1,4 +1,4 @@
-"""`make roll` on a stack of the tests' own: the operator's script, in a folder laid out as a clone is."""
+"""`make roll` on a stack of the tests' own: the operator's script, in a folder laid out like a clone."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import subprocess
 from .compose import SOURCE
 from .stack import Stack
 
-DEADLINE = 400.0  # seconds; a Celery worker alone may take 75 to finish what it has in hand
+DEADLINE = 400.0  # seconds; a Celery worker may take 75 to finish its current tasks
 
 
 def roll(stack: Stack, service: str = "", *, deadline: float = DEADLINE) -> str:
-    """Replace the service's containers (default: the whole application's) one by one, by new ones of the
-    stack's images and of its settings as they are now; returns what the script wrote. Raises RollFailed.
+    """Replace the service's containers (default: the whole application's) one by one, and return the script's
+    output. Raises RollFailed.
 
-    It returns when the new ones are healthy and the old ones are gone. The images are not built.
+    The new containers use the stack's images and its current settings. The function returns when they are
+    healthy and the old ones are gone. It builds no images.
     """
     done = run_script(stack, "roll", "--no-build", *([service] if service else []), deadline=deadline)
     if done.returncode:
@@ -25,13 +26,13 @@ def roll(stack: Stack, service: str = "", *, deadline: float = DEADLINE) -> str:
 
 
 class RollFailed(AssertionError):
-    """The script ended with a status other than 0; what it wrote is the message."""
+    """The script exited with a status other than 0. The message is its output."""
 
 
 def run_script(
     stack: Stack, script: str, *arguments: str, deadline: float
 ) -> subprocess.CompletedProcess[str]:
-    """One of scripts/, as make runs it; standard error is in `.stdout` too."""
+    """Run one of scripts/ as make does. `.stdout` includes standard error."""
     scripts = stack.folder / "scripts"
     shutil.copytree(SOURCE / "scripts", scripts, dirs_exist_ok=True)
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

@@ -1,8 +1,8 @@
-"""Real servers for unit tests, from the test image's Debian packages, on the loopback and in a temporary
-folder of their own.
+"""Real servers for unit tests, from the test image's Debian packages, on the loopback and with their own
+temporary folders.
 
-Both can be stopped, paused (SIGSTOP: connections stay open, nothing answers) and started again on the same
-port with the same data.
+Tests can stop, pause (SIGSTOP: connections stay open, nothing responds) and restart both, on the same port
+with the same data.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PACKAGED_RABBITMQ = Path("/usr/lib/rabbitmq/bin")
 
 
 def free_port() -> int:
-    """A loopback port that is free at this moment."""
+    """A loopback port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -36,13 +36,13 @@ def free_port() -> int:
 
 
 def postgres_binaries() -> Path | None:
-    """Where PostgreSQL's programs are, the newest version's; None where it is not installed."""
+    """The folder of the newest PostgreSQL's programs, or None if it is not installed."""
     found = sorted(Path("/").glob(_PACKAGED_POSTGRES.lstrip("/")), key=lambda path: int(path.parent.name))
     return found[-1] if found else None
 
 
 class _Server:
-    """A process tree, run by a system user where we are root (neither server runs as root)."""
+    """A process tree. As root we run it as a system user, because neither server runs as root."""
 
     user = "nobody"
 
@@ -95,7 +95,7 @@ class _Server:
         return f"it ended with {self._process.returncode}: {(self.folder / 'server.log').read_text()[-2000:]}"
 
     def _processes(self) -> list[int]:
-        """The process and all that descend from it; PostgreSQL's children are in sessions of their own."""
+        """The process and all its descendants. PostgreSQL's children have their own sessions."""
         assert self._process is not None
         listed = subprocess.run(
             ["ps", "-A", "-o", "ppid=,pid="], capture_output=True, text=True, check=True
@@ -116,12 +116,12 @@ class _Server:
                 continue
 
     def pause(self) -> None:
-        """Freeze every process of it, and return when all their threads have stopped."""
+        """Stop every process (SIGSTOP), and return when all their threads have stopped."""
         self._signal_all(signal.SIGSTOP)
         wait_until(lambda: self._thread_states() <= {"T", "Z"}, 10, "every thread to stop", every=0.01)
 
     def _thread_states(self) -> set[str]:
-        """The states of all its threads, as the letters of proc(5)."""
+        """The states of all its threads, as letters of proc(5)."""
         states = set()
         for pid in self._processes():
             for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
@@ -136,7 +136,7 @@ class _Server:
         self._signal_all(signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL to all."""
+        """Send SIGKILL to all processes."""
         self._signal_all(signal.SIGKILL)
         self._reap()
 
@@ -153,18 +153,20 @@ class _Server:
 
 
 class Postgres(_Server):
-    """A PostgreSQL whose superuser is `owner`, with an empty database `sluice`, anybody trusted."""
+    """A PostgreSQL with the superuser `owner`, an empty database `sluice`, and trust authentication."""
 
     user = "postgres"
     fsync = "off"  # tests don't lose power
 
     @property
     def url(self) -> str:
-        """As DATABASE_URL has it."""
+        """The address in DATABASE_URL's form."""
         return f"postgresql://owner@127.0.0.1:{self.port}/sluice"
 
     def start(self, **settings: object) -> Postgres:
-        """Start it, at first on an empty cluster, and return when it answers; `settings` come on top."""
+        """Start it and return when it accepts connections. The first start creates a cluster. `settings` are
+        added to ours.
+        """
         self.launch(**settings)
         self._wait_for(lambda: self.ready() == 0, "PostgreSQL")
         command = ("psql", "--quiet", "--host=127.0.0.1", f"--port={self.port}", "--username=owner")
@@ -195,16 +197,16 @@ class Postgres(_Server):
         self._launch(self._program("postgres"), "-D", str(data), *options)
 
     def ready(self) -> int:
-        """What pg_isready says: 0, it lets in; 1, it answers and lets nobody in; 2, it doesn't answer."""
+        """The exit status of pg_isready: 0, accepts connections; 1, rejects them; 2, no response."""
         return self._run("pg_isready", "--quiet", "--host=127.0.0.1", f"--port={self.port}").returncode
 
     def stop(self) -> None:
-        """Stop it as an operator does: connections are cut, the data is written."""
+        """Stop it in fast mode, as an operator does: it closes connections and writes its data."""
         self.signal(signal.SIGINT)
         self._reap()
 
     def signal(self, number: int) -> None:
-        """To its first process, which does with it what the manual says (Shutting Down the Server)."""
+        """Signal its first process. PostgreSQL's manual defines the effects (Shutting Down the Server)."""
         assert self._process is not None
         os.kill(self._process.pid, number)
 
@@ -222,8 +224,7 @@ class Postgres(_Server):
 class RabbitMQ(_Server):
     """A RabbitMQ with its default vhost and guest account, reachable from the loopback only.
 
-    On another port it speaks TLS, with a certificate for `localhost` by an authority that nobody knows
-    (`authority`, a file).
+    A second port speaks TLS, with a certificate for `localhost` by a private authority (`authority`, a file).
     """
 
     user = "rabbitmq"
@@ -235,16 +236,16 @@ class RabbitMQ(_Server):
 
     @property
     def url(self) -> str:
-        """Of the vhost `/`."""
+        """The URL of the vhost `/`."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
 
     @property
     def tls_url(self) -> str:
-        """The same, by TLS."""
+        """The same vhost's URL, with TLS."""
         return f"amqps://guest:guest@localhost:{self.tls_port}/"
 
     def start(self) -> RabbitMQ:
-        """Start it and return when it takes connections."""
+        """Start it and return when it accepts connections."""
         if not hasattr(self, "_environment"):
             (self.folder / "rabbitmq.conf").write_text(
                 f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = true\n{self._tls()}"
@@ -267,13 +268,13 @@ class RabbitMQ(_Server):
         return self
 
     def ctl(self, *arguments: str) -> str:
-        """`rabbitmqctl`; its output."""
+        """Run `rabbitmqctl` and return its output."""
         return self._as_user(
             str(_PACKAGED_RABBITMQ / "rabbitmqctl"), "--quiet", *arguments, **self._environment
         ).stdout
 
     def shell(self, script: str) -> str:
-        """What a script of bash's prints that calls `rabbitmqctl` and its like."""
+        """Run a Bash script that may call `rabbitmqctl` and the other tools, and return its output."""
         path = f"{_PACKAGED_RABBITMQ}:{os.environ['PATH']}"
         return subprocess.run(
             self._command("bash", "-c", script),
@@ -287,12 +288,12 @@ class RabbitMQ(_Server):
         ).stdout
 
     def stop(self) -> None:
-        """Stop it in order."""
+        """Shut it down in order."""
         self.ctl("shutdown")
         self._reap()
 
     def _tls(self) -> str:
-        """The configuration for it, with a certificate of its own."""
+        """The TLS part of the configuration, with a new certificate."""
         authority = Authority(self.folder / "tls")
         self.authority = authority.certificate
         pair = authority.issue("localhost")

@@ -1,4 +1,4 @@
-"""One service of a stack and its containers, with every operation that a fault is made of."""
+"""One service of a stack and its containers, with every operation that faults consist of."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ NUMBER_LABEL = "com.docker.compose.container-number"
 
 @dataclass(frozen=True)
 class Result:
-    """What a command in a container came to."""
+    """The exit status and output of a command in a container."""
 
     code: int
     output: str
 
 
 class Replica:
-    """One container. What is read from the engine is read anew at each call."""
+    """One container. Each call reads its state from the engine again."""
 
     def __init__(self, stack: Stack, container: Container) -> None:
         self.stack = stack
@@ -48,7 +48,7 @@ class Replica:
         return label
 
     def inspect(self) -> dict[str, Any]:
-        """The engine's whole knowledge of the container."""
+        """All that the engine knows about the container."""
         found: dict[str, Any] = engine().api.inspect_container(str(self.container.id))
         return found
 
@@ -63,7 +63,7 @@ class Replica:
 
     @property
     def healthy(self) -> bool:
-        """Running, not paused and, where there is a health check, green."""
+        """Whether it is running, not paused, and healthy if it has a health check."""
         state = self.state
         return bool(
             state["Running"]
@@ -73,7 +73,7 @@ class Replica:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Address by network, the networks named as in compose.yaml."""
+        """Address by network. The networks are named as in compose.yaml."""
         networks = self.inspect()["NetworkSettings"]["Networks"]
         return {
             name.removeprefix(f"{self.stack.name}_"): known["IPAddress"] for name, known in networks.items()
@@ -84,19 +84,19 @@ class Replica:
         """Seconds between the stop signal and SIGKILL."""
         return float(self.inspect()["Config"].get("StopTimeout") or 10)
 
-    # ---- what is done to it
+    # ---- operations
 
     def kill(self, signal: str = "SIGKILL") -> None:
-        """Send a signal to process 1 by way of the engine, which takes a death by SIGKILL for wanted and
-        does not restart.
+        """Send a signal to process 1 through the engine. The engine does not restart the container after this
+        SIGKILL.
         """
         self.container.kill(signal)
 
     def crash(self) -> None:
-        """Kill process 1 behind the engine's back, as the kernel does when memory is out; returns when it is
-        gone.
+        """Kill process 1 without the engine's knowledge, as the kernel does when memory runs out. Return when
+        it is gone.
 
-        The restart policy applies: the engine starts the container again.
+        The engine then restarts the container by its restart policy.
         """
         pid = self.state["Pid"]
         assert pid, f"{self.name} is not running"
@@ -111,7 +111,7 @@ class Replica:
         wait_until(lambda: self.state["Pid"] != pid, 10, f"the end of process {pid}", every=0.02)
 
     def pause(self) -> None:
-        """Freeze it: connections stay open, nothing answers."""
+        """Freeze it: connections stay open, nothing responds."""
         self.container.pause()
 
     def resume(self) -> None:
@@ -119,7 +119,7 @@ class Replica:
         self.container.unpause()
 
     def stop(self) -> int:
-        """Stop as compose does, with the container's own signal and grace period, and return the exit
+        """Stop it as compose does, with the container's own signal and grace period, and return the exit
         code.
         """
         self.container.stop(timeout=int(self.grace))
@@ -131,29 +131,29 @@ class Replica:
         self.container.start()
 
     def cut(self) -> None:
-        """Take it off all its networks. Its connections stay half-open on both sides."""
+        """Disconnect it from all its networks. Its connections stay half-open on both sides."""
         networks = self.inspect()["NetworkSettings"]["Networks"]
         self._cut = {name: known["Aliases"] or [] for name, known in networks.items()}
         for name in self._cut:
             engine().networks.get(name).disconnect(self.container, force=True)
 
     def mend(self) -> None:
-        """Undo `cut`: the same networks and names, addresses as they come."""
+        """Undo `cut`: the same networks and names, possibly other addresses."""
         for name, aliases in self._cut.items():
             engine().networks.get(name).connect(self.container, aliases=aliases)
         self._cut = {}
 
-    # ---- what it says
+    # ---- inspection
 
     def exec(self, *command: str, user: str = "", env: dict[str, str] | None = None) -> Result:
-        """Run a command inside; standard error is mixed in."""
+        """Run a command inside. The output includes standard error."""
         ended = self.container.exec_run(list(command), user=user, environment=env)
         assert isinstance(ended.output, bytes) and ended.exit_code is not None
         return Result(ended.exit_code, ended.output.decode(errors="replace"))
 
     def run_like_it(self, changed: dict[str, str], *, deadline: float = 60) -> Result:
-        """Run the same command as the same user with the same volumes, but with `changed` in the
-        environment and without a network.
+        """Run the container's command with the same user and volumes, but with `changed` in the environment
+        and without a network.
         """
         found = self.inspect()
         config, host = found["Config"], found["HostConfig"]
@@ -190,12 +190,12 @@ class Replica:
         return read
 
     def check_times(self) -> list[float]:
-        """Seconds that the last health checks took."""
+        """Durations of the last health checks in seconds."""
         log = self.state.get("Health", {}).get("Log") or []
         return [(_moment(entry["End"]) - _moment(entry["Start"])).total_seconds() for entry in log]
 
     def logs(self, since: datetime.datetime | None = None) -> str:
-        """What it wrote, each line with its time."""
+        """Its log, each line with its time."""
         written: bytes = self.container.logs(since=since.timestamp() if since else None, timestamps=True)
         return written.decode(errors="replace")
 
@@ -210,7 +210,7 @@ class Replica:
         return "\n".join(lines)
 
     def read_file(self, path: str) -> bytes:
-        """A file out of it, running or not."""
+        """Read a file from it, running or not."""
         chunks, _ = self.container.get_archive(path)
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
             member = archive.next()
@@ -229,7 +229,9 @@ class Service:
 
     @property
     def replicas(self) -> list[Replica]:
-        """Its containers, dead ones too, by number; one-off containers of `compose run` left out."""
+        """Its containers by number, including stopped ones, without the one-off containers of `compose
+        run`.
+        """
         found = [
             Replica(self.stack, container)
             for container in self.stack.containers()
@@ -249,11 +251,11 @@ class Service:
         return self[0].exec(*command, user=user)
 
     def logs(self, since: datetime.datetime | None = None) -> str:
-        """What all its containers wrote."""
+        """The logs of all its containers."""
         return "".join(replica.logs(since) for replica in self)
 
     def health_log(self) -> str:
-        """The last results of the health check of each container."""
+        """The last health check results of each container."""
         return "\n".join(replica.health_log() for replica in self)
 
     def stop(self) -> None:
@@ -265,7 +267,7 @@ class Service:
         self.stack.compose.run("start", self.name)
 
     def wait_healthy(self, deadline: float = 60) -> None:
-        """Wait until every container of it is green."""
+        """Wait until all its containers are healthy."""
         wait_until(
             lambda: (replicas := self.replicas) and all(replica.healthy for replica in replicas),
             deadline,
@@ -274,11 +276,11 @@ class Service:
         )
 
     def recreate(self) -> None:
-        """Replace its containers by new ones at new addresses, under the same names; returns when they are
+        """Replace its containers by new ones with the same names and new addresses. Return when they are
         healthy.
 
-        The engine hands out the lowest free address, so others stand on the old ones while the new containers
-        are made.
+        The engine assigns the lowest free address, so placeholder containers occupy the old addresses while
+        the new ones are created.
         """
         before = {tuple(sorted(replica.addresses.items())) for replica in self}
         networks = [name for name, _ in next(iter(before))]
@@ -295,7 +297,7 @@ class Service:
             for squatter in squatters:
                 squatter.remove(force=True)
         after = {tuple(sorted(replica.addresses.items())) for replica in self}
-        assert not before & after, f"{self.name} came back at its old addresses {before & after}"
+        assert not before & after, f"{self.name} has its old addresses again: {before & after}"
 
     def _squat(self, networks: list[str]) -> Container:
         names = [f"{self.stack.name}_{network}" for network in networks]
@@ -316,7 +318,7 @@ class Service:
 
 
 def _moment(text: str) -> datetime.datetime:
-    """The engine's time stamps have nanoseconds, and a zone."""
+    """Parse the engine's time stamp, which has nanoseconds and a zone."""
     return datetime.datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", text))
 
 

@@ -1,4 +1,4 @@
-"""A browser's HTTP side: pages, cookies, the CSRF token. For the update channels see harness.client."""
+"""A browser's HTTP side: pages, cookies, the CSRF token. The update channels are in harness.client."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ TIMEOUT = 15.0
 
 
 class Browser:
-    """One cookie jar at the site that begins at `url`; with https, it trusts `certificate` alone."""
+    """One cookie jar at the site that begins at `url`. With https, it trusts only `certificate`."""
 
     def __init__(self, url: str, certificate: Path | None = None) -> None:
         self.url = url
         self.name = ""
         self.http = requests.Session()
-        self.http.trust_env = False  # no proxy of the host's
+        self.http.trust_env = False  # ignore the host's proxy settings
         self.http.verify = str(certificate) if certificate else True
 
     def sign_in(self, name: str, password: str) -> None:
-        """Through the site's own form."""
+        """Sign in through the site's own form."""
         page = f"{self.url}/accounts/login/"
         self.http.get(page, timeout=TIMEOUT).raise_for_status()
         form = {
@@ -46,7 +46,7 @@ class Browser:
         return "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.http.cookies)
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        """GET below the site's beginning; `path` begins with a slash. Redirects are not followed."""
+        """GET `path`, which begins with a slash, below the site's beginning. Redirects are not followed."""
         return self.http.get(self.url + path, timeout=TIMEOUT, allow_redirects=False, **options)
 
     def post(self, path: str, body: object, **options: Any) -> requests.Response:
@@ -56,7 +56,7 @@ class Browser:
             self.url + path, json=body, headers=headers, timeout=TIMEOUT, allow_redirects=False, **options
         )
 
-    # ---- what this site does
+    # ---- actions of the sample site
 
     def send_message(self, to: str, title: str, text: str = "…") -> int:
         """POST a message and return its id."""
@@ -66,7 +66,7 @@ class Browser:
         return message_id
 
     def order_crop(self, volume: int, box: dict[str, list[int]]) -> dict[str, Any]:
-        """POST a crop and return the answer: crop_id, url."""
+        """POST a crop and return the response: crop_id, url."""
         answer = self.post(f"/volumes/{volume}/crops/", {"box": box})
         assert answer.status_code == 202, f"{answer.status_code} {answer.text[:400]}"
         accepted: dict[str, Any] = answer.json()

@@ -1,4 +1,4 @@
-"""A line that is slow for some of what goes over it: a TCP proxy on a loopback port of its own."""
+"""A TCP proxy that delays some of the traffic, on a free loopback port."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from .loopback import LoopbackServer
 
 
 class SlowLine(LoopbackServer):
-    """In front of `port` of this machine: what is sent there and holds `mark` arrives `seconds` late, and so
-    does what comes after it. A context manager.
+    """A proxy in front of `port` of this machine. Data that contains `mark`, and all data after it, arrives
+    `seconds` later. A context manager.
     """
 
     def __init__(self, port: int, mark: bytes, seconds: float) -> None:

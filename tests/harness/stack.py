@@ -1,6 +1,4 @@
-"""A stack of one's own: the real compose.yaml under a unique name, on a free loopback port that stays its
-own for its life.
-"""
+"""A test's own stack: the real compose.yaml under a unique name, on a free loopback port that it keeps."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ from .waiting import Hopeless, TimedOut, wait_until
 ONE_SHOTS = frozenset({"init", "migrate"})
 SERVICES = ("nginx", "wsgi", "asgi", "worker", "celery", "beat", "rabbitmq", "postgres")
 LIVE: list[Stack] = []
-"""The stacks that are up, for the evidence on a failure."""
+"""The running stacks, for the evidence on a failure."""
 
 _numbers = itertools.count(1)
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use", re.IGNORECASE)
@@ -38,11 +36,11 @@ _BOOT_DEADLINE = 240.0
 
 
 class Stack(People):
-    """One instance of the stack. A context manager: `with Stack(tag) as stack` boots, and takes all of it
-    down at the end.
+    """One instance of the stack. A context manager: `with Stack(tag) as stack` boots it, and removes it at
+    the end.
 
-    `settings` is what an operator would write to `.env`. Keep a stack after the run with SLUICE_KEEP=yes
-    (pytest: --keep).
+    `settings` is the operator's part of `.env`. SLUICE_KEEP=yes (pytest: --keep) keeps the stack after the
+    run.
     """
 
     def __init__(self, image_tag: str, settings: Mapping[str, str] | None = None) -> None:
@@ -58,7 +56,7 @@ class Stack(People):
         self.compose = Compose.create(self.name, self.folder, self.settings)
         LIVE.append(self)
 
-    # ---- what it is
+    # ---- its description
 
     @property
     def settings(self) -> dict[str, str]:
@@ -74,12 +72,14 @@ class Stack(People):
 
     @property
     def tls(self) -> str:
-        """self-signed, own, or nothing."""
+        """ "self-signed", "own", or ""."""
         return self.given.get("TLS", "")
 
     @property
     def certificate(self) -> Path | None:
-        """What has to be trusted, with TLS: the certificate itself, read anew; `authority` if that is set."""
+        """The certificate to trust, with TLS: `authority` if it is set, else the served certificate, read
+        again each time.
+        """
         if not self.tls or self.authority:
             return self.authority
         served = self.service("nginx").exec("openssl", "x509", "-in", "/var/lib/sluice/tls/self-signed.pem")
@@ -101,27 +101,27 @@ class Stack(People):
 
     @property
     def url(self) -> str:  # type: ignore[override]
-        """Where the site begins, without a slash at the end."""
+        """The site's base URL, without a slash at the end."""
         return self.origin + self.prefix
 
     @functools.cached_property
     def nginx_version(self) -> tuple[int, ...]:
-        """Such as (1, 26, 3)."""
+        """nginx's version, such as (1, 26, 3)."""
         return version_of(self.service("nginx").exec("nginx", "-v").output)
 
     def ask_directly(self, who: str, request: str) -> bytes:
-        """What nginx, wsgi or asgi itself answers to that request, sent from nginx's own container."""
+        """Send a request to nginx, wsgi or asgi from nginx's own container, and return the response."""
         address = {"nginx": "127.0.0.1/8080", "wsgi": "wsgi/8000", "asgi": "asgi/8001"}[who]
         script = f'exec 3<>/dev/tcp/{address}; printf %s "$REQUEST" >&3; timeout 5 cat <&3'
         done = self.service("nginx")[0].exec("bash", "-c", script, env={"REQUEST": request})
         return done.output.encode()
 
     def upstream(self, side: str) -> str:
-        """The address of wsgi or asgi, as nginx's log has it."""
+        """The address of wsgi or asgi, as in nginx's log."""
         return f"{self.service(side)[0].addresses['web']}:{ {'wsgi': 8000, 'asgi': 8001}[side] }"
 
     def log_of(self, who: str) -> str:
-        """What the service's containers wrote."""
+        """The logs of the service's containers."""
         return self.service(who).logs()
 
     def service(self, name: str) -> Service:
@@ -129,13 +129,13 @@ class Stack(People):
         return Service(self, name)
 
     def containers(self) -> list[Container]:
-        """All containers of the project, dead ones too."""
+        """All containers of the project, including stopped ones."""
         found: list[Container] = engine().containers.list(
             all=True, filters={"label": f"{PROJECT_LABEL}={self.name}"}, ignore_removed=True
         )
         return found
 
-    # ---- its life
+    # ---- its life cycle
 
     def __enter__(self) -> Stack:
         try:
@@ -150,8 +150,8 @@ class Stack(People):
         self.close()
 
     def boot(self, *services: str) -> Stack:
-        """Start the services (default: all) and return when all are healthy; another port if ours was
-        taken in between.
+        """Start the services (default: all) and return when all are healthy. Take another port if another
+        program took ours in the meantime.
         """
         for _ in range(5):
             try:
@@ -172,9 +172,7 @@ class Stack(People):
         options: tuple[str, ...] = (),
         deadline: float = _BOOT_DEADLINE,
     ) -> None:
-        """`docker compose up`; stops early, with the evidence in the message, as soon as a container has
-        died.
-        """
+        """Run `docker compose up`. Stop as soon as a container has died, with the evidence in the message."""
         flags = ["--detach", "--no-build", *options]
         if wait:
             flags += ["--wait", "--wait-timeout", str(int(deadline))]
@@ -203,7 +201,7 @@ class Stack(People):
             raise ComposeFailed(message)
 
     def mend(self) -> None:
-        """Every service in place and healthy again, whatever was done to them; at once if they are."""
+        """Start and repair every service until all are healthy. Return at once if they are."""
 
         def is_whole(name: str) -> bool:
             replicas = self.service(name).replicas
@@ -213,8 +211,9 @@ class Stack(People):
             self.up(options=("--no-recreate",))
 
     def deaths(self) -> dict[tuple[str, str], str]:
-        """What died by itself, as a sentence each, by the container's id and the engine's time of that
-        death: whatever a second look finds and the first didn't is new, however soon it comes.
+        """A sentence about each container that died unexpectedly, by its id and the engine's time of death.
+
+        The time tells a new death from one that an earlier call found, however short the interval.
         """
         found = {}
         for container in self.containers():
@@ -232,35 +231,37 @@ class Stack(People):
         return found
 
     def casualty(self, earlier: Collection[tuple[str, str]]) -> str | None:
-        """One sentence on something that died and isn't among the `earlier` deaths, or None."""
+        """A sentence about a death that is not among the `earlier` ones, or None."""
         return next((sentence for death, sentence in self.deaths().items() if death not in earlier), None)
 
     def wait_healthy(self, deadline: float = 90) -> None:
-        """Wait until every service's containers are healthy; one-shots aside."""
+        """Wait until the containers of every service are healthy. One-shots don't count."""
         for name in SERVICES:
             if self.service(name).replicas:
                 self.service(name).wait_healthy(deadline)
 
     def close(self) -> None:
-        """Take it down with its volumes, unless it is to be kept."""
+        """Remove it with its volumes, unless SLUICE_KEEP is set."""
         if self in LIVE:
             LIVE.remove(self)
         if os.environ.get("SLUICE_KEEP") == "yes":
             return
         self.compose.run("down", "--volumes", "--remove-orphans", "--timeout", "1", deadline=180)
 
-    # ---- what it knows
+    # ---- inspection
 
     def psql(self, query: str, *, parameters: Mapping[str, str] | None = None) -> list[list[str]]:
-        """Rows of a query, run as the superuser over PostgreSQL's own socket; `parameters` by :'name'."""
+        """Return the query's rows, as the superuser over PostgreSQL's own socket. The query refers to
+        `parameters` as :'name'.
+        """
         return psql(self.service("postgres")[0].exec, query, parameters)
 
     def rabbitmqctl(self, *arguments: str) -> Result:
-        """`rabbitmqctl` in the broker's container; asserts nothing."""
+        """Run `rabbitmqctl` in the broker's container. The exit status is not checked."""
         return self.service("rabbitmq").exec("rabbitmqctl", *arguments)
 
     def manage(self, code: str, service: str = "wsgi") -> str:
-        """Run Python inside the project, as the service would."""
+        """Run Python inside the project, with the service's account and environment."""
         python = "/opt/sluice/venv/bin/python"
         done = self.service(service).exec(
             python, "/opt/sluice/app/manage.py", "shell", "--verbosity", "0", "-c", code
@@ -270,25 +271,25 @@ class Stack(People):
 
     @functools.cache  # noqa: B019  (a stack lives as long as the test run)
     def secrets(self) -> dict[str, str]:
-        """All secrets by name, by way of the one-shot that makes them: nobody else can read them all."""
+        """All secrets by name, read by the one-shot that creates them: no other service can read them all."""
         script = 'cd /run/sluice/secrets; for name in *; do echo "=$name=$(<"$name")"; done'
         done = self.compose.run("run", "--rm", "--no-deps", "--entrypoint", "bash", "init", "-c", script)
         return dict(re.findall("^=(.+?)=(.+)$", done.stdout, re.MULTILINE))
 
     def snapshot(self) -> str:
-        """`docker compose ps`, dead containers too."""
+        """`docker compose ps`, including stopped containers."""
         return self.compose.run("ps", "--all", check=False).stdout
 
 
 def version_of(text: str) -> tuple[int, ...]:
-    """The first version in it, such as (1, 26, 3) of "nginx version: nginx/1.26.3"."""
+    """The first version in the text, such as (1, 26, 3) of "nginx version: nginx/1.26.3"."""
     found = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
     assert found, text
     return tuple(map(int, found.groups()))
 
 
 def free_port() -> int:
-    """A loopback port that is free now, below the range from which the kernel hands out ports by itself."""
+    """A loopback port that is free now, below the range of the kernel's ephemeral ports."""
     while True:
         port = random.randint(20000, 31999)
         with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""docs/reference/symptoms.md as the tests read it: the symptom, and the command that proves its cause."""
+"""Reads docs/reference/symptoms.md: each symptom, and the command that proves its cause."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ PAGE = SOURCE / "docs/reference/symptoms.md"
 FIELDS = ["Symptom", "Cause", "Proof", "Fix", "Test"]
 
 Shell = Callable[[str], str]
-"""Runs a script with bash, and returns all that it printed."""
+"""Runs a script with bash and returns its output."""
 
 Places = Mapping[str, str]
-"""What stands for the page's addresses, files and numbers, in its command and functions and in what they are
-said to print. Each must stand there.
+"""Replacements for the page's addresses, files and numbers, in its commands, functions and promised outputs.
+Each key must occur there.
 """
 
 OWN_DAPHNES = {"pgrep": f"pgrep --parent {os.getpid()}"}
-"""Of the Daphnes of this machine those that the test has started: others run some at the same time."""
+"""Only the Daphnes that this test started: other tests may run some on the same machine."""
 
 
 def symptoms() -> dict[str, dict[str, str]]:
-    """The page's symptoms by their headings, each with its fields."""
+    """The page's symptoms by heading, each with its fields."""
     found = {}
     for section in re.split(r"^### ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
         heading, _, text = section.partition("\n")
@@ -39,11 +39,11 @@ def symptoms() -> dict[str, dict[str, str]]:
 
 
 def assert_seen(heading: str, text: str) -> None:
-    """Every quote under `Symptom` is in the text; `…` stands for anything."""
+    """Assert that the text contains every quote under `Symptom`. `…` matches anything."""
     quoted = re.findall(r"`([^`]+)`", symptoms()[heading]["Symptom"])
-    assert quoted, f"nothing is quoted: {heading}"
+    assert quoted, f"the symptom quotes nothing: {heading}"
     for words in quoted:
-        assert _is_in(words, text), f"{words!r} is not in what was seen: {text[-3000:]!r}"
+        assert _is_in(words, text), f"{words!r} is not in the output: {text[-3000:]!r}"
 
 
 # --- proofs -------------------------------------------------------------------------------------------------
@@ -55,11 +55,11 @@ _SENTENCE_END = re.compile(r"\.(?:\s|$)")
 
 @dataclass(frozen=True)
 class Proof:
-    """What `Proof` holds: a block with the command, and two sentences: "With the fault, it prints `WORDS` or
-    `WORDS`." "When healthy, it prints `WORDS`."
+    """The content of a `Proof` field: a block with the command, and two sentences: "With the fault, it prints
+    `WORDS` or `WORDS`." "When healthy, it prints `WORDS`."
 
-    "nothing", as the first word or after "or", stands for empty output. `shows` and `well`: one of each is
-    printed. `remarks`: quotes outside of the command and these two sentences.
+    "nothing", as the first word or after "or", means empty output. `shows` and `well`: the command prints one
+    of each. `remarks`: quotes outside of the command and these two sentences.
     """
 
     command: str
@@ -89,21 +89,25 @@ class Proof:
         well, *rest = _SENTENCE_END.split(healthy, maxsplit=1)
         remarks = quoted(" ".join([first, *more, *rest]))
         proof = cls(block.strip(), quoted(shows), quoted(well), remarks)
-        assert proof.command, f"a proof has a block with its command: {heading}"
-        assert proof.shows, f"what does it print? {heading}"
-        assert proof.well, f"and when healthy? {heading}"
-        assert not set(proof.shows) & set(proof.well), f"it proves nothing: {heading}"
+        assert proof.command, f"the proof has no block with a command: {heading}"
+        assert proof.shows, f"the proof does not quote the output with the fault: {heading}"
+        assert proof.well, f"the proof does not quote the output when healthy: {heading}"
+        assert not set(proof.shows) & set(proof.well), (
+            f"the output with the fault and when healthy is the same: {heading}"
+        )
         return proof
 
 
 def functions() -> str:
-    """The shell functions of the page's beginning, which its commands use."""
+    """The shell functions at the top of the page, which its commands use."""
     (block,) = _BLOCK.findall(PAGE.read_text().partition("\n### ")[0])
     return str(block)
 
 
 def in_containers(heading: str, project: Compose) -> dict[str, str]:
-    """What the page says is to be put into the place of what stands in that proof, for a stack's project."""
+    """The replacements that the page's table gives for commands in containers, for this proof and a stack's
+    project.
+    """
     compose = f"docker compose --file {project.folder}/compose.yaml --project-name {project.name}"
     rows = dict(re.findall(r"^\| `(.+?)` \| `(.+?)` \|$", PAGE.read_text(), re.MULTILINE))
     command = Proof.of(heading).command
@@ -111,7 +115,7 @@ def in_containers(heading: str, project: Compose) -> dict[str, str]:
 
 
 def local_shell(script: str) -> str:
-    """Of this machine, in the repository's folder."""
+    """Run a script on this machine, in the repository's folder."""
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=SOURCE,
@@ -128,31 +132,35 @@ def local_shell(script: str) -> str:
 
 
 def assert_proved(heading: str, places: Places, *, shell: Shell = local_shell, which: str = "") -> None:
-    """The page's command prints what the page promises where the cause is this one; with `which`, what of
-    its promises holds that word.
+    """Assert that the page's command proves the cause. `which`: only the promised outputs that contain this
+    word count.
     """
     script, proof = _placed(heading, places)
     shows = [words for words in proof.shows if which in words]
-    assert shows, f"{which} is none of {proof.shows}"
+    assert shows, f"{which} is in none of {proof.shows}"
     _wait_for(shell, script, lambda said: _says(said, shows), shows)
 
 
 def assert_refuted(heading: str, places: Places, *, shell: Shell = local_shell) -> None:
-    """On a healthy system the same command prints what the page says for it, and nothing that proves."""
+    """Assert that the command prints the page's healthy output on a healthy system, and nothing that proves
+    the fault.
+    """
     script, proof = _placed(heading, places)
     said = _wait_for(shell, script, lambda said: _says(said, proof.well), proof.well)
-    assert not _says(said, proof.shows), f"{proof.command}\nsays the same on a healthy system: {said!r}"
+    assert not _says(said, proof.shows), f"{proof.command}\nprints the same on a healthy system: {said!r}"
 
 
 def assert_not_proved(heading: str, places: Places, *, shell: Shell = local_shell) -> None:
-    """Nor does it print that where one sees the same for another cause."""
+    """Assert that the command does not prove this cause when another cause has the same symptom."""
     script, proof = _placed(heading, places)
     said = shell(script)
-    assert not _says(said, proof.shows), f"{proof.command}\nsays the same for another cause: {said!r}"
+    assert not _says(said, proof.shows), f"{proof.command}\nprints the same for another cause: {said!r}"
 
 
 def _wait_for(shell: Shell, script: str, wanted: Callable[[str], bool], words: object) -> str:
-    """What it said in the end: a server's log may come a moment after its answer."""
+    """Repeat the script until its output is as wanted, and return the output. A server may write its log
+    after its response.
+    """
     said = [""]
 
     def ask() -> bool:
@@ -163,17 +171,17 @@ def _wait_for(shell: Shell, script: str, wanted: Callable[[str], bool], words: o
         wait_until(ask, 10, "the proof")
     except AssertionError as error:
         command = script.splitlines()[-1]
-        raise AssertionError(f"{command}\ndoesn't say {words!r}, but {said[0]!r}") from error
+        raise AssertionError(f"{command}\ndoesn't print {words!r}, but {said[0]!r}") from error
     return said[0]
 
 
 def _placed(heading: str, places: Places) -> tuple[str, Proof]:
-    """The script, and the proof with the places in it."""
+    """The script and the proof, with `places` replaced in both."""
     proof = Proof.of(heading)
     script = f"{functions()}{proof.command}\n"
     everything = "\n".join((script, *proof.shows, *proof.well))
     for name in places:
-        assert name in everything, f"{name!r} no longer stands in the proof of {heading!r}"
+        assert name in everything, f"{name!r} is no longer in the proof of {heading!r}"
 
     def put(text: str) -> str:
         return (
@@ -184,12 +192,12 @@ def _placed(heading: str, places: Places) -> tuple[str, Proof]:
 
 
 def _says(said: str, words: tuple[str, ...] | list[str]) -> bool:
-    """Whether one of them is in it; "" is in nothing but nothing."""
+    """Whether the output contains one of the words. "" matches only an empty output."""
     return any(_is_in(one, said) if one else not said.strip() for one in words)
 
 
 def _is_in(words: str, text: str) -> bool:
-    """`…` stands for anything, a space for any blank."""
+    """Whether the text contains the words. `…` matches anything, a space any white space."""
     parts = (r"\s+".join(map(re.escape, part.split())) for part in words.split("…"))
     pattern = ".*?".join(parts)
     return re.search(pattern, text, re.DOTALL) is not None

@@ -1,5 +1,5 @@
-"""A Chromium driven by its DevTools protocol alone, for what Playwright keeps from happening to its pages: to
-be in the background, frozen, or kept for going back to.
+"""A Chromium driven by its DevTools protocol alone, for page states that Playwright prevents: hidden, frozen,
+or in the back/forward cache.
 
 https://chromedevtools.github.io/devtools-protocol/
 """
@@ -22,7 +22,7 @@ ANSWER = 20.0  # seconds for any command
 
 
 class Tabs:
-    """One browser with tabs, the last one opened in front. A context manager."""
+    """One browser with tabs. The last opened tab is in front. A context manager."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -51,7 +51,7 @@ class Tabs:
         self._profile.cleanup()
 
     def open(self, url: str) -> Tab:
-        """A new tab, in front of the others."""
+        """Open a tab in front of the others."""
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         tab = Tab(self, target, session)
@@ -60,7 +60,7 @@ class Tabs:
         return tab
 
     def send(self, method: str, session: str = "", /, **parameters: Any) -> dict[str, Any]:
-        """One command of the protocol, and its result."""
+        """Send one command of the protocol and return its result."""
         number = next(self._numbers)
         message: dict[str, Any] = {"id": number, "method": method, "params": parameters}
         self._socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
@@ -81,11 +81,13 @@ class Tab:
         self._session = session
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """One command to this tab."""
+        """Send one command to this tab."""
         return self._tabs.send(method, self._session, **parameters)
 
     def evaluate(self, expression: str, argument: Any = None) -> Any:
-        """As Playwright's: the value of an expression, or of a function called with the argument."""
+        """Like Playwright's evaluate: return the value of an expression, or of a function called with the
+        argument.
+        """
         if argument is not None:
             expression = f"({expression.strip()})({json.dumps(argument)})"
         found = self.send("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
@@ -98,7 +100,7 @@ class Tab:
         self._wait_until_loaded()
 
     def go_back(self) -> None:
-        """As by the button."""
+        """Go back, as the browser's button does."""
         history = self.send("Page.getNavigationHistory")
         before = history["entries"][history["currentIndex"] - 1]["id"]
         self.send("Page.navigateToHistoryEntry", entryId=before)
@@ -109,11 +111,11 @@ class Tab:
         self._tabs.send("Target.activateTarget", targetId=self._target)
 
     def freeze(self) -> None:
-        """Stop its scripts and timers, as the browser does with tabs long unseen."""
+        """Stop its scripts and timers, as the browser does with tabs that were hidden for long."""
         self.send("Page.setWebLifecycleState", state="frozen")
 
     def thaw(self) -> None:
-        """Let them go on."""
+        """Undo `freeze`."""
         self.send("Page.setWebLifecycleState", state="active")
 
     def _wait_until_loaded(self) -> None:

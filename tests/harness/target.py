@@ -1,4 +1,6 @@
-"""What the checker and the split's table need of a site, be it a stack of containers or a host."""
+"""The interface of a site for the checker and the routing table's tests, whether it runs in containers or on
+a host.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ class Target(Protocol):
 
     @property
     def port(self) -> int:
-        """Of nginx, on this machine's loopback."""
+        """nginx's port on this machine's loopback."""
 
     @property
     def prefix(self) -> str:
@@ -29,32 +31,32 @@ class Target(Protocol):
 
     @property
     def url(self) -> str:
-        """Where the site begins, without a slash at the end."""
+        """The site's base URL, without a slash at the end."""
 
     @property
     def certificate(self) -> Path | None:
-        """What has to be trusted, with TLS."""
+        """The certificate to trust, with TLS."""
 
     @property
     def nginx_version(self) -> tuple[int, ...]: ...
 
     def person(self, name: str) -> str:
-        """Make an ordinary user, once, and return the password."""
+        """Create an ordinary user if necessary, and return a new password for it."""
 
     def browser(self, name: str | None = None) -> Browser:
-        """A browser; with a name, signed in."""
+        """A browser, signed in if a name is given."""
 
     def manage(self, code: str, service: str = "wsgi") -> str:
-        """Run Python inside the project, as the service would."""
+        """Run Python inside the project, with the service's account and environment."""
 
     def psql(self, query: str, *, parameters: Mapping[str, str] | None = None) -> list[list[str]]:
         """Rows of a query, run as the superuser."""
 
     def ask_directly(self, who: str, request: str) -> bytes:
-        """What nginx, wsgi or asgi itself answers to that request, sent from where nginx runs."""
+        """Send a request to nginx, wsgi or asgi from nginx's machine, and return the response."""
 
     def upstream(self, side: str) -> str:
-        """The address of wsgi or asgi, as nginx's log has it."""
+        """The address of wsgi or asgi, as in nginx's log."""
 
     def log_of(self, who: str) -> str:
-        """What nginx, wsgi or asgi wrote; of nginx, the access log."""
+        """The log of nginx, wsgi or asgi; for nginx, the access log."""

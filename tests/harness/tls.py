@@ -1,4 +1,4 @@
-"""Certificates as an operator gets them, and connections that show what TLS came to."""
+"""Certificates like an operator's, and connections that show which TLS was negotiated."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ DAY = datetime.timedelta(days=1)
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate and its key, a file each (PEM)."""
+    """A certificate and its key, each in a file (PEM)."""
 
     certificate: Path
     key: Path
 
     @property
     def pem(self) -> str:
-        """Both, as take-certificate wants them."""
+        """Both, in the form that take-certificate expects."""
         return f"{self.certificate.read_text()}\n{self.key.read_text()}"
 
     @property
     def der(self) -> bytes:
-        """The certificate as the other end of a connection shows it."""
+        """The certificate as the peer of a connection sees it."""
         return ssl.PEM_cert_to_DER_cert(self.certificate.read_text())
 
 
 class Authority:
-    """One that nobody knows but who is told to trust `certificate`."""
+    """A private certificate authority. Only clients that trust `certificate` accept it."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,8 +50,9 @@ class Authority:
         *,
         listed: bool = True,
     ) -> Pair:
-        """A certificate for the DNS name, valid from and to so long from now; the name stands in the subject
-        too, and there alone if it isn't `listed`.
+        """Issue a certificate for the DNS name, valid from `begins` to `ends` relative to now.
+
+        The name is also in the subject. If it isn't `listed`, it is only there.
         """
         self._issued += 1
         names = [f"subjectAltName=DNS:{name}"] if listed else []
@@ -97,7 +98,7 @@ def _make(
 
 
 def trusting(authority: Path | None = None) -> ssl.SSLContext:
-    """A client that trusts this certificate and no other; without one it takes anything."""
+    """A client context that trusts only this certificate; without one, it accepts any."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if authority:
         context.load_verify_locations(authority)
@@ -108,11 +109,11 @@ def trusting(authority: Path | None = None) -> ssl.SSLContext:
 
 
 def of_version(context: ssl.SSLContext, version: ssl.TLSVersion) -> ssl.SSLContext:
-    """The client, speaking this version alone, however old."""
+    """Restrict the context to this version, even to an old one."""
     if version < ssl.TLSVersion.TLSv1_2:
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that is why they are asked for
+        warnings.simplefilter("ignore", DeprecationWarning)  # old versions are requested on purpose
         context.minimum_version = context.maximum_version = version
     return context
 
@@ -125,7 +126,7 @@ def connect(
     address: str = "127.0.0.1",
     name: str = "localhost",
 ) -> ssl.SSLSocket:
-    """A connection with its handshake done. Raises ssl.SSLError."""
+    """Connect and do the handshake. Raises ssl.SSLError."""
     wire = socket.create_connection((address, port), timeout=10)
     try:
         return context.wrap_socket(wire, server_hostname=name, session=session)

@@ -1,4 +1,4 @@
-"""The table of updates, as the judge wants it."""
+"""Reads the table of updates for the judge."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .target import Target
 
 
 def read_heads(stack: Target) -> dict[str, Position]:
-    """Head of each stream that was ever published to."""
+    """Head of every stream that has updates."""
     rows = stack.psql("SELECT name, head, head_tag FROM sluice_updates_stream")
     return {name: Position(int(head), tag) for name, head, tag in rows}
 
 
 def read_truth(stack: Target) -> Truth:
-    """Everything, in one snapshot."""
+    """The whole table, in one snapshot."""
     query = """
         SELECT json_build_object(
             'streams', (SELECT coalesce(json_agg(json_build_array(name, head, head_tag, floor)), '[]')
@@ -37,7 +37,7 @@ def read_truth(stack: Target) -> Truth:
 
 
 def published(before: dict[str, Position], truth: Truth) -> int:
-    """How many updates were added to the table since its heads were `before`."""
+    """Number of updates added to the table since its heads were `before`."""
     return sum(
         head.offset - (before[stream].offset if stream in before else 0)
         for stream, head in truth.heads.items()

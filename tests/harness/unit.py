@@ -1,14 +1,14 @@
-"""What tests in pytest's own process share: Django's set-up, and real servers as fixtures.
+"""What all tests in pytest's own process share: Django's setup, and real servers as fixtures.
 
 tests/conftest.py and packages/*/tests/conftest.py load it (`pytest_plugins = ["harness.unit"]`) and call
-`django_setup.set_up`. Each of these folders is tested by a pytest of its own, since a process has one Django.
+`django_setup.set_up`. Each of these folders has its own pytest process, because a process has one Django.
 
-- **Database.** DATABASE_URL if it is set. Else what `set_up` was given; else, where PostgreSQL is installed
-  (the test image), a server of this run's own, started at the first test that needs it; else SQLite. A test
-  that needs PostgreSQL itself asks for the fixture `postgresql`.
-- **Broker.** `rabbitmq` is a RabbitMQ of this run's own, started at the first test that asks for it.
-- A test may stop, pause and start both again (harness.servers); it leaves them running at its end.
-- A test that asks for one of them is marked `servers`. `-m "not servers"` runs the others, in seconds.
+- **Database.** The first that applies: DATABASE_URL; the argument of `set_up`; this run's own PostgreSQL if
+  it is installed (the test image), started at the first test that needs it; SQLite. A test that needs
+  PostgreSQL itself requests the fixture `postgresql`.
+- **Broker.** `rabbitmq` is this run's own RabbitMQ, started at the first test that requests it.
+- A test may stop, pause and start both (harness.servers). At its end both must run.
+- A test that requests one of them is marked `servers`. `-m "not servers"` runs the others, in seconds.
 - Unit tests use no engine and no network but the loopback. Stacks belong to tests/e2e.
 """
 
@@ -25,7 +25,9 @@ from .servers import Postgres, RabbitMQ
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
-    """Each process that pytest-xdist starts has a server and folders of its own: it mustn't inherit these."""
+    """Remove our variables: each pytest-xdist process has its own server and folders, and must not inherit
+    these.
+    """
     for name in django_setup.from_here:
         del os.environ[name]
 
@@ -39,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def postgresql(pytestconfig: pytest.Config) -> Iterator[Postgres]:
-    """PostgreSQL, running. Its address is DATABASE_URL's unless that was given, by hand or to `set_up`."""
+    """A running PostgreSQL. DATABASE_URL names it, unless another database was set by hand or by `set_up`."""
     _assert_wanted(pytestconfig)
     server = Postgres(django_setup.OWN_PORT)
     try:
@@ -50,7 +52,7 @@ def postgresql(pytestconfig: pytest.Config) -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def rabbitmq(pytestconfig: pytest.Config) -> Iterator[RabbitMQ]:
-    """RabbitMQ, running."""
+    """A running RabbitMQ."""
     _assert_wanted(pytestconfig)
     server = RabbitMQ()
     try:
@@ -61,11 +63,11 @@ def rabbitmq(pytestconfig: pytest.Config) -> Iterator[RabbitMQ]:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(request: pytest.FixtureRequest) -> None:
-    """pytest-django calls this before it makes the test database."""
+    """Start PostgreSQL if needed. pytest-django calls this before it creates the test database."""
     if django_setup.OWN_PORT and os.environ["DATABASE_URL"] == django_setup.OWN_DATABASE:
         request.getfixturevalue("postgresql")
 
 
 def _assert_wanted(config: pytest.Config) -> None:
-    """For a test that asks by request.getfixturevalue, which collection can't see."""
+    """Check the mark at run time: collection doesn't see a test that calls request.getfixturevalue."""
     assert config.option.markexpr != "not servers", "mark this test with pytest.mark.servers"

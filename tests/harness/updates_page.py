@@ -1,4 +1,4 @@
-"""A page that runs updates.js, and writes down all that it is told."""
+"""A page that runs updates.js and logs every callback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .client.ledger import Arrived, Connected, Hello, Ledger
 from .client.positions import Position
 from .waiting import wait_until
 
-# What runs in the page; harness.tabs runs it too.
+# The script in the page. harness.tabs runs it too.
 START = """
 async ([module, options]) => {
   const { connect } = await import(module);
@@ -28,9 +28,9 @@ async ([module, options]) => {
 
 
 class UpdatesPage:
-    """updates.js in `page`, which must be at a page of the site already.
+    """updates.js in `page`, which already shows a page of the site.
 
-    `module` is its address; `options` are those of connect().
+    `module` is the script's address; `options` are those of connect().
     """
 
     def __init__(self, page: Page, module: str, **options: Any) -> None:
@@ -57,7 +57,7 @@ class UpdatesPage:
         return dict(self.page.evaluate("updates.positions"))
 
     def log(self, kind: str) -> list[dict[str, Any]]:
-        """What was written down of one kind: update, state, lost, diagnosis, connection. `at` is in ms."""
+        """Log entries of one kind: update, state, lost, diagnosis, connection. `at` is in ms."""
         found: list[dict[str, Any]] = self.page.evaluate(
             "(wanted) => log.filter(({ kind }) => kind === wanted)", kind
         )
@@ -65,21 +65,21 @@ class UpdatesPage:
 
     @property
     def arrived(self) -> int:
-        """How many updates it was handed."""
+        """Number of updates that the page received."""
         return int(self.page.evaluate("log.filter(({ kind }) => kind === 'update').length"))
 
     @property
     def states(self) -> list[str]:
-        """All states that it was in after the first, in order."""
+        """All states after the first, in order."""
         return [entry["state"] for entry in self.log("state")]
 
     def connection(self, what: str) -> list[dict[str, Any]]:
-        """What happened to its connections, of one kind: opening (but for the very first), hello, ended."""
+        """Connection events of one kind: opening (except the first), hello, ended."""
         return [entry for entry in self.log("connection") if entry["what"] == what]
 
     @property
     def ended(self) -> list[tuple[str, int]]:
-        """How its connections ended: transport and code."""
+        """The transport and code of each ended connection."""
         return [(entry["transport"], entry["code"]) for entry in self.connection("ended")]
 
     @property
@@ -88,7 +88,7 @@ class UpdatesPage:
         return [entry["update"]["payload"]["number"] for entry in self.log("update")]
 
     def wait_for(self, state: str, deadline: float = 10, *, transport: str | None = None) -> UpdatesPage:
-        """Until it is in this state, by this transport if one is given."""
+        """Wait for this state, by this transport if one is given."""
         wait_until(
             lambda: self.state == state and transport in (None, self.transport),
             deadline,
@@ -97,24 +97,28 @@ class UpdatesPage:
         return self
 
     def pass_time(self, seconds: float) -> None:
-        """Put the page's clock forward, if it has one of its own: what was to happen until then happens now.
+        """Put the page's clock forward, if the test controls it: timers that are due by then fire now.
 
-        While a server is to answer, the page's patience passes as well.
+        The page's timeouts for a pending response advance as well.
         """
         self.page.clock.fast_forward(round(seconds * 1000))
 
     def passing(self, what: str) -> list[dict[str, Any]]:
-        """A second of the page's own time passes; what has happened to connections by then, of one kind."""
+        """Let one second of the page's own time pass, and return the connection events of one kind so far."""
         self.pass_time(1)
         return self.connection(what)
 
     def wait_for_numbers(self, last: int, deadline: float = 10) -> None:
-        """Until it has been told of update `last`; then of each up to it, once and in order."""
+        """Wait for update `last`, then assert that the page received each update up to it once and in
+        order.
+        """
         wait_until(lambda: self.numbers[-1:] >= [last], deadline, f"update {last}")
         assert self.numbers == list(range(self.numbers[0], last + 1))
 
     def ledger(self, name: str) -> Ledger:
-        """What the page was handed, for the judge, as if on one connection: so a double is a double."""
+        """What the page received, for the judge. All updates are on one connection, so that the judge
+        sees every duplicate.
+        """
         since = {stream: Position.parse(text) for stream, text in self.options.get("positions", {}).items()}
         ledger = Ledger(name)
         ledger.write(Connected("page", since))
@@ -133,7 +137,7 @@ class UpdatesPage:
 def _write_hello(
     ledger: Ledger, states: Mapping[str, Mapping[str, Any]], known: set[str], since: Mapping[str, Position]
 ) -> None:
-    """Write down streams that begin here, and those that begin anew since something of them was lost."""
+    """Write a hello for streams that are new, and for streams that start again after a loss."""
     for stream, state in states.items():
         if "head" not in state or (stream in known and state.get("recovered") is not False):
             continue

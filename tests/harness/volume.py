@@ -1,4 +1,4 @@
-"""The sample volume, read out of its store by this test's own lines and not by way of the site."""
+"""The sample volume, read from its store by the tests' own code instead of through the site."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ class Sample:
     size: tuple[int, int, int]
 
     def box(self, x: int, y: int, z: int, edge: int = 16) -> Box:
-        """A cube from that corner."""
+        """A cube with that corner."""
         return {"x": [x, x + edge], "y": [y, y + edge], "z": [z, z + edge]}
 
     @property
     def whole(self) -> Box:
-        """All of it."""
+        """The box of the whole volume."""
         return {axis: [0, size] for axis, size in zip("xyz", self.size, strict=True)}
 
 
 def sample(stack: Target) -> Sample:
-    """The volume that the stack comes with."""
+    """The volume that ships with the stack."""
     query = "SELECT id, size_x, size_y, size_z FROM volumes_volume ORDER BY id LIMIT 1"
     ((number, x, y, z),) = stack.psql(query)
     return Sample(int(number), (int(x), int(y), int(z)))
 
 
 def voxels(stack: Target, volume: int, box: Box) -> np.ndarray[Any, Any]:
-    """What the store holds there, in the order z, y, x."""
+    """Read the box from the store, in the order z, y, x."""
     slices = {axis: f"{begin}:{end}" for axis, (begin, end) in box.items()}
     printed = stack.manage(_READ.format(volume=volume, **slices), "celery").strip().splitlines()[-1]
     array: np.ndarray[Any, Any] = np.load(io.BytesIO(base64.b64decode(printed)))
@@ -58,7 +58,7 @@ def voxels(stack: Target, volume: int, box: Box) -> np.ndarray[Any, Any]:
 
 
 def pages(browser: Browser, path: str) -> np.ndarray[Any, Any]:
-    """A TIFF from the site: one page per z, rows y, columns x."""
+    """Download a TIFF: one page per z, with rows y and columns x."""
     answer = browser.get(path)
     assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[:300]}"
     with tifffile.TiffFile(io.BytesIO(answer.content)) as tiff:

@@ -1,4 +1,6 @@
-"""The one way to wait: for a condition, until a deadline, and no longer than it can still come true."""
+"""Waiting for a condition with a deadline, which stops early when the condition can't come true any more. All
+tests wait with it.
+"""
 
 import asyncio
 import time
@@ -13,7 +15,7 @@ class TimedOut(AssertionError):
 
 
 class Hopeless(AssertionError):
-    """The condition can no longer come true: `fatal` said why."""
+    """The condition can no longer come true, for the reason that `fatal` returned."""
 
 
 def wait_until(
@@ -27,8 +29,8 @@ def wait_until(
     """Return the first true value of `condition`, which is called every `every` seconds for at most
     `deadline` seconds.
 
-    `fatal` returns a sentence once waiting is pointless (a container has died), else None. Raises TimedOut,
-    Hopeless, and whatever `condition` raises.
+    `fatal` returns a sentence when waiting has become pointless (for example a container died), else None.
+    Raises TimedOut, Hopeless, and the exceptions of `condition`.
     """
     end = time.monotonic() + deadline
     while True:

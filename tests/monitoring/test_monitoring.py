@@ -79,11 +79,10 @@ def test_the_numbers_are_those_of_what_happens(stack: Stack) -> None:
             "the update to be counted",
         )
     assert value(stack, "sum(sluice_publish_to_write_seconds_count)") >= 1
-    for expression in (
-        'sum(sluice_http_requests_total{status="2xx"})',
-        'sum(sluice_sender_announced_total{job="wsgi"})',
-    ):
-        wait_until(lambda asked=expression: value(stack, asked) >= 1, SOON, expression)
+    served = 'sum(sluice_http_requests_total{status="2xx"})'
+    wait_until(lambda: value(stack, served) >= 1, SOON, served)
+    announced = 'sum(sluice_sender_announced_total{job="wsgi"})'
+    wait_until(lambda: value(stack, announced) >= 1, SOON, announced)
 
 
 def test_staff_see_prometheus_and_nobody_else(stack: Stack) -> None:

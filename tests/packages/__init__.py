@@ -1,1 +1,1 @@
-"""The packages as they are built (`make packages`): what they contain, and that a stranger can use them."""
+"""The built packages (`make packages`): their contents, and that they work in another project."""

@@ -1,4 +1,4 @@
-"""The distributions in /results/dist, and an empty environment into which they are installed."""
+"""The distributions in /results/dist, and a new environment into which they are installed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PACKAGES = ("sluice-layer", "sluice-stack", "sluice-updates")
 
 @pytest.fixture(scope="session")
 def dist() -> Path:
-    """The folder of wheels and sdists."""
+    """The folder that contains the wheels and sdists."""
     assert DIST.is_dir(), f"{DIST} does not exist: `make packages` builds the packages, then runs these tests"
     return DIST
 
 
 def wheel(dist: Path, package: str) -> Path:
-    """The one wheel of a package."""
+    """The package's only wheel."""
     (found,) = dist.glob(f"{package.replace('-', '_')}-*.whl")
     return found
 
@@ -39,7 +39,7 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def empty_environment(tmp_path_factory: pytest.TempPathFactory, dist: Path, authorities: str) -> Path:
-    """A new virtual environment with the wheels of sluice-layer and sluice-updates; its Python."""
+    """The Python of a new virtual environment with the wheels of sluice-layer and sluice-updates."""
     folder = tmp_path_factory.mktemp("empty") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin/python"

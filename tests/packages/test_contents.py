@@ -1,4 +1,4 @@
-"""What is in the wheels and sdists."""
+"""The contents of the wheels and sdists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from .conftest import PACKAGES, wheel
 
 SOURCE = Path(__file__).resolve().parents[2]
-# Besides Python: what a stranger needs at run time.
+# The data files that other projects need at run time.
 DATA = {
     "sluice-layer": {"sluice_layer/py.typed"},
     "sluice-updates": {

@@ -1,4 +1,4 @@
-"""A stranger's project in an empty environment: `manage.py check`, and one push to a browser."""
+"""A new project in an empty environment: `manage.py check`, and one push to a browser."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ application = updates(otherwise=pages)
 
 
 class Project:
-    """What `startproject` makes, with the lines of the README."""
+    """The output of `startproject`, plus the lines of the README."""
 
     def __init__(self, folder: Path, python: Path) -> None:
         self.folder = folder
@@ -95,7 +95,7 @@ class Project:
             settings.write(SETTINGS)
 
     def manage(self, *arguments: str) -> str:
-        """Run a command; return what it printed. Raises CalledProcessError."""
+        """Run a management command and return its output. Raises CalledProcessError."""
         run = subprocess.run(
             [self.python, "manage.py", *arguments],
             cwd=self.folder,
@@ -108,7 +108,7 @@ class Project:
 
     @contextmanager
     def served(self) -> Iterator[str]:
-        """The site's address, while our Daphne serves it."""
+        """The site's address while our Daphne serves it."""
         port = free_port()
         command = [
             str(self.python),

@@ -1,5 +1,5 @@
-"""`make roll` takes up new settings, knows the whole application's order, and leaves everything as it was
-where a replacement can't take over.
+"""`make roll` applies new settings, replaces the whole application in order, and changes nothing if a
+replacement fails.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from roll.watching import busy, containers, failed_posts, go_on, pages, replaced
 
 
 def test_the_whole_application_one_after_the_other(healed: Stack) -> None:
-    """As an upgrade does it: what holds the data stays."""
+    """As in an upgrade: the containers that hold data stay."""
     before = containers(healed)
     with Checker(healed) as checker:
         busy(checker)
@@ -32,13 +32,13 @@ def test_the_whole_application_one_after_the_other(healed: Stack) -> None:
     assert replaced(before, containers(healed)) == set(order)
 
 
-def test_new_settings_are_taken_up_by_what_is_replaced(healed: Stack) -> None:
+def test_replaced_containers_use_the_new_settings(healed: Stack) -> None:
     with settings(healed, POLL_SECONDS="17"):
         roll(healed, "wsgi")
         assert "POLL_SECONDS=17" in healed.service("wsgi")[0].inspect()["Config"]["Env"]
 
 
-def test_a_crop_in_hand_is_finished_and_those_that_wait_are_done_too(healed: Stack) -> None:
+def test_current_and_waiting_crops_are_finished(healed: Stack) -> None:
     alice, volume = healed.browser("alice"), sample(healed)
     crops = [alice.order_crop(volume.id, volume.whole)["crop_id"] for _ in range(3)]
     roll(healed, "celery")
@@ -69,7 +69,7 @@ def test_the_old_one_stays_if_the_new_one_is_not_healthy(
     assert failed_posts(report.counts) == {}
     assert replaced(before, containers(healed)) == set()
     assert re.search(rf"sluice: \S+, the replacement, isn't healthy .*{service} stays", str(refused.value))
-    assert name in str(refused.value)  # what the new one said itself
+    assert name in str(refused.value)  # the new container's own message
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_old_one_stays_if_the_new_one_is_not_healthy(
         ("migrate", r"docker compose run --rm --no-deps migrate"),
     ],
 )
-def test_what_cannot_be_replaced_so(healed: Stack, service: str, sentence: str) -> None:
+def test_services_that_make_roll_refuses(healed: Stack, service: str, sentence: str) -> None:
     with pytest.raises(RollFailed, match=sentence):
         roll(healed, service)
 
@@ -94,7 +94,7 @@ def test_a_service_that_is_not_up(healed: Stack) -> None:
 
 @contextmanager
 def settings(stack: Stack, **changed: str) -> Iterator[None]:
-    """The stack's `.env` with these as well, for as long as the block runs."""
+    """Add these settings to the stack's `.env` during the block."""
     stack.compose.write_env(stack.settings | changed)
     try:
         yield

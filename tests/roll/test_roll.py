@@ -1,5 +1,7 @@
-"""`make roll` replaces the containers of each service while writers write and clients listen on all three
-transports: nothing is lost, and what clients notice of it is what docs/how-to/upgrade.md says.
+"""`make roll` replaces each service's containers while writers write and clients listen on all three
+transports.
+
+Nothing is lost, and clients notice only what docs/how-to/upgrade.md promises.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from harness.stack import Stack
 from harness.waiting import wait_until
 from roll.watching import away, busy, codes, containers, failed_posts, go_on, pages, replaced, sockets
 
-BESIDE = ("worker", "celery", "asgi", "wsgi")  # a new container starts beside the old one
-BACK = 2.0 + 3.0  # seconds after a 1012: hello's window, in which clients come back, and a handshake
-NGINX_AWAY = 8.0  # seconds without a front door, at most
-NGINX_BACK = 25.0  # seconds after that until the last client is back
+BESIDE = ("worker", "celery", "asgi", "wsgi")  # the new container starts beside the old one
+BACK = 2.0 + 3.0  # seconds after a 1012: hello's reconnect window, and a handshake
+NGINX_AWAY = 8.0  # maximum seconds without nginx
+NGINX_BACK = 25.0  # seconds after that until the last client has reconnected
 
 
 @pytest.mark.parametrize("service", [*BESIDE, "beat"])
@@ -35,7 +37,7 @@ def test_nothing_is_lost_and_no_request_fails(healed: Stack, service: str) -> No
         assert [codes(page) for page in sockets(clients)] == [[]] * 4
 
 
-def test_sockets_are_told_to_come_back_and_do_within_the_window(healed: Stack) -> None:
+def test_sockets_are_closed_with_1012_and_reconnect_within_the_window(healed: Stack) -> None:
     with Checker(healed) as checker:
         clients = busy(checker)
         roll(healed, "asgi")

@@ -1,5 +1,5 @@
-"""A new version of the application: `make roll` and `docker compose up` both bring it in, and neither touches
-the containers that hold the data.
+"""A new version of the application: `make roll` and `docker compose up` both deploy it, and neither touches
+the containers that hold data.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ APPLICATION = {"wsgi": "wsgi", "asgi": "asgi", "worker": "worker", "celery": "wo
 
 @dataclass
 class Versions:
-    """The images under test under a tag of our own, which moves on to a new version of the application."""
+    """The images under test with a tag of our own, which moves to each new version of the application."""
 
     tag: str
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def release(self) -> None:
-        """As `docker compose build` does after a change of app/: new images under the same names."""
+        """Create new images under the same names, as `docker compose build` does after a change of app/."""
         number = next(self.numbers)
         for name in set(APPLICATION.values()):
             image = f"sluice-{name}:{self.tag}"
@@ -65,6 +65,6 @@ def test_a_new_version_leaves_the_data_running(versions: Versions) -> None:
 
 
 def assert_runs(stack: Stack, versions: Versions) -> None:
-    """Each service of the application runs the version that was released last."""
+    """Assert that each service of the application runs the latest released version."""
     for service, image in APPLICATION.items():
         assert stack.service(service)[0].inspect()["Image"] == versions.current(image), service

@@ -1,4 +1,4 @@
-"""What goes on during a roll, and what came of it for clients and containers."""
+"""Activity during a roll, and its results for clients and containers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from harness.waiting import wait_until
 
 
 def containers(stack: Stack) -> dict[str, set[str]]:
-    """The ids of each service's containers; none of them is dead."""
+    """The ids of each service's containers. Asserts that all are healthy."""
     found = {name: stack.service(name).replicas for name in SERVICES}
     assert all(replica.healthy for replicas in found.values() for replica in replicas)
     return {name: {str(replica.container.id) for replica in replicas} for name, replicas in found.items()}
 
 
 def replaced(before: dict[str, set[str]], after: dict[str, set[str]]) -> set[str]:
-    """The services that have other containers than before: as many, and none of the old ones."""
+    """The services with new containers: as many as before, and none of the old ones."""
     changed = {name for name in before if before[name] != after[name]}
     for name in changed:
         assert len(before[name]) == len(after[name]) and not before[name] & after[name], name
@@ -29,7 +29,7 @@ def replaced(before: dict[str, set[str]], after: dict[str, set[str]]) -> set[str
 
 
 def busy(checker: Checker) -> list[Page]:
-    """Clients of two people on each transport, and two writers, at work."""
+    """Start clients of two users on each transport and two writers, and wait for updates."""
     clients = checker.clients("alice", "bob")
     checker.writer("alice", to=["bob", "alice"], rate=10)
     checker.writer("bob", to=["alice", "bob"], rate=10)
@@ -38,13 +38,13 @@ def busy(checker: Checker) -> list[Page]:
 
 
 def go_on(checker: Checker) -> None:
-    """Until as many updates as would take seconds have arrived afterwards."""
+    """Wait until 200 more updates have arrived."""
     seen = checker.arrived()
     wait_until(lambda: checker.arrived() >= seen + 200, 60, "updates afterwards")
 
 
 def pages(stack: Stack) -> Probe:
-    """Somebody who opens a page twenty times a second."""
+    """A user who opens a page twenty times a second."""
     browser = stack.browser("carol")
     return Probe(lambda: browser.get("/messages/", headers={"Connection": "close"}))
 
@@ -54,7 +54,7 @@ def sockets(clients: Iterable[Page]) -> list[Page]:
 
 
 def codes(page: Page) -> list[int]:
-    """How its connections ended."""
+    """The close codes of its connections."""
     return [entry.code for entry in page.ledger.entries if isinstance(entry, Ended)]
 
 

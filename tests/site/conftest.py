@@ -1,4 +1,4 @@
-"""A site with two people and a small volume whose voxels say where they are."""
+"""A site with two users, and a small volume in which each voxel's value encodes its position."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import django
 import numpy
 import pytest
 
-# The models are imported while tests are collected, so before pytest-django sets Django up.
+# pytest imports the models while it collects, before pytest-django sets Django up.
 django.setup()
 
 from django.contrib.auth import get_user_model  # noqa: E402
@@ -29,10 +29,10 @@ SHAPE = (30, 70, 100)  # z, y, x
 
 @pytest.fixture(autouse=True)
 def places(settings: Any, tmp_path: Path) -> None:
-    """Folders of this test's own, and static files that nobody has collected."""
+    """Folders of this test's own, and static files without collectstatic."""
     settings.MEDIA_ROOT = tmp_path / "media"
     settings.VOLUMES_ROOT = tmp_path / "volumes"
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick, and nothing else
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast, for tests only
     settings.STORAGES = settings.STORAGES | {
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     }
@@ -40,7 +40,7 @@ def places(settings: Any, tmp_path: Path) -> None:
 
 @pytest.fixture
 def voxels() -> numpy.ndarray:
-    """z, y, x; no two are the same."""
+    """z, y, x. Each value occurs once."""
     return numpy.arange(numpy.prod(SHAPE), dtype="uint32").reshape(SHAPE)
 
 
@@ -67,7 +67,7 @@ def bob(db: None) -> Any:
 
 @pytest.fixture
 def as_ada(ada: Any) -> Client:
-    """A browser of hers, signed in. Like a real one it has to send the CSRF token."""
+    """Ada's browser, signed in. Like a real one, it must send the CSRF token."""
     client = Client()
     client.force_login(ada)
     return client
@@ -75,7 +75,9 @@ def as_ada(ada: Any) -> Client:
 
 @pytest.fixture
 def environment_of_others(settings: Any, tmp_path: Path) -> dict[str, str]:
-    """With which another process has the same database, if it is PostgreSQL's, and the same folders."""
+    """The environment with which another process uses the same folders, and the same database if it is
+    PostgreSQL.
+    """
     environ = os.environ | {
         "MEDIA_ROOT": str(settings.MEDIA_ROOT),
         "VOLUMES_ROOT": str(settings.VOLUMES_ROOT),
@@ -88,7 +90,7 @@ def environment_of_others(settings: Any, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def elsewhere(environment_of_others: dict[str, str]) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
-    """Runs Python code with Django in another process, which is killed at the test's end."""
+    """Runs Python code with Django in another process, which is killed at the end of the test."""
     with ExitStack() as stack:
 
         def start(code: str) -> subprocess.Popen[bytes]:
@@ -103,10 +105,10 @@ def elsewhere(environment_of_others: dict[str, str]) -> Iterator[Callable[[str],
 
 @pytest.fixture
 def tasks_at(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Makes this process publish its tasks to a broker; without, they run where they are called."""
+    """Makes this process publish its tasks to a broker. Otherwise they run where they are called."""
     from mysite.celery import app
 
-    assert app.conf.task_always_eager  # computed now, from the settings as they are
+    assert app.conf.task_always_eager  # compute it now, from the present settings
 
     def tasks_at(url: str) -> None:
         settings.CELERY_BROKER_URL = url
@@ -115,7 +117,7 @@ def tasks_at(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
     yield tasks_at
     if publisher := app.__dict__.pop("_publisher", None):
-        publisher._backlog.clear()
+        publisher.stop()  # now, since at the interpreter's exit pytest has closed the streams of the log
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Boxes: what is one, and what is said of what isn't."""
+"""Boxes: valid ones, and the messages about invalid ones."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_box() -> None:
         (GOOD | {"z": [30, 30]}, "box.z"),
     ],
 )
-def test_what_is_none(value: Any, field: str) -> None:
+def test_invalid_boxes(value: Any, field: str) -> None:
     with pytest.raises(BadBox) as caught:
         parse_box(value, WHOLE, 10**9)
     assert caught.value.field == field

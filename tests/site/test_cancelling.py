@@ -1,4 +1,4 @@
-"""Cancelling a crop: while it waits, while it is being cut, and at the moment when it ends."""
+"""Cancelling a crop: while it waits, while it is being cut, and at the moment of its end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def progress() -> list[tuple[str, int]]:
     return [(payload["state"], payload["progress"]) for payload in found]
 
 
-def test_one_that_waits(as_ada: Client, ada: Any, crop: Crop) -> None:
+def test_a_crop_that_waits(as_ada: Client, ada: Any, crop: Crop) -> None:
     answer = as_ada.post(f"/crops/{crop.pk}/cancel/")
     assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
     crop.refresh_from_db()
@@ -42,13 +42,13 @@ def test_one_that_waits(as_ada: Client, ada: Any, crop: Crop) -> None:
     assert as_ada.get(f"/crops/{crop.pk}/download/").status_code == 409
 
 
-def test_again_is_no_mistake_and_says_nothing_new(as_ada: Client, crop: Crop) -> None:
+def test_cancelling_again_is_allowed_and_publishes_nothing(as_ada: Client, crop: Crop) -> None:
     for _ in range(2):
         assert as_ada.post(f"/crops/{crop.pk}/cancel/").json()["state"] == "cancelled"
     assert progress() == [("cancelled", 0)]
 
 
-def test_one_that_is_being_cut_is_given_up_and_leaves_no_file(
+def test_a_crop_that_is_being_cut_is_aborted_and_leaves_no_file(
     crop: Crop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cutting, "SLAB_BYTES", 100 * 70 * 4 * 10)
@@ -86,7 +86,7 @@ def test_at_the_moment_when_its_file_is_there_it_is_still_cancelled(
     assert [state for state, _ in progress()] == ["running", "cancelled"]
 
 
-def test_a_worker_whose_crop_was_begun_anew_leaves_the_others_file(
+def test_a_worker_whose_crop_was_restarted_keeps_the_other_workers_file(
     crop: Crop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut = cutting.cut
@@ -102,7 +102,7 @@ def test_a_worker_whose_crop_was_begun_anew_leaves_the_others_file(
 
 
 @pytest.mark.parametrize("state", ["done", "failed"])
-def test_one_that_has_ended_stays_so(as_ada: Client, crop: Crop, state: str) -> None:
+def test_a_crop_that_has_ended_is_not_changed(as_ada: Client, crop: Crop, state: str) -> None:
     Crop.objects.update(state=state)
     answer = as_ada.post(f"/crops/{crop.pk}/cancel/")
     assert (answer.status_code, answer.json()["error"]["field"]) == (409, "state")
@@ -119,7 +119,7 @@ def test_by_a_button_it_leads_back_to_the_page(as_ada: Client, crop: Crop) -> No
     assert "The crop is done; only a queued" in as_ada.get("/crops/", headers=HTML).content.decode()
 
 
-def test_who_may_not(as_ada: Client, bob: Any, crop: Crop) -> None:
+def test_only_the_owner_may_cancel(as_ada: Client, bob: Any, crop: Crop) -> None:
     theirs = Client()
     theirs.force_login(bob)
     path = f"/crops/{crop.pk}/cancel/"

@@ -1,4 +1,4 @@
-"""Celery as this project runs it: a real worker and beat, a real broker."""
+"""Celery as this project runs it: real worker, real beat, real broker."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from volumes import handover
 from volumes.models import Crop
 
 APP = Path(__file__).parents[2] / "app"
-# Where tasks with a countdown wait.
+# The queues of tasks with a countdown.
 LEVELS = [f"celery_delayed_{level}" for level in range(28)]
 
 
 class Program:
-    """A Celery program, on the test's database."""
+    """A Celery program on the test's database."""
 
     def __init__(self, environ: dict[str, str], broker: str, folder: Path, *command: str) -> None:
         self.log = folder / f"{command[0]}.log"
@@ -37,7 +37,7 @@ class Program:
             "TASKS_URL": broker,
             "TASKS_PASSWORD_FILE": str(password),
             "PYTHONUNBUFFERED": "1",
-            "TMPDIR": str(folder),  # where heartbeats are
+            "TMPDIR": str(folder),  # the folder of the heartbeats
         }
         self.alive = folder / "celery.alive"
         self.process = subprocess.Popen(
@@ -49,19 +49,19 @@ class Program:
             start_new_session=True,
         )
 
-    def says(self, words: str, deadline: float = 30) -> None:
+    def wait_for_line(self, words: str, deadline: float = 30) -> None:
         wait_until(
             lambda: words in self.log.read_text(), deadline, f"{words!r} in the log", fatal=self._death
         )
 
     def is_touched(self, times: int = 1) -> None:
-        """The heartbeat file is, by somebody, so many times, each time before it is too old."""
+        """Wait until the heartbeat file is touched `times` times, each before it is too old."""
         for _ in range(times):
             last = self._touched()
             wait_until(lambda: self._touched() > last, 15, "a heartbeat", fatal=self._death)  # noqa: B023
 
     def children(self) -> list[int]:
-        """The processes of its pool."""
+        """The processes of the worker's pool."""
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -120,9 +120,9 @@ def test_a_worker_cuts_what_is_handed_over_and_ends_in_order(
     broker: str, start: Callable[..., Program], crops: list[Crop], rabbitmq: RabbitMQ
 ) -> None:
     worker = start(broker, "worker")
-    worker.says("ready.")
+    worker.wait_for_line("ready.")
     for crop in crops:
-        for _ in range(2):  # each task twice: once is enough
+        for _ in range(2):  # each task twice, which must have the same effect as once
             handover._publish(crop.pk)
     wait_until(lambda: states() == {"done"}, 30, "all crops done")
     assert Message.objects.count() == len(crops)
@@ -137,7 +137,7 @@ def test_a_worker_cuts_what_is_handed_over_and_ends_in_order(
 def by_tls(
     broker: str, rabbitmq: RabbitMQ, tasks_at: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> str:
-    """The same vhost, by TLS, for this process too; whose authority is trusted."""
+    """The same vhost by TLS, for this process too. The authority is trusted."""
     monkeypatch.setenv("SSL_CERT_FILE", str(rabbitmq.authority))
     vhost = broker.rpartition("/")[2]
     tasks_at(f"{rabbitmq.tls_url}{vhost}")
@@ -147,10 +147,10 @@ def by_tls(
 def test_a_worker_by_tls(
     by_tls: str, start: Callable[..., Program], crops: list[Crop], rabbitmq: RabbitMQ
 ) -> None:
-    """It cuts, also after a broker that went and one that stood still, and is well meanwhile."""
+    """The worker cuts crops, also after the broker was stopped or frozen, and stays healthy meanwhile."""
     worker = start(by_tls, "worker")
-    worker.says("ready.")
-    beat = start(by_tls, "beat", "--pidfile=")  # hands them over
+    worker.wait_for_line("ready.")
+    beat = start(by_tls, "beat", "--pidfile=")  # beat hands the crops over
     wait_until(lambda: states() == {"done"}, 40, "all crops done")
     for end, begin in ((rabbitmq.stop, rabbitmq.start), (rabbitmq.pause, rabbitmq.resume)):
         worker.is_touched()
@@ -173,7 +173,7 @@ def test_a_worker_by_tls(
         ("127.0.0.1", True, "certificate is not valid for '127.0.0.1'"),
     ],
 )
-def test_a_worker_speaks_to_nobody_whom_it_cannot_verify(
+def test_a_worker_connects_only_to_a_verified_broker(
     by_tls: str,
     start: Callable[..., Program],
     environment_of_others: dict[str, str],
@@ -185,7 +185,7 @@ def test_a_worker_speaks_to_nobody_whom_it_cannot_verify(
     if not trusted:
         environment_of_others["SSL_CERT_FILE"] = ""
     worker = start(by_tls.replace("localhost", host), "worker")
-    worker.says(why)
+    worker.wait_for_line(why)
     assert "ready." not in worker.log.read_text()
     assert worker.stop() == 0
 
@@ -193,27 +193,27 @@ def test_a_worker_speaks_to_nobody_whom_it_cannot_verify(
 def test_a_worker_whose_broker_does_not_shake_hands_is_well_and_ends(start: Callable[..., Program]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         worker = start(f"amqps://guest@localhost:{mute.getsockname()[1]}/celery", "worker")
-        worker.says("no broker yet, after 2 tries")
+        worker.wait_for_line("no broker yet, after 2 tries")
         worker.is_touched(2)
         assert worker.stop() == 0
 
 
 def test_without_a_broker_a_worker_lives_and_can_be_stopped(start: Callable[..., Program]) -> None:
     worker = start(f"amqp://guest@127.0.0.1:{free_port()}/celery", "worker")
-    worker.says("no broker yet, after 2 tries")
+    worker.wait_for_line("no broker yet, after 2 tries")
     assert worker.stop() == 0
 
 
 def test_beat_starts_without_a_broker_and_hands_over_when_it_comes(
     start: Callable[..., Program], crops: list[Crop], rabbitmq: RabbitMQ, broker: str
 ) -> None:
-    """The worker is there too; then only the broker has to come back."""
+    """The worker runs too, so only the broker has to return."""
     worker = start(broker, "worker")
-    worker.says("ready.")
+    worker.wait_for_line("ready.")
     rabbitmq.stop()
     try:
         beat = start(broker, "beat", "--pidfile=", "--scheduler", "celery.beat:Scheduler")
-        beat.says("crops wait for the broker")
+        beat.wait_for_line("crops wait for the broker")
     finally:
         rabbitmq.start()
     wait_until(lambda: states() == {"done"}, 30, "all crops done")
@@ -224,13 +224,13 @@ def test_beat_starts_without_a_broker_and_hands_over_when_it_comes(
 def test_a_killed_worker_process_s_crop_is_run_again(
     broker: str, start: Callable[..., Program], crops: list[Crop], volume: Any
 ) -> None:
-    """The pool's process is killed while it waits to read from a store: from a pipe, here."""
+    """The pool's process is killed while it waits to read from a store, which is a pipe here."""
     metadata = volume.path / "zarr.json"
     content = metadata.read_bytes()
     metadata.unlink()
     os.mkfifo(metadata)
     worker = start(broker, "worker")
-    worker.says("ready.")
+    worker.wait_for_line("ready.")
     handover._publish(crops[0].pk)
     wait_until(lambda: Crop.objects.get(pk=crops[0].pk).state == "running", 30, "the crop running")
     children = worker.children()
@@ -244,7 +244,7 @@ def test_a_killed_worker_process_s_crop_is_run_again(
     assert worker.stop() == 0
 
 
-def test_a_worker_is_well_while_tasks_come_back_and_while_there_is_no_broker(
+def test_a_worker_stays_healthy_while_tasks_return_and_without_a_broker(
     broker: str, start: Callable[..., Program], rabbitmq: RabbitMQ
 ) -> None:
     worker = start(broker, "worker")
@@ -259,11 +259,11 @@ def test_a_worker_is_well_while_tasks_come_back_and_while_there_is_no_broker(
     assert "sluice_stack.ping" not in worker.log.read_text().partition("ready.")[2]
 
 
-def test_a_worker_is_well_while_the_broker_stands_still(
+def test_a_worker_stays_healthy_while_the_broker_is_frozen(
     broker: str, start: Callable[..., Program], rabbitmq: RabbitMQ
 ) -> None:
     worker = start(broker, "worker")
-    worker.says("ready.")
+    worker.wait_for_line("ready.")
     worker.is_touched()
     rabbitmq.pause()
     try:
@@ -274,20 +274,20 @@ def test_a_worker_is_well_while_the_broker_stands_still(
     assert worker.stop() == 0
 
 
-def test_a_worker_that_is_told_to_stop_finishes_its_crop_while_the_broker_stands_still(
+def test_a_stopping_worker_finishes_its_crop_while_the_broker_is_frozen(
     broker: str, start: Callable[..., Program], crops: list[Crop], rabbitmq: RabbitMQ
 ) -> None:
-    """The pool's process is held until the broker stands still too, so that the crop is in hand for sure."""
+    """The pool's process is frozen until the broker is frozen too, so the crop is certainly running."""
     worker = start(broker, "worker")
-    worker.says("ready.")
+    worker.wait_for_line("ready.")
     (child,) = worker.children()
     os.kill(child, signal.SIGSTOP)
     handover._publish(crops[0].pk)
-    worker.says("received")
+    worker.wait_for_line("received")
     rabbitmq.pause()
     try:
         worker.process.send_signal(signal.SIGTERM)
-        worker.says("Warm shutdown")
+        worker.wait_for_line("Warm shutdown")
         os.kill(child, signal.SIGCONT)
         assert worker.process.wait(30) == 0
     finally:
@@ -295,11 +295,11 @@ def test_a_worker_that_is_told_to_stop_finishes_its_crop_while_the_broker_stands
     assert Crop.objects.get(pk=crops[0].pk).state == "done"
 
 
-def test_a_worker_whose_pool_stands_still_ends_to_be_started_anew(
+def test_a_worker_whose_pool_is_frozen_exits_to_be_restarted(
     broker: str, start: Callable[..., Program]
 ) -> None:
     worker = start(broker, "worker")
-    worker.says("ready.")
+    worker.wait_for_line("ready.")
     worker.is_touched()
     children = worker.children()
     for child in children:
@@ -312,11 +312,11 @@ def test_a_worker_whose_pool_stands_still_ends_to_be_started_anew(
 def test_a_worker_of_several_that_gets_nothing_ends_and_the_others_do_not(
     broker: str, start: Callable[..., Program], tmp_path: Path
 ) -> None:
-    """They share the queue, and with it each other's pings."""
+    """They share the queue, and therefore each other's self-check messages."""
     (tmp_path / "other").mkdir()
     well, ill = start(broker, "worker"), start(broker, "worker", folder=tmp_path / "other")
     for worker in (well, ill):
-        worker.says("ready.")
+        worker.wait_for_line("ready.")
         worker.is_touched(2)
     for child in ill.children():
         os.kill(child, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""Ordering crops and fetching them, over HTTP."""
+"""Ordering and downloading crops over HTTP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_an_order_is_a_queued_row(as_ada: Client, ada: Any, volume: Any, box: An
     assert crop.box.as_json() == box
 
 
-def test_its_state_can_be_asked_for(as_ada: Client, volume: Any, box: Any) -> None:
+def test_its_state_can_be_read(as_ada: Client, volume: Any, box: Any) -> None:
     url = order(as_ada, volume, {"box": box}).json()["url"]
     answer = as_ada.get(url)
     assert answer["Cache-Control"].find("no-store") >= 0
@@ -81,7 +81,7 @@ def test_bad_bodies_name_the_field_and_order_nothing(
     assert not Crop.objects.exists()
 
 
-def test_the_limit_is_told(as_ada: Client, volume: Any, box: Any, settings: Any) -> None:
+def test_the_limit_is_in_the_error(as_ada: Client, volume: Any, box: Any, settings: Any) -> None:
     settings.CROP_MAX_VOXELS = 1000
     answer = order(as_ada, volume, {"box": box})
     assert answer.status_code == 400
@@ -130,7 +130,7 @@ def test_other_methods(as_ada: Client, volume: Any, method: str) -> None:
     answer = getattr(as_ada, method)(f"/volumes/{volume.pk}/crops/")
     assert (answer.status_code, answer.json()["error"]["detail"], answer["Allow"]) == (
         405,
-        "use POST",
+        "this method is not allowed; use POST",
         "POST",
     )
 
@@ -147,7 +147,7 @@ def test_signed_out_is_401_whatever_is_sent(volume: Any, box: Any) -> None:
     ]
     for answer in answers:
         assert answer.status_code == 401
-        assert answer.json()["error"]["detail"].startswith("sign in first")
+        assert answer.json()["error"]["detail"].startswith("the session's cookie is missing")
     assert not Crop.objects.exists()
 
 
@@ -202,7 +202,7 @@ def test_a_download_by_nginx(as_ada: Client, done: Crop, settings: Any) -> None:
     assert answer.content == b""
 
 
-def test_somebody_elses_is_403(bob: Any, done: Crop) -> None:
+def test_another_users_crop_is_403(bob: Any, done: Crop) -> None:
     client = Client()
     client.force_login(bob)
     for path in (f"/crops/{done.pk}/", f"/crops/{done.pk}/download/"):
@@ -215,12 +215,12 @@ def test_a_crop_that_never_was_is_404(as_ada: Client) -> None:
     assert as_ada.get("/crops/7/download/").status_code == 404
 
 
-def test_one_that_is_not_done_has_no_file(as_ada: Client, done: Crop) -> None:
+def test_an_unfinished_crop_has_no_file(as_ada: Client, done: Crop) -> None:
     Crop.objects.update(state="failed")
     answer = as_ada.get(f"/crops/{done.pk}/download/")
     assert (answer.status_code, answer.json()["error"]["field"]) == (409, "state")
 
 
-def test_a_file_that_is_gone_is_said(as_ada: Client, done: Crop) -> None:
+def test_a_missing_file_is_reported(as_ada: Client, done: Crop) -> None:
     done.path.unlink()
     assert as_ada.get(f"/crops/{done.pk}/download/").status_code == 404

@@ -1,4 +1,4 @@
-"""The TIFF that a crop becomes."""
+"""The TIFF file of a crop."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def test_it_holds_exactly_the_box(volume: Any, voxels: numpy.ndarray, box: Box, 
         assert (pages == expected).all()
 
 
-def test_it_says_how_large_a_voxel_is(volume: Any, tmp_path: Path) -> None:
+def test_it_contains_the_voxel_size(volume: Any, tmp_path: Path) -> None:
     cut(volume, Box(Range(1, 9), Range(2, 9), Range(3, 9)), tmp_path / "crop.tiff")
     with tifffile.TiffFile(tmp_path / "crop.tiff") as tiff:
         page: Any = tiff.pages[0]
-        assert page.tags["XResolution"].value == (20, 1)  # to the centimetre, of 0.5 mm
+        assert page.tags["XResolution"].value == (20, 1)  # pixels per centimetre, for 0.5 mm
         assert page.tags["ResolutionUnit"].value == 3
         (described,) = tiff.shaped_metadata or ()
         assert (described["axes"], described["spacing"], described["unit"]) == ("ZYX", 2.0, "mm")
@@ -72,7 +72,7 @@ def test_progress_goes_to_100(volume: Any, tmp_path: Path, monkeypatch: pytest.M
     assert told == [23, 46, 70, 93, 100]
 
 
-def test_what_is_broken_off_leaves_nothing(volume: Any, tmp_path: Path) -> None:
+def test_an_aborted_cut_leaves_nothing(volume: Any, tmp_path: Path) -> None:
     path = tmp_path / "crop.tiff"
     path.write_text("the one before")
 
@@ -94,7 +94,7 @@ def test_a_store_with_a_broken_chunk_is_an_error(volume: Any, tmp_path: Path) ->
 
 
 class Watched:
-    """An array that remembers how much was read at once."""
+    """An array that records how much was read at once."""
 
     def __init__(self, array: Any) -> None:
         self.array = array
@@ -117,7 +117,7 @@ def test_only_what_is_needed_is_read_and_each_chunk_once(tmp_path: Path) -> None
 
 
 def test_memory_does_not_grow_with_the_crop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """40 MB are cut with 2 MB slabs in less than 16 MB."""
+    """40 MB are cut in slabs of 2 MB with less than 16 MB of memory."""
     monkeypatch.setattr(cutting, "SLAB_BYTES", 2 * 2**20)
     store = tmp_path / "large.zarr"
     array = zarr.create_array(store, shape=(160, 512, 512), chunks=(16, 64, 64), dtype="uint8")

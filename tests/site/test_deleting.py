@@ -1,4 +1,4 @@
-"""Deleting one's own crops: gone at once for everybody, and from the disk in a moment."""
+"""Deleting one's own crops: they disappear from all pages at once, and from the disk soon."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_whatever_has_ended(as_ada: Client, crop: Crop, state: str) -> None:
 
 
 @pytest.mark.parametrize("state", ["queued", "running"])
-def test_one_that_has_not_ended_is_to_be_cancelled_first(as_ada: Client, crop: Crop, state: str) -> None:
+def test_a_running_crop_must_be_cancelled_first(as_ada: Client, crop: Crop, state: str) -> None:
     Crop.objects.update(state=state)
     answer = as_ada.post(f"/crops/{crop.pk}/delete/")
     error = {"field": "state", "detail": f"the crop is {state}; cancel it first"}
@@ -66,8 +66,8 @@ def test_one_that_has_not_ended_is_to_be_cancelled_first(as_ada: Client, crop: C
     assert told() == [] and retention.remove_discarded() == 0 and crop.path.exists()
 
 
-def test_again_tells_nobody(as_ada: Client, crop: Crop) -> None:
-    for _ in range(2):  # of two at the same time
+def test_deleting_again_publishes_nothing(as_ada: Client, crop: Crop) -> None:
+    for _ in range(2):  # two deletions at the same time
         delete_crop(crop)
     assert len(told()) == 1
     assert as_ada.post(f"/crops/{crop.pk}/delete/").status_code == 404
@@ -81,7 +81,7 @@ def test_only_ones_own(bob: Any, crop: Crop) -> None:
     assert told() == [] and not Crop.objects.filter(discarded=True).exists()
 
 
-def test_the_page_has_the_button_for_what_has_ended(as_ada: Client, crop: Crop) -> None:
+def test_the_page_has_the_button_for_finished_crops(as_ada: Client, crop: Crop) -> None:
     def has_button() -> bool:
         return f"/crops/{crop.pk}/delete/" in as_ada.get("/crops/", headers=HTML).content.decode()
 

@@ -1,5 +1,5 @@
-"""`manage.py runserver` with DEBUG=yes, as `make dev` has it: SQLite, the layer in memory, nothing else; and
-push works.
+"""`manage.py runserver` with DEBUG=yes, as in `make dev`: SQLite and the in-memory layer only, and push
+works.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from harness.waiting import wait_until
 
 APP = Path(mysite.__file__).parent.parent
 PASSWORD = "secret of the admin"
-# With which an update is pushed: the database is polled every second.
+# The limit for a push: the database is polled every second.
 PUSH_SECONDS = 2.0
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Browser]:
-    """A site of its own with an administrator, served by `runserver`."""
+    """A site with an administrator, served by `runserver`."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = os.environ | {
@@ -87,7 +87,7 @@ def test_push_works_without_a_broker(site: Browser) -> None:
 
 
 async def pushed_after(site: Browser) -> float:
-    """Seconds from the POST of a message until its update has come."""
+    """Seconds between the POST of a message and the arrival of its update."""
     socket = await WebSocket.connect(Place.of(site.url), "/channels/updates/", cookies=site.cookies)
     async with asyncio.timeout(10):
         assert json.loads(await socket.receive())["event"] == "hello"

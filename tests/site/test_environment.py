@@ -1,4 +1,4 @@
-"""The site's own settings in the table, and what is generated from the whole table."""
+"""The site's own settings in the table, and the files that are generated from the whole table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_site_s_settings_are_in_the_table() -> None:
 )
 def test_the_reference_page_and_the_example_are_the_tables(name: str, text: str) -> None:
     written = (ROOT / name).read_text(encoding="utf-8")
-    assert written == text, f"{name} is not up to date: run scripts/environment-reference"
+    assert written == text, f"{name} is out of date: run scripts/environment-reference"
 
 
 def test_the_example_is_a_valid_env_file_when_every_line_is_taken_in() -> None:

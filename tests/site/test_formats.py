@@ -1,4 +1,6 @@
-"""TIFF stacks and Zarr stores: what is read, and what is refused, in a sentence and without a trace."""
+"""TIFF stacks and Zarr stores: which are read, and which are refused, with one sentence and no files left
+behind.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def some() -> numpy.ndarray:
-    """z, y, x"""
+    """z, y, x."""
     return numpy.random.default_rng(1).integers(0, 4000, (70, 40, 50), dtype="uint16")
 
 
@@ -33,7 +35,7 @@ def imported(path: Path) -> Volume:
 
 
 def refused(path: Path, settings: Any) -> str:
-    """Why; it is one sentence, and nothing is left of the attempt."""
+    """The reason for a refusal. Asserts that it is one sentence, and that the attempt left nothing behind."""
     with pytest.raises(CommandError) as caught:
         call_command("import_volume", str(path))
     assert not Volume.objects.exists()
@@ -143,7 +145,7 @@ def test_tiffs_that_are_no_stack(tmp_path: Path, some: numpy.ndarray, settings: 
     assert "its pages differ" in refused(tmp_path / "differ.tif", settings)
 
 
-def test_files_that_are_not_what_their_name_says(tmp_path: Path, settings: Any) -> None:
+def test_files_whose_content_does_not_match_their_name(tmp_path: Path, settings: Any) -> None:
     for name in ("png.tif", "text.tiff", "empty.tif", "folder.nii", "file.zarr", "none.xyz"):
         (tmp_path / name).write_bytes(b"" if "empty" in name else b"\x89PNG\r\n\x1a\n" + bytes(300))
     (tmp_path / "folder.nii").unlink()
@@ -197,7 +199,9 @@ def test_a_tiff_with_damaged_voxels(tmp_path: Path, some: numpy.ndarray, setting
 def test_random_damage_is_a_sentence_or_a_volume(
     tmp_path: Path, some: numpy.ndarray, settings: Any, seed: int
 ) -> None:
-    """Of the directories, which come last; whatever it does to the reader, no other exception comes out."""
+    """Random damage of the TIFF directories at the file's end never raises another exception, whatever the
+    reader does.
+    """
     path = tmp_path / "v.tif"
     tifffile.imwrite(path, some[:3], photometric="minisblack", compression="zlib")
     content = bytearray(path.read_bytes())
@@ -214,7 +218,7 @@ def test_random_damage_is_a_sentence_or_a_volume(
 
 
 def test_a_codec_that_is_missing_is_named(tmp_path: Path, settings: Any) -> None:
-    # One page of 4 × 4 bytes, by LZW.
+    # One page of 4 × 4 bytes with LZW.
     entries = [(256, 3, 4), (257, 3, 4), (258, 3, 8), (259, 3, 5), (262, 3, 1), (273, 4, 8), (277, 3, 1)]
     entries += [(278, 3, 4), (279, 4, 8)]
     directory = struct.pack("<H", len(entries))
@@ -224,7 +228,7 @@ def test_a_codec_that_is_missing_is_named(tmp_path: Path, settings: Any) -> None
     assert "compressed by LZW; save it uncompressed or with Deflate" in refused(tmp_path / "v.tif", settings)
 
 
-def test_a_page_that_unpacks_to_more_than_it_says(
+def test_a_page_that_decompresses_to_more_than_declared(
     tmp_path: Path, some: numpy.ndarray, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "bomb.tif"

@@ -1,4 +1,4 @@
-"""Which crops are handed over, and when again; and what a request pays for it."""
+"""Which crops are handed over to Celery, when again, and what this costs a request."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def crop(ada: Any, volume: Any) -> Crop:
     ("row", "waits"),
     [
         ({}, True),
-        ({"created": 1}, False),  # its request's own thread is at it
+        ({"created": 1}, False),  # its request's own thread handles it
         ({"handed_over_at": 10, "hand_overs": 1}, False),
         ({"handed_over_at": 70, "hand_overs": 1}, True),
         ({"handed_over_at": 70, "hand_overs": 2}, False),
@@ -57,7 +57,7 @@ def test_which_wait(crop: Crop, row: dict[str, Any], waits: bool) -> None:
     assert handover._waiting() == ([crop.pk] if waits else [])
 
 
-def test_one_that_somebody_works_at_does_not_wait(crop: Crop) -> None:
+def test_a_crop_that_is_being_cut_is_not_handed_over(crop: Crop) -> None:
     Crop.objects.update(state="running", started=ago(600), handed_over_at=ago(600), hand_overs=1)
     assert handover._waiting() == [crop.pk]
     with claims.claim(crop.pk):
@@ -88,7 +88,7 @@ def test_ordering_costs_no_time_whatever_the_broker_does(
     tasks_at: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tasks_at("amqp://tasks:secret@192.0.2.1:5672/celery")  # an address that never answers
+    tasks_at("amqp://tasks:secret@192.0.2.1:5672/celery")  # an address that never responds
     hand_over = handover.hand_over_soon
     costs: list[float] = []
 
@@ -110,7 +110,7 @@ def test_ordering_costs_no_time_whatever_the_broker_does(
 
 @pytest.fixture
 def queue(rabbitmq: RabbitMQ, tasks_at: Callable[[str], None]) -> Any:
-    """Celery's vhost and queue, as the image defines them, and a channel that reads it."""
+    """Celery's vhost and queue, as the image defines them, and a channel that reads the queue."""
     vhost = f"celery{time.monotonic_ns()}"
     rabbitmq.ctl("add_vhost", vhost)
     rabbitmq.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
@@ -138,13 +138,13 @@ def test_an_order_is_a_durable_task_that_celery_understands(
     assert Crop.objects.get().hand_overs == 1
 
 
-def test_beat_hands_over_what_was_ordered_without_a_broker(crop: Crop, queue: Any) -> None:
+def test_beat_hands_over_crops_that_were_ordered_without_a_broker(crop: Crop, queue: Any) -> None:
     assert handover.hand_over_waiting() == 1
     assert handover.hand_over_waiting() == 0
     assert json.loads(queue.basic_get(QUEUE, no_ack=True).body)[0] == [crop.pk]
 
 
-def test_a_task_that_was_lost_with_the_broker_is_made_anew(crop: Crop, queue: Any) -> None:
+def test_a_task_that_was_lost_with_the_broker_is_created_again(crop: Crop, queue: Any) -> None:
     handover.hand_over_waiting()
     queue.queue_purge(QUEUE)
     Crop.objects.update(handed_over_at=ago(61))

@@ -1,4 +1,4 @@
-"""What people do with their messages; and that all of their pages are told."""
+"""What users do with their messages. All their pages receive the changes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def told() -> list[tuple[str, str, Any]]:
 
 
 def test_read_and_unread(as_ada: Client, ada: Any, message: Message) -> None:
-    for _ in range(2):  # the second changes nothing and tells nobody
+    for _ in range(2):  # the second one changes nothing and publishes nothing
         answer = as_ada.post(f"/messages/{message.pk}/read/")
         assert (answer.status_code, answer.json()["read"]) == (200, True)
     assert as_ada.get("/messages/unread/").json() == {"unread": 0}
@@ -49,7 +49,7 @@ def test_delete(as_ada: Client, ada: Any, message: Message) -> None:
     assert not Message.objects.exists()
     assert told() == [(f"user:{ada.pk}", "message-deleted", {"message_id": message.pk})]
     assert as_ada.post(f"/messages/{message.pk}/delete/").status_code == 404
-    changes.delete(message)  # of two at the same time the later one
+    changes.delete(message)  # the later of two simultaneous deletions
     assert len(told()) == 1
 
 
@@ -77,7 +77,7 @@ def test_buttons_lead_back_to_the_inbox(as_ada: Client, message: Message) -> Non
 
 
 @pytest.mark.parametrize("what", ["read", "unread", "delete"])
-def test_somebody_elses_is_not_there(bob: Any, message: Message, what: str) -> None:
+def test_other_users_messages_are_not_found(bob: Any, message: Message, what: str) -> None:
     theirs = Client()
     theirs.force_login(bob)
     path = f"/messages/{message.pk}/{what}/"
@@ -87,7 +87,7 @@ def test_somebody_elses_is_not_there(bob: Any, message: Message, what: str) -> N
     assert Message.objects.filter(read=False).count() == 1 and told() == []
 
 
-def test_every_page_says_how_many_are_unread(as_ada: Client, ada: Any, message: Message, volume: Any) -> None:
+def test_every_page_shows_the_unread_count(as_ada: Client, ada: Any, message: Message, volume: Any) -> None:
     for path in ("/volumes/", f"/volumes/{volume.pk}/", "/crops/", "/messages/", "/messages/new/"):
         page = as_ada.get(path, headers=HTML).content.decode()
         assert "<title>(1) " in page, path
@@ -106,7 +106,7 @@ def test_a_message_by_the_form(as_ada: Client, bob: Any) -> None:
     assert (answer.status_code, answer["Location"]) == (302, "/messages/")
     message = Message.objects.get()
     assert (message.recipient, message.title, message.text) == (bob, "Hello", "Line 1\nLine 2")
-    assert "Your message to bob is sent" in as_ada.get("/messages/", headers=HTML).content.decode()
+    assert "Your message to bob was sent" in as_ada.get("/messages/", headers=HTML).content.decode()
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_message_by_the_form(as_ada: Client, bob: Any) -> None:
         ({"text": "x" * 10_001}, "at most 10000 characters"),
     ],
 )
-def test_mistakes_are_said_at_their_field_and_what_was_typed_stays(
+def test_mistakes_are_shown_at_their_field_and_the_input_stays(
     as_ada: Client, bob: Any, change: dict[str, str], words: str
 ) -> None:
     answer = as_ada.post("/messages/new/", GOOD | {"text": "typed with care"} | change, headers=HTML)

@@ -1,4 +1,4 @@
-"""A crop is cut once and its owner told once, whatever happens to those who cut it."""
+"""A crop is cut once and its owner notified once, whatever happens to the workers."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def crop(ada: Any, volume: Any) -> Crop:
 
 
 def news() -> Any:
-    """What was published of messages."""
+    """The published updates about messages."""
     return Update.objects.filter(event="new-message")
 
 
 def progress() -> list[dict[str, Any]]:
-    """What was published of the crop's progress, in order."""
+    """The published updates about the crop's progress, in order."""
     found = Update.objects.filter(event="crop-progress").order_by("id")
     return [json.loads(update.payload) for update in found]
 
 
 def in_a_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
-    """Start `work` with a database connection of its own; its result is put into the list."""
+    """Run `work` in a thread with its own database connection. Its result is appended to the list."""
     results: list[Any] = []
 
     def run() -> None:
@@ -55,7 +55,7 @@ def in_a_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     return thread, results
 
 
-def test_it_is_cut_and_its_owner_told(crop: Crop, voxels: Any) -> None:
+def test_it_is_cut_and_its_owner_notified(crop: Crop, voxels: Any) -> None:
     assert jobs.run(crop.pk)
     crop.refresh_from_db()
     assert (crop.state, crop.progress, crop.attempts, crop.error) == ("done", 100, 1, "")
@@ -70,7 +70,7 @@ def test_it_is_cut_and_its_owner_told(crop: Crop, voxels: Any) -> None:
     assert json.loads(update.payload) == {"message_id": message.pk, "message_title": message.title}
 
 
-def test_a_task_that_comes_again_does_nothing(crop: Crop) -> None:
+def test_a_repeated_task_does_nothing(crop: Crop) -> None:
     assert [jobs.run(crop.pk) for _ in range(3)] == [True, False, False]
     assert Message.objects.count() == news().count() == 1
 
@@ -102,8 +102,8 @@ def test_of_two_at_a_time_one_works(crop: Crop, monkeypatch: pytest.MonkeyPatch)
     assert Message.objects.count() == news().count() == 1
 
 
-# What a worker does that will be killed. A database in memory, SQLite's here, is its own process's: there the
-# claim alone can be tried.
+# The code of a worker that will be killed. SQLite's in-memory database belongs to one process, so there only
+# the claim can be tested.
 STUCK = {
     "postgresql": """
 import signal
@@ -136,8 +136,10 @@ def test_a_killed_workers_crop_is_free_at_once_and_cut_again(
     assert Message.objects.count() == news().count() == 1
 
 
-def test_one_that_was_begun_anew_elsewhere_is_given_up(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker lost its claim with its connection, and another began: only the last may end the crop."""
+def test_a_crop_that_another_worker_restarted_is_aborted(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker lost its claim with its connection, and another one started: only the later one may finish
+    the crop.
+    """
     cut = cutting.cut
 
     def meanwhile(*arguments: Any) -> int:
@@ -150,7 +152,7 @@ def test_one_that_was_begun_anew_elsewhere_is_given_up(crop: Crop, monkeypatch: 
     assert not Message.objects.exists()
 
 
-def test_one_that_is_deleted_meanwhile_is_given_up(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crop_that_was_deleted_meanwhile_is_aborted(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_PROGRESS_SECONDS", 0)
     open_array = stores.open_array
 
@@ -182,15 +184,15 @@ def test_progress_is_in_the_row(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> 
     assert seen == sorted(seen) and len(set(seen)) == 27 and seen[-1] == 100
 
 
-def test_progress_is_said_once_a_second_at_most(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here, cutting takes less: what is said is the beginning and the end."""
+def test_progress_is_published_at_most_once_a_second(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cutting takes less than that here, so only the beginning and the end are published."""
     monkeypatch.setattr(cutting, "SLAB_BYTES", 64 * 45 * 4)
     monkeypatch.setattr(jobs, "_PROGRESS_SECONDS", 60)
     assert jobs.run(crop.pk)
     assert [said["state"] for said in progress()] == ["running", "done"]
 
 
-def test_progress_that_is_rolled_back_is_not_said(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_that_is_rolled_back_is_not_published(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: Any, **options: Any) -> Any:
         raise OperationalError("the server went away")
 
@@ -212,7 +214,7 @@ def test_a_volume_that_can_not_be_read_fails_the_crop_in_words(crop: Crop) -> No
     assert not jobs.run(crop.pk)
 
 
-def test_a_full_disk_is_said(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any) -> int:
         raise OSError(28, "No space left on device")
 
@@ -246,7 +248,7 @@ def test_a_database_that_fails_at_the_end_leaves_it_to_the_next_task(
     assert Message.objects.count() == 1
 
 
-def test_without_celery_a_command_cuts_what_waits(crop: Crop, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_celery_a_command_cuts_waiting_crops(crop: Crop, capsys: pytest.CaptureFixture[str]) -> None:
     from django.core.management import call_command
 
     call_command("run_crops")
@@ -254,7 +256,7 @@ def test_without_celery_a_command_cuts_what_waits(crop: Crop, capsys: pytest.Cap
     assert Crop.objects.get().state == "done"
 
 
-def test_the_command_also_removes_what_is_old(crop: Crop) -> None:
+def test_the_command_also_removes_old_files(crop: Crop) -> None:
     from django.core.management import call_command
 
     Crop.objects.update(state="failed", finished=timezone.now() - timedelta(days=1000))
@@ -268,7 +270,7 @@ def test_the_command_also_removes_what_is_old(crop: Crop) -> None:
 def test_root_makes_no_files_for_another_user(
     db: None, settings: Any, tmp_path: Path, command: list[str], root: str
 ) -> None:
-    """Also where the folder isn't there yet, in one that is another user's."""
+    """Also where the folder doesn't exist yet, inside another user's folder."""
     from django.core.management import CommandError, call_command
 
     os.chown(tmp_path, 33, 33)

@@ -1,4 +1,4 @@
-"""The inbox and sending to each other."""
+"""The inbox, and sending messages to each other."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_what_is_refused(as_ada: Client, bob: Any, change: dict[str, Any], statu
     assert not Message.objects.exists() and not Update.objects.exists()
 
 
-def test_limits_are_told(as_ada: Client, bob: Any) -> None:
+def test_limits_are_in_the_error(as_ada: Client, bob: Any) -> None:
     assert post(as_ada, GOOD | {"title": "x" * 201}).json()["error"]["limit"] == 200
     assert post(as_ada, GOOD | {"title": "x" * 200, "text": "ö" * 10_000}).status_code == 201
 

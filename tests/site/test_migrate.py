@@ -1,4 +1,4 @@
-"""What `sluice_stack.migrate` does for this site: the sample volume, and each role's rights."""
+"""What `sluice_stack.migrate` does for this site: the sample volume, and each role's privileges."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def test_the_sample_is_imported_once(db: None, settings: Any, tmp_path: Path) ->
     import numpy
 
     settings.BASE_DIR = tmp_path / "app"
-    assert sample.import_sample().startswith("none,")
+    assert sample.import_sample().startswith("not imported: ")
     (tmp_path / "share").mkdir()
     nibabel.Nifti1Image(numpy.zeros((4, 5, 6), "uint8"), numpy.eye(4)).to_filename(tmp_path / sample.FILE)
     assert sample.import_sample() == f"imported {sample.TITLE}"
-    assert sample.import_sample() == "not needed"
+    assert sample.import_sample() == "not imported: there are volumes"
     assert Volume.objects.count() == 1
 
 
-def test_the_table_of_rights_names_tables_that_there_are(db: None) -> None:
+def test_the_table_of_rights_names_existing_tables(db: None) -> None:
     tables = set(connection.introspection.table_names())
     named = {table for rights in grants.table().values() for table in rights}
     assert named <= tables
-    # Only those that no service but migrate touches are in nobody's.
+    # Each model's table is in some role's list. Only tables that migrate alone uses are in none.
     assert {model._meta.db_table for model in apps.get_models(include_auto_created=True)} <= named
 
 
@@ -46,9 +46,9 @@ As = Callable[[str], Any]
 
 @pytest.fixture
 def acting_as(transactional_db: None) -> Iterator[As]:
-    """`with acting_as("wsgi"):` has this connection do as that role may, and no more."""
+    """`with acting_as("wsgi"):` gives this connection that role's privileges only."""
     if connection.vendor != "postgresql":
-        yield lambda role: contextlib.nullcontext()  # SQLite has no roles: the work alone is tried
+        yield lambda role: contextlib.nullcontext()  # SQLite has no roles, so only the work itself is tested
         return
     with connection.cursor() as cursor:
         for role in grants.table():
@@ -116,7 +116,7 @@ def test_the_hub_only_reads(acting_as: As) -> None:
 
 @pytest.mark.servers  # SQLite has no roles
 def test_the_version_before_has_the_same_rights_by_the_old_names(transactional_db: None) -> None:
-    """Views have them while a rolling upgrade may need them, see sluice_updates.migrations."""
+    """Views have them while a rolling upgrade may need them; see sluice_updates.migrations."""
     with connection.cursor() as cursor:
         cursor.execute("CREATE VIEW updates_update AS SELECT * FROM sluice_updates_update")
         cursor.execute("CREATE ROLE celery")
@@ -154,7 +154,7 @@ def test_the_worker_s_and_beat_s_jobs_need_no_more_than_they_may(
     Crop.objects.filter(pk=waiting.pk).update(started=timezone.now() - timedelta(days=1))
     with acting_as("beat"):
         assert retention.clean_up() == 1
-        assert trim(max_age=timedelta(0)) == 3  # the crop begun, the crop done, the message
+        assert trim(max_age=timedelta(0)) == 3  # two updates of the crop, one of the message
         assert handover._waiting() == [waiting.pk]
         Crop.objects.filter(pk=waiting.pk).update(hand_overs=3)
         call_command("clearsessions")

@@ -1,4 +1,4 @@
-"""The pages that people see."""
+"""The HTML pages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_signing_in_and_out(ada: Any) -> None:
     client = Client(headers=HTML)
     form = {"username": "ada", "password": "wrong", "next": "/messages/"}
     page = client.post("/accounts/login/?next=/messages/", form)
-    assert page.status_code == 200 and "don’t fit" in page.content.decode()
+    assert page.status_code == 200 and "is wrong" in page.content.decode()
     answer = client.post("/accounts/login/", form | {"password": "secret of ada"})
     assert (answer.status_code, answer["Location"]) == (302, "/messages/")
     assert client.get("/messages/").status_code == 200
@@ -62,7 +62,9 @@ def test_pages_carry_positions_and_are_not_stored(as_ada: Client, ada: Any, path
 def test_positions_are_from_before_the_data(
     as_ada: Client, ada: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A message that comes while the page is made is in the page or after its position; never in neither."""
+    """A message that arrives while the page is rendered is in the page or after its position, never lost
+    between them.
+    """
     send(ada, "before")
     heads = history.heads
 
@@ -78,7 +80,7 @@ def test_positions_are_from_before_the_data(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_page_goes_on_where_polling_finds_what_follows(as_ada: Client, ada: Any) -> None:
+def test_polling_continues_from_a_pages_positions(as_ada: Client, ada: Any) -> None:
     publish(f"user:{ada.pk}", "early", {})
     page = positions(as_ada.get("/crops/", headers=HTML).content.decode())
     publish(f"user:{ada.pk}", "late", {})
@@ -115,7 +117,7 @@ def test_a_crop_by_the_form(as_ada: Client, volume: Any) -> None:
         ({"x0": 9}, "x is inverted"),
     ],
 )
-def test_mistakes_in_the_form_are_said_and_nothing_is_ordered(
+def test_mistakes_in_the_form_are_shown_and_nothing_is_ordered(
     as_ada: Client, volume: Any, change: dict[str, Any], words: str
 ) -> None:
     answer = as_ada.post(f"/volumes/{volume.pk}/", form(**change), headers=HTML)
@@ -142,10 +144,10 @@ def test_not_found_is_a_page_or_json(as_ada: Client) -> None:
     assert as_ada.get("/nowhere/").json() == {"error": {"detail": "there is no such page"}}
 
 
-def test_a_form_without_its_token_is_a_page_that_says_so(ada: Any) -> None:
+def test_a_form_without_its_token_gets_a_page_with_the_reason(ada: Any) -> None:
     client = Client(enforce_csrf_checks=True, headers=HTML)
     page = client.post("/accounts/login/", {"username": "ada", "password": "x"})
-    assert page.status_code == 403 and "That was not sent" in page.content.decode()
+    assert page.status_code == 403 and "The form was not sent" in page.content.decode()
 
 
 def test_admin_pages_are_there(ada: Any, volume: Any) -> None:
@@ -191,7 +193,7 @@ def test_without_the_database_it_is_503_and_to_be_tried_again(
     assert "connection refused" in caplog.text and "Traceback" not in caplog.text
 
 
-def test_the_backend_is_named_only_when_asked_for(db: None, settings: Any) -> None:
+def test_the_backend_is_named_only_with_expose_backend(db: None, settings: Any) -> None:
     assert "X-Backend" not in Client().get("/accounts/login/")
     settings.SLUICE_STACK_EXPOSE_BACKEND = True
     assert Client().get("/accounts/login/")["X-Backend"] == "wsgi"

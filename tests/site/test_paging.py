@@ -1,4 +1,4 @@
-"""Messages and crops a page at a time: all of them can be reached, whatever comes and goes meanwhile."""
+"""Messages and crops, a page at a time: all are reachable, even if some are added or deleted meanwhile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def messages(ada: Any, bob: Any) -> list[int]:
-    """Ids of ada's, the newest first; bob's lie between."""
+    """Ids of Ada's messages, newest first, with Bob's between them."""
     for number in range(7):
         send(ada, f"Message {number}")
         send(bob, "Not hers")
@@ -40,7 +40,7 @@ def crops(ada: Any, volume: Any) -> list[int]:
 
 
 def walk(client: Client, url: str, kind: str) -> list[list[int]]:
-    """The ids on each page, from this one on, by its link to the next."""
+    """The ids on each page, from this one on, by the link to the next page."""
     pages = []
     while url:
         answer = client.get(url).json()
@@ -60,10 +60,10 @@ def test_a_full_page_that_is_the_last_leads_nowhere(as_ada: Client, messages: li
     assert walk(as_ada, "/messages/", "message") == [messages[1:4], messages[4:]]
 
 
-def test_what_comes_meanwhile_shifts_nothing(as_ada: Client, ada: Any, messages: list[int]) -> None:
+def test_new_rows_do_not_shift_the_pages(as_ada: Client, ada: Any, messages: list[int]) -> None:
     older = as_ada.get("/messages/").json()["older"]
     send(ada, "Another")
-    Message.objects.filter(pk=messages[2]).delete()  # by which the page was named
+    Message.objects.filter(pk=messages[2]).delete()  # the next page's link names this message
     assert walk(as_ada, older, "message") == [messages[3:6], messages[6:]]
 
 
@@ -119,7 +119,7 @@ BAD = [
 
 @pytest.mark.parametrize("path", ["/messages/", "/crops/"])
 @pytest.mark.parametrize("before", BAD, ids=lambda value: value[:20])
-def test_what_is_no_id_is_refused(as_ada: Client, path: str, before: str) -> None:
+def test_an_invalid_id_is_refused(as_ada: Client, path: str, before: str) -> None:
     answer = as_ada.get(f"{path}?before={before}")
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, "before")
     page = as_ada.get(f"{path}?before={before}", headers=HTML)
@@ -136,7 +136,7 @@ def test_signed_out_comes_first(db: None) -> None:
 
 
 def test_a_page_is_found_by_id_alone(as_ada: Client, messages: list[int]) -> None:
-    """No OFFSET, which would read all rows that are passed over."""
+    """No OFFSET, which would read all the skipped rows."""
     with CaptureQueriesContext(connection) as queries:
         as_ada.get(f"/messages/?before={messages[3]}")
     (query,) = [query["sql"] for query in queries if 'ORDER BY "inbox_message"."id" DESC' in query["sql"]]

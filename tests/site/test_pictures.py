@@ -1,4 +1,4 @@
-"""Slices over HTTP: the right voxels in the right shades, asked for once."""
+"""Slices over HTTP: the right voxels in the right shades, downloaded once."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def test_a_volume_without_a_window_is_shown_slice_by_slice(as_ada: Client, volum
     assert (shown.min(), shown.max()) == (0, 255)
 
 
-def test_a_browser_keeps_it_and_asks_for_nothing_twice(
+def test_a_browser_caches_it_and_requests_nothing_twice(
     as_ada: Client, volume: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = as_ada.get(url(volume, "z", 3))
     assert first["Cache-Control"] == "private, max-age=31536000, immutable"
     etag = first["ETag"]
-    assert etag.startswith('"') and len(etag) > 20  # a strong one
-    monkeypatch.setattr(stores, "open_array", None)  # no voxel is read
+    assert etag.startswith('"') and len(etag) > 20  # a strong ETag
+    monkeypatch.setattr(stores, "open_array", None)  # no voxel may be read
     for header in (etag, f'W/{etag}, "other"', "*"):
         again = as_ada.get(url(volume, "z", 3), headers={"If-None-Match": header})
         assert (again.status_code, again.content, again["ETag"]) == (304, b"", etag)
@@ -81,7 +81,7 @@ def test_each_picture_has_an_etag_of_its_own(as_ada: Client, volume: Any) -> Non
         ("z", 0, "?low=2&high=2", 400, "high"),
     ],
 )
-def test_what_is_refused_is_not_kept(
+def test_errors_are_not_cached(
     as_ada: Client, volume: Any, axis: str, index: int, query: str, status: int, field: str
 ) -> None:
     answer = as_ada.get(url(volume, axis, index, query))
@@ -103,7 +103,7 @@ def test_signed_out_is_401_and_other_methods_405(as_ada: Client, volume: Any) ->
     assert as_ada.head(url(volume, "z", 0)).status_code == 200
 
 
-def test_a_slice_that_is_too_large_is_said(
+def test_a_slice_that_is_too_large_is_refused(
     as_ada: Client, volume: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slices, "MAX_VOXELS", 2500)
@@ -133,7 +133,7 @@ def test_shades_are_right_at_the_ends_of_each_type(dtype: str) -> None:
     assert shown.tolist() == [[0, 0, 255, 255]]
 
 
-def test_what_is_no_number_is_black() -> None:
+def test_nan_is_black() -> None:
     array = numpy.array([[[numpy.nan, numpy.inf, -numpy.inf, 0.5]]], dtype="float32")
     with numpy.errstate(all="raise"):
         shown = numpy.asarray(Image.open(io.BytesIO(slices.whole_slice(array, "z", 0, (0.0, 1.0)))))

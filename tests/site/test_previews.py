@@ -1,4 +1,4 @@
-"""Previews: the real consumer and the real worker, over Channels' layer in memory."""
+"""Previews: the real consumer and the real worker, over Channels' in-memory layer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Scenario = Callable[["Browser"], Awaitable[None]]
 
 
 class Browser(WebsocketCommunicator):
-    """A socket of a page's, and the layer behind it."""
+    """A page's socket, and the layer behind it."""
 
     def __init__(self, volume_id: int, layer: InMemoryChannelLayer) -> None:
         super().__init__(URLRouter(routing.websocket_urlpatterns), f"/channels/volumes/{volume_id}/preview/")
@@ -51,7 +51,7 @@ class Browser(WebsocketCommunicator):
         return frame
 
     async def error(self) -> dict[str, Any]:
-        """The next frame's payload, which is an error's."""
+        """The payload of the next frame, which must be an error."""
         frame = await self.answer()
         assert frame["event"] == "error", frame
         payload: dict[str, Any] = frame["payload"]
@@ -61,7 +61,7 @@ class Browser(WebsocketCommunicator):
 def run(
     scenario: Scenario, volume_id: int, *, worker: bool = True, layer: InMemoryChannelLayer | None = None
 ) -> None:
-    """The scenario, with a browser connected, and by default with a worker at work."""
+    """Run the scenario with a connected browser and, by default, a running worker."""
     layer = layer or InMemoryChannelLayer()
 
     async def play() -> None:
@@ -145,7 +145,7 @@ assert (event, set(sys.modules) - before) == ("preview", set())
 def test_a_worker_is_warm_before_anybody_asks(
     tmp_path: Path, environment_of_others: dict[str, str], db: None
 ) -> None:
-    """Its heartbeat says that it takes messages; then NumPy's libraries are in its memory."""
+    """When its heartbeat shows that it takes messages, NumPy's libraries are already loaded."""
     alive = tmp_path / "alive"
     worker = subprocess.Popen(
         [sys.executable, "manage.py", "runworker", "previews", "--alive-file", str(alive)],
@@ -161,7 +161,7 @@ def test_a_worker_is_warm_before_anybody_asks(
 
 
 def test_only_the_latest_request_is_answered(volume_id: int) -> None:
-    """The first is being made when the others come."""
+    """The first one is in progress when the others arrive."""
 
     async def scenario(browser: Browser) -> None:
         for number in range(1, 8):
@@ -171,7 +171,7 @@ def test_only_the_latest_request_is_answered(volume_id: int) -> None:
             frame = await browser.answer()
             assert (frame["payload"]["request"], frame["payload"]["index"]) == (7, 7)
             assert await browser.receive_nothing(0.2)
-            await browser.ask(8)  # and all is as before
+            await browser.ask(8)  # afterwards all works as before
             assert (await browser.answer())["payload"]["request"] == 8
 
     run(scenario, volume_id, worker=False)
@@ -196,7 +196,7 @@ def test_without_a_worker_there_is_an_error_within_3_seconds(volume_id: int) -> 
         error = await browser.error()
         assert time.monotonic() - began < 3
         assert (error["request"], error["code"]) == (1, "no-answer")
-        # A worker that comes now has nothing to do with it, and the next request is a fresh one.
+        # A worker that starts now has nothing to do with it, and the next request is a new one.
         async with working(browser.layer):
             await browser.ask(2)
             assert (await browser.answer())["payload"]["request"] == 2
@@ -205,7 +205,7 @@ def test_without_a_worker_there_is_an_error_within_3_seconds(volume_id: int) -> 
     run(scenario, volume_id, worker=False)
 
 
-def test_a_worker_makes_nothing_that_is_not_waited_for(volume_id: int, monkeypatch: Any) -> None:
+def test_a_worker_skips_requests_that_are_no_longer_wanted(volume_id: int, monkeypatch: Any) -> None:
     made: list[str] = []
     make = previews._make
 
@@ -226,7 +226,7 @@ def test_a_worker_makes_nothing_that_is_not_waited_for(volume_id: int, monkeypat
 
 
 class Failing(InMemoryChannelLayer):
-    """A layer on which nothing can be sent to workers, for the reason given."""
+    """A layer that can send nothing to workers, for the given reason."""
 
     def __init__(self, reason: Exception | None) -> None:
         super().__init__()
@@ -235,7 +235,7 @@ class Failing(InMemoryChannelLayer):
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         if channel == previews.CHANNEL:
             if self.reason is None:
-                await asyncio.Event().wait()  # it stalls
+                await asyncio.Event().wait()  # stalls
             else:
                 raise self.reason
         await super().send(channel, message)
@@ -252,7 +252,7 @@ class Failing(InMemoryChannelLayer):
 )
 def test_a_layer_that_can_not_send(volume_id: int, reason: Exception | None, code: str) -> None:
     async def scenario(browser: Browser) -> None:
-        for number in (1, 2):  # it stays usable
+        for number in (1, 2):  # the socket stays usable
             await browser.ask(number)
             error = await browser.error()
             assert (error["request"], error["code"]) == (number, code)
@@ -324,7 +324,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("frame", BAD, ids=lambda frame: repr(frame)[:40])
-def test_a_bad_frame_is_said_to_be_one_and_the_fifth_ends_the_socket(
+def test_a_bad_frame_gets_an_error_and_the_fifth_closes_the_socket(
     volume_id: int, frame: str | bytes
 ) -> None:
     async def scenario(browser: Browser) -> None:
@@ -345,7 +345,9 @@ def test_a_bad_frame_is_said_to_be_one_and_the_fifth_ends_the_socket(
     run(scenario, volume_id)
 
 
-def test_who_asks_and_does_not_read_is_cut(volume_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_requests_but_does_not_read_is_cut(
+    volume_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sluice_updates import limits
 
     monkeypatch.setattr(limits, "UNSENT_BYTES", -1)
@@ -357,7 +359,7 @@ def test_who_asks_and_does_not_read_is_cut(volume_id: int, monkeypatch: pytest.M
     run(scenario, volume_id)
 
 
-# Slices alone.
+# Slices only.
 
 
 def picture(plane: numpy.ndarray) -> numpy.ndarray:

@@ -1,4 +1,4 @@
-"""What one person's crops may take on the disk."""
+"""One user's crops and their limit on disk space."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from volumes.models import Crop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HTML = {"Accept": "text/html"}
-BYTES = 64 * 45 * 27 * 4  # of the box, voxels of 32 bits
+BYTES = 64 * 45 * 27 * 4  # of the box, with voxels of 32 bits
 
 
 @pytest.fixture(autouse=True)
 def limit(settings: Any) -> None:
-    """Enough for two such boxes."""
+    """A limit that is enough for two such boxes."""
     settings.CROP_QUOTA_BYTES = 2 * BYTES
 
 
@@ -30,7 +30,7 @@ def order(client: Client, volume: Any, box: Any) -> Any:
     )
 
 
-def test_what_is_ordered_counts_and_what_would_be_too_much_is_refused(
+def test_ordered_crops_count_and_one_above_the_quota_is_refused(
     as_ada: Client, ada: Any, volume: Any, box: Any
 ) -> None:
     assert [order(as_ada, volume, box).status_code for _ in range(2)] == [202, 202]
@@ -43,14 +43,16 @@ def test_what_is_ordered_counts_and_what_would_be_too_much_is_refused(
     assert Crop.objects.count() == 2
 
 
-def test_one_that_could_never_be_is_told_so(as_ada: Client, volume: Any, settings: Any, box: Any) -> None:
+def test_a_crop_above_the_whole_quota_needs_a_smaller_box(
+    as_ada: Client, volume: Any, settings: Any, box: Any
+) -> None:
     settings.CROP_QUOTA_BYTES = BYTES - 1
     assert "choose a smaller box" in order(as_ada, volume, box).json()["error"]["detail"]
     assert "delete some" not in order(as_ada, volume, box).json()["error"]["detail"]
 
 
 @pytest.mark.parametrize(("state", "counts"), [("done", True), ("failed", False), ("cancelled", False)])
-def test_what_has_ended_counts_by_its_file(
+def test_finished_crops_count_by_their_file(
     as_ada: Client, ada: Any, volume: Any, box: Any, state: str, counts: bool
 ) -> None:
     order(as_ada, volume, box)
@@ -70,7 +72,7 @@ def test_deleting_makes_room_once_the_file_is_gone(as_ada: Client, ada: Any, vol
     assert order(as_ada, volume, box).status_code == 202
 
 
-def test_room_is_made_as_soon_as_is_said() -> None:
+def test_space_is_free_as_soon_as_the_page_promises() -> None:
     from mysite.celery import app
 
     entry = app.conf.beat_schedule["remove discarded crops"]
@@ -79,9 +81,7 @@ def test_room_is_made_as_soon_as_is_said() -> None:
 
 
 @pytest.mark.parametrize(("too_much", "expected"), [(0, []), (1, ["volumes.W001"])])
-def test_a_largest_crop_that_is_above_the_quota_is_said(
-    settings: Any, too_much: int, expected: list[str]
-) -> None:
+def test_a_crop_limit_above_the_quota_is_reported(settings: Any, too_much: int, expected: list[str]) -> None:
     settings.CROP_QUOTA_BYTES = 3 * 2**20
     settings.CROP_MAX_VOXELS = 3 * 2**17 + too_much
     found = run_checks(tags=["volumes"])
@@ -97,7 +97,7 @@ def test_others_have_their_own(as_ada: Client, bob: Any, volume: Any, box: Any) 
     assert order(theirs, volume, box).status_code == 202
 
 
-def test_the_form_says_it_and_the_page_how_much_is_taken(
+def test_the_form_shows_the_error_and_the_page_the_used_space(
     as_ada: Client, volume: Any, settings: Any, box: Any
 ) -> None:
     settings.CROP_QUOTA_BYTES = 1

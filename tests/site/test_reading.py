@@ -1,4 +1,4 @@
-"""What reading a slice costs besides its voxels."""
+"""The cost of reading a slice, besides its voxels."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 import mysite
 from volumes import reading
 
-# A slice reads 64 chunks of half a MiB: 8,192 pages of memory, and almost as many again from the disk.
+# A slice reads 64 chunks of half a MiB: 8,192 pages of memory, and almost as many from the disk.
 FAULTS = 500
 
-# In a process of its own: what a process has had in its memory before changes how it gets more.
+# In a new process: memory that a process has used before changes how it gets more.
 _READ = """
 import resource, sys
 from volumes import reading, slices
@@ -28,7 +28,7 @@ for index in (2, 3, 4):
 print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 3)
 """
 
-# Sixteen threads that all hold memory at once; then the arenas that the C library has made.
+# Sixteen threads that all hold memory at once, then the number of the C library's arenas.
 _ARENAS = """
 import ctypes, re, sys, threading
 from volumes import reading
@@ -54,7 +54,7 @@ print(len(re.findall("<heap nr=", open(sys.argv[2]).read())))
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """512 × 512 × 64 voxels of 16 bits that compress as a microscope's do, chunked as volumes are."""
+    """512 × 512 × 64 voxels of 16 bits that compress like a microscope's, in chunks like a volume's."""
     from zarr.codecs import BloscCodec
 
     path: Path = tmp_path_factory.mktemp("volumes") / "slab.zarr"
@@ -87,13 +87,13 @@ def arenas(limited: str, path: Path) -> int:
 
 
 def test_memory_is_kept_in_two_arenas_however_many_threads_there_are(tmp_path: Path) -> None:
-    """On a host nothing sets MALLOC_ARENA_MAX, as the image does."""
+    """On a host, no environment sets MALLOC_ARENA_MAX, as the image does."""
     assert arenas("limited", tmp_path / "arenas.xml") == 2
     assert arenas("as it comes", tmp_path / "arenas.xml") > 2
 
 
 @pytest.mark.image
 def test_chunks_are_read_in_the_thread_that_asks(store: Path) -> None:
-    """With the Zarr of the images; should a later one lose that, this says so."""
+    """With the images' version of Zarr. The test fails if a later version changes this."""
     array = reading.zarr().open_array(store, mode="r")
     assert type(array.async_array.codec_pipeline).__name__ == "FusedCodecPipeline"

@@ -1,4 +1,4 @@
-"""docs/reference/http-api.md is complete: every URL there is, and no other."""
+"""docs/reference/http-api.md lists all URLs, and no others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def served(patterns: Any, before: str = "/") -> set[str]:
         if isinstance(pattern, URLPattern):
             found.add(path)
         elif path == "/admin/":
-            found.add(path)  # Django's own; its documentation has them
+            found.add(path)  # Django's own, in its own documentation
         else:
             found |= served(pattern.url_patterns, path)
     return found

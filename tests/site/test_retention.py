@@ -1,4 +1,4 @@
-"""What is old leaves the disk."""
+"""Old files are deleted from the disk."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_crops_go_with_their_files_after_their_days(make: Any, settings: Any) ->
     assert retention.clean_up() == 0
 
 
-def test_old_files_of_nobody_go(make: Any, settings: Any) -> None:
+def test_old_files_without_a_crop_are_deleted(make: Any, settings: Any) -> None:
     crop = make("done", 1)
     folder = Path(settings.MEDIA_ROOT) / "crops"
     old = [folder / "999.tiff", folder / ".7.abc.unfinished", folder / "x.tiff"]

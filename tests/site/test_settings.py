@@ -1,4 +1,4 @@
-"""The settings as an operator's environment makes them, each in a process of its own."""
+"""The settings that result from an operator's environment, each in a new process."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_one_variable_gives_hosts_origins_and_cookies(tmp_path: Path) -> None:
         ({"SITE_URL": "http://example.org"}, False),
     ],
 )
-def test_browsers_are_asked_for_https_alone_where_it_hurts_nobody_else_on_the_host(
+def test_hsts_is_sent_only_where_it_affects_no_other_site_of_the_host(
     tmp_path: Path, given: dict[str, str], asks: bool
 ) -> None:
     assert values("SECURE_HSTS_SECONDS", tmp_path, **given) == [365 * 24 * 3600 if asks else 0]
@@ -94,7 +94,7 @@ def test_the_prefix_is_in_paths_and_in_the_sessions_name(tmp_path: Path) -> None
 
 
 def test_passwords_come_from_files(tmp_path: Path) -> None:
-    """The publisher's is read as it connects: no dump of the settings has it."""
+    """The publisher's password is read at the connection, so no dump of the settings contains it."""
     (tmp_path / "p").write_text("s3cret/+\n")
     file = str(tmp_path / "p")
     found = values(
@@ -138,7 +138,7 @@ def test_where_gunicorn_listens(tmp_path: Path, service: str, bind: str) -> None
 
 
 def test_nothing_waits_for_a_broker_while_it_is_imported(tmp_path: Path) -> None:
-    """192.0.2.1 answers nobody: whoever waited for it would wait longer than a few seconds."""
+    """192.0.2.1 never responds. Waiting for it would take longer than a few seconds."""
     url = "amqp://x@192.0.2.1:5672/v"
     code = """
 import os, time
@@ -159,7 +159,7 @@ print(time.monotonic() - began)
     [("amqp", "mq.example.org:5672 None"), ("amqps", "mq.example.org:5671 mq.example.org")],
 )
 def test_celery_verifies_whose_certificate_it_is(tmp_path: Path, scheme: str, expected: str) -> None:
-    """And comes to the port that is TLS's where the URL names none."""
+    """Without a port in the URL, it uses TLS's default port."""
     code = """
 import os
 os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"

@@ -1,5 +1,7 @@
-"""Celery's standard: `@shared_task`, `delay_on_commit()`, a countdown, a retry, beat; through a real broker,
-by accounts with the permissions that the stack gives them."""
+"""Celery's standard calls: `@shared_task`, `delay_on_commit()`, a countdown, a retry, beat.
+
+They use a real broker, and accounts with the stack's permissions.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ from mysite.celery import app
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "app"
 
-# What a developer adds.
+# A developer's own tasks.
 TASKS = """
 import os, pathlib, time
 from celery import shared_task
@@ -64,12 +66,12 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def guest() -> Any:
-    """The module of those tasks, for this process too."""
+    """The module with those tasks, imported in this process too."""
     return importlib.import_module("guest_tasks")
 
 
 def permissions() -> dict[str, tuple[str, str, str]]:
-    """Those of Celery's vhost, as the image defines them, by user."""
+    """The permissions on Celery's vhost in the image's definitions, by user."""
     text = (ROOT / "images/rabbitmq/definitions").read_text()
     variables = dict(re.findall(r"(?m)^    local (\w+)='(.*)'$", text))
     found = {}
@@ -99,7 +101,7 @@ def worker(
     environment_of_others: dict[str, str],
     tasks_at: Callable[[str], None],
 ) -> Iterator[Path]:
-    """A worker, and this process as Gunicorn's account. The worker's log."""
+    """Start a worker, give this process Gunicorn's account, and return the worker's log."""
     (tmp_path / "password").write_text("secret")
     log = tmp_path / "worker.log"
     environ = environment_of_others | {
@@ -170,7 +172,7 @@ def test_a_retry_waits_its_time(worker: Path, written: Path) -> None:
 def test_old_permissions_are_enough_for_tasks_without_a_countdown(
     worker: Path, written: Path, rabbitmq: RabbitMQ, vhost: str
 ) -> None:
-    """Those of 0.1.0: an installation that was not yet told of the new ones."""
+    """The permissions of 0.1.0, for installations that have not been updated."""
     rabbitmq.ctl("set_permissions", "-p", vhost, "celery", "^celery$", "^celery$", "^celery$")
     rabbitmq.ctl("set_permissions", "-p", vhost, "tasks", "^$", r"^amq\.default$", "^$")
     before = worker.read_text().count("Connected to")
@@ -178,7 +180,7 @@ def test_old_permissions_are_enough_for_tasks_without_a_countdown(
     wait_until(lambda: worker.read_text().count("Connected to") > before, 30, "a new connection")
     guest().write.delay("old")
     wait_until(lambda: lines(written) == ["old"], 20, "the task's line")
-    assert "tasks with a countdown, retries among them, can't wait in the broker" in worker.read_text()
+    assert "tasks with a countdown, retries included, can't wait in the broker" in worker.read_text()
     with pytest.raises(OperationalError, match="celery_delayed_27"):
         guest().write.apply_async(["later"], countdown=5)
 
@@ -205,7 +207,7 @@ def test_outside_of_a_request_a_broker_that_is_down_is_an_error(
 
 @pytest.fixture
 def request_thread() -> Iterator[None]:
-    """This thread answers a request."""
+    """Makes this thread process a request."""
     from django.db import close_old_connections
 
     for signal in (request_started, request_finished):

@@ -18,7 +18,7 @@ import pytest
     ],
     ids=["gunicorn", "daphne and runworker", "celery", "beat"],
 )
-def test_who_waits_how_long(
+def test_each_programs_time_limit(
     elsewhere: Callable[[str], subprocess.Popen[bytes]], db: None, code: str, seconds: float | None
 ) -> None:
     process = elsewhere(

@@ -1,4 +1,4 @@
-"""Importing volumes, and what is left when that fails."""
+"""Importing volumes, and what remains when an import fails."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_big_endian_is_the_same_numbers(tmp_path: Path) -> None:
 
 def test_scaled_voxels_become_real_numbers(tmp_path: Path) -> None:
     image = nibabel.Nifti1Image(numpy.linspace(-1, 1, 24).reshape(2, 3, 4), numpy.eye(4))
-    image.header.set_data_dtype("int16")  # as which nibabel stores them, with a slope and an intercept
+    image.header.set_data_dtype("int16")  # nibabel stores them so, with a slope and an intercept
     image.to_filename(tmp_path / "v.nii")
     expected = nibabel.nifti1.load(tmp_path / "v.nii").get_fdata().transpose(2, 1, 0)
     volume = imported(tmp_path / "v.nii")
@@ -90,7 +90,7 @@ def test_one_point_in_time_is_a_volume(tmp_path: Path) -> None:
     assert (stores.open_array(imported(nifti(tmp_path / "v.nii", voxels)))[:] == voxels[..., 0].T).all()
 
 
-def test_what_is_no_volume_is_said_why(tmp_path: Path, some: numpy.ndarray) -> None:
+def test_files_that_are_no_volume_are_refused_with_the_reason(tmp_path: Path, some: numpy.ndarray) -> None:
     rgb = numpy.zeros((2, 3, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     (tmp_path / "text.nii").write_text("hello " * 100)
     (tmp_path / "short.nii").write_bytes(b"\0" * 10)
@@ -125,7 +125,7 @@ def test_a_damaged_file_leaves_nothing(tmp_path: Path, some: numpy.ndarray, sett
 
 
 def claiming(path: Path, edge: int) -> Path:
-    """A file of some hundred bytes that says it holds a cube of 64-bit numbers."""
+    """A file of some hundred bytes that claims to contain a cube of 64-bit numbers."""
     header = nibabel.Nifti1Header()
     header.set_data_shape((edge, edge, edge))
     header.set_data_dtype("float64")
@@ -146,7 +146,7 @@ def test_slices_that_do_not_fit_into_memory_are_refused(
     assert "of them must fit into" in refused(nifti(tmp_path / "v.nii", some.repeat(2, axis=2)))
 
 
-def test_what_is_larger_than_the_disk_is_refused(
+def test_a_volume_larger_than_the_disk_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, some: numpy.ndarray
 ) -> None:
     free = shutil.disk_usage(tmp_path)._replace(free=1000)
@@ -154,7 +154,7 @@ def test_what_is_larger_than_the_disk_is_refused(
     assert "MiB left" in refused(nifti(tmp_path / "v.nii", some))
 
 
-def test_what_a_killed_import_left_is_swept_a_day_later(
+def test_the_remains_of_a_killed_import_are_removed_a_day_later(
     tmp_path: Path, settings: Any, some: numpy.ndarray
 ) -> None:
     root = Path(settings.VOLUMES_ROOT)
@@ -190,7 +190,7 @@ def test_a_title_is_one_line(tmp_path: Path, some: numpy.ndarray) -> None:
         call_command("import_volume", str(nifti(tmp_path / "v.nii", some)), title="a\nb")
 
 
-def test_a_store_that_is_not_what_the_row_says_is_not_read(volume: Any) -> None:
+def test_a_store_that_does_not_match_its_row_is_not_read(volume: Any) -> None:
     volume.size_x += 1
     with pytest.raises(ValueError, match="not"):
         stores.open_array(volume)

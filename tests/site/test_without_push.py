@@ -1,5 +1,5 @@
-"""The site with `requirements.txt` alone, in a virtual environment that has nothing else (images/tests): it
-works, polling included.
+"""The site with `requirements.txt` only, in its own virtual environment (images/tests): it works, including
+polling.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PASSWORD = "secret of the admin"
 
 
 class Site:
-    """Its settings, and what is run with them."""
+    """The site's settings and the programs that run with them."""
 
     def __init__(self, folder: Path) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -38,7 +38,7 @@ class Site:
             "WSGI_BIND": self.url.removeprefix("http://"),
             "DATABASE_URL": f"sqlite:///{folder}/site.sqlite3",
             "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
-            # By default DEBUG keeps them in the checkout, which the tests can't write to.
+            # With DEBUG, the default folders are in the checkout, where the tests can't write.
             **{name: str(folder) for name in ("MEDIA_ROOT", "VOLUMES_ROOT", "STATIC_ROOT")},
         }
 
@@ -66,7 +66,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 @pytest.fixture
 def served(site: Site) -> Iterator[Browser]:
-    """It, served by Gunicorn with the settings that ship."""
+    """The site, served by Gunicorn with the shipped configuration."""
     gunicorn = site.start(
         "gunicorn", "--config", "python:sluice_stack.gunicorn.configuration", "mysite.wsgi:application"
     )
@@ -100,7 +100,7 @@ def test_django_has_no_objection(site: Site) -> None:
     assert "no issues" in site.run("python", "manage.py", "check", "--fail-level", "WARNING")
 
 
-def test_whoever_is_signed_in_publishes_and_polls(served: Browser) -> None:
+def test_signed_in_users_publish_and_poll(served: Browser) -> None:
     served.sign_in("admin", PASSWORD)
     before = served.get("/updates/").json()["streams"]
     since = ",".join(f"{stream}/{state['head']}" for stream, state in before.items())
@@ -112,7 +112,7 @@ def test_whoever_is_signed_in_publishes_and_polls(served: Browser) -> None:
     assert "without push" in served.get("/messages/", headers={"Accept": "text/html"}).text
 
 
-def test_it_is_ready_and_says_that_there_is_no_broker(served: Browser) -> None:
+def test_it_is_ready_and_reports_that_there_is_no_broker(served: Browser) -> None:
     ready = served.get("/readyz").json()
     assert (ready["status"], ready["tasks"]["status"], ready["publisher"]["status"]) == ("ok", "off", "off")
 

@@ -1,7 +1,8 @@
-"""Half an hour of everyday life, compressed: 300 clients that come and go, messages and crops without a
-pause, and a fault a minute. At the end nothing is lost, and everything is as small as it was at the start.
+"""Half an hour of everyday use, compressed: 300 clients that come and go, continuous messages and crops, and
+a fault a minute.
 
-SOAK_MINUTES says how long (make soak SOAK_MINUTES=5); a warm-up and the end come on top.
+At the end nothing is lost, and all resources are back at their initial size. SOAK_MINUTES sets the duration
+(make soak SOAK_MINUTES=5), in addition to the warm-up and the end.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from harness.waiting import wait_until
 MINUTES = float(os.environ.get("SOAK_MINUTES") or 30)
 WARM_UP = 2.0  # minutes
 CLIENTS, PEOPLE, STAYING = 300, 40, 30
-STAY = 60.0  # seconds of a client that comes and goes
+STAY = 60.0  # seconds that a passing client stays
 POLL = 10.0  # seconds between two polls of a client
-WRITERS, RATE = 4, 3.0  # POSTs a second of each
+WRITERS, RATE = 4, 3.0  # POSTs per second and writer
 CROP_EVERY = 5.0  # seconds
-EDGE = 32  # voxels of a crop's
+EDGE = 32  # voxels along a crop's edge
 MINUTE = 60.0
-FAULT = 10.0  # seconds that one lasts
-BACK = 90.0  # seconds until all services are healthy after it
-CROPS_DONE = 180.0  # seconds for the last crops: one that was lost with the broker is handed over again
-SPACING = 0.25  # seconds between two looks at a clock
+FAULT = 10.0  # seconds that a fault lasts
+BACK = 90.0  # seconds after a fault until all services are healthy
+CROPS_DONE = 180.0  # seconds for the last crops; one that the broker lost is handed over again
+SPACING = 0.25  # seconds between two checks of the clock
 
 Step = Callable[[Stack], AbstractContextManager[object]]
 
@@ -65,11 +66,11 @@ STEPS: dict[str, Step] = {
     "connections to rabbitmq closed": connections_closed,
     "postgres frozen": _strikes(PAUSE, "postgres"),
 }
-_clock = threading.Event()  # never set
+_clock = threading.Event()  # never set: used as a clock
 
 
 class Crops:
-    """Somebody who orders a crop every few seconds, whatever the answer."""
+    """Orders a crop every few seconds, whatever the response."""
 
     def __init__(self, stack: Stack, browser: Browser) -> None:
         self.stack = stack
@@ -82,7 +83,7 @@ class Crops:
         self._thread.start()
 
     def finish(self) -> Counter[str]:
-        """Order no more, and wait until none waits any more; how many are in which state."""
+        """Stop ordering and wait until no crop is queued or running. Return the number of crops by state."""
         self._stop.set()
         self._thread.join(60)
         wait_until(
@@ -91,7 +92,7 @@ class Crops:
         return self.states()
 
     def states(self) -> Counter[str]:
-        """How many of all crops are in which state."""
+        """The number of crops by state."""
         rows = self.stack.psql("SELECT state, count(*) FROM volumes_crop GROUP BY state")
         return Counter({state: int(count) for state, count in rows})
 
@@ -111,7 +112,7 @@ class Crops:
 
 @pytest.fixture(scope="module")
 def living(image_tag: str) -> Iterator[Stack]:
-    """Two Daphnes. All clients come from one address here, so that the limit for one is raised."""
+    """A stack with two Daphnes. All clients have one address here, so its limit is raised."""
     with Stack(image_tag, {"CHANNELS_PER_ADDRESS_SECOND": "2000"}) as stack:
         stack.up("asgi", scale={"asgi": 2}, options=("--no-recreate", "--no-deps"))
         yield stack
@@ -133,7 +134,7 @@ def test_soak(living: Stack, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def live(stack: Stack, minutes: float, say: Callable[[str], None]) -> None:
-    """So much of it, with the verdict at its end."""
+    """Run the load and the faults for this many minutes, then judge."""
     steps = itertools.cycle(STEPS.items())
     with Crowd(stack, [f"person-{number}" for number in range(PEOPLE)]) as crowd:
         crowd.gather(STAYING, poll_every=POLL)

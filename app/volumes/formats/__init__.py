@@ -1,4 +1,4 @@
-"""Files that hold an image volume. One module a format; each has SUFFIXES and `read(path) -> Source`."""
+"""File formats of image volumes. Each has a module with SUFFIXES and `read(path) -> Source`."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-# What a volume may consist of, and a TIFF too.
+# The types of voxels that volumes and TIFF files may have.
 DTYPES: Final = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 
-# A file that claims more than this, and so many times its own size, is no image but a bomb: voxels that
-# anybody measured don't compress so well.
+# A file is taken for a decompression bomb if it claims more than _BOMB_BYTES and more than _BOMB_RATIO times
+# its own size. Measured voxels don't compress that well.
 _BOMB_BYTES: Final = 2**30
 _BOMB_RATIO: Final = 200
-# Of the slices that are in memory at a time while a file is imported.
+# The limit for one slab, which an import holds in memory.
 _SLAB_BYTES: Final = 2**31
-SLAB: Final = 64  # slices
+SLAB: Final = 64  # slices of a slab
 
 
 class BadFile(Exception):
-    """The file can't be imported. The text says why, without the file's name."""
+    """The file can't be imported. The text is the reason, without the file's name."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file that was opened: what it says of itself, and its voxels in slabs."""
+    """An open file: its metadata, and its voxels in slabs."""
 
     shape: tuple[int, int, int]  # z, y, x
     dtype: str
     voxel_size: tuple[float, float, float]  # x, y, z
     unit: str
-    # Arrays of at most so many slices along z, in order, with the axes z, y, x. Raises BadFile.
+    # slabs(depth): arrays of at most `depth` slices along z, in order, with the axes z, y, x. Raises BadFile.
     slabs: Callable[[int], Iterator[Any]]
     upright: bool = False  # see models.Volume
 
 
 def open_file(path: Path) -> Source:
-    """Open a file, or a folder that is one, by its suffix. Raises BadFile."""
+    """Open a file, or the folder of a Zarr store, with the format of its suffix. Raises BadFile."""
     from . import nifti, tiff, zarrs
 
     readers = {suffix: module.read for module in (nifti, tiff, zarrs) for suffix in module.SUFFIXES}
@@ -64,23 +64,23 @@ def check(shape: tuple[int, ...], dtype: str) -> None:
 
 @contextmanager
 def reading(otherwise: str) -> Iterator[None]:
-    """For what reads a file: whatever breaks becomes a BadFile, `otherwise` and why, in one line.
+    """Turn any exception of the block into BadFile, with `otherwise` and the reason on one line.
 
-    A damaged file can break its reader in any way; which ones is nothing to be relied on.
+    The libraries may raise anything for a damaged file.
     """
     try:
         yield
     except BadFile:
         raise
     except MemoryError as error:
-        raise BadFile(f"{otherwise}: it takes more memory than there is") from error
+        raise BadFile(f"{otherwise}: there is not enough memory") from error
     except Exception as error:
         why = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
         raise BadFile(f"{otherwise}: {why}") from error
 
 
 def size_or_one(size: float) -> float:
-    """The size of a voxel; some files say 0, or nothing that is a number."""
+    """The size of a voxel; 1 if the file has no valid one, such as 0 or NaN."""
     return float(size) if 0 < size < float("inf") else 1.0
 
 

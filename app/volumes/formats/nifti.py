@@ -1,6 +1,6 @@
 """NIfTI, the format of magnetic resonance images. https://nifti.nimh.nih.gov/nifti-1/
 
-Voxels keep the file's order: x, y and z are its first three dimensions, whatever its orientation.
+x, y and z are the file's first three dimensions. Its orientation is ignored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _UNITS: Final = {"meter": "m", "mm": "mm", "micron": "µm"}
 
 
 def read(path: Path) -> Source:
-    """Read the header. Raises BadFile."""
+    """Open a NIfTI file and read its header. Raises BadFile."""
     import nibabel
     import numpy
 
@@ -27,11 +27,11 @@ def read(path: Path) -> Source:
             shape = tuple(int(size) for size in image.shape)
             zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
             space, _ = header.get_xyzt_units()
-            # Not the header's, which nibabel empties.
+            # Not from the header, in which nibabel resets the scaling.
             scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
         except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
             raise BadFile(f"it is not NIfTI: {error}") from error
-    while len(shape) > 3 and shape[-1] == 1:  # one point in time
+    while len(shape) > 3 and shape[-1] == 1:  # such as a time axis with one point
         shape = shape[:-1]
     stored = header.get_data_dtype()
     dtype = "float32" if scaled and stored.fields is None else stored.newbyteorder("=").name

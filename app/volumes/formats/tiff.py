@@ -1,6 +1,7 @@
-"""TIFF stacks: one page for each z, rows y, columns x. BigTIFF, ImageJ's, OME's, and this site's own crops.
+"""TIFF stacks: one page for each z, rows are y, columns are x.
 
-Uncompressed, or by Deflate: all else takes a library of codecs that nothing else here needs.
+BigTIFF, and the files of ImageJ, OME and this site, are such stacks too. Voxels must be uncompressed or
+compressed with Deflate. Other codecs would need another library.
 https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf
 """
 
@@ -18,7 +19,7 @@ from . import BadFile, Source, check, reading, size_or_one
 SUFFIXES: Final = (".tif", ".tiff")
 _UNCOMPRESSED: Final = 1
 _DEFLATE: Final = (8, 32946)
-# What files call a unit, and ours with what to multiply by.
+# A file's name for a unit: our name, and the factor from the file's unit to ours.
 _UNITS: Final = {
     "m": ("m", 1.0),
     "cm": ("mm", 10.0),
@@ -32,18 +33,18 @@ _UNITS: Final = {
     "nm": ("µm", 0.001),
 }
 
-Size = tuple[tuple[float, float, float], str]  # of a voxel, x, y, z, and the unit
+Size = tuple[tuple[float, float, float], str]  # a voxel's size along x, y, z, and the unit
 _UNKNOWN: Final[Size] = ((1.0, 1.0, 1.0), "")
 
 
 def read(path: Path) -> Source:
-    """Read the directories of all pages, no voxel. Raises BadFile."""
+    """Open a TIFF file and read the directories of all its pages. Raises BadFile."""
     import tifffile
 
     length = path.stat().st_size
     with reading("its pages can't be read"):
         try:
-            # One file: OME's may name others to be opened beside it.
+            # _multifile: an OME-TIFF may name other files, which must not be opened.
             tiff = tifffile.TiffFile(path, _multifile=False)
         except tifffile.TiffFileError as error:
             raise BadFile(f"it is not TIFF: {error}") from error
@@ -64,8 +65,8 @@ def read(path: Path) -> Source:
 
 
 def _check_chain(tiff: Any, length: int) -> None:
-    """Raises BadFile if the chain of directories is broken: the library takes what comes before for all."""
-    kind = tiff.tiff  # the sizes of its numbers: TIFF's or BigTIFF's, of either order of bytes
+    """Raises BadFile if the chain of directories is broken: tifffile would read only its beginning."""
+    kind = tiff.tiff  # the formats of numbers: those of TIFF or BigTIFF, in the file's byte order
     file = tiff.filehandle
     seen = set()
     file.seek(kind.offsetsize if kind.is_bigtiff else 4)
@@ -82,7 +83,7 @@ def _check_chain(tiff: Any, length: int) -> None:
 
 
 def _shape(tiff: Any) -> tuple[tuple[int, int, int], str]:
-    """z, y, x and the type of a voxel. Raises BadFile."""
+    """The size along z, y and x, and the type of a voxel. Raises BadFile."""
     if len(tiff.series) != 1:
         raise BadFile(f"its pages differ: it holds {len(tiff.series)} images instead of one stack")
     series = tiff.series[0]
@@ -101,8 +102,10 @@ def _shape(tiff: Any) -> tuple[tuple[int, int, int], str]:
 
 
 def _places(tiff: Any, pages: int, length: int) -> int | None:
-    """Where the voxels begin, if they are one run of uncompressed ones; else None. Raises BadFile if they
-    can't all be in a file of this length, or are compressed in another way than Deflate."""
+    """The offset of the voxels in the file, if they are contiguous and uncompressed; else None.
+
+    Raises BadFile if some are beyond the file's `length`, or compressed with another codec than Deflate.
+    """
     series = tiff.series[0]
     keyframe = series.keyframe
     if keyframe.compression != _UNCOMPRESSED and keyframe.compression not in _DEFLATE:
@@ -145,7 +148,7 @@ def _slab(
 
 
 def _check_unpacked(file: Any, page: Any, keyframe: Any) -> None:
-    """Raises BadFile if a part of the page holds more than it has room for: the decoder has no limit."""
+    """Raises BadFile if a part of the page unpacks to more than its size: tifffile's decoder has no limit."""
     if keyframe.compression not in _DEFLATE:
         return
     room = keyframe.dtype.itemsize
@@ -158,7 +161,7 @@ def _check_unpacked(file: Any, page: Any, keyframe: Any) -> None:
 
 
 def _voxel_size(tiff: Any) -> Size:
-    """As far as the file says all of it; else unknown."""
+    """The voxel's size and unit; _UNKNOWN unless the file has both, along all axes."""
     if tiff.is_ome:
         return _ome_size(tiff.ome_metadata or "")
     page = tiff.pages[0]
@@ -169,7 +172,7 @@ def _voxel_size(tiff: Any) -> Size:
     if known is None:
         return _UNKNOWN
     unit, factor = known
-    # ImageJ counts pixels to its unit, TIFF to the centimetre.
+    # The resolution is in pixels per unit in ImageJ's files, else in pixels per centimetre.
     across = factor
     if not tiff.is_imagej:
         if page.resolutionunit != 3:
@@ -188,7 +191,7 @@ def _ome_size(xml: str) -> Size:
     units = set()
     for axis in "XYZ":
         size = re.search(rf'\bPhysicalSize{axis}="([0-9.eE+-]{{1,40}})"', xml)
-        # µm is the default of the schema.
+        # The schema's default is µm.
         unit = re.search(rf'\bPhysicalSize{axis}Unit="([^"]{{1,20}})"', xml)
         known = _UNITS.get(unit[1].lower() if unit else "µm")
         if size is None or known is None:

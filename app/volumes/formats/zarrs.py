@@ -1,4 +1,4 @@
-"""Zarr stores, of format 2 and 3: a folder with one array, or OME-Zarr, of which the finest level is taken.
+"""Zarr stores of format 2 and 3: a folder with one array, or OME-Zarr, of which the finest level is read.
 
 https://zarr-specs.readthedocs.io/ https://ngff.openmicroscopy.org/0.4/
 """
@@ -14,8 +14,7 @@ from typing import Any, Final
 from . import BadFile, Source, check, reading, size_or_one
 
 SUFFIXES: Final = (".zarr",)
-# Codecs that do no more than compress. A store names its own, and some of those that there are run code
-# (pickle).
+# Harmless codecs. A store names the codecs that it needs, and some existing ones run code (pickle).
 _CODECS: Final = frozenset(
     {"blosc", "bytes", "bz2", "crc32c", "delta", "gzip", "lz4", "lzma"}
     | {"sharding_indexed", "shuffle", "transpose", "zlib", "zstd"}
@@ -33,7 +32,7 @@ Metadata = dict[str, Any]
 
 
 def read(path: Path) -> Source:
-    """Read the metadata. Raises BadFile."""
+    """Open a Zarr store and read its metadata. Raises BadFile."""
     import numpy
     import zarr
 
@@ -64,7 +63,7 @@ def read(path: Path) -> Source:
 
 
 def _find_array(path: Path) -> tuple[Path, tuple[float, float, float], str]:
-    """Where the array is, and what is known of its voxels. Raises BadFile."""
+    """The array's folder, and the size and unit of its voxels. Raises BadFile."""
     unknown = (1.0, 1.0, 1.0), ""
     metadata = _metadata(path)
     if "shape" in metadata:
@@ -81,7 +80,7 @@ def _find_array(path: Path) -> tuple[Path, tuple[float, float, float], str]:
 
 
 def _metadata(place: Path) -> Metadata:
-    """Of an array or a group, of either format, with `attributes`; {} if there is neither."""
+    """The metadata of an array or a group, of either format, with `attributes`; {} if there is none."""
     for name in ("zarr.json", ".zarray", ".zgroup"):
         file = place / name
         if file.is_file():
@@ -109,7 +108,7 @@ def _below(path: Path, name: str) -> Path:
 
 
 def _check_codecs(metadata: Metadata) -> None:
-    """Raises BadFile at a codec that isn't known to be harmless, wherever it is named."""
+    """Raises BadFile for a codec that isn't in _CODECS, at any level of nesting."""
     if "shape" not in metadata:
         raise BadFile("it contains no array")
     named = [metadata.get("compressor"), *(metadata.get("filters") or []), *metadata.get("codecs", [])]

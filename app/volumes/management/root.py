@@ -1,5 +1,4 @@
-"""Commands that write the site's files must run as its programs' user: these can't replace root's files, and
-often not read them."""
+"""Refuses commands that would write the site's files as root: the site's programs could not replace them."""
 
 from __future__ import annotations
 
@@ -13,8 +12,10 @@ from django.core.management.base import CommandError
 
 
 def refuse_root(folder: Path) -> None:
-    """Raise CommandError, with the command to use instead, if root is about to write into another user's
-    folder; one that isn't there yet is taken for the user's of the nearest one above it."""
+    """Raise CommandError if root is about to write to another user's folder.
+
+    The message has the right command. If the folder doesn't exist, the nearest one above it counts.
+    """
     if os.geteuid() != 0:
         return
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -23,7 +24,7 @@ def refuse_root(folder: Path) -> None:
         return
     command = shlex.join([sys.executable, *sys.argv])
     raise CommandError(
-        f"do not run this as root: {there} belongs to {_name(owner)}, whose programs can't use root's files."
+        f"this runs as root, but {there} belongs to {_name(owner)}, whose programs can't use root's files."
         f" Run: runuser --user {_name(owner)} -- {command}"
     )
 
@@ -31,5 +32,5 @@ def refuse_root(folder: Path) -> None:
 def _name(user: int) -> str:
     try:
         return pwd.getpwuid(user).pw_name
-    except KeyError:  # a container's, which no file here names
+    except KeyError:  # a user of a container, who has no name here
         return str(user)

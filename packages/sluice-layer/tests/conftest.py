@@ -1,4 +1,4 @@
-"""Tests of the channel layer: most on a real RabbitMQ, `-m "not broker"` for those that need none."""
+"""Tests of the channel layer. Most run against a real RabbitMQ; `-m "not broker"` selects those without."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if not settings.configured:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs RabbitMQ. `items` may hold tests of other folders too."""
+    """Mark tests that need RabbitMQ. `items` may include tests of other folders."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here) and "broker" in getattr(item, "fixturenames", ()):
@@ -26,6 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[brokers.Broker]:
-    """A RabbitMQ of this run's own; layer_lab/broker.py says how to choose another image or address."""
+    """This run's own RabbitMQ. layer_lab/broker.py explains how to choose another image or address."""
     with brokers.running() as broker:
         yield broker

@@ -1,6 +1,6 @@
-"""The ways in which channels_rabbitmq 4.0.1 dies for good, and its heir does not.
+"""The ways in which channels_rabbitmq 4.0.1 dies for good, and its successor survives.
 
-D1–D7 are numbered as upstream's defects are in the README; D8 and D9 were found on the way.
+D1–D7 have the numbers of upstream's defects in the README. D8 and D9 were found later.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def test_d1_a_caller_gives_up_during_an_outage(kind: type, survives: bool, broke
 
 @both
 def test_d2_connection_lost_while_declaring(kind: type, survives: bool, broker: Broker) -> None:
-    """As in a rolling restart."""
+    """As happens in a rolling restart."""
 
     async def scenario() -> bool:
         async with layer_and_proxy(kind, broker) as (layer, proxy):
@@ -53,7 +53,7 @@ def test_d2_connection_lost_while_declaring(kind: type, survives: bool, broker: 
 
 @both
 def test_d3_closed_during_the_handshake(kind: type, survives: bool, broker: Broker) -> None:
-    """As by a load balancer, a container engine's proxy, a node that is booting."""
+    """As a load balancer, a container engine's proxy or a booting node does."""
 
     async def scenario() -> bool:
         async with layer_and_proxy(kind, broker) as (layer, proxy):
@@ -68,7 +68,7 @@ def test_d3_closed_during_the_handshake(kind: type, survives: bool, broker: Brok
 
 @both
 def test_d3_silence_during_the_handshake(kind: type, survives: bool, broker: Broker) -> None:
-    """The port is open, and nobody speaks: what a firewall leaves of a connection."""
+    """The port accepts connections but sends nothing, as behind a firewall that drops packets."""
 
     async def scenario() -> bool:
         async with layer_and_proxy(kind, broker) as (layer, proxy):
@@ -83,7 +83,9 @@ def test_d3_silence_during_the_handshake(kind: type, survives: bool, broker: Bro
 
 @both
 def test_d4_more_groups_than_amqp_channels(kind: type, survives: bool, broker: Broker) -> None:
-    """2,047 groups are one more than the broker's default allows channels; one group per user gets there."""
+    """2,047 groups need one channel more than the broker's default allows. One group per user reaches that
+    number.
+    """
 
     async def scenario() -> bool:
         async with layer_and_proxy(kind, broker) as (layer, proxy):
@@ -102,8 +104,8 @@ def test_d4_more_groups_than_amqp_channels(kind: type, survives: bool, broker: B
 
 @both
 def test_d5_a_delivery_stays_unacknowledged(kind: type, survives: bool, broker: Broker) -> None:
-    """RabbitMQ closes the channel after consumer_timeout, while the connection stays up. From 4.3 on it minds
-    in quorum queues only, which ours is not.
+    """RabbitMQ closes the channel after consumer_timeout, and keeps the connection. From 4.3 on it does so
+    only for quorum queues, which we don't use.
     """
     minds = broker.version() < (4, 3)
 
@@ -123,7 +125,7 @@ def test_d5_a_delivery_stays_unacknowledged(kind: type, survives: bool, broker: 
 @both
 @pytest.mark.parametrize("limit", ["channel_max", "heartbeat"])
 def test_d6_a_limit_is_zero(kind: type, survives: bool, limit: str, broker: Broker) -> None:
-    """Zero is how RabbitMQ says that there is no limit."""
+    """Zero means no limit in RabbitMQ."""
 
     async def scenario() -> bool:
         async with layer_and_proxy(kind, broker) as (layer, _):
@@ -136,10 +138,10 @@ def test_d6_a_limit_is_zero(kind: type, survives: bool, limit: str, broker: Brok
 
 @both
 def test_d7_more_calls_at_once_than_amqp_channels(kind: type, survives: bool, broker: Broker) -> None:
-    """As when all sockets reconnect."""
+    """As happens when all sockets reconnect."""
 
     async def scenario() -> bool:
-        # On a busy machine 2,500 bindings may take longer than the default bound on each.
+        # On a busy machine, 2,500 bindings may take longer than the default limit for each.
         options = {"operation_timeout": 30.0} if kind is Ours else {}
         async with layer_and_proxy(kind, broker, **options) as (layer, _):
             ear = await Ear.join(layer)
@@ -152,7 +154,9 @@ def test_d7_more_calls_at_once_than_amqp_channels(kind: type, survives: bool, br
 
 @both
 def test_d8_full_when_the_connection_is_lost(kind: type, survives: bool, broker: Broker) -> None:
-    """What is held from before counts against the capacity; stock asserts that it can't be exceeded."""
+    """Messages held from before the loss count against the capacity. The stock layer asserts that the
+    capacity can't be exceeded.
+    """
 
     async def scenario() -> bool:
         async with layer_and_proxy(kind, broker, local_capacity=10) as (layer, proxy):
@@ -164,7 +168,7 @@ def test_d8_full_when_the_connection_is_lost(kind: type, survives: bool, broker:
             before = connection_of(layer)
             proxy.reset()
             await until(lambda: connection_of(layer) != before, "noticing the reset")
-            # Stock still hands over the message that kills it.
+            # The stock layer still delivers the message that kills it.
             return await ear.hears() and await ear.hears()
 
     assert asyncio.run(scenario()) is survives
@@ -177,7 +181,7 @@ def test_d8_full_when_the_connection_is_lost(kind: type, survives: bool, broker:
     ids=repr,
 )
 def test_d9_a_message_that_is_none(kind: type, survives: bool, body: bytes, broker: Broker) -> None:
-    """Whoever may write to the exchange `groups` could end every reader."""
+    """Any client that may write to the exchange `groups` could stop every reader."""
 
     async def scenario() -> bool:
         async with layer_and_proxy(kind, broker) as (layer, _):

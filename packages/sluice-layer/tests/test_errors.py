@@ -1,4 +1,4 @@
-"""The sentence for each way in which a connection can fail. No server."""
+"""The error message for each way in which a connection can fail. No server."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ SENTENCES = [
     (closed(403, "ACCESS_REFUSED"), "it refused our credentials; check user, password and vhost"),
     (closed(530, "NOT_ALLOWED"), "it refused the vhost; check that it exists"),
     (closed(320, "CONNECTION_FORCED"), "it closed the connection (320 CONNECTION_FORCED)"),
-    (channel_closed(403, "ACCESS_REFUSED"), "the user lacks a permission (ACCESS_REFUSED)"),
+    (channel_closed(403, "ACCESS_REFUSED"), "the user has no permission for this (ACCESS_REFUSED)"),
     (channel_closed(405, "RESOURCE_LOCKED"), "our previous connection still holds our queue"),
     (NOT_OURS, "something is declared with other arguments; delete it there"),
     (OVERDUE, "it closed the channel (406"),
-    (carehare.ConnectionClosedByHeartbeatMonitor(), "it fell silent (no heartbeat)"),
+    (carehare.ConnectionClosedByHeartbeatMonitor(), "it sent no heartbeat"),
     (carehare.ConnectionClosed(), "the connection was lost"),
     (BrokerTooOld("it is RabbitMQ 3.7"), "it is RabbitMQ 3.7"),
     (ZeroDivisionError("oops"), "ZeroDivisionError: oops"),
@@ -45,7 +45,7 @@ SENTENCES = [
 
 
 @pytest.mark.parametrize(("error", "sentence"), SENTENCES, ids=lambda value: type(value).__name__)
-def test_each_failure_has_its_sentence(error: Exception, sentence: str) -> None:
+def test_each_failure_has_a_message(error: Exception, sentence: str) -> None:
     assert explain(error).startswith(sentence)
 
 
@@ -63,15 +63,15 @@ def test_each_failure_has_its_sentence(error: Exception, sentence: str) -> None:
         (ConnectionRefusedError(), False),
     ],
 )
-def test_only_what_waiting_does_not_mend_is_a_refusal(error: Exception, refusal: bool) -> None:
+def test_only_a_failure_that_waiting_does_not_fix_is_a_refusal(error: Exception, refusal: bool) -> None:
     assert is_refusal(error) is refusal
     assert needs_somebody(error) is refusal
 
 
-def test_an_untrusted_certificate_needs_somebody_but_may_be_replaced() -> None:
+def test_an_untrusted_certificate_needs_an_operator_but_is_no_refusal() -> None:
     assert needs_somebody(UNTRUSTED) and not is_refusal(UNTRUSTED)
 
 
-def test_only_what_nobody_expects_gets_a_traceback() -> None:
+def test_only_unexpected_errors_get_a_traceback() -> None:
     unexpected = [error for error, _ in SENTENCES if not is_expected(error)]
     assert [type(error) for error in unexpected] == [ZeroDivisionError]

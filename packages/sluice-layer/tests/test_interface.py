@@ -1,4 +1,6 @@
-"""Who may make and call the layer, from where, with what; and what it says when it can't."""
+"""How the layer can be created and called: from which threads and loops, with which arguments, and its error
+messages.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,12 @@ def url_of(kind: type, broker: Broker) -> str:
     return url(kind, *broker.address)
 
 
-# From where
+# Callers
 
 
 @both
 def test_made_without_a_loop(kind: type, survives: bool) -> None:
-    """As `runworker` and any module at import does."""
+    """As `runworker` does, and any module at import."""
     try:
         kind()
     except RuntimeError:
@@ -43,7 +45,7 @@ def test_made_without_a_loop(kind: type, survives: bool) -> None:
 
 @both
 def test_called_from_synchronous_code(kind: type, survives: bool, broker: Broker) -> None:
-    """Twice: each async_to_sync is a loop of its own, and stock belongs to the first."""
+    """Call it twice: each async_to_sync has its own loop, and the stock layer belongs to the first."""
 
     async def scenario() -> bool:
         layer = kind(host=url_of(kind, broker))
@@ -58,7 +60,7 @@ def test_called_from_synchronous_code(kind: type, survives: bool, broker: Broker
 
 
 def test_threads_side_by_side_with_a_loop(broker: Broker) -> None:
-    """One layer object, as Channels has it: a loop that receives, threads that send."""
+    """One layer object, as in Channels: a loop receives while threads send."""
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker) as (layer, proxy):
@@ -96,7 +98,7 @@ def test_a_channel_of_another_loop(broker: Broker) -> None:
     asyncio.run(scenario())
 
 
-# With what
+# Arguments
 
 
 @both
@@ -175,7 +177,7 @@ def test_options_that_make_no_sense(options: dict[str, Any], sentence: str) -> N
     assert "secret" not in str(caught.value)
 
 
-# What it says
+# Error messages
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_options_that_make_no_sense(options: dict[str, Any], sentence: str) -> N
         (("wrong", VHOST, {}), "group_add to ears failed: RabbitMQ at .* refused our credentials"),
         (("plain", "nowhere", {}), "refused the vhost; check that it exists"),
         (("plain", "other", {}), "refused the vhost; check that it exists and is the user"),
-        (("plain", VHOST, {"groups_exchange": "forbidden"}), "the user lacks a permission"),
+        (("plain", VHOST, {"groups_exchange": "forbidden"}), "the user has no permission for this"),
     ],
     ids=["password", "vhost", "vhost of others", "permission"],
 )
@@ -256,11 +258,11 @@ def test_a_broker_that_is_too_old() -> None:
     asyncio.run(scenario())
 
 
-# What Channels expects of any layer
+# Channels' requirements for any layer
 
 
 def test_a_full_queue(broker: Broker) -> None:
-    """send raises ChannelFull; group_send never does."""
+    """send raises ChannelFull; group_send never raises it."""
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker, local_capacity=1, remote_capacity=1) as (layer, _):
@@ -295,7 +297,7 @@ def test_closing(broker: Broker) -> None:
 
 
 def test_long_messages(broker: Broker) -> None:
-    """Longer than one frame of 128 KiB."""
+    """Messages longer than one frame of 128 KiB."""
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker) as (layer, _):
@@ -322,7 +324,7 @@ def test_names_are_checked() -> None:
 
 
 def test_concurrent_joining_and_leaving(broker: Broker) -> None:
-    """Whatever the order in which they overlap, the binding is in the end as the membership wants it."""
+    """In whatever order the calls overlap, the binding finally matches the membership."""
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker) as (layer, _):
@@ -340,7 +342,7 @@ def test_concurrent_joining_and_leaving(broker: Broker) -> None:
 
 
 def test_is_a_subclass() -> None:
-    """Code that asks for upstream's class is content."""
+    """Code that checks for upstream's class accepts ours."""
     assert issubclass(Ours, Stock)
 
 

@@ -1,4 +1,4 @@
-"""What upstream loses as it goes: sockets, log volume, and other people's words in the log."""
+"""Leaks of the upstream layer: sockets, log volume, and message contents in the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECRET = "only for whom it was sent to"
 
 @both
 def test_a_connection_that_cannot_be_set_up_is_closed(kind: type, survives: bool, broker: Broker) -> None:
-    """With the exchange declared otherwise, stock leaves a socket open for each attempt, one per second."""
+    """If the exchange has other parameters, the stock layer leaks a socket per attempt, one per second."""
     exchange = "channels_declared_durable"
 
     async def scenario() -> bool:
@@ -55,7 +55,7 @@ def test_no_descriptor_is_lost_in_reconnects(broker: Broker) -> None:
 def test_an_outage_fills_no_log(
     kind: type, survives: bool, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Stock writes a traceback per second and process."""
+    """The stock layer logs a traceback per second and process."""
 
     async def scenario() -> bool:
         async with layer_and_proxy(kind, broker) as (layer, proxy):
@@ -74,7 +74,7 @@ def test_an_outage_fills_no_log(
 def test_a_lost_message_is_not_logged(
     kind: type, survives: bool, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Stock logs the whole message, as a warning, when the connection ends before the confirm."""
+    """The stock layer logs the whole message as a warning when the connection ends before the confirm."""
 
     async def scenario() -> None:
         async with layer_and_proxy(kind, broker) as (layer, proxy):
@@ -93,9 +93,9 @@ def test_a_lost_message_is_not_logged(
 def test_debugging_shows_no_message(
     kind: type, survives: bool, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With everything at DEBUG, neither what was sent nor the password can be read in the log."""
+    """With everything at DEBUG, the log contains neither the messages nor the password."""
     caplog.set_level(logging.DEBUG)
-    # Importing our layer has quietened carehare; stock, alone, would not be so.
+    # The import of our layer has silenced carehare. With the stock layer alone, carehare would log.
     carehare = logging.getLogger("carehare")
     if kind is Stock:
         carehare.setLevel(logging.NOTSET)
@@ -115,7 +115,7 @@ def test_debugging_shows_no_message(
 
 @both
 def test_nothing_is_left_behind_by_a_loop(kind: type, survives: bool, broker: Broker) -> None:
-    """A loop that ends without close(), as Daphne's does and async_to_sync's: its connection ends with it."""
+    """A loop that ends without close(), as Daphne's and async_to_sync's do: its connection ends with it."""
 
     async def scenario(layer: object) -> None:
         channel = await layer.new_channel()  # type: ignore[attr-defined]
@@ -147,7 +147,7 @@ def descriptors() -> int:
 
 
 def test_is_up_tells_the_truth(broker: Broker) -> None:
-    """The helper that the scenarios rest on."""
+    """Tests the helper that the scenarios depend on."""
 
     async def scenario() -> None:
         for kind in (Stock, Ours):

@@ -1,4 +1,4 @@
-"""The rules by which messages wait for their readers, and give their places back. No server."""
+"""The rules by which messages wait for their readers and give their capacity back. No server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sluice_layer.mailboxes import Mailboxes
 
 
 class Acks:
-    """Counts acknowledgements: the places that RabbitMQ may fill again."""
+    """Counts acknowledgements: each lets RabbitMQ deliver one more message."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -30,7 +30,7 @@ def run(
     expiry: float = 60.0,
     abandoned_after: float = 60.0,
 ) -> None:
-    """The scenario, with mailboxes and the list of channels that they gave up."""
+    """Run the scenario with mailboxes and the list of channels that they abandoned."""
 
     async def main() -> None:
         abandoned: list[str] = []
@@ -65,12 +65,12 @@ def test_a_message_to_a_group_is_acknowledged_once_when_its_last_reader_took_it(
     async def scenario(mailboxes: Mailboxes, _: list[str]) -> None:
         ack = Acks()
         assert mailboxes.join("all", "a") and mailboxes.join("all", "b")
-        assert not mailboxes.join("all", "a")  # a member already
+        assert not mailboxes.join("all", "a")  # it is a member already
         mailboxes.put_for_group("all", {"type": "x"}, ack)
         mine = await mailboxes.get("a")
         mine["changed"] = True
         assert ack.count == 0
-        assert await mailboxes.get("b") == {"type": "x"}  # each reader has a copy of its own
+        assert await mailboxes.get("b") == {"type": "x"}  # each reader gets its own copy
         assert (mailboxes.held, ack.count) == (0, 1)
 
     run(scenario)
@@ -85,7 +85,7 @@ def test_a_message_to_a_group_without_members_is_acknowledged_at_once() -> None:
     run(scenario)
 
 
-def test_a_channel_that_leaves_a_group_loses_what_waits_from_it_and_nothing_else() -> None:
+def test_a_channel_that_leaves_a_group_loses_only_that_groups_waiting_messages() -> None:
     async def scenario(mailboxes: Mailboxes, _: list[str]) -> None:
         ack = Acks()
         mailboxes.join("all", "a")
@@ -98,7 +98,7 @@ def test_a_channel_that_leaves_a_group_loses_what_waits_from_it_and_nothing_else
     run(scenario)
 
 
-def test_what_waits_too_long_is_dropped() -> None:
+def test_messages_that_wait_too_long_are_dropped() -> None:
     async def scenario(mailboxes: Mailboxes, _: list[str]) -> None:
         ack = Acks()
         mailboxes.put_for_channel("a", {"type": "x"}, ack)
@@ -108,7 +108,7 @@ def test_what_waits_too_long_is_dropped() -> None:
     run(scenario, expiry=0.1)
 
 
-def test_when_all_places_are_taken_a_member_that_does_not_read_loses_its_own() -> None:
+def test_at_full_capacity_a_member_that_does_not_read_loses_its_own_messages() -> None:
     async def scenario(mailboxes: Mailboxes, _: list[str]) -> None:
         dead, slow = Acks(), Acks()
         mailboxes.join("all", "dead")
@@ -130,8 +130,8 @@ def test_when_all_places_are_taken_a_member_that_does_not_read_loses_its_own() -
         await until(lambda: dead.count == 2, "the relief")
         keeping.cancel()
         await asyncio.wait({keeping})
-        assert mailboxes.dropped == 2  # none of those that are read
-        # It holds nothing more until it reads again.
+        assert mailboxes.dropped == 2  # none of them from channels with a reader
+        # An abandoned mailbox takes nothing until its reader returns.
         mailboxes.put_for_group("all", {"type": "late"}, dead)
         assert (dead.count, mailboxes.dropped) == (3, 3)
         back = asyncio.ensure_future(mailboxes.get("dead"))
@@ -153,7 +153,7 @@ def test_a_channel_that_nobody_reads_any_more_is_forgotten() -> None:
     run(scenario, abandoned_after=0.1)
 
 
-def test_forgetting_a_channel_tells_its_groups() -> None:
+def test_forgetting_a_channel_removes_it_from_its_groups() -> None:
     async def scenario(mailboxes: Mailboxes, _: list[str]) -> None:
         ack = Acks()
         for group in ("one", "two"):

@@ -1,4 +1,4 @@
-"""Normal channels: a durable queue each, shared among workers."""
+"""Normal channels: each is a durable queue that workers share."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_shared_among_workers(broker: Broker) -> None:
     asyncio.run(scenario())
 
 
-def test_what_a_dead_worker_had_is_done_by_another(broker: Broker) -> None:
+def test_another_worker_gets_a_dead_workers_messages(broker: Broker) -> None:
     async def scenario() -> None:
         async with (
             layer_and_proxy(Ours, broker) as (one, its_proxy),
@@ -74,7 +74,7 @@ def test_what_a_dead_worker_had_is_done_by_another(broker: Broker) -> None:
                 await two.send("orphaned", {"type": "work", "number": number})
             in_hand, _ = await one.receive_unacknowledged("orphaned")
             assert in_hand["number"] == 0
-            await its_proxy.refuse()  # dead
+            await its_proxy.refuse()  # the worker is dead
             got: set[int] = set()
             while len(got) < 20:
                 message, done = await two.receive_unacknowledged("orphaned")
@@ -120,7 +120,7 @@ def test_a_reader_that_stops_gives_back_what_it_fetched(broker: Broker) -> None:
 
 
 def test_a_queue_that_is_deleted(broker: Broker) -> None:
-    """Both its sender and its reader make it again; no message vanishes for want of it."""
+    """Its sender and its reader both declare it again, and no message is lost."""
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker) as (layer, _):
@@ -163,7 +163,7 @@ def test_survives_a_restart_of_the_broker(broker: Broker) -> None:
 
 
 def test_one_normal_channel_in_trouble_harms_no_other(broker: Broker) -> None:
-    """A channel whose name the user has no right to doesn't take the groups with it."""
+    """If the user has no permission for a channel, the groups still work."""
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker) as (layer, _):

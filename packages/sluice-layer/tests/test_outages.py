@@ -1,4 +1,6 @@
-"""RabbitMQ in alarm, paused, stopped, wiped, half-open: every call ends in time, and all works afterwards."""
+"""RabbitMQ with an alarm, paused, stopped, wiped, half-open: every call ends in time, and everything works
+afterwards.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from layer_lab.kit import Ear, both, during, layer_and_proxy, until
 from sluice_layer import LayerUnavailable
 from sluice_layer import RabbitmqChannelLayer as Ours
 
-BOUND = 3.5  # seconds: the default of operation_timeout, and something for this machine
+BOUND = 3.5  # seconds: the default operation_timeout plus some slack for a busy machine
 
 FAULTS: dict[str, Callable[[Broker], AbstractContextManager[None]]] = {
     "in alarm": Broker.alarm,
@@ -26,7 +28,7 @@ FAULTS: dict[str, Callable[[Broker], AbstractContextManager[None]]] = {
 @both
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_call_ends_in_time(kind: type, survives: bool, fault: str, broker: Broker) -> None:
-    """Stock's calls hang for as long as the fault lasts."""
+    """The stock layer's calls hang for the whole fault."""
 
     async def scenario() -> bool:
         async with layer_and_proxy(kind, broker) as (layer, _):
@@ -45,7 +47,9 @@ def test_every_call_ends_in_time(kind: type, survives: bool, fault: str, broker:
 
 
 def test_groups_can_be_joined_in_an_alarm(broker: Broker) -> None:
-    """Publishers are blocked; who only receives isn't, for it has a connection of its own."""
+    """The alarm blocks publishers. Receivers are not affected, because they have a connection of their
+    own.
+    """
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker) as (layer, _):
@@ -61,7 +65,7 @@ def test_groups_can_be_joined_in_an_alarm(broker: Broker) -> None:
 
 
 def test_an_alarm_is_not_taken_for_a_dead_connection(broker: Broker) -> None:
-    """By neither side, though RabbitMQ reads nothing: not even our heartbeats."""
+    """Neither side closes the connection, although RabbitMQ reads nothing, not even our heartbeats."""
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker, heartbeat=2, operation_timeout=3.0) as (layer, _):
@@ -78,8 +82,8 @@ def test_an_alarm_is_not_taken_for_a_dead_connection(broker: Broker) -> None:
     asyncio.run(scenario())
 
 
-def test_what_an_alarm_holds_up_is_bounded(broker: Broker) -> None:
-    """However many give up, no more than a thousand messages lie in our buffers and arrive late."""
+def test_messages_delayed_by_an_alarm_are_bounded(broker: Broker) -> None:
+    """However many callers give up, at most a thousand messages wait in our buffers and arrive late."""
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker, operation_timeout=1.0) as (layer, _):
@@ -102,7 +106,7 @@ def test_an_outage_of_a_minute(broker: Broker) -> None:
             ear = await Ear.join(layer)
             async with during(broker.stopped()):
                 began = time.monotonic()
-                while time.monotonic() < began + 60:  # the outage itself, with callers as a site has them
+                while time.monotonic() < began + 60:  # the outage's length, with callers like a site's
                     with pytest.raises(LayerUnavailable):
                         await layer.group_send("ears", {"type": "lost"})
                 ended = time.monotonic()
@@ -113,7 +117,7 @@ def test_an_outage_of_a_minute(broker: Broker) -> None:
 
 
 def test_wiped(broker: Broker) -> None:
-    """Nothing of ours is left in RabbitMQ: exchange, queues, bindings are made again."""
+    """RabbitMQ has lost everything of ours: exchange, queues and bindings are declared again."""
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker) as (layer, _):
@@ -141,10 +145,12 @@ def test_connections_closed_by_force(broker: Broker) -> None:
     asyncio.run(scenario())
 
 
-def test_what_somebody_has_to_change_is_said_at_once(
+def test_faults_that_need_an_operator_are_logged_at_once(
     broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not with the reminder a minute later, though the outage began with something else."""
+    """A fault that needs an operator is logged at once, not with the reminder a minute later, even if the
+    outage began with another fault.
+    """
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker) as (layer, _):
@@ -164,12 +170,13 @@ def test_what_somebody_has_to_change_is_said_at_once(
         for record in caplog.records
         if record.name == "sluice_layer.link"
     ]
-    assert len([line for line in said if line.startswith("it closed the connection")]) == 2  # each way
+    # one per connection
+    assert len([line for line in said if line.startswith("it closed the connection")]) == 2
     assert len([line for line in said if line.startswith("it refused")]) == 2
 
 
 def test_own_queue_deleted(broker: Broker) -> None:
-    """By an operator's hand. RabbitMQ then tells only those who asked to be told."""
+    """An operator deletes the queue. RabbitMQ tells only clients that asked for this notification."""
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker) as (layer, _):
@@ -187,7 +194,7 @@ def test_own_queue_deleted(broker: Broker) -> None:
 
 
 def test_half_open(broker: Broker) -> None:
-    """The peer is gone without a word: noticed by the missing heartbeats, on both sides."""
+    """The peer vanishes silently. Both sides notice the missing heartbeats."""
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker, heartbeat=2) as (layer, proxy):
@@ -209,7 +216,7 @@ def test_a_slow_network(broker: Broker) -> None:
 
 
 def test_a_member_through_an_outage_needs_no_second_joining(broker: Broker) -> None:
-    """A group_add that failed is undone; one that succeeded lasts."""
+    """A failed group_add is undone; a successful one lasts."""
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker, operation_timeout=0.5) as (layer, proxy):
@@ -230,7 +237,7 @@ def test_a_member_through_an_outage_needs_no_second_joining(broker: Broker) -> N
 
 
 async def ends_in_time(call: Callable[[], Awaitable[None]]) -> bool:
-    """Whether it returns or raises within the bound. One that doesn't is left behind."""
+    """Whether the call returns or raises within the limit. A call that doesn't stays pending."""
     task = asyncio.ensure_future(call())
     done, _ = await asyncio.wait({task}, timeout=BOUND)
     if done and (error := task.exception()) is not None:

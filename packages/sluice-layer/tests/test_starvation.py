@@ -1,4 +1,4 @@
-"""Whoever doesn't read must not make the others deaf."""
+"""A channel that is not read must not block the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sluice_layer import TidyConsumer
 
 @both
 def test_a_dead_member_of_a_busy_group(kind: type, survives: bool, broker: Broker) -> None:
-    """Its consumer raised, so nobody took it out of its group."""
+    """Its consumer raised an exception, so nothing removed it from its group."""
 
     async def scenario() -> bool:
         async with layer_and_proxy(kind, broker, local_capacity=20) as (layer, _):
@@ -32,7 +32,7 @@ def test_a_dead_member_of_a_busy_group(kind: type, survives: bool, broker: Broke
 
 @both
 def test_ordinary_coming_and_going(kind: type, survives: bool, broker: Broker) -> None:
-    """Clients that leave their group properly, with messages still on their way to them."""
+    """Clients leave their group properly while messages for them are still on the way."""
 
     async def scenario() -> bool:
         async with layer_and_proxy(kind, broker, local_capacity=50) as (layer, _):
@@ -52,7 +52,7 @@ def test_ordinary_coming_and_going(kind: type, survives: bool, broker: Broker) -
 
 @both
 def test_messages_for_nobody_expire_by_default(kind: type, survives: bool) -> None:
-    """Stock keeps them for ever, whatever its documentation says."""
+    """The stock layer keeps them for ever, although its documentation promises otherwise."""
 
     async def scenario() -> bool:
         return kind().local_expiry is not None
@@ -60,7 +60,7 @@ def test_messages_for_nobody_expire_by_default(kind: type, survives: bool) -> No
     assert asyncio.run(scenario()) is survives
 
 
-def test_a_message_for_nobody_gives_its_place_back(broker: Broker) -> None:
+def test_a_message_without_a_reader_gives_its_capacity_back(broker: Broker) -> None:
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker, local_expiry=0.5) as (layer, _):
             await Ear.join(layer)
@@ -73,7 +73,7 @@ def test_a_message_for_nobody_gives_its_place_back(broker: Broker) -> None:
 
 
 def test_a_slow_reader_loses_nothing(broker: Broker) -> None:
-    """It is slow, not gone: the senders' messages wait in RabbitMQ, in order."""
+    """Its messages wait in RabbitMQ, in order."""
 
     async def scenario() -> list[int]:
         async with layer_and_proxy(Ours, broker, local_capacity=5) as (layer, _):
@@ -104,7 +104,7 @@ def test_a_channel_that_nobody_reads_is_forgotten(broker: Broker, caplog: pytest
 
 
 def test_a_consumer_that_raises_leaves_nothing(broker: Broker) -> None:
-    """With TidyConsumer; Channels itself calls no disconnect() then."""
+    """TidyConsumer cleans up. Channels itself calls no disconnect() in this case."""
 
     class Consumer(TidyConsumer, AsyncConsumer):
         async def busy(self, event: dict[str, Any]) -> None:
@@ -130,7 +130,7 @@ def test_a_consumer_that_raises_leaves_nothing(broker: Broker) -> None:
 
 
 def test_members_of_a_group_do_not_share_their_message(broker: Broker) -> None:
-    """A consumer may change its event, as it may with the in-memory layer."""
+    """A consumer may change its event, as with the in-memory layer."""
 
     async def scenario() -> None:
         async with layer_and_proxy(Ours, broker) as (layer, _):

@@ -1,4 +1,4 @@
-"""Bounds on waiting, and the queue of the mailboxes. No server."""
+"""Time limits on waiting, and the mailboxes' queue. No server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_an_exception_in_time_is_passed_on() -> None:
 
 
 def test_an_operation_that_ignores_its_cancellation_is_not_waited_for() -> None:
-    """asyncio.wait_for would wait for it without bound."""
+    """asyncio.wait_for would wait for it without a limit."""
 
     async def scenario() -> None:
         go_on = asyncio.Event()
@@ -83,14 +83,16 @@ def test_items_come_in_their_order() -> None:
 
 
 def test_a_cancelled_reader_loses_nothing() -> None:
-    """Also one that is cancelled after it was woken and before it ran: another reader gets the item."""
+    """A reader may also be cancelled after it was woken and before it ran. Another reader then gets the
+    item.
+    """
 
     async def scenario() -> None:
         box: Box[str] = Box()
         first, second = asyncio.ensure_future(box.get()), asyncio.ensure_future(box.get())
         await asyncio.sleep(0)
         assert box.readers == 2
-        box.put("item")  # wakes the first
+        box.put("item")  # this wakes the first reader
         first.cancel()
         assert await asyncio.wait_for(second, 5) == "item"
         assert first.cancelled() and box.readers == 0

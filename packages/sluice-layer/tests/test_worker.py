@@ -1,4 +1,4 @@
-"""`manage.py runworker` on RabbitMQ, as a process of its own."""
+"""`manage.py runworker` on RabbitMQ, in a separate process."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from sluice_layer.apps import WORKER_SETTINGS, stands_before_channels, uses_pref
 from sluice_layer.self_check import FAILED_PINGS, PING_EVERY
 from sluice_layer.worker import GracefulWorker
 
-# Where this process has the layer from, its source or an installed wheel, and these tests.
+# The folders that provide the layer (source or installed wheel) and these tests.
 IMPORTABLE = (Path(sluice_layer.__file__).parents[1], Path(__file__).parent)
 
 
 class Work:
-    """A normal channel, the folder in which its workers write, and the workers."""
+    """A normal channel, its workers, and the folder that they write to."""
 
     def __init__(self, broker: Broker, folder: Path) -> None:
         self.broker = broker
@@ -48,7 +48,7 @@ class Work:
     def start(
         self, *options: str, kind: type = Ours, apps: tuple[str, ...] = ("sluice_layer", "channels")
     ) -> int:
-        """A worker; its number."""
+        """Start a worker and return its number."""
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(map(str, IMPORTABLE)),
             "DJANGO_SETTINGS_MODULE": "layer_lab.worker_project",
@@ -83,16 +83,16 @@ class Work:
         (self.folder / "go").touch()
 
     def end(self, worker: int, seconds: float = 15) -> tuple[int, str]:
-        """Its exit code and output, once it has ended."""
+        """Wait until the worker exits. Return its exit code and output."""
         output, _ = self.workers[worker].communicate(timeout=seconds)
         return self.workers[worker].returncode, output
 
     def waiting(self) -> int:
-        """Messages in the queue, those being handled included."""
+        """Messages in the queue, including those that a worker is handling."""
         return self.broker.queues()[f"asgi.normal.{self.channel}"]
 
     def is_touched(self, times: int = 1, file: Path | None = None) -> None:
-        """So many times, each time before a health check would mind."""
+        """Wait until the file is touched `times` times, each within a health check's limit."""
         file = file or self.alive
         for _ in range(times):
             last = file.stat().st_mtime_ns if file.exists() else 0
@@ -118,7 +118,7 @@ def work(broker: Broker, tmp_path: Path) -> Iterator[Work]:
 
 @both
 def test_a_worker_works(kind: type, survives: bool, work: Work) -> None:
-    """Stock's layer refuses to be made, and has no normal channels."""
+    """The stock layer fails at creation, and has no normal channels."""
     apps = ("channels",) if kind is Stock else ("sluice_layer", "channels")
     worker = work.start(kind=kind, apps=apps)
     work.go()
@@ -132,7 +132,7 @@ def test_a_worker_works(kind: type, survives: bool, work: Work) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "sync-"], ids=["asynchronous", "synchronous"])
-def test_sigterm_finishes_the_message_in_hand(prefix: str, work: Work) -> None:
+def test_sigterm_finishes_the_current_message(prefix: str, work: Work) -> None:
     work.channel = prefix + work.channel
     worker = work.start()
     for number in range(3):
@@ -144,7 +144,7 @@ def test_sigterm_finishes_the_message_in_hand(prefix: str, work: Work) -> None:
     work.go()
     code, output = work.end(worker)
     assert (code, work.notes()) == (0, ["begin 0", "end 0"]), output
-    work.start()  # what it did not begin is there for others, once
+    work.start()  # others get the message that the first worker did not start, once
     work.wait_for("end 2")
     assert work.notes() == [f"{what} {number}" for number in range(3) for what in ("begin", "end")]
 
@@ -198,7 +198,7 @@ def test_the_job_of_a_killed_worker_is_done_by_another(work: Work) -> None:
 
 
 def test_a_handler_that_raises(work: Work) -> None:
-    """Its message is not tried again, and the next one is handled."""
+    """Its message is not retried, and the next one is handled."""
     worker = work.start()
     work.go()
     work.send(type="fail")
@@ -239,7 +239,7 @@ def test_the_alive_file_is_touched(work: Work) -> None:
 
 
 def test_it_is_touched_while_there_is_no_broker(work: Work) -> None:
-    """A broker that is down is no reason to be restarted."""
+    """A broker that is down is no reason to restart the worker."""
     worker = work.start()
     work.is_touched()
     with work.broker.stopped():
@@ -264,14 +264,16 @@ def test_a_deaf_worker_exits(work: Work) -> None:
     assert f"channel {work.channel} received nothing for" in output
 
 
-def test_a_worker_that_stood_still_as_a_whole_goes_on(work: Work) -> None:
-    """With RabbitMQ, as in a machine that is suspended or moved: nothing was heard, yet nobody is deaf."""
+def test_a_worker_that_was_frozen_with_its_broker_continues(work: Work) -> None:
+    """The worker and RabbitMQ stop together, as in a suspended or migrated machine. The missed pings then
+    don't mean that the worker is deaf.
+    """
     worker = work.start()
     work.go()
     work.is_touched(2)
     work.workers[worker].send_signal(signal.SIGSTOP)
     with work.broker.paused():
-        time.sleep(FAILED_PINGS * PING_EVERY + 7)  # the fault itself
+        time.sleep(FAILED_PINGS * PING_EVERY + 7)  # the length of the fault
     work.workers[worker].send_signal(signal.SIGCONT)
     work.send(type="work", number=1)
     work.wait_for("end 1")
@@ -290,7 +292,7 @@ def test_a_worker_whose_handler_is_stuck_exits(prefix: str, work: Work) -> None:
     assert f"a handler has worked on a message of channel {work.channel} for" in output
 
 
-def test_workers_that_share_a_channel_are_all_heard_of(work: Work, tmp_path: Path) -> None:
+def test_workers_that_share_a_channel_all_touch_their_files(work: Work, tmp_path: Path) -> None:
     files = [tmp_path / f"alive-{number}" for number in range(3)]
     for file in files:
         work.start("--alive-file", str(file))
@@ -298,8 +300,8 @@ def test_workers_that_share_a_channel_are_all_heard_of(work: Work, tmp_path: Pat
         work.is_touched(2, file)
 
 
-def test_the_alive_file_is_no_way_to_another(work: Work) -> None:
-    """The default lies in /tmp, where anybody may have put a symbolic link."""
+def test_the_alive_file_follows_no_symbolic_link(work: Work) -> None:
+    """The default is in /tmp, where any user may have placed a symbolic link."""
     victim = work.folder / "victim"
     victim.touch()
     os.utime(victim, (0, 0))
@@ -315,7 +317,7 @@ def test_the_alive_file_is_no_way_to_another(work: Work) -> None:
 
 
 def test_works_on_any_layer() -> None:
-    """Without acknowledgements, as Channels' own does."""
+    """Without acknowledgements, as with Channels' own layer."""
     handled = []
 
     async def application(scope: Any, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
@@ -334,7 +336,7 @@ def test_works_on_any_layer() -> None:
 
 
 def test_its_place_among_the_apps_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Listed after `channels`, Django would take Channels' own runworker."""
+    """Listed after `channels`, Django would use Channels' own runworker."""
     assert stands_before_channels(None) == []
     configs = list(apps.get_app_configs())
     monkeypatch.setattr(apps, "get_app_configs", lambda: configs[::-1])

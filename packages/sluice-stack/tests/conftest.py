@@ -1,6 +1,6 @@
 """The tests of sluice_stack, on a small project of their own (stacksite) and SQLite.
 
-A test that needs PostgreSQL or RabbitMQ asks for a server (harness.unit).
+A test that needs PostgreSQL or RabbitMQ requests a server (harness.unit).
 """
 
 from __future__ import annotations
@@ -34,5 +34,5 @@ def quick_passwords(settings: Any) -> None:
 
 @pytest.fixture
 def environment_of_others() -> dict[str, str]:
-    """With which another process has the same project."""
+    """An environment with which another process runs the same project."""
     return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

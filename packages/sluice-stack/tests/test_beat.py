@@ -1,4 +1,4 @@
-"""Beat's own parts: jobs in the background, never twice at a time, and a sign of life."""
+"""Beat's own parts: jobs in the background, never two of the same at a time, and a heartbeat."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def test_a_heartbeat_touches_its_file_now_and_then(tmp_path: Path) -> None:
     heartbeat.beat()
     file = tmp_path / "celery.alive"
     os.utime(file, (0, 0))
-    heartbeat.beat()  # at once: not again
+    heartbeat.beat()  # no second one at once
     assert file.stat().st_mtime == 0
     heartbeat._next = 0
     heartbeat.beat()
     assert file.stat().st_mtime > 0
 
 
-def test_a_heartbeat_that_can_not_be_written_hurts_nobody(tmp_path: Path) -> None:
+def test_a_heartbeat_that_can_not_be_written_is_harmless(tmp_path: Path) -> None:
     Heartbeat("celery", tmp_path / "none").beat()

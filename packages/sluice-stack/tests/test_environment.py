@@ -1,4 +1,4 @@
-"""The environment: what is read, what is refused and in which words."""
+"""The environment: which variables are read, which are refused, and the error messages."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_passwords_have_no_place_in_urls_and_are_not_repeated(name: str, url: st
     assert "hunter2" not in sentence
 
 
-def test_all_problems_are_said_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(Malformed) as caught:
         environment.parse({"HTTP_PORT": "x", "DEBUG": "maybe"})
     assert len(caught.value.problems) == 2
@@ -128,7 +128,7 @@ def test_an_unknown_name_that_is_like_none() -> None:
     assert sentence.endswith("docs/reference/environment.md lists them all")
 
 
-def test_a_file_stands_in_for_what_the_process_lacks(tmp_path: Path) -> None:
+def test_a_file_supplies_missing_variables(tmp_path: Path) -> None:
     file = tmp_path / "sluice.env"
     file.write_text("# a host\nWSGI_THREADS='8'\n\nLOG_LEVEL=debug\nURL_PREFIX=\"/a\"\n")
     environ = environment.with_file({"SLUICE_ENV_FILE": str(file), "LOG_LEVEL": "error"})
@@ -172,7 +172,7 @@ def test_a_secret_is_the_files_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("service", "fix"), [("", "create it with 64 random"), ("wsgi", "the service init creates it")]
 )
-def test_secrets_that_are_missing_or_empty_are_said(
+def test_secrets_that_are_missing_or_empty_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: str, fix: str
 ) -> None:
     monkeypatch.setenv("SLUICE_SERVICE", service)
@@ -183,7 +183,7 @@ def test_secrets_that_are_missing_or_empty_are_said(
         environment.secret(str(tmp_path / "empty"), "SECRET_KEY_FILE")
 
 
-def test_the_command_says_each_problem_on_a_line_and_exits_78(tmp_path: Path) -> None:
+def test_the_command_prints_a_line_per_problem_and_exits_78(tmp_path: Path) -> None:
     run = check(SLUICE_SERVICE="wsgi", SITE_ULR="x", HTTP_PORT="y", SECRET_KEY_FILE=str(tmp_path / "none"))
     assert run.returncode == 78
     assert run.stdout == ""
@@ -193,7 +193,7 @@ def test_the_command_says_each_problem_on_a_line_and_exits_78(tmp_path: Path) ->
     ]
 
 
-def test_the_command_looks_at_secrets_too(tmp_path: Path) -> None:
+def test_the_command_checks_secrets_too(tmp_path: Path) -> None:
     run = check(SLUICE_SERVICE="asgi", SECRET_KEY_FILE=str(tmp_path / "none"))
     assert run.returncode == 78
     assert "SECRET_KEY_FILE=" in run.stderr and len(run.stderr.splitlines()) == 1
@@ -207,7 +207,7 @@ def test_the_command_lets_a_good_environment_pass_silently(tmp_path: Path) -> No
 
 
 def check(**environ: str) -> subprocess.CompletedProcess[str]:
-    # -I and a path: this interpreter itself, without what a version manager adds to the environment.
+    # -I and a path run this interpreter itself, without the variables that a version manager adds.
     code = (
         f"import runpy, sys; sys.path[:0] = [{str(HERE)!r}, {str(SOURCE)!r}]\n"
         "runpy.run_module('sluice_stack.environment', run_name='__main__')"
@@ -222,7 +222,7 @@ def check(**environ: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_loads_nothing_but_the_standard_library() -> None:
-    """Nor does the table of a project load what else the project has."""
+    """Nor does a project's table import the project's other modules."""
     code = (
         f"import sys; sys.path[:0] = [{str(HERE)!r}, {str(SOURCE)!r}]\n"
         "from sluice_stack import environment, init\n"
@@ -257,7 +257,7 @@ def test_the_commands_and_their_checks_know_them(tmp_path: Path) -> None:
     assert "PAGE_SIZE=0 is malformed" in run.stderr and run.returncode == 78
 
 
-def test_without_a_project_they_are_unknown_and_why_is_said() -> None:
+def test_without_a_project_they_are_unknown_and_the_reason_is_reported() -> None:
     (sentence,) = environment.unknown_names({"QQQQ": "7"})
     assert "; if it is your project's own, set DJANGO_SETTINGS_MODULE; " in sentence
 
@@ -270,7 +270,7 @@ def test_a_hosts_file_names_the_project(tmp_path: Path) -> None:
 
 
 def test_a_project_without_a_table_has_the_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package itself is not imported: a project's imports Celery and Django there."""
+    """The project's package itself is not imported, because its __init__.py may import Celery and Django."""
     monkeypatch.syspath_prepend(tmp_path)
     for name, table in (("bare", None), ("other", "class Environment: pass\n")):
         (tmp_path / name).mkdir()
@@ -295,7 +295,7 @@ def test_a_program_of_a_host_reads_its_own_file_over_the_common_one(tmp_path: Pa
     assert environment.with_file(common)["LOG_LEVEL"] == "debug"
     celery = environment.with_file(common | {"SLUICE_PROGRAM": "celery"})
     assert (celery["LOG_LEVEL"], celery["SITE_URL"]) == ("error", "http://common")
-    beat = environment.with_file(common | {"SLUICE_PROGRAM": "beat"})  # has no file of its own
+    beat = environment.with_file(common | {"SLUICE_PROGRAM": "beat"})  # beat has no file of its own
     assert beat["LOG_LEVEL"] == "debug"
     assert (
         environment.with_file(common | {"SLUICE_PROGRAM": "celery", "LOG_LEVEL": "info"})["LOG_LEVEL"]

@@ -1,4 +1,4 @@
-"""Gunicorn when it is told to stop: who has come in is served, who comes later is refused at once."""
+"""Gunicorn's shutdown: connections that it accepted are served, later ones are refused at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POST = b"POST /nowhere/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nCont
 
 
 class Gunicorn:
-    """With this project's settings, on a port of its own."""
+    """Gunicorn with this project's settings, on a free port."""
 
     def __init__(
         self, environ: dict[str, str], config: str = "python:sluice_stack.gunicorn.configuration"
@@ -44,7 +44,7 @@ class Gunicorn:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
     def post(self) -> socket.socket:
-        """A connection on which a whole request was sent."""
+        """A connection on which a complete request was sent."""
         connection = self.connect()
         connection.sendall(POST)
         return connection
@@ -75,7 +75,7 @@ def answer_of(server: Gunicorn) -> bytes | None:
 
 
 def read(connection: socket.socket) -> bytes:
-    """The status line's beginning; empty where the connection was cut."""
+    """The beginning of the status line, or nothing if the connection was cut."""
     with connection:
         try:
             return connection.recv(12)
@@ -83,8 +83,8 @@ def read(connection: socket.socket) -> bytes:
             return b""
 
 
-def test_all_who_wait_in_the_queue_are_served(gunicorn: Gunicorn) -> None:
-    """The workers stand still while people come in and the master is told to stop."""
+def test_all_queued_connections_are_served(gunicorn: Gunicorn) -> None:
+    """The workers are frozen while requests arrive and the master is told to stop."""
     for worker in gunicorn.workers():
         os.kill(worker, signal.SIGSTOP)
     waiting = [gunicorn.post() for _ in range(20)]
@@ -99,7 +99,7 @@ def test_all_who_wait_in_the_queue_are_served(gunicorn: Gunicorn) -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/nowhere/"])
 def test_head_is_answered_with_the_length_and_without_a_body(gunicorn: Gunicorn, path: str) -> None:
-    """Of a body Gunicorn would complain, each time that a monitor asks."""
+    """Gunicorn would log a warning about a body, at every request of a monitor."""
     with gunicorn.connect() as connection:
         connection.sendall(f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         with connection.makefile("rb") as answer:
@@ -107,10 +107,10 @@ def test_head_is_answered_with_the_length_and_without_a_body(gunicorn: Gunicorn,
     assert re.search(rb"\r\nContent-Length: [1-9]\d*(\r\n|$)", head) and body == b""
 
 
-def test_a_worker_that_is_just_being_made_hears_of_the_stop(
+def test_a_worker_that_was_just_forked_stops_too(
     environment_of_others: dict[str, str], tmp_path: Path
 ) -> None:
-    """What reaches it between its fork and the setting of its handlers, Gunicorn forgets."""
+    """Gunicorn ignores a signal that reaches a worker between its fork and the setup of its handlers."""
     config, go = tmp_path / "config.py", tmp_path / "go"
     config.write_text(
         "import pathlib, time\n"
@@ -135,7 +135,7 @@ def test_a_worker_that_is_just_being_made_hears_of_the_stop(
 def test_while_a_request_is_finished_others_are_refused_at_once(gunicorn: Gunicorn) -> None:
     slow = gunicorn.connect()
     slow.sendall(POST[:-4])
-    time.sleep(0.5)  # it is in a worker's hands, which nothing shows
+    time.sleep(0.5)  # a worker now holds the connection; nothing shows when
     gunicorn.process.terminate()
     wait_until(lambda: refuses(gunicorn), 5, "to be refused")
     assert gunicorn.process.poll() is None
@@ -144,8 +144,8 @@ def test_while_a_request_is_finished_others_are_refused_at_once(gunicorn: Gunico
     assert gunicorn.process.wait(20) == 0
 
 
-def test_nobody_is_let_down_while_it_stops_under_load(gunicorn: Gunicorn) -> None:
-    """Whoever got in gets an answer; the others did not get in."""
+def test_every_accepted_connection_gets_a_response_while_it_stops_under_load(gunicorn: Gunicorn) -> None:
+    """Every accepted connection gets a response; the others are refused."""
     cut: list[bytes] = []
     served: list[bytes] = []
 
@@ -173,7 +173,7 @@ def test_nobody_is_let_down_while_it_stops_under_load(gunicorn: Gunicorn) -> Non
     assert cut == []
 
 
-def test_a_worker_that_is_replaced_leaves_the_door_open(gunicorn: Gunicorn) -> None:
+def test_replacing_a_worker_keeps_the_socket_open(gunicorn: Gunicorn) -> None:
     """As after max_requests, or by SIGHUP."""
     before = gunicorn.workers()
     gunicorn.process.send_signal(signal.SIGHUP)

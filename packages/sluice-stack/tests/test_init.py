@@ -1,4 +1,4 @@
-"""The secrets that `init` makes."""
+"""The secrets that `init` creates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sluice_stack import init
 
 @pytest.fixture(autouse=True)
 def groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The groups of the image are not this process's."""
+    """Replace the image's groups, to which this process does not belong."""
     monkeypatch.setattr(init, "GROUPS", dict.fromkeys(init.GROUPS, os.getgid()))
     monkeypatch.setattr("sys.argv", ["init"])
 
@@ -24,7 +24,7 @@ def run(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     init.main()
 
 
-def test_all_are_made_each_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_secret_is_created_separately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path, monkeypatch)
     files = sorted(tmp_path.iterdir())
     assert [file.name for file in files] == sorted(init.GROUPS)
@@ -34,7 +34,7 @@ def test_all_are_made_each_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert stat.S_IMODE(file.stat().st_mode) == 0o440
 
 
-def test_what_is_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_secrets_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path, monkeypatch)
     before = {file.name: file.read_text() for file in tmp_path.iterdir()}
     (tmp_path / "db_wsgi").unlink()
@@ -47,16 +47,16 @@ def test_what_is_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert stat.S_IMODE((tmp_path / "mq_layer").stat().st_mode) == 0o440
 
 
-def test_a_start_that_was_cut_off_leaves_nothing_that_hurts(tmp_path: Path) -> None:
+def test_an_interrupted_start_leaves_nothing_harmful(tmp_path: Path) -> None:
     (tmp_path / ".db_wsgi.unfinished").write_text("half")
     assert init.ensure(tmp_path, "db_wsgi")
     assert [file.name for file in tmp_path.iterdir()] == ["db_wsgi"]
 
 
 @pytest.mark.parametrize("content", ["short", "x" * 31 + "!", "a b" * 20])
-def test_a_secret_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
+def test_an_invalid_secret_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "db_wsgi").write_text(content)
-    with pytest.raises(init.Unusable, match="is not 32 letters and digits or more; remove it"):
+    with pytest.raises(init.Unusable, match="it must be 32 or more letters and digits; remove it"):
         init.ensure(tmp_path, "db_wsgi")
 
 

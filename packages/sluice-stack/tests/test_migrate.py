@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 def run(**environ: str) -> subprocess.CompletedProcess[str]:
     kept = {name: os.environ[name] for name in ("PATH", "SECRET_KEY_FILE")}
-    kept["PYTHONPATH"] = os.pathsep.join(sys.path)  # this checkout, whichever is installed
+    kept["PYTHONPATH"] = os.pathsep.join(sys.path)  # this checkout, even if another is installed
     return subprocess.run(
         [sys.executable, "-m", "sluice_stack.migrate"],
         cwd=HERE,
@@ -32,7 +32,7 @@ def run(**environ: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_all_steps_in_order_and_the_projects_own_among_them(tmp_path: Path) -> None:
-    """The project is named in a host's file."""
+    """The host's file names the project."""
     file = tmp_path / "sluice.env"
     file.write_text(
         f"DJANGO_SETTINGS_MODULE=stacksite.settings\nDATABASE_URL=sqlite:///{tmp_path}/db.sqlite3\n"

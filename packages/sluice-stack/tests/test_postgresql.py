@@ -1,4 +1,4 @@
-"""A PostgreSQL that doesn't answer is waited for as long as the process says, and no longer."""
+"""The process waits for an unresponsive PostgreSQL up to its own limit, and no longer."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from sluice_stack.postgresql.base import USABLE_SECONDS
 from sluice_stack.settings import database
 
 LIMIT = 0.5
-# Besides the limit: a machine that has other things to do.
+# In addition to the limit, for a busy machine.
 SLACK = 2.0
 
 
 @pytest.fixture
 def server(postgresql: Postgres) -> Iterator[Postgres]:
-    """It may be paused; afterwards it isn't."""
+    """A server that a test may pause. The end resumes it."""
     yield postgresql
     postgresql.resume()
 
 
 @pytest.fixture
 def connection(server: Postgres, tmp_path: Path, django_db_blocker: Any) -> Iterator[Any]:
-    """As a project's settings make it, open; for Django it is `second`."""
+    """An open connection with a project's settings. Django calls it `second`."""
     env = environment.parse({"DATABASE_URL": server.url})
     connections.databases["second"] = database(env, sqlite=tmp_path / "unused")
     connections.configure_settings(connections.databases)
@@ -73,7 +73,7 @@ def test_a_transaction_that_can_not_be_ended_is_given_up_too(
     with pytest.raises(OperationalError), transaction.atomic("second"):
         select(connection)
         server.pause()
-    # After the COMMIT that failed Django makes a new connection, to be outside of any transaction.
+    # After the failed COMMIT, Django opens a new connection, so that it is outside of any transaction.
     assert time.monotonic() - began < limit + connection.settings_dict["OPTIONS"]["connect_timeout"] + SLACK
     server.resume()
     assert select(connection) == 1
@@ -97,3 +97,21 @@ def test_without_a_limit_an_answer_takes_as_long_as_it_takes(
     connection.close()
     monkeypatch.setattr(postgresql, "seconds", None)
     assert select(connection, f"1 FROM pg_sleep({4 * limit})") == 1
+
+
+def test_the_password_is_read_at_each_connect(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("first\n")
+    url = "postgresql://wsgi@192.0.2.1/sluice"
+    env = environment.parse({"DATABASE_URL": url, "DATABASE_PASSWORD_FILE": str(file)})
+    connections.databases["third"] = database(env, sqlite=tmp_path / "unused")
+    connections.configure_settings(connections.databases)
+    try:
+        wrapper = connections["third"]
+        assert wrapper.get_connection_params()["password"] == "first"
+        file.write_text("second\n")
+        assert wrapper.get_connection_params()["password"] == "second"
+        file.unlink()  # as while a secret is rotated
+        assert wrapper.get_connection_params()["password"] == "first"
+    finally:
+        del connections["third"], connections.databases["third"]

@@ -1,4 +1,4 @@
-"""Names of static files, where they were collected and where not."""
+"""Names of static files, with and without collectstatic."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 from sluice_stack.static_storage import ManifestStorage
 
 
-def test_files_that_were_never_collected_are_said_to_be_missing(tmp_path: Path) -> None:
+def test_files_that_were_never_collected_are_reported_missing(tmp_path: Path) -> None:
     storage = ManifestStorage(location=str(tmp_path), base_url="/static/")
     with pytest.raises(
-        ValueError, match=rf"never collected, {tmp_path} has none: run `manage.py collectstatic`"
+        ValueError, match=rf"not been collected: {tmp_path} has none; run `manage.py collectstatic`"
     ):
         storage.url("common/site.css", force=True)
 
 
-def test_one_that_is_not_among_those_collected_is_named(tmp_path: Path) -> None:
+def test_a_file_that_was_not_collected_is_named(tmp_path: Path) -> None:
     storage = ManifestStorage(location=str(tmp_path), base_url="/static/")
     storage.hashed_files = {"common/site.css": "mysite/site.5af66c1b1797.css"}
     assert storage.url("common/site.css", force=True) == "/static/mysite/site.5af66c1b1797.css"

@@ -1,7 +1,7 @@
-"""For all tests of this package. No test imports the sample site.
+"""Fixtures for all tests of this package. No test imports the sample site.
 
-A test that asks for `database` runs on SQLite and on PostgreSQL: with empty tables in one of them, to which
-Django's queries go. What needs a server is marked `servers`, and `-m "not servers"` leaves it out.
+A test that requests `database` runs once on SQLite and once on PostgreSQL, with empty tables, and Django's
+queries go to that database. Tests that need a server are marked `servers`; `-m "not servers"` deselects them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from harness.servers import Postgres
 
 pytest_plugins = ["harness.unit"]
 
-# The models of the tests are imported while they are collected.
+# pytest imports the tests' models while it collects.
 set_up("updates_lab.settings", DATABASE_URL=f"sqlite://{SCRATCH}/default.sqlite3")
 
 from sluice_updates.models import Stream, Update  # noqa: E402
@@ -31,7 +31,7 @@ from updates_lab.support import RouteTo  # noqa: E402
 
 @pytest.fixture(scope="session")
 def sqlite_alias(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> str:
-    """The alias of a SQLite file of this run's own, migrated."""
+    """The alias of this run's own, migrated SQLite file."""
     alias = "updates_sqlite"
     connections.databases[alias] = connections.databases["default"] | {
         "ENGINE": "django.db.backends.sqlite3",
@@ -49,7 +49,7 @@ def sqlite_alias(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: An
 
 @pytest.fixture(scope="session")
 def postgresql_alias(postgresql: Postgres, django_db_blocker: Any) -> Iterator[str]:
-    """The alias of a database of this run's own, migrated."""
+    """The alias of this run's own, migrated PostgreSQL database."""
     alias, name = "updates_postgresql", f"updates_{os.getpid()}"
     server = urlsplit(postgresql.url)
     connections.databases[alias] = connections.databases["default"] | {
@@ -70,7 +70,9 @@ def postgresql_alias(postgresql: Postgres, django_db_blocker: Any) -> Iterator[s
 
 @pytest.fixture
 def database_on(request: pytest.FixtureRequest, django_db_blocker: Any) -> Iterator[Callable[[str], str]]:
-    """Call it with a vendor's name to have Django use that vendor's database; it returns the alias."""
+    """A function that takes a vendor's name, makes Django use that vendor's database, and returns the
+    alias.
+    """
     overrides = []
     with django_db_blocker.unblock():
 
@@ -90,12 +92,12 @@ def database_on(request: pytest.FixtureRequest, django_db_blocker: Any) -> Itera
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
 def database(request: pytest.FixtureRequest, database_on: Callable[[str], str]) -> str:
-    """Both tables, empty, on each vendor; the alias."""
+    """The alias of a database with both tables, empty, once per vendor."""
     return database_on(request.param)
 
 
 def empty(alias: str) -> None:
-    """Remove all updates and streams, as no running site ever does."""
+    """Delete all updates and streams, which no running site ever does."""
     with connections[alias].cursor() as cursor:
         for model in (Update, Stream):
             cursor.execute(f"DELETE FROM {model._meta.db_table}")

@@ -1,10 +1,10 @@
-"""What publishing costs, and how much of it one stream takes: figures for the README, by hand.
+"""Measures the cost of publishing, and the throughput of one stream, for the README. Run it by hand:
 
     PYTHONPATH=tests:packages/sluice-updates/tests DJANGO_SETTINGS_MODULE=hubsite.settings DATABASE_URL=…
     python packages/sluice-updates/tests/measure_publishing.py
 
-It wants a migrated PostgreSQL of its own, with fsync as in production, and a RabbitMQ that is installed here,
-which it starts, stops, pauses and puts into alarm. It publishes to the stream `measure`.
+It needs a migrated PostgreSQL of its own, with fsync as in production, and an installed RabbitMQ, which it
+starts, stops, pauses and puts into alarm. It publishes to the stream `measure`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sluice_updates.wakeup import sender  # noqa: E402
 SECONDS = 10
 WRITERS = 8
 REQUESTS = 1000
-PACE_SECONDS = 0.01  # from one request to the next
+PACE_SECONDS = 0.01  # between two requests
 
 
 def write(start: float, work_seconds: float, counts: multiprocessing.Queue) -> None:
@@ -57,7 +57,7 @@ def commits_per_second(writers: int, work_seconds: float) -> float:
 
 
 def costs_of_a_request() -> tuple[list[float], list[float]]:
-    """Milliseconds, sorted: of the call, and of what happens after the commit."""
+    """Sorted milliseconds: of the call, and of the work after the commit."""
     calls, wakes = [], []
     wake = sender.wake
 

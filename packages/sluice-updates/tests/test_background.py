@@ -1,4 +1,4 @@
-"""The queue and its thread: nothing blocks who puts, and a fork or an exit is survived."""
+"""The queue and its thread: `put` never blocks, and both survive a fork and an exit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sluice_updates.wakeup.background import BackgroundSender
 
 
 class Gate:
-    """A handler that can be held up."""
+    """A handler that a test can block."""
 
     def __init__(self) -> None:
         self.open = threading.Event()
@@ -82,7 +82,9 @@ def test_idle_is_called_between_items() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_child_has_a_queue_and_a_thread_of_its_own(gate: Gate) -> None:
-    """The parent's queue is not sent twice, and a lock held at the fork blocks nothing in the child."""
+    """The child does not send the parent's queue again, and a lock held at the fork blocks nothing in the
+    child.
+    """
     sender: BackgroundSender[str] = BackgroundSender("sender", gate)
     sender.put("the parent's")
     with sender._lock:

@@ -1,4 +1,4 @@
-"""The way to RabbitMQ by TLS: it is verified who answers, no step lasts, and what is wrong is said."""
+"""TLS to RabbitMQ: the server is verified, every step has a time limit, and failures have clear messages."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from sluice_updates.broker.address import Address
 from sluice_updates.broker.connection import STEP_SECONDS, Broker, BrokerDown
 from sluice_updates.checks import broker as checks_broker
 
-# How long the longest step of giving up may take, on a busy machine.
+# The duration of the longest step until failure, on a busy machine.
 SOON = 3 * STEP_SECONDS + 2
 
 
 @pytest.fixture
 def url(rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch) -> str:
-    """RabbitMQ's by TLS; its authority is trusted."""
+    """RabbitMQ's URL with TLS. Its authority is trusted."""
     monkeypatch.setenv("SSL_CERT_FILE", str(rabbitmq.authority))
     return rabbitmq.tls_url
 
@@ -40,12 +40,12 @@ def broker(url: str) -> Iterator[Broker]:
 
 
 def publish(broker: Broker) -> bool:
-    """To an exchange that always exists, without a receiver."""
+    """Publish to an exchange that always exists, without a receiver."""
     return broker.publish("amq.direct", "nobody", b"x", {})
 
 
 def down(url: str) -> str:
-    """Why a publisher at the URL says that the broker is down, soon."""
+    """Assert that publishing to the URL fails soon, and return the reason."""
     began = time.monotonic()
     with pytest.raises(BrokerDown) as caught:
         publish(Broker(url))
@@ -56,7 +56,7 @@ def down(url: str) -> str:
 
 @contextlib.contextmanager
 def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A port at which each who comes gets that answer."""
+    """A port at which every connection gets that response."""
 
     def serve() -> None:
         with contextlib.suppress(OSError):
@@ -176,7 +176,7 @@ def test_a_frozen_broker(broker: Broker, rabbitmq: RabbitMQ) -> None:
 
 
 def test_closing_the_connection_to_a_frozen_broker_does_not_wait(broker: Broker, rabbitmq: RabbitMQ) -> None:
-    """TLS has a good-bye, and an answer to it."""
+    """TLS closes with a message and a response to it."""
     assert publish(broker)
     rabbitmq.pause()
     try:
@@ -203,7 +203,7 @@ def test_a_forked_child_opens_its_own_connection(broker: Broker) -> None:
     assert publish(broker) and broker._connection is ours, "the child has cut the parent's connection"
 
 
-# ---- the checks that ask the broker
+# ---- the checks that connect to the broker
 
 
 def test_check_deploy_connects_by_tls(url: str, settings: Any, rabbitmq: RabbitMQ) -> None:

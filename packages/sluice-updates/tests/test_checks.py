@@ -1,4 +1,4 @@
-"""`manage.py check` reports wrong settings of this app."""
+"""`manage.py check` reports invalid settings of this app."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_publishers_url(settings: Any, url: str, expected: list[str]) -> Non
 
 
 def test_the_publishers_password(settings: Any, tmp_path: Path) -> None:
-    """One that can't be read is a warning: nothing depends on wake-ups."""
+    """A missing password is a warning, because nothing depends on wake-ups."""
     settings.SLUICE_UPDATES_PUBLISHER_URL = "amqp://publisher@rabbitmq:5672/asgi"
     file = tmp_path / "password"
     settings.SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = str(file)

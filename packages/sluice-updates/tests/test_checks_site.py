@@ -148,7 +148,7 @@ def test_passwords_in_files(settings: Any, rabbitmq: RabbitMQ, tmp_path: Path) -
     }
     (layer,) = (
         checks_broker.check_broker()
-    )  # the publisher's is reported by check_publisher, which connects to no broker
+    )  # check_publisher reports the publisher's, without a connection to a broker
     assert layer.id == "sluice_updates.W012" and "CHANNEL_LAYERS: password_file can't be read" in layer.msg
     file.write_text("guest\n")
     assert checks_broker.check_broker() == []
@@ -158,7 +158,7 @@ def test_passwords_in_files(settings: Any, rabbitmq: RabbitMQ, tmp_path: Path) -
 
 def test_a_broker_that_is_not_there(settings: Any) -> None:
     with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # and doesn't listen
+        nobody.bind(("127.0.0.1", 0))  # it does not listen
         settings.SLUICE_UPDATES_PUBLISHER_URL = f"amqp://x:y@127.0.0.1:{nobody.getsockname()[1]}/asgi"
         assert ids(checks_broker.check_broker()) == ["sluice_updates.W009"]
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 from django.db import transaction
 
-from sluice_updates import history, publish
+from sluice_updates import commits, history, publish
 from sluice_updates.models import Stream, Update
 from sluice_updates.positions import ZERO
 from updates_lab.support import Threads
@@ -33,9 +33,9 @@ def test_eight_writers_leave_no_gap(database: str) -> None:
 
 
 def test_a_reader_sees_every_commit_in_order(database: str) -> None:
-    """A poll sees no gap: an offset is never visible before a smaller one."""
+    """A poll sees no gap: an offset becomes visible only after all smaller ones."""
     done = threading.Event()
-    start = history.poll(None).cursor
+    start = commits.poll(None).cursor
 
     def write() -> None:
         for _ in range(EACH):
@@ -44,7 +44,7 @@ def test_a_reader_sees_every_commit_in_order(database: str) -> None:
     def follow() -> None:
         cursor, seen = start, 0
         while not done.is_set() or history.heads(["all"])["all"].head.offset > seen:
-            cursor, updates, *_ = history.poll(cursor)
+            cursor, updates, *_ = commits.poll(cursor)
             for update in updates:
                 assert update.position.offset <= seen + 1, "an offset was skipped"
                 seen = max(seen, update.position.offset)
@@ -88,7 +88,7 @@ def test_a_key_is_published_once_by_concurrent_writers(database: str) -> None:
 
 @pytest.mark.parametrize("limit", [7, 500])
 def test_a_reading_is_one_snapshot(database: str, limit: int) -> None:
-    """While others publish and nothing is trimmed, a reading is always consistent."""
+    """A read is always consistent while others publish and nothing is trimmed."""
     done = threading.Event()
 
     def write(*streams: str) -> None:
@@ -102,7 +102,7 @@ def test_a_reading_is_one_snapshot(database: str, limit: int) -> None:
         while not done.is_set():
             reading = history.read({"all": position, "user:7": ZERO}, limit)
             head = reading.states["all"].head
-            # Both streams are published to in the same transactions only.
+            # Transactions publish to both streams or to neither.
             assert reading.states["user:7"].head.offset == head.offset
             assert reading.recovered == {"all": True, "user:7": True}
             mine = [update.position for update in reading.updates if update.stream == "all"]

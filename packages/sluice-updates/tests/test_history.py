@@ -1,4 +1,4 @@
-"""Reading: which positions are recoverable, and what follows them."""
+"""Reading the history: which positions are recoverable, and what follows them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import pytest
 from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from sluice_updates import history, publish
+from sluice_updates import commits, history, publish
 from sluice_updates.models import Stream, Update
 from sluice_updates.positions import ZERO, Position
 from sluice_updates.trimming import trim
 
 
 def fill(stream: str, count: int, using: str) -> list[Position]:
-    """Publish so many updates; the positions, the first of which is before them."""
+    """Publish `count` updates. Return their positions, preceded by the position before them."""
     before = history.heads([stream])[stream].head
     with transaction.atomic(using=using):
         for number in range(count):
@@ -141,7 +141,7 @@ def test_the_number_of_queries_does_not_grow(database: str) -> None:
 
 
 def test_thousands_of_streams(database: str) -> None:
-    """As many as a hub may have to refill after an outage."""
+    """As many streams as a hub may have to refill after an outage."""
     names = [f"s:{number}" for number in range(2000)]
     with transaction.atomic(using=database):
         for name in names:
@@ -164,19 +164,19 @@ def test_heads_within_a_transaction(database: str) -> None:
 
 def test_the_poll_finds_what_committed_since(database: str) -> None:
     fill("all", 2, database)
-    cursor, updates, complete, rewound = history.poll(None)
+    cursor, updates, complete, rewound = commits.poll(None)
     assert (updates, complete, rewound) == ([], True, frozenset())
     fill("user:7", 2, database)
     fill("all", 1, database)
-    cursor, updates, complete, rewound = history.poll(cursor)
+    cursor, updates, complete, rewound = commits.poll(cursor)
     found = [(update.stream, update.position.offset) for update in updates]
     assert found == [("all", 3), ("user:7", 1), ("user:7", 2)] and complete and not rewound
-    assert history.poll(cursor).updates == []
+    assert commits.poll(cursor).updates == []
 
 
 def test_too_many_to_list(database: str) -> None:
-    cursor = history.poll(None).cursor
+    cursor = commits.poll(None).cursor
     fill("all", 10, database)
-    polled = history.poll(cursor, limit=5)
+    polled = commits.poll(cursor, limit=5)
     assert not polled.complete and len(polled.updates) <= 5
-    assert history.poll(polled.cursor).updates == []
+    assert commits.poll(polled.cursor).updates == []

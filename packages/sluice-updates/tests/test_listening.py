@@ -1,4 +1,4 @@
-"""The socket that a process manager hands over, found by the process that it is for and by no other."""
+"""The socket that a process manager passes on is used only by the process that it is meant for."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SOURCES = Path(__file__).parents[1] / "src"
-# What a manager does between fork and exec: the socket gets its number, and systemd says whose it is.
+# What a manager does between fork and exec: it gives the socket its number, and systemd sets the process id.
 HAND_OVER = """
 import os, sys
 given, number, whose, program = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
@@ -35,7 +35,7 @@ print(sorted(name for name in os.environ if name.startswith("LISTEN_")))
     ("number", "whose", "left"),
     [
         (0, "", "[]"),
-        (3, "its own", "[]"),  # or Gunicorn would take the socket a second time
+        (3, "its own", "[]"),  # otherwise Gunicorn would use the socket a second time
     ],
     ids=["supervisor's", "systemd's"],
 )

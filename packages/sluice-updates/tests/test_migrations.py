@@ -1,4 +1,4 @@
-"""The migrations are complete, and run both ways."""
+"""The migrations are complete, and run in both directions."""
 
 from django.core.management import call_command
 

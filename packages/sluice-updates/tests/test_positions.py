@@ -1,4 +1,4 @@
-"""What a client may write into its query, and that nothing else is taken for it."""
+"""The position syntax in a client's query. Everything else is refused."""
 
 from urllib.parse import quote, urlencode
 

@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import connections, transaction
 
 from harness.waiting import wait_until
-from sluice_updates import history, publish
+from sluice_updates import commits, history, publish
 from sluice_updates.models import Update
 from sluice_updates.positions import ZERO
 from sluice_updates.trimming import trim
@@ -34,7 +34,7 @@ def database(database_on: Callable[[str], str]) -> str:
 
 @pytest.fixture
 def connect(database: str) -> Iterator[Callable[..., psycopg.Connection[Any]]]:
-    """Connections besides Django's, in transactions of their own."""
+    """Connections in addition to Django's, with their own transactions."""
     opened = []
 
     def open_another(**more: Any) -> psycopg.Connection[Any]:
@@ -72,34 +72,36 @@ def test_an_open_transaction_delays_no_other(database: str, connect: Any) -> Non
 
 
 def test_a_long_transaction_is_not_skipped(database: str, connect: Any) -> None:
-    """It begins before several polls, writes before some of them, and commits after all of them."""
+    """The transaction begins before several polls, writes before some of them, and commits after all of
+    them.
+    """
     slow = connect()
     slow.execute("SELECT pg_current_xact_id()")
-    cursor = history.poll(None).cursor
+    cursor = commits.poll(None).cursor
     slow.execute(INSERT.format("user:7"))
     for count in range(1, 4):
         publish("all", "e", {})
-        cursor, updates, *_ = history.poll(cursor)
+        cursor, updates, *_ = commits.poll(cursor)
         assert [(each.stream, each.position.offset) for each in updates] == [("all", count)]
     slow.commit()
-    cursor, updates, *_ = history.poll(cursor)
+    cursor, updates, *_ = commits.poll(cursor)
     assert [(each.stream, each.position.offset) for each in updates] == [("user:7", 1)]
-    assert history.poll(cursor).updates == []
+    assert commits.poll(cursor).updates == []
 
 
 def test_savepoints_have_transaction_ids_of_their_own(database: str, connect: Any) -> None:
-    """Offsets and polls go by the id of the whole transaction."""
+    """Offsets and polls use the id of the whole transaction."""
     slow = connect()
     slow.execute(INSERT.format("all"))
     slow.execute("SAVEPOINT a")
     slow.execute(INSERT.format("all"))
     slow.execute("SAVEPOINT b")
     slow.execute(INSERT.format("all"))
-    cursor = history.poll(None).cursor
+    cursor = commits.poll(None).cursor
     slow.execute("ROLLBACK TO SAVEPOINT b")
     slow.execute("RELEASE SAVEPOINT a")
     slow.commit()
-    assert [each.position.offset for each in history.poll(cursor).updates] == [1, 2]
+    assert [each.position.offset for each in commits.poll(cursor).updates] == [1, 2]
 
 
 def test_a_commit_waits_for_the_stream_and_takes_the_next_offset(database: str, connect: Any) -> None:
@@ -107,7 +109,7 @@ def test_a_commit_waits_for_the_stream_and_takes_the_next_offset(database: str, 
     for outcome, expected in (("rollback", [("all", 1)]), ("commit", [("all", 1), ("all", 2), ("all", 3)])):
         first = connect()
         first.execute(INSERT.format("all"))
-        first.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as far as a commit gets before it is visible
+        first.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as far as a commit goes before it is visible
         with Threads() as others:
             others.start(publish, "all", "e", {})
             wait_until(lambda: scalar(database, WAITING), 10, "the second commit to wait", every=0.01)
@@ -204,13 +206,13 @@ def test_updates_of_another_cluster_are_polled_again_until_reset(database: str) 
     publish("all", "e", {})
     with connections[database].cursor() as cursor:
         cursor.execute("UPDATE sluice_updates_update SET xid = '99999999999' WHERE \"offset\" = 2")
-    cursor = history.poll(history.poll(None).cursor).cursor
-    assert len(history.poll(cursor).updates) == 1
+    cursor = commits.poll(commits.poll(None).cursor).cursor
+    assert len(commits.poll(cursor).updates) == 1
     call_command("reset_xids", verbosity=0)
-    assert history.poll(cursor).updates == []
+    assert commits.poll(cursor).updates == []
     assert scalar(database, "SELECT count(*) FROM sluice_updates_update WHERE xid = '0'") == 1
     publish("all", "e", {})
-    assert [each.position.offset for each in history.poll(cursor).updates] == [3]
+    assert [each.position.offset for each in commits.poll(cursor).updates] == [3]
 
 
 # Roles
@@ -246,7 +248,9 @@ def as_role(database: str) -> Iterator[Callable[[str], None]]:
 
 
 def test_thousands_are_committed_despite_wrong_statistics(database: str, connect: Any) -> None:
-    """On a new site the statistics show an empty table, also those made while the transaction is open."""
+    """On a new site the statistics show an empty table, even those collected while the transaction is
+    open.
+    """
     other = connect(autocommit=True)
     backend = scalar(database, "SELECT pg_backend_pid()")
     # PostgreSQL's statement_timeout does not apply to COMMIT.
@@ -299,8 +303,8 @@ def test_a_publisher_cannot_forge(database: str, as_role: Callable[[str], None],
 def test_a_reader_needs_no_more_than_to_select(database: str, as_role: Callable[[str], None]) -> None:
     publish("all", "e", {})
     as_role("read")
-    cursor = history.poll(None).cursor
-    assert history.read({"all": ZERO}).recovered["all"] and history.poll(cursor).updates == []
+    cursor = commits.poll(None).cursor
+    assert history.read({"all": ZERO}).recovered["all"] and commits.poll(cursor).updates == []
     with pytest.raises(Exception, match="permission denied"):
         publish("all", "e", {})
 
@@ -314,7 +318,9 @@ def test_the_trimming_role_may_move_only_the_floor(database: str, as_role: Calla
 
 
 def test_the_trigger_ignores_the_callers_search_path(database: str, connect: Any) -> None:
-    """A function with the owner's rights must not be led to other tables or functions than it means."""
+    """A function with the owner's rights must use its own tables and functions, whatever the caller's search
+    path.
+    """
     other = connect()
     other.execute("CREATE TEMPORARY TABLE sluice_updates_stream (name text PRIMARY KEY, head bigint)")
     other.execute("CREATE SCHEMA mine")

@@ -1,4 +1,4 @@
-"""publish(): what it writes, and that it goes with the transaction."""
+"""publish(): what it writes, and that it belongs to the transaction."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_bad_keys(database: str, key: Any) -> None:
 
 
 class Wakes:
-    """Takes the place of the way to the broker, to see what goes there."""
+    """Replaces the sender, to record the wake-ups."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.commits: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""Who may read which stream, and how a page learns of a change."""
+"""Who may read which stream, and how a page learns of a change of rights."""
 
 from __future__ import annotations
 

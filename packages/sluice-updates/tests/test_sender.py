@@ -1,4 +1,4 @@
-"""Wake-ups to a real RabbitMQ: what is sent, and that no request waits, whatever state the broker is in."""
+"""Wake-ups to a real RabbitMQ: what is sent, and that no request waits in any state of the broker."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from sluice_updates.positions import ZERO
 from sluice_updates.wakeup import sender
 from sluice_updates.wakeup.sender import Wakeups
 
-# How long the longest step of giving up may take, on a busy machine.
+# The duration of the longest step until failure, on a busy machine.
 SOON = 3 * STEP_SECONDS + 2
 
 
 class Layer:
-    """A hub's queue, as the channel layer declares it."""
+    """A hub's queue, declared as the channel layer declares it."""
 
     def __init__(self, url: str) -> None:
         host, port = url.rsplit("@")[1].rstrip("/").split(":")
@@ -42,7 +42,7 @@ class Layer:
         self.channel.queue_bind(self.queue, "groups", "updates")
 
     def next(self) -> dict[str, Any] | None:
-        """The next message, decoded, if there is one."""
+        """The next message, decoded, or None."""
         message = self.channel.basic_get(self.queue, no_ack=True)
         if message is None:
             return None
@@ -52,7 +52,7 @@ class Layer:
         return decoded
 
     def wait(self) -> dict[str, Any]:
-        """The next message."""
+        """Wait for the next message."""
         message = wait_until(self.next, 10, "a message", every=0.02)
         assert message is not None
         return message
@@ -64,7 +64,7 @@ class Layer:
 
 @pytest.fixture
 def any_database(database_on: Callable[[str], str]) -> str:
-    """One is enough where it is about the broker."""
+    """One database is enough for tests of the broker."""
     return database_on("sqlite")
 
 
@@ -83,7 +83,7 @@ def wakeups(rabbitmq: RabbitMQ) -> Iterator[Wakeups]:
 
 
 def commit(*streams: str) -> list[int]:
-    """Publish to the streams in one transaction; the ids of the updates."""
+    """Publish to the streams in one transaction. Return the updates' ids."""
     before = Update.objects.count()
     with transaction.atomic(using=router.db_for_write(Update)):
         for stream in streams:
@@ -166,7 +166,7 @@ def test_a_database_connection_cut_while_idle_is_replaced(
     assert layer.wait()["updates"][0][1] == 1
 
 
-# A broker in trouble
+# Broker outages
 
 
 def is_open(port: int) -> bool:
@@ -194,7 +194,9 @@ def alarm(rabbitmq: RabbitMQ) -> Callable[[], object]:
 def trouble(
     request: pytest.FixtureRequest, rabbitmq: RabbitMQ
 ) -> Iterator[Callable[[], Callable[[], object]]]:
-    """Call it to bring the broker into trouble; it returns the way out, taken at the end at the latest."""
+    """A function that starts an outage and returns a function that ends it. The fixture ends it at the
+    latest.
+    """
     ways_out: list[Callable[[], object]] = []
 
     def begin() -> Callable[[], object]:
@@ -222,7 +224,9 @@ def test_trouble_and_recovery(
     assert wakeups.state == "down" and time.monotonic() - began < SOON
     began = time.monotonic()
     wakeups.send([commit("all") for _ in range(10)])
-    assert wakeups.skipped == 11 and time.monotonic() - began < 1, "it is tried again, later"
+    assert wakeups.skipped == 11 and time.monotonic() - began < 1, (
+        "the sender must skip wake-ups and retry later"
+    )
     assert caplog.text.count("accepts no wake-ups") == 1
     end()
     layer = Layer(rabbitmq.url)
@@ -253,9 +257,9 @@ def test_recovery_is_noticed_without_a_commit(
 
 
 def test_a_request_is_not_delayed(any_database: str, rabbitmq: RabbitMQ, settings: Any, trouble: Any) -> None:
-    """Waking costs microseconds and never waits, the broker being up or in trouble.
+    """A wake-up costs microseconds and never waits, whether the broker is up or not.
 
-    The limit is 1 ms for 99 of 100 requests (measure_publishing.py); here, a busy machine has its share.
+    The limit is 1 ms for 99 of 100 requests (measure_publishing.py). It is higher here, for a busy machine.
     """
     settings.SLUICE_UPDATES_PUBLISHER_URL = rabbitmq.url
     ids = commit("all")
@@ -277,7 +281,7 @@ def test_a_request_is_not_delayed(any_database: str, rabbitmq: RabbitMQ, setting
 
 
 def close_connections_of(running: Any) -> None:
-    """Have the sender's thread close its connections, as only it can."""
+    """Make the sender's thread close its connections, because only it can."""
     closed = threading.Event()
 
     def close(items: list[object]) -> None:
@@ -302,7 +306,7 @@ def test_a_resolver_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> Non
     answer = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **more: [answer.wait(30)][1:])
     broker = Broker("amqp://guest:guest@rabbitmq/")
-    for within in (SOON, 0.1):  # one thread is left behind, not two
+    for within in (SOON, 0.1):  # one thread remains, not two
         began = time.monotonic()
         with pytest.raises(BrokerDown, match="resolver"):
             broker.publish("groups", "updates", b"", {})
@@ -310,7 +314,7 @@ def test_a_resolver_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> Non
     answer.set()
 
 
-def test_a_port_that_accepts_and_says_nothing() -> None:
+def test_a_port_that_accepts_and_sends_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         began = time.monotonic()
         with pytest.raises(BrokerDown):
@@ -404,10 +408,10 @@ def test_through_the_thread_to_the_layer(
     close_connections_of(sender._sender(rabbitmq.url))
 
 
-def test_the_password_is_in_a_file_and_may_come_later(
+def test_the_password_file_may_appear_later(
     rabbitmq: RabbitMQ, settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, any_database: str
 ) -> None:
-    """Without it the site publishes all the same: a line, and no wake-up."""
+    """Without the password the site still publishes, with one log line and no wake-up."""
     file = tmp_path / "password"
     settings.SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = str(file)
     wakeups = Wakeups(rabbitmq.url.replace(":guest@", ":wrong@"))

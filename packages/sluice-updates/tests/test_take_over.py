@@ -1,4 +1,4 @@
-"""A database of the time when the app's label was `updates` keeps its streams, updates and sessions."""
+"""A database from the time of the app label `updates` keeps its streams, updates and sessions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from sluice_updates.positions import ZERO, Position
 from sluice_updates.sessions.models import Session
 from updates_lab.support import RouteTo
 
-# `./manage.py migrate` at commit 75db6a0, as SQL.
+# The result of `./manage.py migrate` at commit 75db6a0, as SQL.
 DUMPS = Path(__file__).parent / "old_names"
 OLD_LABELS = ["updates", "updates_sessions"]
-# The statements by which that version publishes, polls, trims, signs in and out, on PostgreSQL.
+# The statements of that version for publishing, polling, trimming, sign-in and sign-out, on PostgreSQL.
 OLD_PUBLISH = (
     "INSERT INTO updates_update (stream, event, payload, key) VALUES (%s, %s, %s, %s)"
     " ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING id"
@@ -56,14 +56,14 @@ GRANTS = (
 
 
 class Old:
-    """A database made by the version before; `alias` is Django's name for it."""
+    """A database created by the previous version. `alias` is Django's name for it."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
         self.vendor = connections[alias].vendor
 
     def migrate(self, *arguments: str) -> None:
-        """With today's code."""
+        """Migrate with today's code."""
         call_command("migrate", *arguments, database=self.alias, verbosity=0, skip_checks=True)
 
     def sql(self, statement: str, values: Any = None) -> list[Any]:
@@ -72,7 +72,7 @@ class Old:
             return cursor.fetchall() if cursor.description else []
 
     def fill(self) -> None:
-        """What the version before leaves behind: updates in two streams, a session, one row trimmed."""
+        """Create the previous version's data: updates in two streams, a session, one trimmed row."""
         if self.vendor == "postgresql":
             for stream, key in (("all", "k"), ("all", None), ("user:7", None), ("all", None)):
                 self.sql(OLD_PUBLISH, [stream, "e", "{}", key])
@@ -97,12 +97,14 @@ class Old:
         return {(app, name) for app, name in self.sql("SELECT app, name FROM django_migrations")}
 
     def tables(self) -> set[str]:
-        """The tables, views not counted."""
+        """The tables, without views."""
         with connections[self.alias].cursor() as cursor:
             return set(connections[self.alias].introspection.table_names(cursor))
 
     def schema(self) -> list[Any]:
-        """What is named for the app: tables, columns, indexes, constraints, sequence, trigger, function."""
+        """All names that contain the app's: tables, columns, indexes, constraints, sequence, trigger,
+        function.
+        """
         if self.vendor == "sqlite":
             return self.sql(
                 "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name LIKE '%updates_%'"
@@ -125,7 +127,7 @@ class Old:
 
 
 def address(settings: dict[str, Any]) -> dict[str, Any]:
-    """Where psycopg finds a database of Django's."""
+    """psycopg's parameters for one of Django's databases."""
     names = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password", "NAME": "dbname"}
     return {ours: settings[theirs] for theirs, ours in names.items() if settings.get(theirs)}
 
@@ -134,7 +136,7 @@ def address(settings: dict[str, Any]) -> dict[str, Any]:
 def make(
     django_db_blocker: Any, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Old]]:
-    """Makes databases: `make("sqlite", dump="…")`."""
+    """Creates databases: `make("sqlite", dump="…")`."""
     made: list[str] = []
 
     def make(vendor: str, dump: str = "") -> Old:
@@ -170,7 +172,7 @@ def vendor(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def old(make: Callable[..., Old], vendor: str, settings: Any) -> Old:
-    """A database of the version before, filled, to which Django's queries go."""
+    """A filled database of the previous version, which Django's queries go to."""
     old = make(vendor, dump=(DUMPS / f"{vendor}.sql").read_text())
     settings.DATABASE_ROUTERS = [RouteTo(old.alias)]
     old.fill()
@@ -196,7 +198,7 @@ def test_streams_go_on_where_they_were(old: Old) -> None:
     _, all_updates, _ = old.rows("")
     position = Position(3, old.sql("SELECT head_tag FROM updates_stream WHERE name = 'all'")[0][0])
     old.migrate()
-    publish("all", "e", {}, key="k")  # taken
+    publish("all", "e", {}, key="k")  # the key is taken
     publish("all", "e", {})
     reading = history.read({"all": position})
     assert reading.recovered == {"all": True}
@@ -299,12 +301,12 @@ def test_tables_of_another_app_are_left_alone(make: Callable[..., Old], vendor: 
     assert not {table for table in site.tables() if table.startswith("sluice_updates_")}
 
 
-# While the version before still runs (PostgreSQL)
+# While the previous version still runs (PostgreSQL)
 
 
 @pytest.fixture
 def migrated(make: Callable[..., Old]) -> Iterator[Callable[[str], list[Any]]]:
-    """Executes statements on a database that was migrated, as a role that had the version before's rights."""
+    """Executes statements on a migrated database, as a role with the previous version's rights."""
     old = make("postgresql", dump=(DUMPS / "postgresql.sql").read_text())
     old.fill()
     old.sql("CREATE ROLE sluice_test_before")
@@ -357,7 +359,9 @@ class TestTheVersionBefore:
 
 @pytest.mark.servers
 def test_a_migration_that_finds_the_tables_in_use_gives_way(make: Callable[..., Old]) -> None:
-    """An open transaction that published holds the table. Others must not wait behind the migration."""
+    """An open transaction that published holds the table. Other transactions must not wait behind the
+    migration.
+    """
     old = make("postgresql", dump=(DUMPS / "postgresql.sql").read_text())
     url = address(connections.databases[old.alias])
 

@@ -1,4 +1,4 @@
-"""Trimming: what is deleted, what stays, and that no reader sees a half-trimmed stream."""
+"""Trimming: what is deleted, what remains, and that no reader sees a half-trimmed stream."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 
 
 def fill(using: str, stream: str, *ages: float) -> None:
-    """Publish updates that are so many days old."""
+    """Publish one update for each age, in days."""
     with transaction.atomic(using=using):
         for age in ages:
             publish(stream, "e", {"age": age})
@@ -76,7 +76,7 @@ def test_updates_that_were_deleted_by_hand(database: str) -> None:
 
 
 def test_readers_and_writers_while_trimming(database: str) -> None:
-    """A reader that keeps up is always recovered; one that falls behind is told that updates are gone."""
+    """A reader that keeps up always recovers. One that falls behind is told that updates are gone."""
     done = threading.Event()
 
     def write() -> None:

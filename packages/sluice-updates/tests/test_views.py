@@ -1,4 +1,4 @@
-"""GET updates/: the answers of PROTOCOL.md's polling."""
+"""GET updates/: the responses of PROTOCOL.md's polling."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_the_database_is_down(database: str, caplog: pytest.LogCaptureFixture) -
     def refuse(*arguments: Any) -> None:
         raise OperationalError("connection refused\n\tis the server running?")
 
-    # The way a connection that was lost fails: at its next query.
+    # A lost connection fails in the same way: at its next query.
     with connections[database].execute_wrapper(lambda *arguments: refuse(*arguments)):
         response = get("?since=all/0-0")
     assert response.status_code == 503 and int(response["Retry-After"]) > 0

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The site's own command."""
+"""The site's management command."""
 
 import os
 import sys

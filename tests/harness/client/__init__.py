@@ -1,3 +1,3 @@
-"""A client of the update protocol on all three transports, written from PROTOCOL.md alone and sharing no
+"""A client of the update protocol on all three transports. It is written from PROTOCOL.md alone and shares no
 code with the server.
 """

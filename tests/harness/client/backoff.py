@@ -1,4 +1,4 @@
-"""When to try again: PROTOCOL.md's table of close codes and its back-off."""
+"""When to reconnect: PROTOCOL.md's table of close codes and its back-off."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ NOT_BEFORE_SIGN_IN = frozenset({4001, 4009})
 
 @dataclass
 class Backoff:
-    """Full jitter, 0.5 s doubling to 20 s. Times are monotonic seconds."""
+    """Full jitter that doubles from 0.5 s to 20 s. Times are monotonic seconds."""
 
     random: random.Random = field(default_factory=random.Random)
     _failures: int = 0
     _past_changed_at: float = float("-inf")
 
     def reset(self) -> None:
-        """Ten seconds after a hello, on `online`, on the tab becoming visible."""
+        """Forget the failures: ten seconds after a hello, on `online`, and when the tab becomes visible."""
         self._failures = 0
 
     def delay(self, code: int, now: float, retry: float) -> float | None:
-        """Seconds to wait after a close with `code`; None: never by itself. `retry`: hello's window in
-        seconds.
+        """Seconds to wait after a close with `code`, or None if the client must not reconnect. `retry`:
+        hello's reconnect window in seconds.
         """
         if code in NOT_BEFORE_RELOAD or code in NOT_BEFORE_SIGN_IN:
             return None

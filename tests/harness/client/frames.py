@@ -1,4 +1,4 @@
-"""The JSON frames: read strictly, unknown keys and events ignored as clients must."""
+"""The JSON frames, parsed strictly. Unknown keys and events are ignored, as clients must do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Malformed(Exception):
 
 @dataclass(frozen=True)
 class Other:
-    """A frame that is neither hello nor an update: ping, pong, error, close, or one that we don't know."""
+    """A frame that is neither hello nor an update: ping, pong, error, close, or an unknown event."""
 
     event: str
     payload: Any = None
@@ -27,7 +27,7 @@ class Other:
 
 @dataclass(frozen=True)
 class Greeting:
-    """Hello with its timers: seconds between pings, milliseconds of the reconnect window."""
+    """Hello with its timers: seconds between pings, and the reconnect window in milliseconds."""
 
     hello: Hello
     ping: float
@@ -35,7 +35,7 @@ class Greeting:
 
 
 def parse(text: str) -> Greeting | Arrived | Other:
-    """A frame from its text. Raises Malformed."""
+    """Parse a frame's text. Raises Malformed."""
     try:
         frame = json.loads(text)
     except ValueError as error:
@@ -44,7 +44,7 @@ def parse(text: str) -> Greeting | Arrived | Other:
 
 
 def interpret(frame: Any) -> Greeting | Arrived | Other:
-    """A frame from its decoded form. Raises Malformed."""
+    """Parse a decoded frame. Raises Malformed."""
     if not isinstance(frame, dict) or not isinstance(frame.get("event"), str):
         raise Malformed(f"a frame without an event: {frame!r}")
     if frame["event"] == "hello":
@@ -55,7 +55,7 @@ def interpret(frame: Any) -> Greeting | Arrived | Other:
 
 
 def streams(states: Any) -> Hello:
-    """Hello's `streams`, which a poll carries too. Raises Malformed."""
+    """Parse the `streams` of a hello or a poll. Raises Malformed."""
     if not isinstance(states, dict):
         raise Malformed(f"streams: {states!r}")
     heads: dict[str, Position] = {}

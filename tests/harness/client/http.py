@@ -1,6 +1,4 @@
-"""HTTP/1.1 on asyncio, just enough, with nothing rewritten: the target goes out byte for byte, the body
-is read as it comes.
-"""
+"""A minimal HTTP/1.1 client on asyncio. It sends the target byte for byte, and reads the body as a stream."""
 
 from __future__ import annotations
 
@@ -15,13 +13,15 @@ from harness.tls import trusting
 
 
 class BadAnswer(Exception):
-    """What came is not an HTTP response."""
+    """The received bytes are not an HTTP response."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a site begins: `http://localhost:8080/prefix`. `through`: host and port of something in front
-    of it that is connected to instead, under the site's own name. `tls`: of a site at https.
+    """Where a site begins: `http://localhost:8080/prefix`.
+
+    `through`: host and port to connect to instead, under the site's own name. `tls`: the context for a site
+    with https.
     """
 
     host: str
@@ -32,7 +32,7 @@ class Place:
 
     @classmethod
     def of(cls, url: str, certificate: Path | None = None) -> Place:
-        """`certificate`: the one to trust, with https."""
+        """Parse a URL. `certificate`: the one to trust, with https."""
         parts = urlsplit(url)
         assert parts.scheme in ("http", "https") and parts.hostname, url
         tls = trusting(certificate) if parts.scheme == "https" else None
@@ -52,7 +52,7 @@ class Place:
 
 @dataclass
 class Response:
-    """A response whose body may still be on its way."""
+    """A response whose body may not have arrived yet."""
 
     status: int
     headers: dict[str, str]
@@ -61,14 +61,14 @@ class Response:
     _body: bytes | None = field(default=None, repr=False)
 
     async def body(self) -> bytes:
-        """All of the body."""
+        """Read the whole body."""
         if self._body is None:
             self._body = b"".join([chunk async for chunk in self.chunks()])
         return self._body
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body in pieces as they come. Raises asyncio.IncompleteReadError when the connection breaks
-        off within it.
+        """Read the body piece by piece. Raises asyncio.IncompleteReadError if the connection breaks off
+        within it.
         """
         if "chunked" in self.headers.get("transfer-encoding", "").lower():
             while size := int((await self.reader.readuntil(b"\r\n")).split(b";")[0], 16):
@@ -88,8 +88,8 @@ class Response:
 async def send(
     place: Place, method: str, target: str, headers: Mapping[str, str], body: bytes = b""
 ) -> Response:
-    """Send one request on a connection of its own and read the response's head. Raises OSError,
-    BadAnswer, IncompleteReadError.
+    """Send one request on a new connection and read the response's head. Raises OSError, BadAnswer,
+    IncompleteReadError.
     """
     reader, writer = await asyncio.open_connection(
         *(place.through or (place.host, place.port)),

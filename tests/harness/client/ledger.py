@@ -1,4 +1,4 @@
-"""What one client saw, in order, as it came over the wire. The judge reads this and nothing else."""
+"""What one client received, in order. It is the judge's only source about the client."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .positions import Position
 
 @dataclass(frozen=True)
 class Connected:
-    """A request for updates went out, with these positions in `since` and for these streams (None: the
-    default ones).
+    """The client sent a request for updates, with these positions in `since` and for these streams (None: the
+    default streams).
     """
 
     transport: str
@@ -23,7 +23,7 @@ class Connected:
 
 @dataclass(frozen=True)
 class Hello:
-    """Per stream the head and `recovered` (None where it was absent); streams that were denied by name."""
+    """The head and `recovered` of each stream (None if absent), and the names of the denied streams."""
 
     heads: dict[str, Position]
     recovered: dict[str, bool | None]
@@ -44,7 +44,7 @@ class Arrived:
 
 @dataclass(frozen=True)
 class Ended:
-    """The connection, or the single poll, is over; the code as in the protocol's table, 1006 when it just
+    """The connection or the single poll ended. `code`: by the protocol's table; 1006 if the connection
     broke.
     """
 
@@ -55,7 +55,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Broken:
-    """The server said what the protocol does not allow."""
+    """The server violated the protocol."""
 
     detail: str
     at: float = field(default_factory=time.monotonic)
@@ -66,8 +66,9 @@ Entry = Connected | Hello | Arrived | Ended | Broken
 
 @dataclass
 class Ledger:
-    """One client's entries. `left` is set when the client went away before the end; `passing` when it may do
-    so before it is owed anything.
+    """One client's entries.
+
+    `left`: the client left before the end. `passing`: it may leave before it is owed anything.
     """
 
     client: str
@@ -76,14 +77,14 @@ class Ledger:
     passing: bool = False
 
     def write(self, entry: Entry) -> None:
-        """Add what just happened."""
+        """Add an entry."""
         self.entries.append(entry)
 
     @property
     def arrived(self) -> list[Arrived]:
-        """The updates alone."""
+        """The updates only."""
         return [entry for entry in self.entries if isinstance(entry, Arrived)]
 
     def events(self, event: str) -> list[Arrived]:
-        """The updates of one event."""
+        """The updates with that event."""
         return [update for update in self.arrived if update.event == event]

@@ -1,5 +1,5 @@
-"""A client as a page is one: positions in memory, one transport at a time, back again after every cut,
-until it leaves.
+"""A client that behaves like a page: positions in memory, one transport at a time, a reconnect after every
+cut, until it leaves.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from .positions import Position, parse_since, since
 from .websocket import Closed, ProtocolBroken, Refused, WebSocket
 
 CONNECT_DEADLINE = 5.0
-SILENCE = 10.0  # on top of the server's ping interval
+SILENCE = 10.0  # seconds of silence allowed on top of the server's ping interval
 
 
 class _Over(Exception):
-    """This connection is over, with a code of the protocol's table and at most a wish for when to come
-    back (seconds).
+    """The connection ended, with a code of the protocol's table and, if the server sent one, a delay before
+    the next attempt (seconds).
     """
 
     def __init__(self, code: int, detail: str = "", after: float | None = None) -> None:
@@ -36,9 +36,9 @@ class _Over(Exception):
 class Page:
     """One client of the updates of the site at `place`, signed in by `cookies`.
 
-    `transport` is "websocket", "sse" or "polling" and may be changed at any time: it holds from the next
-    connection on, and `switch` brings that about. `streams` None asks for the default ones. Everything seen
-    is in `ledger`. `poll_every` is in seconds.
+    `transport` is "websocket", "sse" or "polling". A change takes effect at the next connection; `switch`
+    forces one. `streams` None asks for the default streams. `ledger` holds everything received. `poll_every`
+    is in seconds.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Page:
         self._cutting = False
         self._running: asyncio.Task[None] | None = None
 
-    # ---- what a test does with it
+    # ---- for tests
 
     async def run(self) -> None:
-        """Be a client until `leave`, or until a close code forbids coming back by itself."""
+        """Run the client until `leave`, or until a close code forbids reconnecting."""
         while not self._leaving:
             over = await self._one_connection()
             self.live = False
@@ -92,14 +92,12 @@ class Page:
             await self._pause(wait)
 
     def online(self) -> None:
-        """What the browser's `online` event does: the back-off is reset, a client that waits tries at
-        once.
-        """
+        """Do what a browser's `online` event does: reset the back-off and reconnect at once."""
         self._backoff.reset()
         self._wake.set()
 
     def switch(self, transport: str | None = None) -> None:
-        """Cut the connection from this side and come back at once, by another transport if given."""
+        """Cut the connection from this side and reconnect at once, by another transport if one is given."""
         self.transport = transport or self.transport
         self.online()
         if self._running:
@@ -107,7 +105,7 @@ class Page:
             self._running.cancel()
 
     def leave(self) -> None:
-        """Go away for good; what came up to now is what was owed."""
+        """Leave for good. The client is owed only what it received before."""
         self._leaving = True
         self.ledger.left = True
         self.switch()
@@ -131,7 +129,7 @@ class Page:
         except _Over as error:
             over = error
         except asyncio.CancelledError:
-            if not self._cutting:  # somebody ends the whole client
+            if not self._cutting:  # the whole client is being cancelled
                 raise
         except (OSError, asyncio.IncompleteReadError, http.BadAnswer, TimeoutError, Closed, Refused) as error:
             over = _Over(getattr(error, "code", 1006), repr(error))

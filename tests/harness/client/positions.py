@@ -19,7 +19,7 @@ class Position:
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """Raises ValueError on anything that is not exactly a position."""
+        """Parse a position. Raises ValueError on anything else."""
         found = _SYNTAX.fullmatch(text)
         if not found:
             raise ValueError(f"not a position: {text!r}")
@@ -41,7 +41,7 @@ def since(positions: Mapping[str, Position]) -> str:
 
 
 def parse_since(text: str) -> dict[str, Position]:
-    """The other way round, as needed for server-sent events' ids. Raises ValueError."""
+    """Parse a `since` value, for the ids of server-sent events. Raises ValueError."""
     positions: dict[str, Position] = {}
     for entry in text.split(",") if text else []:
         stream, slash, position = entry.partition("/")

@@ -1,4 +1,4 @@
-"""RFC 6455 from the client's side, strict about what the server sends. No extension is offered."""
+"""RFC 6455 on the client's side, strict about what the server sends. The client offers no extension."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Refused(Exception):
-    """The handshake was answered with something other than a correct 101."""
+    """The response to the handshake was not a correct 101."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         super().__init__(f"handshake refused: {status} {body[:200]!r}")
@@ -29,8 +29,8 @@ class Refused(Exception):
 
 
 class Closed(Exception):
-    """The connection is over: `code` as a browser reports it (1006 without a close frame, 1005 with an
-    empty one).
+    """The connection ended. `code`: as a browser reports it (1006 without a close frame, 1005 with an empty
+    one).
     """
 
     def __init__(self, code: int, reason: str = "") -> None:
@@ -40,12 +40,12 @@ class Closed(Exception):
 
 
 class ProtocolBroken(Exception):
-    """The server sent what RFC 6455 forbids."""
+    """The server violated RFC 6455."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame off the wire."""
+    """One received frame."""
 
     final: bool
     opcode: int
@@ -53,7 +53,7 @@ class Frame:
 
 
 class WebSocket:
-    """An open connection. Protocol pings are answered within `receive`."""
+    """An open connection. `receive` responds to protocol pings."""
 
     def __init__(self, response: http.Response) -> None:
         self.response = response
@@ -72,8 +72,8 @@ class WebSocket:
         subprotocols: str = "sluice.v1",
         headers: Mapping[str, str] | None = None,
     ) -> WebSocket:
-        """Shake hands. `origin`: "" for the site's own, None for none. Raises Refused, OSError,
-        asyncio.IncompleteReadError.
+        """Connect and do the handshake. `origin`: "" for the site's own, None for none. Raises Refused,
+        OSError, asyncio.IncompleteReadError.
         """
         key = base64.b64encode(os.urandom(16)).decode()
         sent = {
@@ -109,7 +109,7 @@ class WebSocket:
         return cls(response)
 
     async def receive(self) -> str:
-        """The next text message. Raises Closed, ProtocolBroken."""
+        """Return the next text message. Raises Closed, ProtocolBroken."""
         message = b""
         started = False
         while True:
@@ -129,7 +129,9 @@ class WebSocket:
                 raise ProtocolBroken("a binary message")
 
     async def read_frame(self) -> Frame:
-        """The next frame, control frames included. Raises Closed(1006) when the connection breaks off."""
+        """Return the next frame, including control frames. Raises Closed(1006) when the connection breaks
+        off.
+        """
         try:
             first, second = await self._reader.readexactly(2)
             length = second & 0x7F
@@ -159,7 +161,7 @@ class WebSocket:
     async def send_frame(
         self, opcode: int, payload: bytes, *, final: bool = True, masked: bool = True, bits: int = 0
     ) -> None:
-        """Send one frame, wrong ones included: that is what the arguments are for."""
+        """Send one frame. The arguments allow invalid ones."""
         head = bytes([(0x80 if final else 0) | bits | opcode])
         mask_bit = 0x80 if masked else 0
         if len(payload) < 126:
@@ -176,12 +178,12 @@ class WebSocket:
         await self.send_raw(head + payload)
 
     async def send_raw(self, data: bytes) -> None:
-        """Send bytes as they are."""
+        """Send raw bytes."""
         self._writer.write(data)
         await self._writer.drain()
 
     async def close(self, code: int = 1000) -> None:
-        """Say goodbye, wait for the answer at most 5 s, drop the connection."""
+        """Send a close frame, wait at most 5 s for the server's, and drop the connection."""
         try:
             async with asyncio.timeout(5):
                 await self.send_frame(CLOSE, struct.pack("!H", code))
@@ -192,7 +194,7 @@ class WebSocket:
         self.abort()
 
     def abort(self) -> None:
-        """Drop the connection without a word."""
+        """Drop the connection without a close frame."""
         self._writer.close()
 
     async def _closed(self, frame: Frame) -> Closed:

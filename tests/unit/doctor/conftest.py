@@ -1,4 +1,4 @@
-"""One host for all tests of the doctor, and one nginx as shipped before it."""
+"""One host for all tests of the doctor, behind one nginx as shipped."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def house(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitMQ) -> Itera
 
 @pytest.fixture(scope="session")
 def front(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where nginx listens, everything as shipped."""
+    """nginx's address, with everything as shipped."""
     with house.front(tmp_path_factory.mktemp("nginx")) as address:
         yield address
 
 
 @pytest.fixture
 def alone() -> Iterator[None]:
-    """Not while another process of pytest looks at what the whole machine has, or changes it."""
+    """A lock against other pytest processes that examine or change the whole machine."""
     with (Path(tempfile.gettempdir()) / "sluice-doctor.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""nginx before the house, otherwise than as it is shipped."""
+"""nginx in front of the host, with changes to the shipped configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from unit.doctor.house import House
 
 from config.nginx_lab import Nginx
 
-# As the documentation of many projects has it.
+# As in many projects' documentation.
 BARE = """
     listen 127.0.0.1:$port default_server;
     proxy_set_header Host $http_host;
@@ -24,14 +24,14 @@ BARE = """
 
 
 def server(house: House, text: str) -> Callable[[Nginx], None]:
-    """Somebody's own server instead of ours."""
+    """Another site's server block instead of ours."""
     for name in ("gunicorn", "daphne"):
         text = text.replace(name.upper(), f"127.0.0.1:{house.ports[name]}")
     return lambda nginx: nginx.as_existing_site(text)
 
 
 def snippet(name: str, old: str, new: str) -> Callable[[House], Callable[[Nginx], None]]:
-    """A line of one of our snippets, or of conf.d/…, that is otherwise."""
+    """Replace a line in one of our snippets, or in conf.d/…."""
 
     def change(nginx: Nginx) -> None:
         path = nginx.folder / "etc" / (name if "/" in name else f"snippets/sluice/{name}")

@@ -1,6 +1,6 @@
-"""A host with the whole site on it, all of it real: PostgreSQL, RabbitMQ, Gunicorn, Daphne, Celery, nginx.
+"""A host with the whole site, all real: PostgreSQL, RabbitMQ, Gunicorn, Daphne, Celery, nginx.
 
-The programs run from a copy of app/ with the settings of supervisor/host, ports and folders aside.
+The programs run from a copy of app/, with the settings of supervisor/host except for ports and folders.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _HBA = "host all owner 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-2
 
 @dataclass
 class Said:
-    """What a run of the doctor found, by name of the check."""
+    """The result of a run of the doctor, by name of the check."""
 
     code: int
     output: str
@@ -53,7 +53,7 @@ class Said:
     def of(self, check: str, where: str = "") -> dict[str, str]:
         """The worst finding of the check, at that place if one is given."""
         found = [one for one in self.findings if one["check"] == check and where in one["where"]]
-        assert found, f"nothing was said of {check} {where}: {self.output}{self.errors}"
+        assert found, f"no finding of {check} {where}: {self.output}{self.errors}"
         return min(found, key=lambda one: ["failed", "warning", "passed", "skipped"].index(one["verdict"]))
 
     @property
@@ -66,7 +66,7 @@ class Said:
 
 
 class House:
-    """The host. `close` ends everything that it started but the broker."""
+    """The host. `close` stops everything that it started. The broker is not its own."""
 
     def __init__(self, folder: Path, rabbitmq: RabbitMQ) -> None:
         self.folder = folder
@@ -83,7 +83,7 @@ class House:
         """The Host header."""
         return self.site_url.removeprefix("http://")
 
-    # ---- making it
+    # ---- its setup
 
     def build(self) -> House:
         shutil.copytree(SOURCE / "app", self.app, ignore=shutil.ignore_patterns("__pycache__"))
@@ -150,7 +150,7 @@ class House:
             self.stop(name)
         self.postgres.close()
 
-    # ---- what runs
+    # ---- its programs
 
     def environment(self, program: str = "") -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
@@ -163,9 +163,9 @@ class House:
     def start(
         self, name: str, *prefix: str, is_well: bool = True, arguments: Sequence[str] = (), **changed: str
     ) -> None:
-        """Gunicorn, Daphne or Celery's worker, as supervisor does; returns when it answers.
+        """Start Gunicorn, Daphne or Celery's worker, as supervisor does. Return when it responds.
 
-        `prefix` comes before its command, `arguments` behind it; `is_well`: all that it uses is there.
+        `prefix` precedes its command, `arguments` follow it. `is_well`: everything that it uses is available.
         """
         commands = {
             "gunicorn": [
@@ -197,7 +197,7 @@ class House:
 
     @contextlib.contextmanager
     def restarted(self, name: str, *prefix: str, **changed: Any) -> Iterator[None]:
-        """It, started otherwise for a while, with other settings in its environment. As `start`."""
+        """The program restarted during the block with other settings in its environment; see `start`."""
         self.stop(name)
         self.start(name, *prefix, **changed)
         try:
@@ -208,7 +208,7 @@ class House:
 
     @contextlib.contextmanager
     def paused(self, name: str) -> Iterator[None]:
-        """It stands still: its connections stay open, and the kernel accepts new ones."""
+        """Freeze the program: its connections stay open, and the kernel accepts new ones."""
         children = subprocess.run(
             ["pgrep", "-P", str(self.programs[name].pid)], capture_output=True, text=True
         )
@@ -223,7 +223,7 @@ class House:
             self.recover(name)
 
     def recover(self, name: str = "daphne") -> None:
-        """Wait until the program has found again all that it uses."""
+        """Wait until the program has reconnected to everything that it uses."""
         wait_until(lambda: self._answers(name, True), 30, name, fatal=lambda: self._death(name))
 
     @contextlib.contextmanager
@@ -245,7 +245,7 @@ class House:
         return False
 
     def _takes_crops(self) -> bool:
-        """Whether Celery's worker is connected: it says that it is ready once, not after each outage."""
+        """Whether Celery's worker is connected. It logs "ready" once, and not after each outage."""
         columns = ("name", "consumers")
         listed = self.rabbitmq.ctl("list_queues", "--no-table-headers", "--vhost", "celery", *columns)
         return bool(re.search(r"^celery\s+[1-9]", listed, re.MULTILINE))
@@ -258,7 +258,7 @@ class House:
     def front(
         self, folder: Path, change: Callable[[Nginx], None] = lambda nginx: None, **settings: str
     ) -> Iterator[str]:
-        """nginx as shipped before them, `change`d before it starts; where it listens."""
+        """nginx as shipped, changed by `change` before its start. Yields its address."""
         published = self.folder / "published"
 
         class Front(Nginx):
@@ -274,13 +274,13 @@ class House:
         with Front(folder, addresses | settings) as nginx:
             yield f"127.0.0.1:{nginx.port}"
 
-    # ---- what is done to it
+    # ---- changes to it
 
     def secret(self, name: str) -> Path:
         return self.etc / "secrets" / name
 
     def sql(self, statement: str) -> list[Any]:
-        """As the superuser; rows, if there are any."""
+        """Execute a statement as the superuser, and return its rows, if any."""
         writing = "-c default_transaction_read_only=off"
         with psycopg.connect(self.postgres.url, autocommit=True, options=writing) as connection:
             cursor = connection.execute(statement.encode())
@@ -288,7 +288,7 @@ class House:
 
     @contextlib.contextmanager
     def edited(self, name: str, old: str, new: str) -> Iterator[None]:
-        """A file below etc/ in which `old` is `new` for a while."""
+        """Replace `old` by `new` in a file below etc/ during the block."""
         path = self.etc / name
         text = path.read_text()
         assert old in text, f"{old} is not in {name}"
@@ -299,7 +299,7 @@ class House:
             path.write_text(text)
 
     def python(self, *arguments: str) -> str:
-        """Run in app/ with the common settings; it must succeed."""
+        """Run Python in app/ with the common settings. It must succeed."""
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.app,
@@ -313,7 +313,7 @@ class House:
 
     @contextlib.contextmanager
     def doctor_at_work(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        """`manage.py doctor`, while it runs."""
+        """`manage.py doctor` while it runs."""
         with subprocess.Popen(
             [sys.executable, "manage.py", "doctor", *arguments],
             cwd=self.app,
@@ -333,7 +333,7 @@ class House:
         as_json: bool = True,
         python: str = sys.executable,
     ) -> Said:
-        """`manage.py doctor`, as root on this host."""
+        """Run `manage.py doctor` as root on this host."""
         done = subprocess.run(
             [python, "manage.py", "doctor", *(["--json"] if as_json else []), *arguments],
             cwd=self.app,

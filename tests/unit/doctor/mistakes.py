@@ -1,4 +1,4 @@
-"""Mistakes for the doctor to find: how they are made, on real servers, and undone."""
+"""Mistakes for the doctor to find, made on real servers and undone afterwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Making = Callable[[House], AbstractContextManager[object]]
 
 @dataclass(frozen=True)
 class Mistake:
-    """What is made, and what is then said of it: by which check, of whom, and what to change."""
+    """A mistake and the expected finding: its check, place, message and fix."""
 
     make: Making
     check: str
@@ -52,7 +52,7 @@ def edited(name: str, old: str, new: str) -> Making:
 
 @contextlib.contextmanager
 def rewritten(file: Path, text: str) -> Iterator[None]:
-    """A file with another text for a while."""
+    """Replace a file's text during the block."""
     before = file.read_text()
     file.write_text(text)
     try:
@@ -62,7 +62,7 @@ def rewritten(file: Path, text: str) -> Iterator[None]:
 
 
 def rotated(house: House, secret: str) -> AbstractContextManager[None]:
-    """A secret of which its server knows nothing."""
+    """A secret that its server does not know."""
     return rewritten(house.secret(secret), "w" * 64)
 
 
@@ -73,7 +73,7 @@ def as_it_is(house: House) -> Iterator[None]:
 
 @contextlib.contextmanager
 def gone(house: House, path: str) -> Iterator[None]:
-    """A file below etc/ that isn't there for a while."""
+    """Remove a file below etc/ during the block."""
     file = house.etc / path
     kept = file.rename(file.with_suffix(".kept"))
     try:

@@ -1,4 +1,4 @@
-"""What is wrong with Gunicorn and Daphne is recognised from outside, through an nginx as it is shipped."""
+"""The doctor finds faults of Gunicorn and Daphne from outside, through an nginx as shipped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_gunicorn_is_gone(house: House, front: str) -> None:
     assert found["message"] == "Gunicorn is down" and "$sluice_wsgi" in found["fix"]
 
 
-def test_gunicorn_stands_still_and_nobody_waits_for_long(house: House, front: str) -> None:
+def test_gunicorn_is_frozen_and_the_doctor_does_not_wait_long(house: House, front: str) -> None:
     with house.paused("gunicorn"):
         said = house.doctor(
             "--at", front, "--only", "front-answers", "front-name", "front-pages", "split-site"
@@ -42,13 +42,13 @@ def test_gunicorn_was_not_restarted_after_the_name_changed(house: House, tmp_pat
     assert f"not {url}" in said.of("settings-address")["message"]
 
 
-# On other ports than 443, and with a certificate that isn't trusted, no HSTS is asked for.
+# HSTS is not required on ports other than 443, or with an untrusted certificate.
 @pytest.mark.parametrize(
     "settings",
     [{"SITE_URL": "https://localhost:8443"}, {"SITE_URL": "https://localhost", "TLS": "self-signed"}],
     ids=lambda settings: " ".join(settings.values()),
 )
-def test_gunicorn_is_told_of_https_or_not(house: House, tmp_path: Path, settings: dict[str, str]) -> None:
+def test_gunicorn_learns_of_https_or_not(house: House, tmp_path: Path, settings: dict[str, str]) -> None:
     url = settings["SITE_URL"]
 
     def said(told: bool) -> Said:
@@ -69,7 +69,7 @@ def test_gunicorn_is_told_of_https_or_not(house: House, tmp_path: Path, settings
     assert well.of("front-certificate")["message"] == "a proxy in front does the TLS"
 
 
-# As settings that somebody wrote for themselves; and what is then said.
+# Lines of a site's own settings, and the resulting messages.
 OWN_SETTINGS = {
     "no static files were ever collected": (
         'STATIC_ROOT = "/nowhere"\n',
@@ -86,11 +86,11 @@ OWN_SETTINGS = {
 
 @pytest.mark.parametrize("what", OWN_SETTINGS)
 def test_gunicorn_serves_no_page(house: House, front: str, what: str) -> None:
-    lines, says, cure = OWN_SETTINGS[what]
+    lines, message, fix = OWN_SETTINGS[what]
     (house.app / "mysite/wanting.py").write_text(f"from mysite.settings import *\n\n{lines}")
     with house.restarted("gunicorn", DJANGO_SETTINGS_MODULE="mysite.wanting"):
         found = house.doctor("--at", front, "--only", "front-pages").of("front-pages")
-    assert says in found["message"] and cure in found["fix"], found
+    assert message in found["message"] and fix in found["fix"], found
 
 
 def test_the_site_is_served_under_any_name(house: House, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_daphne_is_gone(house: House, front: str) -> None:
     assert "see push-upgrade" in said.of("push-hello")["message"]
 
 
-def test_daphne_stands_still(house: House, front: str) -> None:
+def test_daphne_is_frozen(house: House, front: str) -> None:
     with house.paused("daphne"):
         said = house.doctor(
             "--at", front, "--only", "push-upgrade", "push-hello", "push-origin", "push-headers"
@@ -134,7 +134,7 @@ def test_daphne_has_no_more_files(house: House, front: str) -> None:
     assert "minfds" in said.of("open-files", "daphne")["fix"]
 
 
-def test_daphne_goes_by_another_name(house: House, front: str) -> None:
+def test_daphne_has_another_host_name(house: House, front: str) -> None:
     with house.restarted("daphne", SITE_URL="http://old.example"):
         found = house.doctor("--at", front, "--only", "push-upgrade").of("push-upgrade")
     assert "refuses the page's Origin" in found["message"] and "SITE_URL" in found["fix"]
@@ -176,7 +176,7 @@ def test_other_sites_pages_are_let_in(house: House, front: str) -> None:
     )
 
 
-# Somebody's own application in its place, for those who are signed in; it does what the file `mood` says.
+# Another application in its place for signed-in users. The file `mood` controls it.
 OWN_APPLICATION = """
 from pathlib import Path
 from mysite.asgi import application as site
@@ -218,7 +218,7 @@ def test_daphne_runs_another_application_and_then_stops(house: House, front: str
 
 
 def test_daphne_falls_silent(house: House, front: str) -> None:
-    """After its hello: no ping comes."""
+    """After its hello, no ping comes."""
     with house.doctor_at_work("--at", front, "--only", "push-idle") as doctor:
         assert doctor.stdout is not None
         assert doctor.stdout.readline().startswith("passed    push-hello")

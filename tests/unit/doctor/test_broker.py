@@ -1,4 +1,4 @@
-"""Mistakes of the broker, and a broker that is away, are recognised."""
+"""The doctor finds mistakes in the broker's setup, and a broker that is down."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from harness.waiting import wait_until
 from sluice_stack.doctor import broker
 
 NO_RIGHTS = ("^$", "^$", "^$")
-# The method basic.publish, as AMQP 0-9-1 numbers it.
+# The method basic.publish, by its number in AMQP 0-9-1.
 _PUBLISH = b"\x00\x3c\x00\x28"
 
 
 def ctl(
     *arguments: str, undo: tuple[str, ...] | None = None, permit: tuple[str, str] | None = None
 ) -> Making:
-    """A `rabbitmqctl`, and what puts it right again."""
+    """A `rabbitmqctl` command, and the command that undoes it."""
 
     @contextlib.contextmanager
     def make(house: House) -> Iterator[None]:
@@ -46,7 +46,7 @@ def without_a_queue(house: House) -> Iterator[None]:
 
 @contextlib.contextmanager
 def nobody_listened(house: House) -> Iterator[None]:
-    """The exchange is made by the first layer that connects."""
+    """The first layer that connects declares the exchange; here, none has."""
     house.rabbitmq.ctl("add_vhost", "untouched")
     try:
         house.rabbitmq.ctl("set_permissions", "--vhost", "untouched", "publisher", "^$", "^groups$", "^$")
@@ -58,7 +58,7 @@ def nobody_listened(house: House) -> Iterator[None]:
 
 @contextlib.contextmanager
 def slow_line(house: House) -> Iterator[None]:
-    """Between the doctor and RabbitMQ: what is published takes 0.6 s."""
+    """A line between the doctor and RabbitMQ on which each publish takes 0.6 s."""
     with (
         SlowLine(house.rabbitmq.port, _PUBLISH, 0.6) as line,
         house.edited("daphne.env", f":{house.rabbitmq.port}/", f":{line.port}/"),
@@ -102,7 +102,7 @@ BROKER = {
         "the host of nowhere.invalid:1 does not resolve here",
         "correct TASKS_URL",
     ),
-    # No Debian that is to be had still has a version that is too old; this one says that it is.
+    # No available Debian has a version that is too old. This one only claims to be.
     "a version that is too old": Mistake(
         ctl(
             "eval",
@@ -146,7 +146,7 @@ BROKER = {
         ctl("set_permissions", "--vhost", "asgi", "layer", ".*", ".*", "^$", permit=("layer", "asgi")),
         "layer-round-trip",
         "daphne, LAYER",
-        "lacks a permission",
+        "has no permission for this",
         "see broker-",
     ),
     "who orders crops may not write": Mistake(
@@ -217,7 +217,7 @@ def test_it_recognises_in_the_broker(house: House, front: str, mistake: str) -> 
     recognised(house, front, BROKER[mistake])
 
 
-def test_rabbitmq_is_down_stands_still_or_is_in_alarm(house: House, front: str) -> None:
+def test_rabbitmq_is_down_frozen_or_in_alarm(house: House, front: str) -> None:
     every = ["--only", *broker_checks(), "layer-round-trip", "front-ready"]
     house.rabbitmq.pause()
     try:

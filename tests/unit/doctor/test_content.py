@@ -1,4 +1,4 @@
-"""Where nothing is wrong, the doctor says so, and leaves nothing behind; and what its command is like."""
+"""On a correct host, the doctor reports success and leaves nothing behind. Also the command's options."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ PLAIN = Path("/opt/sluice/plain/bin/python")
 
 
 @pytest.mark.usefixtures("alone")
-def test_it_is_content_with_a_host_as_the_guide_makes_it(house: House, front: str) -> None:
-    for program in house.programs:  # what other tests did to their broker may be a moment ago
+def test_it_passes_on_a_host_that_was_set_up_by_the_guide(house: House, front: str) -> None:
+    for program in house.programs:  # other tests may just have restarted the broker
         house.recover(program)
     said = house.doctor("--at", front, "--clients", "100")
     assert (said.bad, said.code) == ([], 0)
     out = [one for one in said.findings if one["verdict"] == "skipped"]
-    # It is it known here whether pytest starts a program again: tests/bare_metal/test_supervisord.py.
+    # Here the doctor can't know whether pytest restarts a program: tests/bare_metal/test_supervisord.py tests
+    # that.
     assert {one["check"] for one in out} == {"programs", "front-certificate"}
     assert set(checks.names()) == {one["check"] for one in said.findings}
     assert house.sql("SELECT count(*) FROM auth_user WHERE username LIKE 'doctor-%'") == [(0,)]
@@ -83,18 +84,18 @@ def test_wrong_arguments_are_refused_in_a_sentence(house: House, arguments: list
     assert (said.code, said.output) == (2, "") and words in said.errors
 
 
-def test_for_people_it_is_a_line_each_with_the_cure_below(house: House) -> None:
+def test_the_text_output_is_a_line_per_finding_with_the_fix_below(house: House) -> None:
     said = house.doctor("--only", "front-answers", "database-reachable", "--at", "127.0.0.1:1", as_json=False)
-    first, cure, *others = said.output.splitlines()
+    first, fix, *others = said.output.splitlines()
     assert first == "failed    front-answers: 127.0.0.1:1 does not answer: the connection is refused"
-    assert cure.startswith("          → start nginx")
+    assert fix.startswith("          → start nginx")
     assert any(line.startswith("passed    database-reachable [5 places]: PostgreSQL") for line in others)
     assert others[-1] == "sluice doctor: 1 failed, 5 passed"
     quiet = house.doctor("--only", "database-reachable", "--quiet", as_json=False)
     assert (quiet.output, quiet.code) == ("sluice doctor: 5 passed\n", 0)
 
 
-def test_without_what_push_needs_it_says_so_and_checks_the_rest(house: House, front: str) -> None:
+def test_without_pushs_packages_it_reports_that_and_checks_the_rest(house: House, front: str) -> None:
     assert PLAIN.exists(), "use `make test`, which runs in an image that has it"
     with house.without("daphne"):
         said = house.doctor("--at", front, "--clients", "100", python=str(PLAIN))
@@ -108,7 +109,7 @@ def test_without_what_push_needs_it_says_so_and_checks_the_rest(house: House, fr
 
 
 def test_one_program_sees_its_own_settings_as_in_a_container(house: House, front: str) -> None:
-    """SLUICE_SERVICE is what makes a container of it: the role asgi can't make a user."""
+    """SLUICE_SERVICE makes the doctor act as in a container: the role asgi can't create a user."""
     own = dict(
         line.split("=", 1)
         for name in ("sluice", "daphne")

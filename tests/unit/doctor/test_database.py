@@ -1,4 +1,4 @@
-"""Mistakes of the database, and a database that is away, are recognised."""
+"""The doctor finds mistakes in the database's setup, and a database that is down."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.waiting import wait_until
 
 @contextlib.contextmanager
 def crowded(house: House) -> Iterator[None]:
-    """Somebody keeps 16 of Daphne's 20 connections."""
+    """Another client holds 16 of Daphne's 20 connections."""
     url = f"postgresql://asgi@127.0.0.1:{house.postgres.port}/sluice"
     password = house.secret("db_asgi").read_text()
     with (
@@ -57,7 +57,7 @@ def hba(change: Callable[[str], str]) -> Making:
 
 @contextlib.contextmanager
 def nobody_trusted(house: House) -> Iterator[None]:
-    """As where pg_hba.conf doesn't ask for a password: then PostgreSQL says that there is no such role."""
+    """Without a password in pg_hba.conf, PostgreSQL reports that the role does not exist."""
     with (
         house.edited("beat.env", "//beat@", "//nobody@"),
         hba(lambda text: f"host all nobody 127.0.0.1/32 trust\n{text}")(house),
@@ -244,7 +244,7 @@ def test_it_recognises_in_the_database(house: House, front: str, mistake: str) -
     recognised(house, front, DATABASE[mistake])
 
 
-def test_postgresql_is_down_or_stands_still(house: House, front: str) -> None:
+def test_postgresql_is_down_or_frozen(house: House, front: str) -> None:
     every = ["--only", *(f"database-{name}" for name in ("reachable", "tables", "rights", "durable"))]
     house.postgres.stop()
     try:
@@ -262,7 +262,7 @@ def test_postgresql_is_down_or_stands_still(house: House, front: str) -> None:
     assert "does not answer" in said.of("database-reachable", "daphne")["message"]
 
 
-def test_postgresql_loses_what_it_took_when_the_machine_does(house: House) -> None:
+def test_postgresql_loses_commits_in_a_crash_of_the_machine(house: House) -> None:
     house.postgres.stop()
     house.postgres.start(fsync="off")
     try:
@@ -272,7 +272,7 @@ def test_postgresql_loses_what_it_took_when_the_machine_does(house: House) -> No
         house.postgres.start()
     assert (found["verdict"], found["message"]) == (
         "warning",
-        "fsync off: a crash of the machine can damage the data",
+        "fsync is off: a crash can damage the data",
     )
 
 
@@ -291,7 +291,7 @@ def test_postgresql_is_a_standby(house: House) -> None:
     assert "it is a standby" in found["message"] and "primary" in found["fix"]
 
 
-# ---- another server, which only beat is sent to
+# ---- another server, which only beat uses
 
 
 @pytest.fixture(scope="module")
@@ -332,10 +332,10 @@ def test_postgresql_has_hardly_a_connection_left_and_then_none(house: House, spa
 
 
 def test_postgresql_is_about_to_stop(house: House, spare: Postgres) -> None:
-    """It was told to wait for those who are still there."""
+    """It was told to wait for its clients."""
     with psycopg.connect(spare.url):
         spare.signal(signal.SIGTERM)
-        wait_until(lambda: spare.ready() == 1, 10, "the end of its welcome")
+        wait_until(lambda: spare.ready() == 1, 10, "PostgreSQL to refuse connections")
         found = said_of(house, "database-reachable")
     assert found["message"] == "PostgreSQL accepts no connections now: the database system is shutting down"
     spare.stop()
@@ -343,7 +343,7 @@ def test_postgresql_is_about_to_stop(house: House, spare: Postgres) -> None:
 
 
 def test_postgresql_is_being_restored(house: House, spare: Postgres) -> None:
-    """Its archive doesn't give the first file yet."""
+    """Its archive does not have the first file yet."""
     spare.stop()
     signal_file, come = spare.folder / "data/recovery.signal", spare.folder / "come"
     signal_file.touch()

@@ -1,4 +1,6 @@
-"""Crops that can't be put where they belong, and images that can't be read, as root makes them, are seen."""
+"""The doctor finds folders that crops can't be written to, and images that can't be read, as root leaves
+them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ USUAL = pwd.getpwnam("www-data")
 
 @pytest.fixture
 def data() -> Iterator[Path]:
-    """What a host has below /var/lib/sluice, all of it the programs' user's."""
+    """A host's /var/lib/sluice, all owned by the programs' user."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -29,7 +31,7 @@ def data() -> Iterator[Path]:
 
 
 def examined(house: House, data: Path) -> Said:
-    """By settings that no program runs with: then they are taken to be www-data's, as the guide has it."""
+    """Run the doctor with settings that no program uses. It then assumes www-data, as in the guide."""
     etc = data / "etc"
     etc.mkdir()
     for file in house.etc.glob("*.env"):
@@ -41,7 +43,7 @@ def examined(house: House, data: Path) -> Said:
     return house.doctor("--inside", "--only", "files", environment=environment)
 
 
-def test_it_is_content_where_all_is_the_programs(house: House, data: Path) -> None:
+def test_it_passes_where_all_files_are_the_programs(house: House, data: Path) -> None:
     (data / "volumes/lost+found").mkdir(mode=0o700)
     said = examined(house, data)
     assert said.bad == [] and {one["where"] for one in said.findings} == {

@@ -1,4 +1,4 @@
-"""Limits that are too low, of the kernel, Nginx and each program, are recognised."""
+"""The doctor finds limits of the kernel, nginx and each program that are too low."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unit.doctor.mistakes import Mistake, as_it_is, recognised, rewritten
 
 
 def nginx_conf(old: str, new: str) -> AbstractContextManager[None]:
-    """Debian's own main file, which this machine's nginx would start with."""
+    """Change Debian's main file, which this machine's nginx would start with."""
     file = Path("/etc/nginx/nginx.conf")
     return rewritten(file, re.sub(old, new, file.read_text()))
 

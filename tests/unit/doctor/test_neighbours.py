@@ -1,4 +1,4 @@
-"""What else runs on a host is not the site's: other sites, and processes in containers."""
+"""Other programs on a host are not the site's: other sites, and processes in containers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ preload_app = True
 bind = "127.0.0.1:{port}"
 chdir = "{folder}"
 """
-# In a container a process has a root of its own, as after chroot.
+# In a container, a process has its own root, as after chroot.
 _CONTAINED = """
 def when_ready(server):
     import os
@@ -41,7 +41,7 @@ def asked(house: House, *arguments: str) -> Said:
 
 
 def about(said: Said, process: subprocess.Popen[bytes]) -> list[tuple[str, str]]:
-    """Verdicts and sentences in whose place one of the processes stands, or one of its children."""
+    """Verdicts and messages of findings about the process or one of its children."""
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
     pids = {str(process.pid), *children.stdout.split()}
     return [
@@ -53,7 +53,7 @@ def about(said: Said, process: subprocess.Popen[bytes]) -> list[tuple[str, str]]
 
 @contextlib.contextmanager
 def running(port: int, *command: str, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """It, with few files, once it answers."""
+    """Start a program with few open files allowed, and wait until it responds."""
     with (cwd / "log").open("wb") as log:
         process = subprocess.Popen(
             ["prlimit", "--nofile=200", *command], cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -89,7 +89,7 @@ def gunicorn(folder: Path, chdir: Path, more: str = "") -> Iterator[subprocess.P
 
 
 def test_another_sites_gunicorn(house: House, front: str, tmp_path: Path) -> None:
-    """By the same Python, in a folder of its own."""
+    """It has the same Python, but another folder."""
     with gunicorn(tmp_path, tmp_path) as other:
         said = asked(house, "--at", front)
         assert about(said, other) == []
@@ -99,7 +99,7 @@ def test_another_sites_gunicorn(house: House, front: str, tmp_path: Path) -> Non
 
 
 def test_a_containers_gunicorn(house: House, front: str, tmp_path: Path) -> None:
-    """In a folder of the same name as the site's: nothing is said of it."""
+    """Its folder has the same name as the site's. The doctor must not report it."""
     (tmp_path / "tmp").mkdir()
     with gunicorn(tmp_path, house.app, _CONTAINED.format(root=tmp_path)) as other:
         assert Path(f"/proc/{other.pid}/cwd").readlink() == house.app

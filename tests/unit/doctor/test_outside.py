@@ -1,4 +1,6 @@
-"""What is wrong with nginx, or in front of it, is recognised from outside: a real nginx with each mistake."""
+"""The doctor finds faults of nginx, or of a proxy in front of it, from outside: a real nginx with each
+mistake.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,11 @@ def without_static_files(nginx: Nginx) -> None:
 
 @dataclass(frozen=True)
 class Mistake:
-    """How nginx is made; what is said of it, by which check, and what to change."""
+    """A mistake in nginx, and the expected check, message and fix."""
 
     check: str
-    says: str
-    cure: str
+    message: str
+    fix: str
     change: Callable[[House], Callable[[Nginx], None]] = lambda house: lambda nginx: None
     settings: dict[str, str] = field(default_factory=dict)
 
@@ -213,10 +215,10 @@ def test_it_recognises(house: House, tmp_path: Path, mistake: str) -> None:
         said = house.doctor("--at", at, "--only", wanted.check)
     found = said.of(wanted.check)
     assert (found["verdict"], said.code) == ("failed", 1), found
-    assert wanted.says in found["message"] and wanted.cure in found["fix"], found
+    assert wanted.message in found["message"] and wanted.fix in found["fix"], found
 
 
-def test_nobody_listens_and_the_rest_is_spared(house: House) -> None:
+def test_nothing_listens_and_the_other_checks_are_skipped(house: House) -> None:
     said = house.doctor(
         "--at", "127.0.0.1:1", "--only", "front-answers", "front-pages", "split-site", "push-upgrade"
     )
@@ -226,13 +228,13 @@ def test_nobody_listens_and_the_rest_is_spared(house: House) -> None:
     }
 
 
-def test_somebody_listens_who_speaks_no_http(house: House) -> None:
+def test_the_listener_speaks_no_http(house: House) -> None:
     said = house.doctor("--at", f"127.0.0.1:{house.rabbitmq.port}", "--only", "front-answers")
     why = said.of("front-answers")["message"].partition("does not answer: ")[2]
     assert why in ("the answer is not HTTP", "the connection is closed without an answer")
 
 
-# ---- what stands in front of it
+# ---- a proxy in front of it
 
 
 UPGRADE_PASSED = (
@@ -257,7 +259,7 @@ def test_a_proxy_in_front_drops_the_upgrade(house: House, front: str, tmp_path: 
     )
 
 
-def test_a_proxy_in_front_waits_for_less_long_than_the_doctor(
+def test_a_proxy_in_front_has_a_shorter_timeout_than_the_doctor(
     house: House, front: str, tmp_path: Path
 ) -> None:
     with (
@@ -270,14 +272,14 @@ def test_a_proxy_in_front_waits_for_less_long_than_the_doctor(
     assert said.of("push-upgrade")["message"] == "Daphne accepts the connection and does not answer"
 
 
-def test_a_proxy_in_front_cuts_what_is_silent(house: House, front: str, tmp_path: Path) -> None:
+def test_a_proxy_in_front_cuts_silent_connections(house: House, front: str, tmp_path: Path) -> None:
     with proxied(house, tmp_path, front, f"proxy_read_timeout 5s; {UPGRADE_PASSED}") as at:
         found = house.doctor("--at", at, "--only", "push-idle").of("push-idle")
     assert "each proxy and balancer in front" in found["fix"]
 
 
 def test_an_address_with_too_many_connections(house: House, tmp_path: Path) -> None:
-    """One that ignores its close frame holds its place for a few seconds."""
+    """A client that ignores its close frame occupies its slot for a few seconds."""
     own = {"Origin": house.site_url, "Host": house.host, "Sec-WebSocket-Key": "c2x1aWNlLWRvY3Rvci0hIQ=="}
     with (
         house.front(tmp_path, CHANNELS_PER_ADDRESS="1") as at,
@@ -295,10 +297,10 @@ def test_an_address_with_too_many_connections(house: House, tmp_path: Path) -> N
 @dataclass(frozen=True)
 class Certificate:
     verdict: str
-    says: str
+    message: str
     trusted: bool = True
     name: str = "localhost"
-    days: tuple[int, int] = (-1, 90)  # from today
+    days: tuple[int, int] = (-1, 90)  # days from today
 
 
 CERTIFICATES = {
@@ -332,7 +334,7 @@ def test_the_certificate(house: House, tmp_path: Path, kind: str) -> None:
             url, "--at", at, "--only", "front-certificate", "front-answers", environment=trust
         )
     found = said.of("front-certificate")
-    assert found["verdict"] == wanted.verdict and wanted.says in found["message"], found
+    assert found["verdict"] == wanted.verdict and wanted.message in found["message"], found
     assert said.of("front-answers")["verdict"] == "passed"
 
 
@@ -344,7 +346,7 @@ def test_there_is_no_tls(house: House, front: str) -> None:
 
 
 def signed(folder: Path, wanted: Certificate) -> Path:
-    """ca.pem, site.pem and site.key, by openssl."""
+    """Create ca.pem, site.pem and site.key with openssl."""
     folder.mkdir(parents=True)
 
     def openssl(*arguments: str) -> None:

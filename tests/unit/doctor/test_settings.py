@@ -1,4 +1,4 @@
-"""Mistakes in settings, secrets and packages are recognised."""
+"""The doctor finds mistakes in settings, secrets and packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unit.doctor.mistakes import Making, Mistake, as_it_is, edited, gone, recogn
 
 
 def lock(text: str) -> Making:
-    """A line more in the lock file of this host's checkout."""
+    """Add a line to the requirements of this host's checkout."""
 
     def make(house: House) -> AbstractContextManager[None]:
         file = house.app / "requirements.txt"
@@ -60,7 +60,7 @@ SETTINGS = {
         edited("celery.env", "# For", "SITE_URL=http://other.example\n#"),
         "settings-address",
         "celery",
-        "its address of the site is http://other.example, and other programs have another",
+        "its settings say that the site is at http://other.example; other programs have another address",
         "SITE_URL",
         arguments=("--inside",),
     ),
@@ -99,7 +99,7 @@ def test_it_recognises_in_the_settings(house: House, front: str, mistake: str) -
 
 
 def test_a_secret_that_only_root_can_read(house: House) -> None:
-    """Of each program that runs, as the user that it runs as; only root, as which tests run, can ask so."""
+    """The doctor tests each running program's access as that program's user, which only root can do."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         folder, usual = Path(name), pwd.getpwnam("www-data")
         folder.chmod(0o755)
@@ -136,7 +136,7 @@ def test_a_common_setting_that_is_malformed_ends_it_in_a_sentence(house: House) 
 
 
 def test_a_first_login_backend_that_knows_no_users(house: House, front: str) -> None:
-    """The doctor's own session is by the next one."""
+    """The doctor's own session uses the next backend."""
     (house.app / "mysite/guarded.py").write_text(
         "from mysite.settings import *\n\nclass OnlyRefuses:\n    pass\n\n"
         'AUTHENTICATION_BACKENDS = ["mysite.guarded.OnlyRefuses",'

@@ -1,4 +1,4 @@
-"""Where a host is right, though unusual, the doctor raises no alarm."""
+"""The doctor raises no alarm on hosts that are unusual but correct."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unit.doctor.test_limits import nginx_conf
 from config.nginx_lab import SOURCE, Nginx
 from sluice_stack.doctor import broker
 
-# What another site on the same nginx says to whom nobody else answers.
+# The response of another site on the same nginx to unknown host names.
 ANOTHER_SITE = """
 server {
     listen 127.0.0.1:$port default_server;
@@ -42,12 +42,12 @@ LIMITS = {
 
 @pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("what", LIMITS)
-def test_limits_that_are_set_otherwise(house: House, front: str, what: str) -> None:
+def test_limits_that_are_set_in_other_ways(house: House, front: str, what: str) -> None:
     recognised(house, front, LIMITS[what])
 
 
 @pytest.mark.usefixtures("alone")
-def test_what_is_only_said_in_a_comment_is_not_nginxs_setting(house: House, front: str) -> None:
+def test_a_setting_in_a_comment_is_not_nginxs(house: House, front: str) -> None:
     commented = Mistake(
         lambda house: nginx_conf(
             r"events\s*\{[^}]*\}",
@@ -76,7 +76,7 @@ def test_another_site_answers_to_other_names(house: House, tmp_path: Path) -> No
     assert said.of("front-name")["message"].endswith("another name gets 200")
 
 
-def test_the_address_may_be_written_otherwise_than_browsers_do(house: House, front: str) -> None:
+def test_the_address_may_be_written_differently_than_in_browsers(house: House, front: str) -> None:
     asked = ("--at", front, "--only", "settings-address", "front-name", "push-upgrade")
     said = house.doctor(house.site_url.replace("http://localhost", "HTTP://LOCALHOST") + "/", *asked)
     assert (said.bad, said.code) == ([], 0), said.output
@@ -86,10 +86,10 @@ def test_the_address_may_be_written_otherwise_than_browsers_do(house: House, fro
 
 @contextlib.contextmanager
 def by_tls(house: House) -> Iterator[None]:
-    """All programs' settings ask the broker by TLS, made so by the guide's own command."""
+    """All programs connect to the broker by TLS, after the guide's own command."""
     guide = (SOURCE / "docs/how-to/bare-metal.md").read_text()
     command = re.search(r"^sed .*amqps://.*$", guide, re.MULTILINE)
-    assert command, "the guide has it no more"
+    assert command, "the guide no longer has this command"
     here = command[0].replace("127.0.0.1:5672", f"127.0.0.1:{house.rabbitmq.port}")
     here = here.replace("$mq:5671", f"localhost:{house.rabbitmq.tls_port}")
     before = {path: path.read_text() for path in house.etc.glob("*.env")}
@@ -104,8 +104,8 @@ def by_tls(house: House) -> Iterator[None]:
 BROKER = ["--inside", "--only", *(check.name for check in broker.CHECKS), "layer-round-trip"]
 
 
-def test_a_broker_that_is_asked_by_tls(house: House) -> None:
-    """The file for all programs says which authority is trusted."""
+def test_a_broker_with_tls(house: House) -> None:
+    """The file for all programs names the trusted authority."""
     with by_tls(house):
         common = house.etc / "sluice.env"
         common.write_text(f"SSL_CERT_FILE={house.rabbitmq.authority}\n{common.read_text()}")
@@ -139,7 +139,7 @@ OWN_PATHS = {
 
 
 @pytest.mark.parametrize("what", OWN_PATHS)
-def test_what_the_site_itself_has_at_such_a_path_is_not_nginxs(house: House, front: str, what: str) -> None:
+def test_the_sites_own_page_at_such_a_path_is_not_nginxs(house: House, front: str, what: str) -> None:
     path, body, status = OWN_PATHS[what]
     view = _VIEW.format(body=body, status=status)
     urls = house.app / "mysite/urls.py"

@@ -1,4 +1,4 @@
-"""A baseline sees what was left behind, and what is missing where nothing may be."""
+"""A baseline detects leaks, and missing figures where none may be missing."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ def test_what_counts_as_back(now: dict[str, int], back: bool) -> None:
     assert (not baseline.excess(BEFORE | now)) is back
 
 
-def test_what_is_not_back_is_named() -> None:
+def test_leaks_are_named() -> None:
     assert Baseline(NO_STACK, BEFORE).excess(BEFORE | {"broker queues": 6}) == {"broker queues": (5, 6)}

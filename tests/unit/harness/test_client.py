@@ -85,7 +85,7 @@ def test_other_frames_are_malformed(text: str) -> None:
 
 
 @pytest.mark.parametrize("code", [4000, 4001, 4003, 4009])
-def test_some_codes_forbid_to_come_back(code: int) -> None:
+def test_some_codes_forbid_a_reconnect(code: int) -> None:
     assert Backoff().delay(code, 0.0, 2.0) is None
 
 

@@ -1,4 +1,4 @@
-"""The page of faults is made of what tests keep, a later run's in the place of an earlier one's."""
+"""The page of faults is generated from the results that tests keep. A later run replaces an earlier one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from faults.page import page
 
 def keep(folder: Path, test: str, seconds: float) -> None:
     outcome = Outcome(test)
-    outcome.says("the service is killed", "None.")
+    outcome.describe("the service is killed", "None.")
     outcome.measured("back after", seconds)
     outcome.keep(folder)
 
@@ -26,14 +26,14 @@ def test_results_become_rows(tmp_path: Path) -> None:
     assert text.index("`test_b[x-y]`") < text.index("## nginx") < text.index("`test_a`")
 
 
-def test_the_most_is_kept() -> None:
+def test_the_maximum_is_kept() -> None:
     outcome = Outcome("test_nginx.py::test_a")
     for seconds in (1.0, 3.0, 2.0):
         outcome.measured("back after", seconds)
     assert outcome.seconds == {"back after": 3.0}
 
 
-def test_a_test_that_says_nothing_keeps_nothing(tmp_path: Path) -> None:
+def test_a_test_without_a_description_keeps_nothing(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="doesn't say"):
         Outcome("test_nginx.py::test_a").keep(tmp_path)
 

@@ -1,5 +1,5 @@
-"""The judge must see every kind of violation, and none where there is none: it is the one thing that no
-other test checks.
+"""The judge must find every kind of violation, and none where there is none. No other test checks the
+judge.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def test_a_client_that_left_is_owed_up_to_its_last_position_only() -> None:
     run(table(9), connect(), hello(0), update(1), update(2), left=True).check()
 
 
-def test_a_gap_is_seen_and_what_follows_on_that_connection_is_not_held_against_it() -> None:
+def test_a_gap_is_seen_and_later_updates_of_that_connection_are_no_violations() -> None:
     entries = (
         connect(),
         hello(0),
@@ -166,13 +166,13 @@ def test_unrecovered_without_cause_is_seen() -> None:
     assert "nothing provoked it" in violation(run(table(3), *entries))
 
 
-def test_unrecovered_by_intent_moves_what_is_owed() -> None:
+def test_a_provoked_loss_moves_what_is_owed() -> None:
     entries = connect(), hello(0), update(1), Ended(4010), connect(at(1)), hello(2, False), update(3)
     report = run(table(3), *entries, provoked=lambda ledger, stream: True).check()
-    assert report.counts["updates owed"] == 2  # the one before, the one after
+    assert report.counts["updates owed"] == 2  # the one before and the one after
 
 
-def test_what_a_restore_took_back_is_counted_only() -> None:
+def test_updates_discarded_by_a_restore_are_only_counted() -> None:
     lost = update(2, position=Position(2, "f" * 16))
     entries = (
         connect(),

@@ -1,4 +1,4 @@
-"""The proxy in front of a site leaves nothing behind, whatever it was in the midst of."""
+"""The proxy in front of a site leaves nothing behind, whatever it was doing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANSWER = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
 @pytest.fixture
 def site() -> Iterator[int]:
-    """The port of a site that upgrades whoever comes, and then says no more."""
+    """The port of a site that accepts every upgrade and then sends nothing."""
     with contextlib.ExitStack() as open_ones:
         listener = open_ones.enter_context(socket.create_server(("127.0.0.1", 0)))
 
@@ -34,13 +34,11 @@ def site() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("silent", [False, True])
-def test_what_it_is_in_the_midst_of_is_ended(
-    site: int, caplog: pytest.LogCaptureFixture, silent: bool
-) -> None:
+def test_connections_in_progress_are_ended(site: int, caplog: pytest.LogCaptureFixture, silent: bool) -> None:
     with Meddler(site) as meddler, socket.create_connection(("127.0.0.1", meddler.port)) as browser:
         browser.sendall(REQUEST)
         assert browser.recv(len(ANSWER), socket.MSG_WAITALL) == ANSWER
         if silent:
             meddler.go_silent()
-    gc.collect()  # asyncio complains of a task when it is destroyed
+    gc.collect()  # asyncio warns about a pending task when it is destroyed
     assert not caplog.records

@@ -1,4 +1,4 @@
-"""What the fault suite measures by: when a client had everything, and how long an update took."""
+"""The fault suite's measurements: when a client had everything, and how long an update took."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_client_has_everything_when_the_last_update_of_it_arrived() -> None:
     assert reached(client, {STREAM: at(5), "user:8": at(9)}) == 3.0
 
 
-def test_one_that_lacks_nothing_has_it_with_hello() -> None:
+def test_a_client_that_misses_nothing_has_everything_at_hello() -> None:
     client = page(since=5)
     assert reached(client, {STREAM: at(5)}) is None
     client.ledger.entries.append(hello(5, 1.5))

@@ -1,4 +1,4 @@
-// Buttons that change something (forms in #live): sent without leaving the page, and what was done is said to who can't see it.
+// Buttons in #live that change something. Their forms are sent without leaving the page, and screen readers announce the result.
 // Without this script they are plain forms.
 
 import { find } from "./find.js";
@@ -9,18 +9,17 @@ document.addEventListener("submit", async (event) => {
   if (!(form instanceof HTMLFormElement) || !form.closest("#live")) return;
   event.preventDefault();
   const button = event.submitter;
-  if (button?.ariaDisabled) return; // being sent, or there is nothing to do
+  if (button?.ariaDisabled) return; // it is being sent, or there is nothing to do
   button?.setAttribute("aria-disabled", "true");
   say("", "");
   const why = await send(form);
   button?.removeAttribute("aria-disabled");
   say(why, why ? "" : form.dataset.done);
-  // The update that says so does it as well, where there is one; this page need not wait for it.
-  await refresh();
+  await refresh(); // without waiting for the update, which may come later, or not at all
 });
 
 /**
- * Returns what is wrong, or nothing.
+ * Send a form. Returns the error as a sentence, or "".
  *
  * @param {HTMLFormElement} form without files
  */
@@ -32,12 +31,12 @@ async function send(form) {
     const { error } = await response.json();
     return `${error.detail.charAt(0).toUpperCase()}${error.detail.slice(1)}.`;
   } catch {
-    return "The site can't be reached just now; try again.";
+    return "The site can't be reached. Try again.";
   }
 }
 
 /**
- * What went wrong, for all to see; what was done everybody sees, so that is for screen readers only.
+ * Show an error to everybody. A success is visible on the page, so it is announced to screen readers only.
  *
  * @param {string} wrong
  * @param {string} [done]

@@ -1,5 +1,4 @@
-// The page that says in words how updates reach this browser, and what is wrong where they don't as they should: what
-// updates.js has found out from here, and what the server says of its parts.
+// The page on how updates reach this browser, and what fails: the diagnosis of updates.js, and the server's health checks.
 
 import { find } from "./find.js";
 import { root, updates } from "./live.js";
@@ -11,38 +10,38 @@ const $ = (id) => find(`#${id}`, HTMLElement);
 
 /** @type {Record<import("../sluice_updates/updates.js").State, [mood: string, words: string]>} */
 const VERDICTS = {
-  "catching-up": ["waiting", "Connecting: news will come in a moment."],
-  live: ["good", "News comes at once."],
-  polling: ["fair", `News comes every ${document.body.dataset.pollSeconds} seconds, by asking for it.`],
-  offline: ["bad", "The site can't be reached from here. It is tried again and again."],
-  "signed-out": ["bad", "You are signed out. Sign in again to go on."],
-  stopped: ["bad", "News has ended for this page. Reload it."],
+  "catching-up": ["waiting", "Connecting."],
+  live: ["good", "Updates arrive at once."],
+  polling: ["fair", `Updates arrive every ${document.body.dataset.pollSeconds} seconds, by polling.`],
+  offline: ["bad", "The site can't be reached. This page keeps retrying."],
+  "signed-out": ["bad", "You are signed out. Sign in again to get updates."],
+  stopped: ["bad", "This page gets no more updates. Reload it."],
 };
-const TRANSPORTS = { websocket: "WebSocket", sse: "server-sent events", polling: "asking for it (polling)" };
+const TRANSPORTS = { websocket: "WebSocket", sse: "server-sent events", polling: "polling" };
 
 /**
- * What is said of a part of the server, by its state.
+ * The text for a part of the server, by its state.
  * @type {Record<string, [title: string, words: Record<string, string>]>}
  */
 const PARTS = {
-  database: ["Database", { up: "answers", down: "can't be reached: pages can't be made. Look at: the service postgres, DATABASE_URL" }],
+  database: ["Database", { up: "answers", down: "can't be reached, so no page works. Check the service postgres and DATABASE_URL" }],
   publisher: ["Broker for wake-ups", {
     up: "answers",
-    down: "can't be reached: news comes up to a second later. Look at: the service rabbitmq, PUBLISHER_URL",
-    off: "is not configured: news comes up to a second later. To change that: PUBLISHER_URL",
+    down: "can't be reached, so updates take up to a second. Check the service rabbitmq and PUBLISHER_URL",
+    off: "is not configured, so updates take up to a second. To change that, set PUBLISHER_URL",
   }],
   tasks: ["Broker for crops", {
     up: "answers",
-    down: "can't be reached: crops wait, none is lost. Look at: the service rabbitmq, TASKS_URL",
-    off: "is not configured: crops wait for manage.py run_crops. To change that: TASKS_URL",
+    down: "can't be reached, so crops wait; none is lost. Check the service rabbitmq and TASKS_URL",
+    off: "is not configured, so crops wait for manage.py run_crops. To change that, set TASKS_URL",
   }],
 };
 /** @type {Record<string, string>} */
 const DAPHNE = {
   ok: "delivers at once",
-  degraded: "delivers from the database, up to a second later. Look at: the service rabbitmq, LAYER_URL",
-  deaf: "can deliver nothing. Look at: the services asgi, postgres and rabbitmq",
-  stopping: "is being stopped, or restarts",
+  degraded: "delivers from the database, within a second. Check the service rabbitmq and LAYER_URL",
+  deaf: "can't deliver updates. Check the services asgi, postgres and rabbitmq",
+  stopping: "is stopping or restarting",
 };
 
 /** @type {Record<string, string>} */
@@ -60,8 +59,8 @@ function showBrowser() {
   $("advice-setting").hidden = !diagnosis?.setting;
   find("#advice-setting code", HTMLElement).textContent = diagnosis?.setting ?? "";
   facts($("browser-facts"), [
-    ["Way", updates.transport ? TRANSPORTS[updates.transport] : "none just now"],
-    ["Diagnosis", diagnosis?.code ?? "nothing is wrong"],
+    ["Transport", updates.transport ? TRANSPORTS[updates.transport] : "none at the moment"],
+    ["Diagnosis", diagnosis?.code ?? "no problem"],
     ...Object.entries(updates.positions).map(([stream, position]) => /** @type {Fact} */ ([
       `Stream ${stream}`,
       position === "0-0" ? "no update yet" : `up to update ${position.split("-")[0]}`,
@@ -74,7 +73,7 @@ function showBrowser() {
 async function askServer() {
   const [ready, daphne] = await Promise.all([ask("readyz"), ask("channels/healthz")]);
   if (!ready) {
-    verdict($("server-verdict"), "bad", "It does not answer. Look at: the service wsgi, nginx.");
+    verdict($("server-verdict"), "bad", "It does not answer. Check the services nginx and wsgi.");
     facts($("server-facts"), []);
     return;
   }
@@ -82,23 +81,23 @@ async function askServer() {
   const parts = Object.entries(PARTS).map(([name, [title, words]]) => {
     const { status, milliseconds } = ready[name] ?? {};
     const time = status === "up" ? ` in ${milliseconds} ms` : "";
-    return [title, (words[status] ?? "says nothing") + time, status];
+    return [title, (words[status] ?? "unknown") + time, status];
   });
   const state = daphne?.status ?? "none";
-  parts.push(["Daphne", DAPHNE[state] ?? "does not answer: news comes by polling. Look at: the service asgi, ASGI_ADDRESS", state]);
+  parts.push(["Daphne", DAPHNE[state] ?? "does not answer, so updates arrive by polling. Check the service asgi and ASGI_ADDRESS", state]);
   facts($("server-facts"), parts);
   const wrong = parts.filter(([, , status]) => !["up", "ok", "off"].includes(status));
   const mood = MOODS[ready.status] ?? "bad";
   if (wrong.length) {
     const names = wrong.map(([title]) => title).join(", ");
-    verdict($("server-verdict"), mood === "bad" ? "bad" : "fair", `Not as it should be: ${names}.`);
+    verdict($("server-verdict"), mood === "bad" ? "bad" : "fair", `There is a problem with: ${names}.`);
   } else {
-    verdict($("server-verdict"), mood, "All of its parts answer.");
+    verdict($("server-verdict"), mood, "All parts work.");
   }
 }
 
 /**
- * The answer's JSON, or null if there is none.
+ * The JSON in the response, or null if there is none.
  *
  * @param {string} path
  */

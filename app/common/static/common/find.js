@@ -1,7 +1,7 @@
-// Elements that a page has for sure, since its template says so.
+// Finds elements that a page must have, according to its template.
 
 /**
- * The first element at a selector. Throws an Error if there is none of this kind: then script and template don't fit.
+ * The first element at a selector. Throws an Error if there is none of this kind: then the script doesn't match the template.
  *
  * @template {Element} E
  * @param {string} selector

@@ -1,12 +1,12 @@
-// The focus of whoever works by keys or listens, while a list changes under it. Without this it falls to the page's beginning
-// whenever what has it goes.
+// Keeps the focus of users of keyboards and screen readers while a list changes. Otherwise the focus returns to the beginning of
+// the page when the focused element is removed.
 
 import { find } from "./find.js";
 
 /**
- * Note where in `part` the focus is. To be called when `part` has changed: the function that is returned. If the focus was lost with
- * what had it, it goes to the same control; to its card, where that has the control no more; to the same control of the next
- * card, or else of the one before; or to the page's heading. Cards, and the heading, have tabindex="-1".
+ * Remember where in `part` the focus is. Returns a function to call after `part` has changed. If the focus is lost then, it goes to
+ * the first of these that exists: the same control, its card, the same control of the next card, that of the previous card, the
+ * page's heading. Cards and the heading must have tabindex="-1".
  *
  * @param {HTMLElement} part
  * @returns {() => void}
@@ -26,7 +26,7 @@ export function keepFocus(part) {
   };
 }
 
-/** Give the focus to the page's heading, if nothing has it. */
+/** Focus the page's heading, if nothing has the focus. */
 export function toHeading() {
   if (!isHeld()) heading().focus();
 }
@@ -36,7 +36,7 @@ function isHeld() {
 }
 
 /**
- * The control of the first of the cards that are left, by which it is the same as `id`: "delete-7", "delete-6"; or else that card.
+ * The control that corresponds to `id` ("delete-6" to "delete-7"), in the first of the cards that still exist; or else that card.
  *
  * @param {string} id
  * @param {string[]} cards by their ids

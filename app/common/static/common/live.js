@@ -1,7 +1,7 @@
-// What every page of somebody who is signed in does with updates: it says how current it is, announces new messages and
-// counts the unread ones. A page's own script imports `updates` from here: one connection a page.
+// The updates of every page of a signed-in user: shows the state of the connection, announces new messages, and counts unread ones.
+// A page's own script imports `updates` from here, so that a page has one connection.
 //
-// The streams' positions are from before the page's data was read (data-positions); see "Pages" in the protocol.
+// The server read the streams' positions (data-positions) before the page's data. See "Pages" in the protocol.
 
 import { connect } from "../sluice_updates/updates.js";
 import { find } from "./find.js";
@@ -17,10 +17,10 @@ export const updates = connect({ root, positions: JSON.parse(page.positions ?? "
 const words = {
   "catching-up": "Connecting …",
   live: "Live.",
-  polling: `Not connected; asking every ${page.pollSeconds} s.`,
-  offline: "The site can't be reached; trying again.",
-  "signed-out": "You are signed out. Sign in again to go on.",
-  stopped: "Live news ended. Reload the page.",
+  polling: `Not connected; polling every ${page.pollSeconds} s.`,
+  offline: "The site can't be reached; retrying.",
+  "signed-out": "You are signed out. Sign in again.",
+  stopped: "This page gets no more updates. Reload it.",
 };
 
 function sayState() {
@@ -29,7 +29,7 @@ function sayState() {
   connection.textContent = words[updates.state];
 }
 
-/** The number of unread messages, asked for again: a count kept here would go wrong when an update comes that the page has. */
+/** Fetch the number of unread messages. A count kept here would be wrong after an update that the page already contains. */
 const recount = once(async () => {
   const response = await fetch(new URL("messages/unread/", root)).catch(() => null);
   if (!response?.ok) return isFinal(response);
@@ -55,7 +55,7 @@ function announce({ message_id: id, message_title: title }) {
   const close = document.createElement("button");
   close.type = "button";
   close.className = "close";
-  close.setAttribute("aria-label", "Put away");
+  close.setAttribute("aria-label", "Dismiss");
   close.addEventListener("click", () => {
     const other = item.nextElementSibling ?? item.previousElementSibling;
     item.remove();
@@ -68,7 +68,7 @@ function announce({ message_id: id, message_title: title }) {
 }
 
 /**
- * Messages that have been read or deleted, here or in another tab, need no announcement any more.
+ * Remove the announcements of messages that were read or deleted, here or in another tab.
  *
  * @param {(id: number) => boolean} isMeant
  */

@@ -1,15 +1,14 @@
-// Work that may be asked for at any time, and of which only the last matters.
+// Coalesces calls: of several calls of a function while it runs, only the last one matters.
 
 import { Backoff } from "../sluice_updates/backoff.js";
 
-const GAP = 250; // milliseconds between two runs: a burst of updates is no burst of requests
+const GAP = 250; // milliseconds between two runs, so that a burst of updates makes no burst of requests
 
 /**
- * A function that does `work` when called; called while it is being done, once more afterwards, however often it was called.
- * So what is done last has begun after the last call. What failed is tried again, with back-off: the updates that asked for it
- * came by another way, and nothing else may come for long.
+ * Returns a function that does `work`. If it is called while `work` runs, `work` runs once more afterwards, even after several
+ * calls. So the last run begins after the last call. Failed work is retried with back-off, since no other update may follow.
  *
- * @param {() => Promise<boolean>} work returns whether it is done; false: it is to be tried again
+ * @param {() => Promise<boolean>} work resolves to whether it is done; false: retry
  */
 export function once(work) {
   const backoff = new Backoff(1_000, 15_000);
@@ -31,7 +30,7 @@ export function once(work) {
 }
 
 /**
- * Whether a request's answer, or null where there was none, is one that another try would not better.
+ * Whether a retry of the request is useless. No response (null) may be retried.
  *
  * @param {Response | null} response
  */

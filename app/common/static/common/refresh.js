@@ -1,4 +1,4 @@
-// Fetch this page again and take over what has changed in its live part, #live: the server's template stays the only one.
+// Fetches this page again and applies the changes in its live part, #live. So the server's template is the only one.
 
 import { keepFocus } from "./focus.js";
 import { isFinal, once } from "./once.js";
@@ -8,17 +8,17 @@ const tokens = (within) =>
   /** @type {NodeListOf<HTMLInputElement>} */ (within.querySelectorAll('input[name="csrfmiddlewaretoken"]'));
 
 /**
- * What is in #live as of a moment after the call, of the page that is looked at: one of older ones stays that. Elements with an id
- * stay the same ones, with the focus, where they can.
+ * Update #live to its state after the call. A page of older rows stays on these rows. Elements with an id are kept where possible,
+ * with the focus.
  */
 export const refresh = once(async () => {
   const part = document.getElementById("live");
   if (!part) return true;
   const response = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
-  if (!response?.ok || response.redirected) return isFinal(response); // signed out: the connection says so
+  if (!response?.ok || response.redirected) return isFinal(response); // redirected: signed out, which the connection shows
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("live");
   if (!fresh) return true;
-  const token = tokens(document)[0]?.value; // each page has another one; all are good
+  const token = tokens(document)[0]?.value; // each response has another one; keep ours, so that forms don't differ
   for (const input of tokens(fresh)) input.setAttribute("value", token ?? input.value);
   const giveFocus = keepFocus(part);
   renew(part, document.adoptNode(fresh));
@@ -27,7 +27,7 @@ export const refresh = once(async () => {
 });
 
 /**
- * Make `old` what `fresh` is, and leave alone what is equal.
+ * Change `old` to `fresh`, and keep what is equal.
  *
  * @param {Element} old
  * @param {Element} fresh
@@ -41,7 +41,7 @@ function renew(old, fresh) {
   }
   for (const { name, value } of fresh.attributes) old.setAttribute(name, value);
   const kept = new Map([...old.children].map((child) => [child.id, child]));
-  let before = null; // from the end, so that what is new is put before what is there
+  let before = null; // goes from the end to the beginning, so that a new child is inserted before the next one
   for (const child of [...fresh.children].reverse()) {
     const known = kept.get(child.id);
     if (!known) {

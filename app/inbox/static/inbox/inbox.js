@@ -1,4 +1,4 @@
-// The inbox, in all of a person's tabs: whatever happens to a message in one of them, or comes in, is seen in the others.
+// The inbox. Each tab shows new messages, and the changes that were made in other tabs.
 
 import "../common/buttons.js";
 import { updates } from "../common/live.js";

@@ -1,4 +1,4 @@
-"""`manage.py import_volume FILE`: make a volume of an image file."""
+"""`manage.py import_volume FILE`: create a volume from an image file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from volumes.management.root import refuse_root
 class Command(BaseCommand):
     help = (
         "Import an image volume: NIfTI (.nii, .nii.gz), a TIFF stack (.tif, .tiff) or a Zarr store (.zarr)."
-        " It is copied; the file is not needed afterwards."
+        " Its voxels are copied, so the file is not needed afterwards."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,5 +1,7 @@
-"""`manage.py run_crops`: cut the queued crops, and remove deleted and old ones, in this process. For
-development, and for a site without Celery."""
+"""`manage.py run_crops`: cut the queued crops in this process, and remove deleted and old ones.
+
+For development, and for a site without Celery.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--watch", action="store_true", help="keep running, and check for new ones every second"
+            "--watch", action="store_true", help="keep running, and check for new crops every second"
         )
 
     def handle(self, *args: Any, watch: bool, **options: Any) -> None:

@@ -1,4 +1,4 @@
-// The box that a crop is cut out of. The form's six fields are the truth; pictures of it are drawn from them and change them.
+// The box of a crop. The form's six fields are the truth. The panes draw the box from the fields, and change them.
 
 import { find } from "../common/find.js";
 
@@ -22,7 +22,7 @@ export function byAxis(value) {
   return { x: value("x"), y: value("y"), z: value("z") };
 }
 
-/** The fields of a form, read and written as a box. Event "change": somebody typed, or `set` was called. */
+/** Reads and writes the fields of a form as a box. Event "change": the user has typed, or `set` was called. */
 export class Box extends EventTarget {
   #fields;
   #size;
@@ -39,7 +39,7 @@ export class Box extends EventTarget {
   }
 
   /**
-   * What the fields say; null if that is no box in this volume.
+   * The box in the fields; null if it isn't a valid box in this volume.
    * @returns {Ranges | null}
    */
   get ranges() {
@@ -52,7 +52,7 @@ export class Box extends EventTarget {
       : null;
   }
 
-  /** @param {Partial<Ranges>} ranges the others stay */
+  /** @param {Partial<Ranges>} ranges the other axes stay */
   set(ranges) {
     for (const axis of AXES) {
       ranges[axis]?.forEach((edge, end) => {
@@ -62,7 +62,7 @@ export class Box extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  /** How many voxels are in it; 0 if it is none. */
+  /** The number of voxels in the box; 0 if it isn't valid. */
   get voxels() {
     const { ranges } = this;
     return ranges ? AXES.reduce((product, axis) => product * (ranges[axis][1] - ranges[axis][0]), 1) : 0;

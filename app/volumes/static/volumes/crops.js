@@ -1,4 +1,4 @@
-// The list of crops: bars that move while a crop is cut; all else is the server's page again.
+// The list of crops. Progress moves the bars; any other update fetches the page again.
 
 import "../common/buttons.js";
 import { find } from "../common/find.js";
@@ -8,7 +8,7 @@ import { refresh } from "../common/refresh.js";
 updates.on("crop-deleted", refresh);
 updates.on("crop-progress", ({ crop_id: id, state, progress }) => {
   const row = document.getElementById(`crop-${id}`);
-  // One that isn't here by now, though its beginning was told, is on another page of the list.
+  // Its start was announced before, so a crop that isn't here is on another page of the list.
   if (!row && state === "running" && progress > 0) return;
   if (state !== "running" || row?.dataset.state !== "running") {
     refresh();

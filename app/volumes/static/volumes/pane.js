@@ -1,4 +1,4 @@
-// One axis's slices on a canvas, with the box and the crosshair, and what mouse, wheel, fingers and keys do there.
+// A pane: the slices along one axis on a canvas, with the box and the crosshair. Handles mouse, wheel, touch and keys.
 
 import { Plane } from "./plane.js";
 
@@ -10,19 +10,19 @@ import { Plane } from "./plane.js";
  */
 
 /**
- * What a volume is to its views. `voxel`: its size, in whatever unit. `upright`: y grows upwards.
+ * A volume. `size` is in voxels. `voxel` is the size of a voxel, in any unit. `upright`: y grows upwards.
  *
  * @typedef {{size: Record<Axis, number>, voxel: Record<Axis, number>, upright: boolean}} Volume
  */
 
 /**
- * What is shown: a slice, the place of the crosshair, the box, and the picture if it is there.
+ * What a pane shows: a slice, the place of the crosshair, the box, and the picture, if it is loaded.
  *
  * @typedef {{index: number, at: Record<Axis, number>, box: Ranges | null, picture: ImageBitmap | null}} Shown
  */
 
 /**
- * What is done while a button is down: `kind` is "pan", or what #grip says.
+ * A drag. `kind` is "pan" or a result of #grip.
  *
  * @typedef {{kind: string, from: Point, last: Point, before: Ranges | null, moved: boolean}} Drag
  */
@@ -33,14 +33,14 @@ import { Plane } from "./plane.js";
  */
 export const ACROSS = { z: ["x", "y"], y: ["x", "z"], x: ["y", "z"] };
 
-const NEAR = 7; // pixels from an edge of the box, to take hold of it
-const STILL = 3; // pixels that a click may wander
+const NEAR = 7; // pixels from an edge of the box within which a drag moves the edge
+const STILL = 3; // pixels by which the pointer may move during a click
 const BOX = "#ffc54d";
 const CROSS = "rgb(111 199 209 / 0.65)";
 
 /**
- * Events: "look" (detail: voxels by axis), "box" (detail: ranges by axis). What is shown is given by `show`; a pane decides
- * nothing.
+ * Events: "look" (detail: voxels by axis), "box" (detail: ranges by axis). A pane keeps no state of its own: `show` sets what it
+ * shows.
  */
 export class Pane extends EventTarget {
   #axes;
@@ -74,7 +74,7 @@ export class Pane extends EventTarget {
   }
 
   /**
-   * Draw this. A picture that isn't there yet leaves the one before in its place.
+   * Draw this. Until its picture is loaded, the previous picture stays.
    *
    * @param {Shown} what
    */
@@ -145,7 +145,7 @@ export class Pane extends EventTarget {
   }
 
   /**
-   * Left, top, width and height, in pixels.
+   * The box's left, top, width and height, in pixels.
    *
    * @param {Ranges} box
    */
@@ -185,7 +185,7 @@ export class Pane extends EventTarget {
     const point = place(event);
     this.#pointers.set(event.pointerId, point);
     if (this.#pointers.size === 2) {
-      if (this.#drag?.moved && this.#drag.before) this.#tellBox(this.#drag.before); // two fingers draw nothing
+      if (this.#drag?.moved && this.#drag.before) this.#tellBox(this.#drag.before); // undo: two fingers pinch, they don't draw
       this.#drag = null;
       this.#pinching = true;
     } else if (!this.#pinching) {
@@ -219,7 +219,7 @@ export class Pane extends EventTarget {
 
   /**
    * @param {PointerEvent} event
-   * @param {boolean} [meant] false: the browser took the pointer away
+   * @param {boolean} [meant] false: the browser cancelled the pointer
    */
   #up(event, meant = true) {
     const drag = this.#drag;
@@ -251,7 +251,7 @@ export class Pane extends EventTarget {
   }
 
   /**
-   * What taking hold at this point would do: "n", "se" … pull an edge, "move" the box, or draw a "new" one.
+   * What a drag from this point does: "n", "se" … move an edge, "move" the box, or draw a "new" one.
    *
    * @param {Point} point
    */
@@ -268,7 +268,7 @@ export class Pane extends EventTarget {
 
   /**
    * @param {Drag} drag
-   * @param {Point} point to which the pointer has come
+   * @param {Point} point where the pointer is now
    */
   #pull({ kind, from, before }, point) {
     const start = this.#plane.toVoxel(from);
@@ -331,7 +331,7 @@ export class Pane extends EventTarget {
     this.#draw();
   }
 
-  /** @param {number} by so many slices */
+  /** @param {number} by how many slices */
   #step(by) {
     this.#tellLook({ [this.axis]: this.#what.index + by });
   }
@@ -348,7 +348,7 @@ export class Pane extends EventTarget {
 }
 
 /**
- * Where on the canvas it happened.
+ * The event's place on the canvas.
  *
  * @param {MouseEvent} event
  * @returns {Point}
@@ -358,8 +358,8 @@ function place(event) {
 }
 
 /**
- * The whole voxels from one point to another, within the volume, one at least. With `end`, only that end moves: 0 the start, 1
- * the stop.
+ * The range of whole voxels from one point to another, within the volume, at least one. With `end`, only that end moves: 0 is the
+ * start, 1 the stop.
  *
  * @param {number} from
  * @param {number} to
@@ -377,7 +377,7 @@ function between(from, to, size, end) {
 }
 
 /**
- * The range, moved as far as the volume goes.
+ * The range, moved by `by` voxels, but not beyond the volume.
  *
  * @param {Range} range
  * @param {number} by

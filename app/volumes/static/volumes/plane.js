@@ -1,4 +1,4 @@
-// Where a slice's voxels are on the screen. Pure: numbers in, numbers out.
+// Maps the voxels of a slice to pixels on the screen, and back. It needs no DOM.
 
 /**
  * A place: across and down, in voxels or in pixels.
@@ -6,14 +6,14 @@
  * @typedef {[number, number]} Point
  */
 
-const MOST = 40; // times as large as when all of it is seen
+const MOST = 40; // the largest zoom
 
 /**
- * A slice of `columns` × `rows` voxels of the size `voxel` (wide, high), on a picture of `width` × `height` pixels.
+ * A slice of `columns` × `rows` voxels on a picture of `width` × `height` pixels. `voxel` is the width and height of a voxel.
  * `upright`: row 0 is at the bottom.
  */
 export class Plane {
-  zoom = 1; // 1: all of it is seen
+  zoom = 1; // 1: the whole slice is visible
   width = 1;
   height = 1;
 
@@ -27,7 +27,7 @@ export class Plane {
     this.centre = this.#middle; // the voxel in the middle of the picture
   }
 
-  /** See all of it. */
+  /** Show the whole slice. */
   fit() {
     this.zoom = 1;
     this.centre = this.#middle;
@@ -39,7 +39,7 @@ export class Plane {
   }
 
   /**
-   * Pixels to a voxel.
+   * Pixels per voxel, across and down.
    * @returns {Point}
    */
   get scale() {
@@ -73,7 +73,7 @@ export class Plane {
   }
 
   /**
-   * Magnify; what is at `point` stays there.
+   * Zoom. The voxel at `point` stays there.
    *
    * @param {number} factor
    * @param {Point} point in pixels
@@ -86,9 +86,9 @@ export class Plane {
   }
 
   /**
-   * Move what is seen by so many pixels.
+   * Move the picture.
    *
-   * @param {Point} way
+   * @param {Point} way in pixels
    */
   pan([x, y]) {
     const [across, down] = this.scale;
@@ -96,7 +96,7 @@ export class Plane {
   }
 
   /**
-   * Never past the edge by more than half the picture.
+   * Move a voxel to the centre, which stays within the slice.
    *
    * @param {Point} voxel
    */

@@ -1,10 +1,10 @@
-// A picture of the middle of the box while it is drawn, by a socket of its own (docs/reference/previews.md). It is an extra:
-// where there is no socket, nothing is shown, and nothing else suffers.
+// A preview of the middle of the box while it is drawn, over its own WebSocket (docs/reference/previews.md). It is optional:
+// without a WebSocket there is no preview, and everything else works.
 
-const AGAIN = 5_000; // milliseconds after a socket that could not be had
+const AGAIN = 5_000; // milliseconds until a retry after a socket has closed
 const NEVER = new Set([4000, 4001, 4003, 4009]);
 
-/** Event "picture": detail has `png` (a data: URL), `index`, `width`, `height`, and `milliseconds` since it was asked for. */
+/** Event "picture": detail has `png` (a data: URL), `index`, `width`, `height`, and `milliseconds` since the request. */
 export class Preview extends EventTarget {
   #url;
   #allowed;
@@ -12,12 +12,12 @@ export class Preview extends EventTarget {
   #socket = null;
   #notBefore = 0;
   #request = 0;
-  #latest = ""; // what was last asked for, as JSON
+  #latest = ""; // the last request, as JSON
   #asked = 0;
 
   /**
    * @param {URL} url of the socket
-   * @param {() => boolean} allowed whether a socket can be expected to work; else none is tried
+   * @param {() => boolean} allowed whether a socket is likely to work; otherwise none is opened
    */
   constructor(url, allowed) {
     super();
@@ -26,7 +26,7 @@ export class Preview extends EventTarget {
   }
 
   /**
-   * Ask for a picture. Only the latest one is waited for.
+   * Ask for a picture. Responses to older requests are ignored.
    *
    * @param {import("./box.js").Ranges} box
    */
@@ -53,7 +53,7 @@ export class Preview extends EventTarget {
 
   /** @param {{event: string, payload: any}} frame */
   #read({ event, payload }) {
-    if (payload.request !== this.#request) return; // of a box that isn't any more
+    if (payload.request !== this.#request) return; // of an older box
     if (event !== "preview") {
       this.dispatchEvent(new Event("none"));
       return;

@@ -1,12 +1,12 @@
-// Pictures of one axis's slices, fetched from the site and kept. One request at a time: while somebody moves through a volume,
-// only the slice that is wanted last is asked for, and then its neighbours.
+// Fetches and caches the pictures of the slices along one axis, one request at a time. While a user moves through a volume, only
+// the last wanted slice is fetched, and then its neighbours.
 
 import { Backoff } from "../sluice_updates/backoff.js";
 
-const PIXELS = 24 * 2 ** 20; // kept for one axis: the slices of an ordinary volume, or a few of a large one
-const AHEAD = 4; // neighbours that are fetched while nothing else is
+const PIXELS = 24 * 2 ** 20; // the cache for one axis: all slices of an ordinary volume, or a few of a large one
+const AHEAD = 4; // how many neighbours are fetched in advance
 
-/** Events: "picture" when the wanted slice is there; "failed" with a sentence. */
+/** Events: "picture": the wanted slice is loaded; "failed": detail is the error as a sentence. */
 export class Slices extends EventTarget {
   #url;
   #last;
@@ -28,7 +28,7 @@ export class Slices extends EventTarget {
   }
 
   /**
-   * The picture of the slice, if it is there.
+   * The picture of the slice, or null if it isn't loaded.
    *
    * @param {number} index
    */
@@ -37,7 +37,7 @@ export class Slices extends EventTarget {
   }
 
   /**
-   * From now on this one is wanted.
+   * Set the wanted slice.
    *
    * @param {number} index
    */
@@ -55,7 +55,7 @@ export class Slices extends EventTarget {
         await this.#load(index);
         this.#backoff.reset();
       } catch (error) {
-        if (this.get(this.#wanted)) break; // a neighbour: there is time until somebody goes there
+        if (this.get(this.#wanted)) break; // a neighbour failed; retry when it is wanted
         const { message, cause } = /** @type {{message: string, cause?: {final: boolean}}} */ (error);
         this.dispatchEvent(new CustomEvent("failed", { detail: message }));
         if (cause?.final) break;
@@ -65,7 +65,7 @@ export class Slices extends EventTarget {
     this.#fetching = false;
   }
 
-  /** The wanted one, or else the nearest neighbour that isn't there, those ahead first. */
+  /** The next slice to load: the wanted one, then neighbours in the direction of movement, then the one behind. */
   #next() {
     const order = [this.#wanted];
     for (let step = 1; step <= AHEAD; step += 1) order.push(this.#wanted + this.#direction * step);
@@ -77,11 +77,11 @@ export class Slices extends EventTarget {
   async #load(index) {
     const url = this.#url(index);
     const response = await fetch(url).catch(() => null);
-    if (!response) throw new Error("The site can't be reached just now.");
+    if (!response) throw new Error("The site can't be reached.");
     if (!response.ok) {
       const answer = await response.json().catch(() => null);
       const final = response.status < 500 && ![408, 429].includes(response.status);
-      throw new Error(answer?.error?.detail ?? `The picture can't be had (${response.status}).`, { cause: { final } });
+      throw new Error(answer?.error?.detail ?? `The picture can't be loaded (${response.status}).`, { cause: { final } });
     }
     this.#keep(url, await createImageBitmap(await response.blob()));
     if (url === this.#url(this.#wanted)) this.dispatchEvent(new Event("picture"));
@@ -96,7 +96,7 @@ export class Slices extends EventTarget {
     let pixels = 0;
     for (const [key, { width, height }] of [...this.#kept].reverse()) {
       pixels += width * height;
-      // Not closed: it may be the one that is still shown.
+      // It is not closed, since it may be shown.
       if (pixels > PIXELS && key !== url) this.#kept.delete(key);
     }
   }

@@ -1,5 +1,5 @@
-// A volume's page: three views of it that move together, contrast, the box of the crop's form drawn and typed, and a preview
-// of it. Without this script the page is three pictures and the form.
+// A volume's page: three linked views, the contrast, the box of a crop, which can be drawn or typed, and its preview. Without this
+// script the page has three pictures and the form.
 
 import { find } from "../common/find.js";
 import { root, updates } from "../common/live.js";
@@ -21,7 +21,7 @@ const volume = { size: numbersOf(data.size), voxel: numbersOf(data.voxel), uprig
 
 const box = new Box(find("#crop-form", HTMLFormElement), volume.size);
 const at = byAxis((axis) => Math.floor(volume.size[axis] / 2));
-const contrastForm = document.getElementById("contrast"); // null where the volume's values aren't known
+const contrastForm = document.getElementById("contrast"); // null if the volume's values are unknown
 const sliders = contrastForm && { low: find("#low", HTMLInputElement), high: find("#high", HTMLInputElement) };
 const asImported = query();
 const figures = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".pane"));
@@ -30,7 +30,7 @@ const views = [...figures].map(view);
 // ---- looking
 
 /**
- * The view along an axis. Returns what shows it as things are.
+ * Set up the view along an axis. Returns a function that shows the current state.
  *
  * @param {HTMLElement} figure
  */
@@ -64,7 +64,7 @@ function showAll() {
 }
 
 /**
- * Go there, as far as the volume reaches.
+ * Move to these slices, within the volume.
  *
  * @param {Partial<Record<Axis, number>>} where axes that aren't named stay
  */
@@ -73,7 +73,7 @@ function look(where) {
   showAll();
 }
 
-/** @param {Event} event of a view, or what it is made of */
+/** @param {Event} event of a view or its parts */
 function detailOf(event) {
   return /** @type {CustomEvent} */ (event).detail;
 }
@@ -84,17 +84,17 @@ function query() {
   return sliders ? `?${new URLSearchParams({ low: sliders.low.value, high: sliders.high.value })}` : ""; // "1e+30" has a plus
 }
 
-/** What is as imported needs no query: those pictures the browser may have from another page. */
+/** The default contrast needs no query, so that the browser may have the pictures in its cache from another page. */
 function contrast() {
   return query() !== asImported ? query() : "";
 }
 
 /**
- * Black stays below white, by a step at least: the other slider gives way, as far as it can.
+ * Keep black below white by at least a step. The other slider moves as far as it can, then the moved one stops.
  *
  * @param {HTMLInputElement} moved
  * @param {HTMLInputElement} other
- * @param {1 | -1} way 1 where the other one is white
+ * @param {1 | -1} way 1 if the other slider is that for white
  */
 function keepApart(moved, other, way) {
   const step = Number(moved.step);
@@ -118,7 +118,7 @@ if (contrastForm && sliders) {
     keepApart(high, low, -1);
     showContrast();
   });
-  contrastForm.addEventListener("reset", () => setTimeout(showContrast)); // when the sliders are back
+  contrastForm.addEventListener("reset", () => setTimeout(showContrast)); // after the browser has reset the sliders
   contrastForm.hidden = false;
   showContrast();
 }
@@ -134,7 +134,7 @@ function socketUrl() {
 }
 
 /**
- * Somebody drew in the view along `axis`: the box is around that slice, or is brought there.
+ * Handle a box drawn in the view along `axis`. If the box doesn't contain the view's slice, move it there.
  *
  * @param {Axis} axis
  * @param {Partial<import("./box.js").Ranges>} ranges
@@ -156,7 +156,7 @@ function changed() {
   const note = $("box-size");
   note.classList.toggle("mistake", !ranges || voxels > most);
   if (!ranges) {
-    note.textContent = "This is no box within the volume: each range begins before it ends.";
+    note.textContent = "This is not a box within the volume: each range must begin before it ends.";
   } else {
     const bytes = voxels * Number(data.itemsize);
     const edges = AXES.map((axis) => ranges[axis][1] - ranges[axis][0]).join(" × ");

@@ -1,4 +1,4 @@
-"""A channel layer for Django Channels on RabbitMQ that survives what RabbitMQ and the network do to it."""
+"""A channel layer for Django Channels on RabbitMQ that recovers from failures of RabbitMQ and the network."""
 
 from .consumers import TidyConsumer
 from .core import RabbitmqChannelLayer

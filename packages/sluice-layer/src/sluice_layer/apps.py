@@ -1,4 +1,4 @@
-"""List `sluice_layer` in INSTALLED_APPS, before `channels`, to get its `runworker`."""
+"""The Django app. List it in INSTALLED_APPS before `channels`, to get its `runworker`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
 
-# Settings of runworker, without the prefix SLUICE_LAYER_: their names in earlier versions.
+# Settings of runworker. In earlier versions they had no prefix SLUICE_LAYER_.
 WORKER_SETTINGS = ("WORKER_ALIVE_FILE", "WORKER_STOP_TIMEOUT", "WORKER_BUSY_LIMIT", "WORKER_WARM_UP")
 
 
@@ -22,12 +22,12 @@ class SluiceLayerConfig(AppConfig):
 
 
 def stands_before_channels(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Of two apps with a command of the same name, Django takes the one that is listed first."""
+    """W001: if two apps have a command of the same name, Django uses that of the first app in the list."""
     order = [config.name for config in apps.get_app_configs()]
     if "channels" in order and order.index("channels") < order.index("sluice_layer"):
         return [
             checks.Warning(
-                "sluice_layer stands after channels in INSTALLED_APPS, so runworker is Channels' own",
+                "sluice_layer comes after channels in INSTALLED_APPS, so runworker is Channels' own",
                 hint="Move sluice_layer before channels: SIGTERM then lets handlers finish their messages.",
                 id="sluice_layer.W001",
             )
@@ -36,7 +36,7 @@ def stands_before_channels(app_configs: Any, **kwargs: Any) -> list[checks.Check
 
 
 def uses_prefixed_settings(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """A setting under its old name has no effect any more."""
+    """W002: a setting with its old name has no effect."""
     return [
         checks.Warning(
             f"The setting {name} has no effect: its name is SLUICE_LAYER_{name} now",

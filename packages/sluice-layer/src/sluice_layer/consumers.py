@@ -1,4 +1,4 @@
-"""A mixin for consumers that cleans up after them."""
+"""A mixin that cleans up after a consumer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 class TidyConsumer:
-    """The first base of a consumer. However the consumer ends, its channel leaves its groups and is emptied.
+    """A mixin, to be the first base of a consumer. When the consumer ends, its channel leaves its groups.
 
-    Channels calls neither `disconnect()` nor `group_discard()` when a consumer raises or is cancelled. The
-    mixin does nothing with another channel layer than this package's.
+    It also drops the channel's waiting messages. It is needed because Channels calls neither `disconnect()`
+    nor `group_discard()` when a consumer raises or is cancelled. With other channel layers it does nothing.
     """
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:

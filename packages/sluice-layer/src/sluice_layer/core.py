@@ -29,9 +29,9 @@ LONGEST_LOCAL_EXPIRY = 900.0
 class RabbitmqChannelLayer(UpstreamChannelLayer):
     """channels_rabbitmq's layer without its faults. README.md explains the options and the differences.
 
-    Each event loop that uses it has connections of its own, opened at first use and closed with the loop (or
-    by `close`). So the layer may be created anywhere, also without a loop, and `async_to_sync` works in any
-    thread.
+    Each event loop that uses the layer has its own connections. They are opened at first use and closed with
+    the loop or by `close`. So the layer may be created anywhere, even without a loop, and `async_to_sync`
+    works in every thread.
     """
 
     extensions = ["groups"]
@@ -55,11 +55,11 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
         abandoned_after: float = 600.0,
         normal_prefetch: int = 16,
     ) -> None:
-        # Not super(): upstream's refuses to run without a running event loop.
+        # Not super().__init__: upstream's needs a running event loop.
         BaseChannelLayer.__init__(self, expiry=expiry, capacity=remote_capacity)
         if group_expiry is not None:
             warnings.warn("group_expiry is ignored; see abandoned_after", DeprecationWarning, stacklevel=2)
-        if local_expiry is None:  # upstream's default, never, starves the process
+        if local_expiry is None:  # upstream's "never": unread messages would fill the process
             local_expiry = 30
         _check("local_capacity", local_capacity, 1, 65535)
         _check("local_expiry", local_expiry, 0.1, LONGEST_LOCAL_EXPIRY)
@@ -111,7 +111,7 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
             await self._endpoint().publish_normal(body, channel=channel, what=what)
 
     async def receive(self, channel: str) -> dict[str, Any]:
-        """The next message. Waits for as long as it takes; raises StopConsumer when the layer is closed."""
+        """The next message. Waits without limit. Raises StopConsumer when the layer is closed."""
         self._require_channel(channel)
         if "!" in channel:
             return await self._own(channel).mailboxes.get(channel)
@@ -120,9 +120,10 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
         return message
 
     async def receive_unacknowledged(self, channel: str) -> tuple[dict[str, Any], Callable[[], None]]:
-        """A normal channel's next message, and the function that acknowledges it.
+        """The next message of a normal channel, and the function that acknowledges it.
 
-        Until that call RabbitMQ keeps the message, and delivers it to another process if this one dies.
+        Until it is acknowledged, RabbitMQ keeps the message, and delivers it to another process if this one
+        dies.
         """
         self._require_channel(channel)
         if "!" in channel:
@@ -130,28 +131,34 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
         return await self._endpoint().receive_normal(channel)
 
     async def new_channel(self, prefix: str = "") -> str:
-        """A name for a channel that only this event loop of this process can receive from."""
+        """The name of a new channel, from which only this event loop of this process can receive."""
         endpoint = self._endpoint()
         endpoint.inbox.start()
         return f"{endpoint.queue_name}!{random_letters(12)}"
 
     async def group_add(self, group: str, channel: str) -> None:
-        """Add one of this loop's channels. Once it returns, the channel gets every message to the group.
+        """Add one of this loop's channels. After that, the channel gets every message to the group.
 
-        Raises LayerUnavailable; the channel is then not in the group.
+        If it raises LayerUnavailable, the channel is not in the group.
         """
         self._require_group(group)
         self._require_channel(channel)
         await self._own(channel).group_add(group, channel, what=f"group_add to {group}")
 
     async def group_discard(self, group: str, channel: str) -> None:
-        """Remove a channel from a group, if it is in it. Takes effect at once, whatever RabbitMQ does."""
+        """Remove a channel from a group, if it is a member.
+
+        Takes effect at once, even if RabbitMQ is down.
+        """
         self._require_group(group)
         self._require_channel(channel)
         await self._own(channel).group_discard(group, channel, what=f"group_discard from {group}")
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Send to all members. Raises LayerUnavailable. Members in a process that is full miss it."""
+        """Send to all members.
+
+        Members in a process at its capacity miss the message. Raises LayerUnavailable.
+        """
         self._require_group(group)
         body = serialize_message(GroupRecipient(group), message)
         try:
@@ -159,22 +166,22 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
                 body, exchange_name=self.groups_exchange, routing_key=group, what=f"group_send to {group}"
             )
         except ChannelFull:
-            # Must not be raised for a group:
+            # The specification forbids raising it for a group:
             # https://channels.readthedocs.io/en/stable/channel_layer_spec.html#capacity
             logger.warning("A process is at capacity and missed a message to group %s", group)
 
-    # Beyond it
+    # Beyond Channels' interface
 
     def forget_channel(self, channel: str) -> None:
-        """Drop all that waits for a channel that nobody will read again, and leave its groups."""
+        """Drop the messages of a channel that has no reader any more, and remove it from its groups."""
         self._own(channel).forget_channel(channel)
 
     async def broker_works(self) -> bool:
-        """Whether RabbitMQ accepts a message on a fresh connection. If so, our own connection is broken."""
+        """Whether RabbitMQ accepts a message on a new connection. Then only the old connection is broken."""
         return await takes_messages(self._settings.link)
 
     def status(self) -> dict[str, Any]:
-        """The running loop's state, for health checks and metrics. It neither waits nor changes anything."""
+        """The state of the running loop's connections, for health checks and metrics. Does not wait."""
         with self._lock:
             endpoint = self._endpoints.get(asyncio.get_running_loop())
         return _status(endpoint)
@@ -186,12 +193,15 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
         return [_status(endpoint) for endpoint in endpoints]
 
     async def close(self) -> None:
-        """Close the running loop's connections. Pending `receive`s and later calls raise StopConsumer."""
+        """Close the running loop's connections.
+
+        Pending calls of `receive` and later calls raise StopConsumer.
+        """
         await self._endpoint().close()
 
     @property
     def carehare_connection(self) -> asyncio.Task[Connection]:
-        """Upstream's attribute: an awaitable for the connection on which messages arrive."""
+        """Upstream's attribute: an awaitable of the receiving connection."""
         return asyncio.ensure_future(self._endpoint().inbox.connection())
 
     # Names and loops
@@ -216,7 +226,7 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
         return endpoint
 
     def _require_channel(self, channel: str) -> None:
-        # Channels 4.2.2 renamed it, and warns about the old name.
+        # Channels 4.2.2 renamed the method, and warns about the old name.
         check: Any = getattr(self, "require_valid_channel_name", None) or self.valid_channel_name
         check(channel)
 

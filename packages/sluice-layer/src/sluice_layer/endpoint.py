@@ -1,8 +1,8 @@
 """One event loop's part of the layer: its two connections, its queue, its mailboxes.
 
-There are two connections, because RabbitMQ stops reading from publishers during an alarm. On the other
-connection groups can still be joined and messages acknowledged. Each is opened at first use, so a loop that
-only sends has no queue.
+There are two connections, because RabbitMQ stops reading from a publishing connection during an alarm. On the
+other one, channels can still join groups and messages are acknowledged. Each is opened at first use, so a
+loop that only sends has no queue.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ BIND_CHUNK = 256
 
 @dataclass(frozen=True)
 class EndpointSettings:
+    """The options of the layer: README.md. Times are in seconds."""
+
     link: LinkSettings
     operation_timeout: float
     local_capacity: int
@@ -46,6 +48,8 @@ class EndpointSettings:
 
 
 class Endpoint:
+    """The connections, the queue and the mailboxes of one event loop."""
+
     def __init__(self, settings: EndpointSettings) -> None:
         self._settings = settings
         self.queue_name = f"channels_{random_letters(12)}"
@@ -69,15 +73,18 @@ class Endpoint:
     # The layer's operations, each with a time limit
 
     async def publish(self, body: bytes, *, exchange_name: str, routing_key: str, what: str) -> None:
-        """Raises ChannelFull if a queue is full, LayerUnavailable otherwise."""
+        """Publish a message.
+
+        Raises ChannelFull if a queue is full, LayerUnavailable for any other failure.
+        """
         await self._bounded(self.outbox, what, self._publish(body, exchange_name, routing_key))
 
     async def publish_normal(self, body: bytes, *, channel: str, what: str) -> None:
-        """Like `publish`, to a normal channel's queue, which is declared if it is missing."""
+        """Publish to a normal channel's queue, which is declared if it is missing. Raises as `publish`."""
         await self._bounded(self.outbox, what, self._publish_normal(body, queue_name(channel)))
 
     async def group_add(self, group: str, channel: str, *, what: str) -> None:
-        """Returns when RabbitMQ has bound the group: every later message arrives."""
+        """Join a group. Returns when RabbitMQ has bound it, so that every later message arrives."""
         new = self.mailboxes.join(group, channel)
         try:
             await self._bounded(self.inbox, what, self._settle(group))
@@ -87,13 +94,16 @@ class Endpoint:
             raise
 
     async def group_discard(self, group: str, channel: str, *, what: str) -> None:
-        """Takes effect in this process at once; RabbitMQ unbinds the group if it can be reached."""
+        """Leave a group.
+
+        Takes effect in this process at once. RabbitMQ unbinds the group if it is reachable.
+        """
         unbinding = self._leave(group, channel)
         if unbinding is not None:
             await asyncio.wait({unbinding}, timeout=self._settings.operation_timeout)
 
     def forget_channel(self, channel: str) -> None:
-        """Free what a channel holds that nobody will read again. Does not wait."""
+        """Drop the messages and memberships of a channel that has no reader any more. Does not wait."""
         for group in self.mailboxes.forget(channel):
             self._unbind_if_unused(group)
 
@@ -121,7 +131,7 @@ class Endpoint:
         self, body: bytes, exchange_name: str, routing_key: str, durable: bool = False
     ) -> None:
         if self.inbox.started and self.inbox.connects == 0:
-            await self.inbox.connection()  # a reply could arrive before our queue exists
+            await self.inbox.connection()  # declares our queue, to which the receiver may reply
         while True:
             connection = await self.outbox.connection()
             try:
@@ -164,7 +174,7 @@ class Endpoint:
     # Groups
 
     async def _settle(self, group: str) -> None:
-        """Return when the binding matches the membership. Nothing else binds or unbinds."""
+        """Return when the binding matches the membership. Only this method binds and unbinds."""
         while True:
             connection = await self.inbox.connection()
             task = self._binding.get(group)
@@ -207,7 +217,7 @@ class Endpoint:
                 await within(
                     self._settings.operation_timeout, self._settle(group), lambda: "no answer in time"
                 )
-            except Exception as error:  # a needless binding costs little: its messages are dropped
+            except Exception as error:  # harmless: the messages of a needless binding are dropped
                 logger.debug("Could not unbind group %s: %s", group, explain(error))
 
         task = asyncio.get_running_loop().create_task(unbind())
@@ -245,7 +255,7 @@ class Endpoint:
 
     async def _serve_inbox(self, connection: Connection) -> None:
         for group in self._bound.difference(self.mailboxes.groups):
-            self._unbind_if_unused(group)  # left during the set-up
+            self._unbind_if_unused(group)  # its last member left during the set-up
         subscription = self._subscription
         await asyncio.wait({connection.closed, subscription.closed}, return_when=asyncio.FIRST_COMPLETED)
         if connection.closed.done():
@@ -265,7 +275,7 @@ class Endpoint:
         except carehare.ChannelClosedByServer as error:
             if error.reply_code != 406:
                 raise
-            # It was declared with another capacity or expiry. Its messages matter more than our settings.
+            # 406: the queue exists with another capacity or expiry. Deleting it would lose its messages.
             if queue not in self._warned_about:
                 self._warned_about.add(queue)
                 logger.warning(

@@ -1,4 +1,4 @@
-"""The layer's exceptions, and the sentence for each failure of a connection."""
+"""The layer's exceptions, and the message for each failure of a connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ class LayerUnavailable(TimeoutError):
 
 
 class LayerRefused(LayerUnavailable):
-    """RabbitMQ answers, but rejects us: credentials, vhost, permissions, version. Waiting does not help."""
+    """RabbitMQ refuses the operation: wrong credentials, vhost, permissions or version.
+
+    Retrying is useless.
+    """
 
 
 class BrokerTooOld(Exception):
@@ -27,7 +30,7 @@ class BrokerTooOld(Exception):
 
 
 class NotSent(carehare.ConnectionClosed):
-    """The connection was lost before anything was written: safe to try again."""
+    """The connection was lost before anything was written, so a retry is safe."""
 
 
 class Unroutable(Exception):
@@ -35,7 +38,7 @@ class Unroutable(Exception):
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether an operator has to change something before another attempt can succeed."""
+    """Whether an operator must change something before a retry can succeed."""
     if isinstance(error, carehare.ConnectionClosedByServer):
         return error.reply_code in (403, 530)
     if isinstance(error, carehare.ChannelClosedByServer):
@@ -44,12 +47,12 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def needs_somebody(error: BaseException) -> bool:
-    """Whether to log the error at once, also in the middle of an outage: waiting does not help."""
+    """Whether to log the error at once, even during an outage, since an operator must act."""
     return is_refusal(error) or isinstance(error, ssl.SSLCertVerificationError)
 
 
 def is_expected(error: BaseException) -> bool:
-    """Whether the network or RabbitMQ causes such errors. Then a traceback adds nothing."""
+    """Whether the network or RabbitMQ causes such an error, so that its traceback is useless."""
     return isinstance(
         error,
         (
@@ -74,7 +77,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is refused ({error.verify_message})"
     if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
-        return "the port does not speak TLS; RabbitMQ's for TLS is 5671"
+        return "the port does not speak TLS; RabbitMQ's port for TLS is 5671"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed ({error.reason or error})"
     if isinstance(error, ConnectionRefusedError):
@@ -91,19 +94,19 @@ def explain(error: BaseException) -> str:
         return f"it closed the connection ({error.reply_code} {error.reply_text})"
     if isinstance(error, carehare.ChannelClosedByServer):
         if error.reply_code == 403:
-            return f"the user lacks a permission ({error.reply_text})"
+            return f"the user has no permission for this ({error.reply_text})"
         if error.reply_code == 405:
             return f"our previous connection still holds our queue, for some heartbeats ({error.reply_text})"
         if _is_declared_otherwise(error):
             return f"something is declared with other arguments; delete it there ({error.reply_text})"
         return f"it closed the channel ({error.reply_code} {error.reply_text})"
     if isinstance(error, carehare.ConnectionClosedByHeartbeatMonitor):
-        return "it fell silent (no heartbeat)"
+        return "it sent no heartbeat"
     if isinstance(error, (carehare.ConnectionClosed, carehare.ChannelClosed)):
         return "the connection was lost"
     return f"{type(error).__name__}: {error}"
 
 
 def _is_declared_otherwise(error: carehare.ChannelClosedByServer) -> bool:
-    # An overdue acknowledgement gets 406 too.
+    # RabbitMQ also sends 406 when an acknowledgement is overdue.
     return error.reply_code == 406 and "inequivalent" in error.reply_text

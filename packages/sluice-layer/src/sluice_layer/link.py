@@ -1,4 +1,4 @@
-"""A supervised connection: whatever ends it, a new one replaces it."""
+"""A supervised connection: when it ends for any reason, a new one replaces it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from .wire import Address, Connection
 
 logger = logging.getLogger(__name__)
 
-FIRST_DELAY = 0.25  # seconds; the first wait before another attempt is random below this
-STABLE_AFTER = 10.0  # seconds; after a connection that lived so long, the waits start from FIRST_DELAY again
+FIRST_DELAY = 0.25  # seconds; the delay before the first retry is random, at most this
+STABLE_AFTER = 10.0  # seconds; after a connection that lasted this long, delays start at FIRST_DELAY again
 REMIND_EVERY = 60.0  # seconds between log lines while an outage lasts
 POLITE_CLOSE = 1.0  # seconds for an orderly close
-PROBE = 3.0  # seconds for the test on a fresh connection
+PROBE = 3.0  # seconds for the test on a new connection
 
 
 @dataclass(frozen=True)
 class LinkSettings:
+    """How to connect. Times are in seconds."""
+
     address: Callable[[], Address]  # called at each attempt, so that a rotated password is used
     ssl_context: ssl.SSLContext | None
     heartbeat: int
@@ -33,7 +35,7 @@ class LinkSettings:
 
 
 async def takes_messages(settings: LinkSettings) -> bool:
-    """Whether a fresh connection accepts a message, within PROBE seconds."""
+    """Whether RabbitMQ accepts a message on a new connection within PROBE seconds."""
     connection: Connection | None = None
 
     async def try_it() -> None:
@@ -48,7 +50,7 @@ async def takes_messages(settings: LinkSettings) -> bool:
     try:
         await within(PROBE, try_it(), lambda: f"no answer within {PROBE:g} s")
     except Exception as error:
-        logger.debug("A fresh connection failed: %s", explain(error))
+        logger.debug("A new connection failed: %s", explain(error))
         return False
     finally:
         if connection is not None:
@@ -59,9 +61,9 @@ async def takes_messages(settings: LinkSettings) -> bool:
 class Link:
     """Keeps one connection open from `start` to `close`.
 
-    `prepare(connection)` makes declarations before anything else uses it. `serve(connection)` returns or
-    raises when the connection can't be used any more. Neither cleans up: the connection is closed after them
-    in any case.
+    `prepare(connection)` declares queues and exchanges before anything else uses the connection.
+    `serve(connection)` returns or raises when the connection is unusable. The link then closes the
+    connection.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class Link:
         self._serve = serve
         self._where = "RabbitMQ"
         self._current: Connection | None = None
-        self._news = asyncio.Event()  # set when there is a connection, or a new reason why not
+        self._news = asyncio.Event()  # set when there is a connection, or a new reason why there is none
         self._supervisor: asyncio.Task[None] | None = None
         self._trouble: str | None = None  # why there is no connection
         self.refused = False  # whether RabbitMQ rejected us
@@ -105,15 +107,14 @@ class Link:
         return f"{self._where}: {self._trouble or 'not connected yet'}"
 
     def start(self) -> None:
-        """Start connecting, unless that has happened before."""
+        """Start connecting, unless it is started already."""
         if self._supervisor is None:
             self._supervisor = asyncio.get_running_loop().create_task(self._supervise())
 
     async def connection(self) -> Connection:
-        """The connection, once there is one. Waits without limit; raises LayerRefused if that can't help.
+        """The connection. Waits without limit until there is one. Raises LayerRefused if RabbitMQ refuses us.
 
-        It raises only after another attempt was refused, so that a caller who tries again at once doesn't
-        spin.
+        It raises only after a new attempt was refused, so a caller that retries at once doesn't spin.
         """
         self.start()
         while True:
@@ -126,13 +127,13 @@ class Link:
                 raise LayerRefused(self.trouble)
 
     def suspect(self, since: float) -> None:
-        """Drop the connection if nothing arrived on it since then (the loop's time): it is dead or paused.
+        """Drop the connection if nothing arrived since `since` (loop time): it is dead or RabbitMQ hangs.
 
-        Not while RabbitMQ blocks it: then silence is normal.
+        While RabbitMQ blocks the connection, silence is normal, and the connection is kept.
         """
         current = self._current
         if current is not None and current.blocked is None and current.last_heard < since:
-            current.abort(TimeoutError("it answered nothing"))
+            current.abort(TimeoutError("it does not respond"))
 
     async def close(self) -> None:
         """End the connection and the supervision."""
@@ -141,7 +142,7 @@ class Link:
             await asyncio.wait({self._supervisor})
 
     async def _supervise(self) -> None:
-        """Runs until cancelled. No exception of a connection may end it, as happens in channels_rabbitmq."""
+        """Keep a connection open until cancelled. No exception of a connection may end this task."""
         loop = asyncio.get_running_loop()
         delay = FIRST_DELAY
         down_since: float | None = None

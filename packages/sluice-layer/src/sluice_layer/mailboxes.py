@@ -1,15 +1,16 @@
-"""Messages that have arrived in this process and wait for their readers; the members of each group.
+"""Mailboxes: messages that have arrived in this process and wait for their readers. Also the groups' members.
 
-RabbitMQ sends at most `capacity` unacknowledged messages. A message is acknowledged when the last of its
-local readers took it. So a channel that doesn't read occupies places that all others need. These rules free
-them:
+RabbitMQ delivers at most `capacity` unacknowledged messages. A message is acknowledged when the last of its
+local readers has taken it. So a channel that doesn't read uses up capacity that all others need. These rules
+free it:
 
 1. A channel that leaves a group loses the waiting messages from that group.
 2. A message that has waited for `expiry` seconds is dropped.
-3. When all places are taken, a channel that has not read for `RELIEF_AFTER` seconds loses its messages. If it
-   is in a group, it gets no more until it reads again. A channel that reads, however slowly, loses nothing:
+3. When the capacity is used up, a channel that has not read for `RELIEF_AFTER` seconds loses its messages. If
+   it is in a group, it gets no more until it reads again. A channel that reads, even slowly, loses nothing:
    then the senders must wait.
-4. A channel that has messages and has not read for `abandoned_after` seconds is forgotten: its consumer died.
+4. A channel that has messages and has not read for `abandoned_after` seconds is forgotten: its consumer has
+   died.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Message = dict[str, Any]
 
 @dataclass(eq=False)
 class Held:
-    """A message that waits for at least one reader."""
+    """An unacknowledged message that waits for at least one reader."""
 
     message: Message
     group: str | None
@@ -50,12 +51,16 @@ class Held:
 
 
 class Mailbox(Box[Held]):
+    """The waiting messages of one channel."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.deaf = False  # rule 3: gets nothing until it reads again
+        self.deaf = False  # rule 3: it gets nothing until it reads again
 
 
 class Mailboxes:
+    """All mailboxes of one event loop. Times are in seconds. The module describes the rules."""
+
     def __init__(
         self,
         *,
@@ -76,8 +81,8 @@ class Mailboxes:
         self._sweep_due = 0.0
         self._said: dict[str, float] = {}
         self._closed = False
-        self.held = 0  # messages that are not acknowledged
-        self.dropped = 0  # messages dropped for one reader each, since the start
+        self.held = 0  # unacknowledged messages
+        self.dropped = 0  # dropped messages since the start; one for two readers counts twice
 
     # Reading
 
@@ -154,7 +159,7 @@ class Mailboxes:
         if full:
             fullest = max(self._boxes, key=lambda channel: len(self._boxes[channel].items), default="none")
             self._say("full", "All %d places for messages are taken, most by %s", self._capacity, fullest)
-        # If the loop itself was blocked, its readers could not read.
+        # If the sweep is late, the loop was blocked, and no reader could read.
         relieve = full and now - self._sweep_due < RELIEF_AFTER / 2
         for channel, box in list(self._boxes.items()):
             waiting = len(box.items)
@@ -214,7 +219,7 @@ class Mailboxes:
         return self._members.keys()
 
     def join(self, group: str, channel: str) -> bool:
-        """Add a member; whether it is a new one."""
+        """Add a member. Returns whether it is new."""
         members = self._members.setdefault(group, {})
         new = channel not in members
         members[channel] = None
@@ -239,7 +244,7 @@ class Mailboxes:
                 del self._boxes[channel]
 
     def forget(self, channel: str) -> list[str]:
-        """Drop the channel's messages and memberships; returns its groups."""
+        """Drop the channel's messages and memberships. Returns its groups."""
         groups = list(self._memberships.get(channel, ()))
         for group in groups:
             self.leave(group, channel)

@@ -1,4 +1,4 @@
-"""Normal channels: a durable queue for each, shared by all processes that read the channel."""
+"""Normal channels: each has a durable queue, shared by all processes that read the channel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .wire import Connection
 
 logger = logging.getLogger(__name__)
 
-IDLE_AFTER = 5.0  # seconds without a reader, after which fetched messages go back to the queue, for others
+IDLE_AFTER = 5.0  # seconds without a reader, after which fetched messages return to the queue
 LONGEST_DELAY = 5.0  # seconds between attempts to read
 
 Delivery = tuple[dict[str, Any], Callable[[], None]]
@@ -45,9 +45,9 @@ class NormalChannel:
         self._task: asyncio.Task[None] | None = None
 
     async def get(self) -> Delivery:
-        """The next message, and the function that acknowledges it when it has been handled.
+        """The next message, and the function that acknowledges it.
 
-        When this process or its connection ends, RabbitMQ delivers unacknowledged messages again, to any
+        If this process or its connection ends, RabbitMQ delivers unacknowledged messages again, to any
         reader.
         """
         if self._closed:
@@ -103,7 +103,10 @@ class NormalChannel:
             delay = min(delay * 2, LONGEST_DELAY)
 
     async def _consume(self) -> bool:
-        """Returns True when there is no reader any more; raises if the queue or the connection is gone."""
+        """Consume until there is no reader, then return True.
+
+        Raises if the queue or the connection is gone.
+        """
         connection = await self._link.connection()
         await self._declare(connection, self._queue_name)
         subscription = connection.subscribe(self._queue_name, prefetch=self._prefetch, deliver=self._deliver)

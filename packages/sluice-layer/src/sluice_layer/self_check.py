@@ -1,9 +1,9 @@
-"""Whether a worker works: every few seconds it sends a ping, a message to each channel that it serves.
+"""The self-check of a worker: every few seconds it sends a ping, a message to each channel that it serves.
 
-Workers that serve the same channel share its messages, so a ping tells about the worker that receives it.
-Each worker sends as many pings as it can expect to receive. The file that a health check reads is touched
-after round trips only, and when there is an excuse for their absence: RabbitMQ is down, a handler is at work,
-or the whole process was stopped for a while.
+Workers that serve the same channel share its messages, so a ping proves that the worker works that receives
+it. Each worker sends as many pings as it can expect to receive. It touches the file of the health check after
+a round trip. It also does so if pings are missing for a known reason: RabbitMQ is down, a handler is busy, or
+the process was suspended.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ logger = logging.getLogger(__name__)
 PING = "sluice_layer.ping"  # the type of a message that no application sees
 PING_EVERY = 5.0  # seconds
 PING_TIMEOUT = 3.0  # seconds for RabbitMQ to accept one
-FAILED_PINGS = 3  # in a row: then a worker that isn't busy is deaf
-STOPPED_FOR = 2 * PING_EVERY  # seconds: a pause and the ping after it never take so long
+FAILED_PINGS = 3  # in a row: then an idle worker no longer receives
+STOPPED_FOR = 2 * PING_EVERY  # seconds; one round of the loop takes less, unless the process was suspended
 
 
 class Reader(Protocol):
-    """What reads one channel and handles its messages."""
+    """Reads one channel and handles its messages."""
 
     channel: str
-    changed_at: float  # when it last took a message or finished one, pings included; the loop's time
+    changed_at: float  # loop time at which it last took or finished a message, pings included
 
     @property
     def busy(self) -> bool:
@@ -39,9 +39,9 @@ class Reader(Protocol):
 
 
 class SelfCheck:
-    """Sends the pings and judges by what came back. Call `heard()` whenever a reader has changed.
+    """Sends pings, and decides whether the worker works. Call `heard()` each time a reader has changed.
 
-    A handler may take `busy_limit` seconds for a message before its worker counts as stuck.
+    A worker is stuck if a handler takes more than `busy_limit` seconds for one message.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class SelfCheck:
         self._excused_at = 0.0  # when RabbitMQ was last known to be down, or the process had been stopped
 
     async def run(self) -> str:
-        """Returns only when the worker can't recover: the reason, as a clause."""
+        """Check until the worker is beyond recovery, then return the reason, as a clause."""
         awake_at = self._loop.time()
         while True:
             sent = await self._ping()
@@ -68,14 +68,14 @@ class SelfCheck:
             elif self._deaf():
                 if not await self._broker_works():
                     self._excuse()
-                elif deaf := self._deaf():  # asked again: a message may have come meanwhile
+                elif deaf := self._deaf():  # again, since a message may have arrived meanwhile
                     return self._why(deaf[0])
             self.heard()
             awake_at = self._loop.time()
             await asyncio.sleep(PING_EVERY)
 
     def heard(self) -> None:
-        """Touch the file if every reader has heard something since it was last touched, or is busy."""
+        """Touch the file if every reader has received something since the last touch, or is busy."""
         if all(
             reader.changed_at > self._touched_at or (reader.busy and not self._is_deaf(reader))
             for reader in self._readers
@@ -109,14 +109,14 @@ class SelfCheck:
         try:
             await within(PING_TIMEOUT, sending, lambda: "no answer in time")
         except ChannelFull:
-            pass  # other messages wait there and tell as much
+            pass  # the messages that fill the queue are as good as a ping
         except Exception as error:  # a layer may raise anything
             logger.debug("No ping to %s: %s", channel, error)
             return False
         return True
 
     async def _broker_works(self) -> bool:
-        """Whether a fresh connection works. A layer without such a test counts as "broker down"."""
+        """Whether a new connection works. For a layer without such a test: no."""
         works = getattr(self._channel_layer, "broker_works", None)
         return works is not None and bool(await works())
 

@@ -1,4 +1,4 @@
-"""A time limit for coroutines, and the queue from which the mailboxes are built."""
+"""A time limit for coroutines, and the queue on which the mailboxes are based."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 async def within(seconds: float, operation: Coroutine[Any, Any, T], why: Callable[[], str]) -> T:
     """The operation's result, or LayerUnavailable(why()) after `seconds`.
 
-    Unlike asyncio.wait_for it never waits for the end of the operation that it cancels, on any Python.
+    Unlike asyncio.wait_for, it never waits until the cancelled operation has ended.
     """
     task = asyncio.ensure_future(operation)
     try:
@@ -32,7 +32,7 @@ async def within(seconds: float, operation: Coroutine[Any, Any, T], why: Callabl
 class Box(Generic[T]):
     """A queue for one event loop that counts its readers.
 
-    As with asyncio.Queue, a cancelled `get` loses nothing. Unlike there, waiting items can be inspected and
+    Like with asyncio.Queue, a cancelled `get` loses nothing. In addition, waiting items can be inspected and
     removed.
     """
 
@@ -41,7 +41,7 @@ class Box(Generic[T]):
         self._waiters: deque[asyncio.Future[None]] = deque()
         self.items: deque[T] = deque()
         self.readers = 0
-        self.read_at = self._loop.time()  # time of the last read; the loop's time
+        self.read_at = self._loop.time()  # loop time of the last read
 
     def put(self, item: T) -> None:
         self.items.append(item)
@@ -59,7 +59,7 @@ class Box(Generic[T]):
                     if waiter in self._waiters:
                         self._waiters.remove(waiter)
                     if self.items:
-                        self._wake_one()  # this reader may have got the only wake-up
+                        self._wake_one()  # this reader may have consumed the only wake-up
                     raise
             return self.items.popleft()
         finally:
@@ -67,7 +67,7 @@ class Box(Generic[T]):
             self.read_at = self._loop.time()
 
     def close(self, error: Callable[[], BaseException]) -> None:
-        """Make all readers that wait in `get` raise."""
+        """Make all pending calls of `get` raise."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():

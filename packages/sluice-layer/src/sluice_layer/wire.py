@@ -1,8 +1,8 @@
-"""The AMQP connection: carehare's, with a time limit for the handshake, and calls that may be cancelled.
+"""The AMQP connection: carehare's, but with calls that may be cancelled.
 
-carehare returns bare futures and completes them without a check that they are still pending. If one is
-cancelled (by a time-out, for example), carehare raises in the middle of the connection's clean-up. So nothing
-here awaits such a future directly: see `outcome`.
+carehare completes its futures without checking that they are still pending. If one was cancelled, for example
+by a time-out, carehare raises in the middle of the connection's clean-up. So nothing here awaits such a
+future directly: see `outcome`.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from .errors import OLDEST_RABBITMQ, BrokerTooOld, NotSent, Unroutable
 logger = logging.getLogger(__name__)
 
 MAX_CALLS = 1000  # declarations and bindings in flight
-MAX_UNCONFIRMED = 1000  # publishes in flight: limits the buffer while RabbitMQ stalls
+MAX_UNCONFIRMED = 1000  # publishes in flight; this limits the buffer while RabbitMQ stalls
 
-# At DEBUG carehare logs every frame, with payloads and the password of the handshake. To get that, configure
-# the loggers of its modules (carehare._protocol, ...).
+# At DEBUG carehare logs every frame, including payloads and the password in the handshake. To get that,
+# configure the loggers of its modules (carehare._protocol, ...).
 if logging.getLogger("carehare").level == logging.NOTSET:
     logging.getLogger("carehare").setLevel(logging.INFO)
 
 
 @dataclass(frozen=True)
 class Address:
-    """RabbitMQ's address and our account. Its text never contains the password."""
+    """RabbitMQ's address and our account. `str` and `repr` never contain the password."""
 
     host: str
     port: int
@@ -55,7 +55,7 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """From `amqp://user:password@host:port/vhost`, each part percent-encoded. Raises ValueError."""
+        """Parse `amqp://user:password@host:port/vhost`, each part percent-encoded. Raises ValueError."""
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -86,13 +86,13 @@ class Address:
 
 
 async def outcome(future: asyncio.Future[Any]) -> Any:
-    """The result or exception of a carehare future, which is never cancelled."""
+    """Await a carehare future without ever cancelling it. Returns its result or raises its exception."""
     await asyncio.wait({future})
     return future.result()
 
 
 class Connection(carehare.Connection):
-    """One connection. After `abort` or a failure it stays `lost`."""
+    """One connection. After `abort` or a failure it is `lost` and can't be used again."""
 
     def __init__(self, address: Address, *, ssl_context: ssl.SSLContext | None, heartbeat: int) -> None:
         self._address = address
@@ -101,7 +101,7 @@ class Connection(carehare.Connection):
         self._protocol: Protocol
 
     async def connect(self) -> None:
-        """Connect, with the handshake. No time limit: the caller sets one, and may cancel it."""
+        """Connect, handshake included. It has no time limit: the caller sets one, and may cancel it."""
         address = self._address
         transport, protocol = await asyncio.get_running_loop().create_connection(
             lambda: Protocol(
@@ -131,32 +131,32 @@ class Connection(carehare.Connection):
 
     @property
     def blocked(self) -> str | None:
-        """Why RabbitMQ accepts no messages now (an alarm of memory or disk), or None."""
+        """The reason why RabbitMQ blocks publishers now (an alarm of memory or disk), or None."""
         return self._protocol.blocked
 
     @property
     def last_heard(self) -> float:
-        """When the last byte arrived, in the loop's time."""
+        """The loop time at which the last byte arrived."""
         return self._protocol.last_heard
 
     async def call(self, frame: pamqp.base.Frame) -> None:
-        """Send a declaration or binding and wait for RabbitMQ's answer.
+        """Send a declaration or binding and wait for RabbitMQ's response.
 
-        Raises carehare's ChannelClosedByServer if it is refused, ConnectionClosed.
+        Raises carehare's ChannelClosedByServer if RabbitMQ refuses it, and ConnectionClosed.
         """
         while True:
             try:
                 return await self._take(self._calls, self._protocol.command, frame)
             except carehare.ChannelClosed:
-                continue  # RabbitMQ refused the one before, and ignored this one
+                continue  # RabbitMQ refused the previous call, and so ignored this one
 
     async def publish_confirmed(
         self, body: bytes, *, exchange_name: str, routing_key: str, durable: bool = False
     ) -> None:
         """Publish and wait for the confirm.
 
-        Durable: RabbitMQ keeps the message on disk, and says so (Unroutable) if its queue doesn't exist.
-        Raises NotSent and carehare's ServerSentNack, ConnectionClosed (outcome unknown),
+        `durable`: RabbitMQ stores the message on disk; raises Unroutable if its queue doesn't exist. Also
+        raises NotSent, and carehare's ServerSentNack, ConnectionClosed (outcome unknown) and
         ChannelClosedByServer.
         """
         await self._protocol.unblocked.wait()
@@ -184,7 +184,8 @@ class Connection(carehare.Connection):
         except BaseException:
             slots.release()
             raise
-        # Released when RabbitMQ has answered, not when the caller gives up: until then the call is in flight.
+        # Released when RabbitMQ has responded, even if the caller has given up: the call is in flight until
+        # then.
         future.add_done_callback(lambda _: slots.release())
         _retrieve(future)
         await outcome(future)
@@ -192,13 +193,13 @@ class Connection(carehare.Connection):
     def subscribe(
         self, queue_name: str, *, prefetch: int, deliver: Callable[[bytes, Callable[[], None]], None]
     ) -> Subscription:
-        """Consume `queue_name`: `deliver(body, ack)` is called for each message, and must not raise."""
+        """Consume `queue_name`. Calls `deliver(body, ack)` for each message, which must not raise."""
         if self.lost:
             raise carehare.ConnectionClosed
         return self._protocol.subscribe(queue_name, prefetch=prefetch, deliver=deliver)
 
     async def leave(self, seconds: float) -> None:
-        """An orderly close within `seconds`, else `abort`."""
+        """Close the connection in an orderly way. After `seconds`, `abort` it."""
         try:
             if not self.lost:
                 self._protocol.send_close_if_allowed()
@@ -207,7 +208,7 @@ class Connection(carehare.Connection):
             self.abort()
 
     def abort(self, reason: Exception | None = None) -> None:
-        """Close the socket now. Safe at any time, any number of times."""
+        """Close the socket at once. May be called at any time, and repeatedly."""
         protocol = getattr(self, "_protocol", None)
         if protocol is not None:
             if reason is not None and not protocol.ending:
@@ -217,7 +218,7 @@ class Connection(carehare.Connection):
 
 
 class Protocol(CarehareProtocol):
-    """carehare's protocol with fixed limits, alarms, and a handshake that ends on a closed connection."""
+    """carehare's protocol with corrected limits, alarms, and a handshake that fails when the peer closes."""
 
     def __init__(self, *, username: str, password: str, virtual_host: str, heartbeat: int) -> None:
         super().__init__(username=username, password=password, virtual_host=virtual_host)
@@ -287,7 +288,7 @@ class Protocol(CarehareProtocol):
         )
 
     def _accept_tune(self, tune: pamqp.commands.Connection.Tune) -> None:
-        # For RabbitMQ 0 means "no limit"; carehare would read it as "none at all".
+        # RabbitMQ's 0 means "no limit". carehare would take it literally.
         tune.channel_max = tune.channel_max or 65535
         tune.frame_max = tune.frame_max or 131072
         tune.heartbeat = min(self._heartbeat_wanted, tune.heartbeat or self._heartbeat_wanted)
@@ -335,10 +336,10 @@ class Protocol(CarehareProtocol):
 
 
 class CommandChannel(Channel):
-    """One AMQP channel for all declarations and bindings, which RabbitMQ answers in order.
+    """One AMQP channel for all declarations and bindings. RabbitMQ responds to them in order.
 
-    carehare opens a channel for each. It breaks with more than 2,046 at once, and opening them is most of the
-    work.
+    carehare opens a channel for each one. It fails with more than 2,046 at once, and opening them costs more
+    than the calls.
     """
 
     def __init__(self, frame_writer: FrameWriter) -> None:
@@ -374,14 +375,14 @@ class CommandChannel(Channel):
 
 
 class PublishChannel(ExchangeChannel):
-    """carehare's publishing channel, with messages that fail if their queue is missing."""
+    """carehare's publishing channel, with messages that fail if their queue doesn't exist."""
 
     def __init__(self, exchange_name: str, *, frame_writer: FrameWriter, frame_max: int) -> None:
         super().__init__(exchange_name, frame_writer=frame_writer, frame_max=frame_max)
         self._returned: set[int] = set()
 
     def publish_durable(self, message: bytes, routing_key: str) -> asyncio.Future[None]:
-        """Publish a message that RabbitMQ keeps on disk. Without its queue the future raises Unroutable."""
+        """Publish a message that RabbitMQ stores on disk. Without its queue, the future raises Unroutable."""
         tag = self._next_delivery_tag
         self._next_delivery_tag += 1
         # A returned message has no delivery tag, but keeps its id.
@@ -418,7 +419,7 @@ class PublishChannel(ExchangeChannel):
 
 
 class Subscription(ConsumeChannel):
-    """carehare's consumer, with a callback for each message. It ignores late acknowledgements.
+    """carehare's consumer with a callback for each message. Late acknowledgements are ignored.
 
     `closed` completes when no more messages will arrive.
     """
@@ -436,7 +437,7 @@ class Subscription(ConsumeChannel):
         _retrieve(self.closed)
 
     def ack(self, delivery_tag: int) -> None:
-        # After an ack on a closed channel RabbitMQ would close the connection.
+        # RabbitMQ closes the connection after an ack on a closed channel.
         if not self.closed.done():
             super().ack(delivery_tag)
 
@@ -451,7 +452,7 @@ class Subscription(ConsumeChannel):
 
 
 def refuse_version(server_properties: dict[str, Any]) -> str | None:
-    """Why we refuse a broker with these properties, or None. Unknown products pass."""
+    """The reason to refuse a broker with these properties, or None. Unknown products are accepted."""
     if server_properties.get("product") != "RabbitMQ":
         return None
     version = str(server_properties.get("version", ""))
@@ -466,5 +467,5 @@ def refuse_version(server_properties: dict[str, Any]) -> str | None:
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Keep asyncio from reporting an exception that nobody retrieves any more."""
+    """Keep asyncio from logging an exception of the future that nothing retrieves."""
     future.add_done_callback(lambda done: None if done.cancelled() else done.exception() and None)

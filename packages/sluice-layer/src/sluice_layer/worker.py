@@ -1,4 +1,4 @@
-"""A Channels worker that finishes its messages before it stops, and checks itself (self_check.py)."""
+"""A Channels worker that finishes its current messages before it stops, with a self-check (self_check.py)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ EX_SOFTWARE = 70  # of sysexits.h: the worker can't recover
 
 
 class GracefulWorker(Worker):
-    """Handles one message at a time per channel; acknowledges it when the application asks for the next.
+    """Handles one message at a time per channel. Acknowledges it when the application asks for the next one.
 
-    So the message of a worker that dies goes to another worker. The message of a handler that raises is not
-    delivered again. On SIGTERM or SIGINT the worker takes no more messages, gives its handlers `stop_timeout`
-    seconds to finish, and returns.
+    So if a worker dies, its message goes to another worker. If a handler raises, its message is not delivered
+    again. On SIGTERM or SIGINT the worker takes no more messages, gives its handlers `stop_timeout` seconds
+    to finish, and returns.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class GracefulWorker(Worker):
             await self._finish(readers)
             for task in tasks:
                 if task.done() and not task.cancelled():
-                    task.result()  # raises, so that the exit status tells of a reader that failed
+                    task.result()  # raises the error of a reader that failed, for the exit status
         finally:
             for task in [*tasks, checking, stopping]:
                 task.cancel()
@@ -97,7 +97,7 @@ class GracefulWorker(Worker):
 
 
 class _ChannelReader:
-    """Reads one channel: runs one instance of the application after another, one message after another."""
+    """Reads one channel: one message at a time, with one instance of the application at a time."""
 
     def __init__(self, application: Any, channel_layer: Any, channel: str) -> None:
         self._application = guarantee_single_callable(application)
@@ -124,7 +124,8 @@ class _ChannelReader:
 
     async def _work(self) -> None:
         while True:
-            # Wait for the first message here: an application that fails at once must not make this loop spin.
+            # Start no application before there is a message: one that fails at once would make this loop
+            # spin.
             self._next = await self._take()
             try:
                 await self._application(
@@ -140,7 +141,7 @@ class _ChannelReader:
             self._finished()
 
     async def _receive(self) -> dict[str, Any]:
-        """The application's `receive`. Another call means that it has finished the message before."""
+        """The application's `receive`. A second call means that the previous message is finished."""
         if self._next is None:
             self._finished()
             self._next = await self._take()
@@ -172,7 +173,8 @@ class _ChannelReader:
         return await self._channel_layer.receive(self.channel), lambda: None
 
     def _finished(self) -> None:
-        # Also a message for which an application was started that never asked for it.
+        # An application may end without asking for the message for which it was started. That is finished
+        # too.
         if self._next is not None:
             self._acknowledge, self._next = self._next[1], None
         if self._acknowledge is not None:
@@ -189,7 +191,7 @@ class _ChannelReader:
 
 
 def _exit(checking: asyncio.Task[str]) -> None:
-    """At once: an orderly end would wait for the handler that is stuck."""
+    """Exit at once. An orderly stop would wait for the stuck handler."""
     logger.critical("Exiting: %s", checking.result())
     logging.shutdown()
     os._exit(EX_SOFTWARE)

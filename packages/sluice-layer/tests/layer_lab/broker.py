@@ -1,9 +1,10 @@
-"""A RabbitMQ of this run's own, in a container, that the tests may stop, pause, fill and reconfigure.
+"""This run's own RabbitMQ in a container, which tests may stop, pause, fill and reconfigure.
 
-LAYER_TEST_IMAGE    the image; any with Debian's rabbitmq-server and the user 2102 (sluice-rabbitmq)
-LAYER_TEST_BROKER   host[:port] at which to reach it; else the container's own address, which the host can
-reach LAYER_TEST_NETWORK  the Docker network to put it on (bridge) LAYER_TEST_PREFIX   of the container's name
-(sluice-layer)
+- LAYER_TEST_IMAGE: the image, with Debian's rabbitmq-server and the user 2102 (default: sluice-rabbitmq)
+- LAYER_TEST_BROKER: the address from here, host[:port] (default: the container's own, which the host can
+  reach)
+- LAYER_TEST_NETWORK: the Docker network of the container (default: bridge)
+- LAYER_TEST_PREFIX: the prefix of the container's name (default: sluice-layer)
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from typing import Any
 import docker
 
 USER, PASSWORD, VHOST = "layer", "p@ss/w:rd%", "asgi"
-# The password holds what must be percent-encoded in a URL. Stock doesn't decode it, so it gets a user of its
-# own.
+# Our password contains characters that a URL must percent-encode. The stock layer doesn't decode them, so it
+# gets a user of its own.
 PLAIN_USER, PLAIN_PASSWORD = "plain", "plain"
 
 CONFIGURATION = """
@@ -52,7 +53,7 @@ def definitions() -> dict[str, Any]:
             "name": name,
             "password_hash": base64.b64encode(salt + digest).decode(),
             "hashing_algorithm": "rabbit_password_hashing_sha256",
-            "tags": "",  # a list only since 3.9
+            "tags": "",  # RabbitMQ before 3.9 does not accept a list
         }
 
     def permission(name: str) -> dict[str, str]:
@@ -74,7 +75,7 @@ def definitions() -> dict[str, Any]:
 class Broker:
     def __init__(self, container: Any) -> None:
         self._container = container
-        self.address = ("", 0)  # where it listens; known once it has started
+        self.address = ("", 0)  # host and port, known after the start
 
     def _find_address(self) -> tuple[str, int]:
         if given := os.environ.get("LAYER_TEST_BROKER"):
@@ -84,18 +85,18 @@ class Broker:
         return next(network["IPAddress"] for network in networks.values()), 5672
 
     def control(self, *arguments: str) -> str:
-        """rabbitmqctl."""
+        """Run rabbitmqctl and return its output."""
         code, output = self._container.exec_run([TOOL, "--quiet", *arguments])
         assert code == 0, f"rabbitmqctl {arguments}: {output.decode()}"
         return str(output.decode())
 
     @property
     def logs(self) -> str:
-        """The command that prints its log."""
+        """The command that prints the broker's log."""
         return f"docker logs {self._container.name}"
 
     def shell(self, script: str) -> str:
-        """What a script of bash's prints that calls rabbitmqctl and its like."""
+        """Run a Bash script that may call rabbitmqctl and the other tools, and return its output."""
         path = f"{os.path.dirname(TOOL)}:/usr/bin:/bin"
         _, output = self._container.exec_run(["bash", "-c", script], environment={"PATH": path})
         return str(output.decode(errors="replace"))
@@ -105,7 +106,7 @@ class Broker:
 
     @contextmanager
     def setting(self, name: str, value: str) -> Iterator[None]:
-        """For connections and channels made while inside."""
+        """Change a setting for connections and channels that are opened inside the block."""
         before = self.evaluate(f"application:get_env(rabbit, {name}, undefined).").strip()
         self.evaluate(f"application:set_env(rabbit, {name}, {value}).")
         try:
@@ -115,7 +116,7 @@ class Broker:
 
     @contextmanager
     def alarm(self) -> Iterator[None]:
-        """Memory alarm: publishers are blocked."""
+        """Raise the memory alarm, which blocks publishers."""
         self.control("set_vm_memory_high_watermark", "absolute", "1")
         try:
             yield
@@ -124,7 +125,7 @@ class Broker:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Its connections stay open; nothing answers."""
+        """Freeze the container: connections stay open, nothing responds."""
         self._container.pause()
         try:
             yield
@@ -132,13 +133,13 @@ class Broker:
             self._container.unpause()
 
     def wipe(self) -> None:
-        """Lose all data and start anew."""
+        """Delete all data by a restart."""
         self._container.restart(timeout=1)
         self.wait()
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Nothing listens."""
+        """Stop the application, so that nothing listens."""
         self.control("stop_app")
         try:
             yield
@@ -156,12 +157,12 @@ class Broker:
         return int(self.evaluate("length(rabbit_networking:connections()).").split()[-1])
 
     def queues(self) -> dict[str, int]:
-        """Queues of our vhost and how many messages each has, unacknowledged ones included."""
+        """The queues of our vhost, each with its number of messages, including unacknowledged ones."""
         listed = self.control("list_queues", "--no-table-headers", "-p", VHOST, "name", "messages")
         return {name: int(count) for name, count in (line.split() for line in listed.splitlines())}
 
     def wait(self) -> None:
-        """Until it serves clients."""
+        """Wait until it serves clients."""
         deadline = time.monotonic() + 90
         while True:
             self._container.reload()
@@ -173,7 +174,7 @@ class Broker:
             time.sleep(0.2)
         self._container.reload()
         self.address = self._find_address()
-        # How often it looks for overdue acknowledgements; a minute unless told.
+        # RabbitMQ checks for overdue acknowledgements once a minute by default.
         self.evaluate("application:set_env(rabbit, channel_tick_interval, 500).")
 
 

@@ -1,4 +1,4 @@
-"""A layer with a fault that no broker can provoke: from one moment on it hands out nothing more."""
+"""A layer with a fault that no broker can cause: from some moment on it delivers nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sluice_layer import RabbitmqChannelLayer
 
 
 class Deaf(RabbitmqChannelLayer):
-    """Deaf as soon as there is a file `deaf` in the worker's folder."""
+    """Stops delivering as soon as the worker's folder contains a file `deaf`."""
 
     async def receive_unacknowledged(self, channel: str) -> tuple[dict[str, Any], Callable[[], None]]:
         received = await super().receive_unacknowledged(channel)

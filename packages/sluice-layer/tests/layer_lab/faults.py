@@ -1,4 +1,4 @@
-"""A TCP proxy in front of the broker that does what networks do."""
+"""A TCP proxy in front of the broker that simulates network faults."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Callable
 class FaultProxy:
     """Forwards to the broker, on a loopback port that stays the same through `refuse` and `accept`.
 
-    `strand`: the present connections stay open, but nothing passes on them any more (half-open).
-    Other faults are attributes, in force for as long as they are set:
-    fin_on_accept   so many new connections are closed with a FIN before the broker says a word
-    silent_on_accept  so many new connections are accepted, and nothing ever passes on them
-    reset_on_accept   new connections are reset at once
-    cut_on          the next time the client sends these octets, its connection is reset instead
-    delay           seconds by which each piece towards the client is late
+    `strand` makes the open connections half-open: they stay open, but carry nothing any more.
+    The other faults are attributes and act while they are set:
+    - fin_on_accept: this many new connections are closed with a FIN before the broker sends anything
+    - silent_on_accept: this many new connections are accepted, and carry nothing
+    - reset_on_accept: new connections are reset at once
+    - cut_on: when the client next sends these octets, its connection is reset instead
+    - delay: seconds by which each piece towards the client is delayed
     """
 
     def __init__(self, target: Callable[[], tuple[str, int]], listen: str = "127.0.0.1") -> None:
@@ -39,7 +39,7 @@ class FaultProxy:
 
     @property
     def open(self) -> int:
-        """Client connections that are open."""
+        """Number of open client connections."""
         return sum(not writer.is_closing() for writer in self._writers) // 2
 
     async def accept(self) -> None:
@@ -47,7 +47,7 @@ class FaultProxy:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
-        """Close the port and reset all connections, as when the broker dies."""
+        """Close the port and reset all connections, as a broker's death does."""
         assert self._server is not None
         self._server.close()
         self.reset()
@@ -61,7 +61,7 @@ class FaultProxy:
         self._stranded |= self._writers
 
     def watch(self, octets: bytes) -> asyncio.Event:
-        """Set when the broker has sent these octets in one piece."""
+        """An event that is set when the broker has sent these octets in one piece."""
         seen = asyncio.Event()
         self._watched.append((octets, seen))
         return seen
@@ -83,7 +83,7 @@ class FaultProxy:
             return
         if self.fin_on_accept:
             self.fin_on_accept -= 1
-            await reader.readexactly(8)  # what is left unread would make it a reset
+            await reader.readexactly(8)  # closing with unread data would send a reset
             writer.close()
             return
         if self.silent_on_accept:

@@ -1,4 +1,4 @@
-"""What the scenarios are made of: the two layers, and ears to tell whether one still works."""
+"""Building blocks of the scenarios: both layers, and a receiver that shows whether a layer still works."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from layer_lab.broker import PASSWORD, PLAIN_PASSWORD, PLAIN_USER, USER, VHOST, 
 from layer_lab.faults import FaultProxy, proxy_to
 from sluice_layer import RabbitmqChannelLayer as Ours
 
-Layer = Any  # Stock or Ours: what they have in common is Channels' interface
+Layer = Any  # Stock or Ours; both have Channels' interface
 
-# Each scenario runs on both: the stock class must fail where ours survives, or the test shows nothing.
+# Each scenario runs on both layers. If the stock layer didn't fail where ours survives, the test would show
+# nothing.
 both = pytest.mark.parametrize(
     ("kind", "survives"), [(Stock, False), (Ours, True)], ids=["stock fails", "ours survives"]
 )
 
-DEADLINE = 10.0  # seconds in which a layer that survived works again
+DEADLINE = 10.0  # seconds within which a surviving layer works again
 
 
 def url(kind: type, host: str, port: int) -> str:
@@ -41,7 +42,7 @@ async def layer_and_proxy(
         try:
             yield layer, proxy
         finally:
-            # Stock can't be relied upon to close; both leave no more than tasks, which end with the loop.
+            # The stock layer may hang in close(). Both layers leave only tasks, which end with the loop.
             await asyncio.wait({asyncio.ensure_future(layer.close())}, timeout=2)
 
 
@@ -53,7 +54,7 @@ async def until(condition: Callable[[], Any], what: str, seconds: float = DEADLI
 
 
 async def give_up_during_an_outage(layer: Layer, proxy: FaultProxy) -> None:
-    """As Daphne does while RabbitMQ is away: it cancels whoever takes longer than its time-outs allow."""
+    """Cancel a call during an outage, as Daphne does with a call that exceeds its time limits."""
     await proxy.refuse()
     await until(lambda: not is_up(layer), "noticing the outage")
     call = asyncio.ensure_future(layer.group_send("ears", {"type": "lost"}))
@@ -64,7 +65,7 @@ async def give_up_during_an_outage(layer: Layer, proxy: FaultProxy) -> None:
 
 
 def is_up(layer: Layer) -> bool:
-    """Whether it takes itself for connected."""
+    """Whether the layer believes that it is connected."""
     if isinstance(layer, Ours):
         status = layer.status()
         return bool(status["receiving"] or status["sending"])
@@ -72,7 +73,7 @@ def is_up(layer: Layer) -> bool:
 
 
 def connection_of(layer: Layer) -> object:
-    """Something that is another as soon as it has noticed that its connection is lost."""
+    """A value that changes as soon as the layer notices that its connection is lost."""
     if isinstance(layer, Ours):
         status = layer.status()
         return status["connects"], status["receiving"], status["sending"]
@@ -81,7 +82,7 @@ def connection_of(layer: Layer) -> object:
 
 @asynccontextmanager
 async def during(fault: AbstractContextManager[None]) -> AsyncIterator[None]:
-    """The fault, made and ended without holding up the loop, on which the proxy runs as well."""
+    """Apply the fault in a thread, because the proxy runs on this event loop."""
     await asyncio.to_thread(fault.__enter__)
     try:
         yield
@@ -90,14 +91,14 @@ async def during(fault: AbstractContextManager[None]) -> AsyncIterator[None]:
 
 
 def held(layer: Layer) -> int:
-    """How many messages it holds that it has not acknowledged."""
+    """Number of messages that the layer holds without having acknowledged them."""
     if isinstance(layer, Ours):
         return int(layer.status()["held"])
     return int(layer._multi_queue.n)
 
 
 class Ear:
-    """A member of a group, and whoever sends to it through the same layer."""
+    """A member of a group that also sends to the group through the same layer."""
 
     def __init__(self, layer: Layer, group: str, channel: str) -> None:
         self.layer, self.group, self.channel = layer, group, channel
@@ -106,12 +107,14 @@ class Ear:
     @classmethod
     async def join(cls, layer: Layer, group: str = "ears") -> Ear:
         ear = cls(layer, group, await layer.new_channel())
-        assert await attempt(lambda: layer.group_add(group, ear.channel), DEADLINE), "could not join at first"
-        assert await ear.hears(), "heard nothing at first"
+        assert await attempt(lambda: layer.group_add(group, ear.channel), DEADLINE), (
+            "could not join before the fault"
+        )
+        assert await ear.hears(), "received nothing before the fault"
         return ear
 
     async def hears(self, seconds: float = DEADLINE) -> bool:
-        """Whether a message comes round. Sends one every half second until one does."""
+        """Whether a message sent to the group arrives. Sends one every half second until one does."""
         deadline = time.monotonic() + seconds
         receiving = asyncio.ensure_future(self._receive_newest())
         sending: set[asyncio.Task[None]] = set()
@@ -122,7 +125,7 @@ class Ear:
                 task = asyncio.ensure_future(self.layer.group_send(self.group, message))
                 task.add_done_callback(_forget_exception)
                 sending.add(task)
-                # Not wait_for: to cancel a call is one of the faults under test.
+                # wait_for would cancel the call, and cancellation is one of the faults under test.
                 await asyncio.wait({receiving}, timeout=0.5)
             return receiving.done() and receiving.exception() is None
         finally:
@@ -137,7 +140,7 @@ class Ear:
 
 
 async def attempt(call: Callable[[], Awaitable[Any]], seconds: float) -> bool:
-    """Call until it raises nothing, for so long. A call that hangs is left hanging."""
+    """Repeat the call until one succeeds, or the time is over. A call that hangs stays pending."""
     deadline = time.monotonic() + seconds
     while True:
         task = asyncio.ensure_future(call())

@@ -1,4 +1,4 @@
-"""A Django project for test_worker.py, settings and application in one. It writes down what it does."""
+"""A Django project for test_worker.py, with settings and application in one module. It logs what it does."""
 
 from __future__ import annotations
 

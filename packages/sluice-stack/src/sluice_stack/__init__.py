@@ -1,7 +1,7 @@
 """What a Django project needs to run in the Sluice stack.
 
-Every program imports this package first. A Python that is too old is refused here with a sentence, before a
-module that it cannot parse. Any Python 3 can read this file.
+Every program imports this package first. So the version of Python is checked here, before a module with newer
+syntax is imported. This file must run on any Python 3.
 """
 
 import sys
@@ -10,7 +10,7 @@ OLDEST_PYTHON = (3, 11)  # Debian 12's
 
 if sys.version_info < OLDEST_PYTHON:
     sys.stderr.write(
-        "sluice: Python {}.{} is too old: {}.{} or newer is needed,"
-        " and a virtual environment made with it\n".format(*sys.version_info[:2], *OLDEST_PYTHON)
+        "sluice: Python {}.{} is too old: install {}.{} or newer,"
+        " and create the virtual environment with it\n".format(*sys.version_info[:2], *OLDEST_PYTHON)
     )
-    sys.exit(78)  # EX_CONFIG, as for settings that cannot be used
+    sys.exit(78)  # EX_CONFIG, as for invalid settings

@@ -1,8 +1,8 @@
-"""What each service's database role may do. `sluice_stack.migrate` applies it.
+"""The rights of each service's database role. `sluice_stack.migrate` grants them.
 
-The stack's part is here. A project adds its own tables, by role, in a mapping that its setting
-SLUICE_STACK_GRANTS names by its dotted path. Everything that neither grants is forbidden. The tables belong
-to the role `owner`, which alone may change them.
+This module has the stack's part. A project adds its own tables in a mapping by role; its setting
+SLUICE_STACK_GRANTS has the mapping's dotted path. A role has no other rights. The tables belong to the role
+`owner`, and only `owner` may change them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from django.utils.module_loading import import_string
 READ: Final = "SELECT"
 WRITE: Final = "SELECT, INSERT, UPDATE, DELETE"
 
-# To publish: these columns of a new update, and no others, since a trigger of the owner's assigns offsets and
-# tags. The sender reads what it announces.
+# To publish. Only these columns: a trigger, which runs as the owner, assigns offsets and tags, so no
+# publisher can forge them. SELECT: the sender reads the updates that it announces.
 PUBLISH: Final = {
     "sluice_updates_update": "SELECT, INSERT (stream, event, payload, key)",
 }
-# To read streams: for polling, the hub, and the position that a page carries.
+# To read streams: for polling, for the hub, and for the positions in pages.
 FOLLOW: Final = {"sluice_updates_stream": READ, "sluice_updates_update": READ}
-# To know who is signed in and what they may do.
+# To know who is signed in, and their permissions.
 IDENTITY: Final = {
     "auth_user": READ,
     "auth_group": READ,
@@ -51,7 +51,7 @@ STACK: Final[Grants] = {
     "worker": {**PUBLISH, **IDENTITY, "sluice_updates_session": READ},
     "celery": {**PUBLISH},
     "beat": {
-        # Trimming, besides publishing. UPDATE of a stream's floor only: locking its row needs no more.
+        # Publishing and trimming. UPDATE of the floor is also enough to lock a stream's row.
         "sluice_updates_update": PUBLISH["sluice_updates_update"] + ", DELETE",
         "sluice_updates_stream": "SELECT, UPDATE (floor, floor_tag)",
         "sluice_updates_session": "SELECT, DELETE",
@@ -60,7 +60,7 @@ STACK: Final[Grants] = {
 
 
 def table() -> Grants:
-    """The stack's grants and the project's. For a table that both name, the project's count.
+    """The stack's grants and the project's. If both name a table, the project's apply.
 
     Raises ImproperlyConfigured if the project names a role that no service has.
     """
@@ -74,14 +74,14 @@ def table() -> Grants:
 
 
 def apply(connection: BaseDatabaseWrapper) -> list[str]:
-    """Apply the table to the roles that exist, in one transaction; return their names. PostgreSQL only."""
+    """Grant the rights to the existing roles, in one transaction. Returns their names. PostgreSQL only."""
     from django.db import transaction
 
     wanted = table()
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [list(wanted)])
         roles = sorted(row[0] for row in cursor.fetchall())
-        # The old names of tables of sluice_updates, which are views until the next release drops them.
+        # Old names of sluice_updates' tables. They are views, until the next release drops them.
         cursor.execute("SELECT viewname FROM pg_views WHERE schemaname = 'public'")
         views = {row[0] for row in cursor.fetchall()}
         for role in roles:

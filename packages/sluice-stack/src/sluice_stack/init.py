@@ -1,7 +1,7 @@
 """`python -m sluice_stack.init`: the first service to run. Checks the settings and creates missing secrets.
 
-Pure standard library. An existing secret never changes; to replace it, delete its file before the next
-start.
+It needs the standard library only. It never changes an existing secret. To replace one, delete its file and
+start again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from . import environment
 
 DIRECTORY: Final = Path("/run/sluice/secrets")
 
-# One group for each secret: a service has the groups of its own secrets and can read no others (`group_add`
-# in compose.yaml, docs/reference/secrets.md).
+# One group for each secret. A service has the groups of its own secrets (`group_add` in compose.yaml), so it
+# can read no others: docs/reference/secrets.md.
 GROUPS: Final = {
     "django_secret_key": 2301,
     "admin_password": 2302,
@@ -36,7 +36,7 @@ GROUPS: Final = {
     "mq_tasks": 2323,
 }
 MODE: Final = 0o440
-# Django warns about a key of less than 50.
+# Characters. Django warns about a key with less than 50.
 LENGTH: Final = 64
 # Letters and digits have no special meaning in a shell, a URL, SQL or JSON.
 ALPHABET: Final = string.ascii_letters + string.digits
@@ -61,11 +61,11 @@ def main() -> None:
 
 
 class Unusable(Exception):
-    """A secret, or the directory, can't be used. The text says what to do."""
+    """A secret or the directory can't be used. The text has the problem and the fix."""
 
 
 def ensure(directory: Path, name: str) -> bool:
-    """Check the secret, or create it if it is missing; return whether it was created. Raises Unusable."""
+    """Check the secret, or create it if it is missing. Returns whether it was created. Raises Unusable."""
     path = directory / name
     try:
         if _is_there(path):
@@ -98,12 +98,13 @@ def _check(path: Path, group: int) -> None:
         path.chmod(MODE)
     if not FORM.fullmatch(path.read_text(errors="replace").rstrip("\n")):
         raise Unusable(
-            f"{path} is not 32 letters and digits or more; remove it, and the next start creates a new one"
+            f"{path} is malformed: it must be 32 or more letters and digits;"
+            " remove it, and the next start creates a new one"
         )
 
 
 def _make(path: Path, group: int, length: int) -> None:
-    """Atomically: a start that is interrupted leaves no partial secret."""
+    """Create the secret atomically: an interrupted start leaves no partial secret."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o400)

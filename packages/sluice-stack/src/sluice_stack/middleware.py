@@ -1,4 +1,4 @@
-"""Middleware of every site in the stack. Each class does one thing; a project lists those it wants."""
+"""Middleware for sites in the stack. Each class does one thing. A project lists those that it wants."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ logger = logging.getLogger(__name__)
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
-# Scripts, styles, images and requests are the site's own; nothing is inline or in a frame. A WebSocket to the
-# same host counts as 'self'. https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Content-Security-Policy
+# Scripts, styles, images and requests come from the site only. Nothing is inline or in a frame. 'self'
+# includes a WebSocket to the same host.
+# https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Content-Security-Policy
 POLICY: Final = "; ".join(
     [
         "default-src 'none'",
@@ -37,7 +38,7 @@ POLICY: Final = "; ".join(
 
 
 class ExposeBackend:
-    """Names the backend in `X-Backend: wsgi`, if the setting SLUICE_STACK_EXPOSE_BACKEND is true."""
+    """Adds `X-Backend: wsgi` to each response, if the setting SLUICE_STACK_EXPOSE_BACKEND is true."""
 
     def __init__(self, get_response: GetResponse) -> None:
         if not getattr(settings, "SLUICE_STACK_EXPOSE_BACKEND", False):
@@ -51,7 +52,7 @@ class ExposeBackend:
 
 
 class Head:
-    """Removes the body of a response to HEAD and keeps its length. Gunicorn would log a warning each time."""
+    """Removes the body of a response to HEAD, for which Gunicorn logs a warning. Content-Length stays."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -68,9 +69,9 @@ class Head:
 
 
 class Health:
-    """Answers /healthz and /readyz before the Host, the session or the database matter.
+    """Answers /healthz and /readyz before any other middleware checks the Host or reads a session.
 
-    A health check may use any name for this machine.
+    So a health check may use any name of this machine.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -109,14 +110,14 @@ class DatabaseDown:
 
 
 class ContentSecurityPolicy:
-    """Adds the policy to each response that has none."""
+    """Adds POLICY to each response without a policy."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        # Django's error pages, which exist in development only, have inline scripts.
+        # Django's error pages for development have inline scripts.
         if not (settings.DEBUG and response.status_code in (404, 500)):
             response.setdefault("Content-Security-Policy", POLICY)
         return response

@@ -1,9 +1,10 @@
-"""`python -m sluice_stack.migrate`: what each version needs once, before the services start. Safe to repeat.
+"""`python -m sluice_stack.migrate`: prepares a version before its services start. It is safe to repeat.
 
-Tables; each role's rights; the administrator; the project's own steps; static files, for nginx.
+It migrates the tables, grants each role's rights, creates the administrator, runs the project's own steps,
+and copies the static files for nginx.
 
-The project's setting SLUICE_STACK_MIGRATE_STEPS adds steps: a mapping of a name for the log to the dotted
-path of a function, which takes nothing and returns what it did, in a few words.
+The project's setting SLUICE_STACK_MIGRATE_STEPS adds steps. It maps a step's name, for the log, to the dotted
+path of a function without arguments that returns what it did, in a few words.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from .environment import ENV_FILE
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-# The advisory lock that lets only one process change the tables.
+# The advisory lock that keeps a second process from running the steps at the same time.
 _LOCK: Final = 0x51CF << 40
+# A running PostgreSQL takes a secret that init has just created at its next health check, every 10 s.
+_SECRET_SECONDS: Final = 25.0
 
 
 def main() -> None:
@@ -41,6 +44,7 @@ def main() -> None:
     from django.db import OperationalError, connection
 
     try:
+        _sign_in(connection)
         with _alone(connection):
             for what, step in steps():
                 began = time.monotonic()
@@ -53,7 +57,7 @@ def main() -> None:
 
 
 def steps() -> Iterator[tuple[str, Callable[[], str]]]:
-    """All steps in order, each with its name for the log."""
+    """All steps in their order, each with its name for the log."""
     from django.conf import settings
     from django.utils.module_loading import import_string
 
@@ -66,6 +70,7 @@ def steps() -> Iterator[tuple[str, Callable[[], str]]]:
 
 
 def tables() -> str:
+    """Apply the migrations."""
     from django.core.management import call_command
     from django.db import connection
     from django.db.migrations.executor import MigrationExecutor
@@ -78,6 +83,7 @@ def tables() -> str:
 
 
 def rights() -> str:
+    """Grant each service's role its rights (grants.py)."""
     from django.db import connection
 
     from . import grants
@@ -89,7 +95,10 @@ def rights() -> str:
 
 
 def administrator() -> str:
-    """Created, or reset to the password in the secret at each start; unchanged if no secret is set."""
+    """Create the administrator, or reset the password to that in the secret.
+
+    Without a secret, change nothing.
+    """
     from django.conf import settings
     from django.contrib.auth import get_user_model
 
@@ -98,7 +107,7 @@ def administrator() -> str:
     password = secret(getattr(settings, "SLUICE_STACK_ADMIN_PASSWORD_FILE", ""), "ADMIN_PASSWORD_FILE")
     name = getattr(settings, "SLUICE_STACK_ADMIN_USERNAME", "admin")
     if not password:
-        return "unchanged, ADMIN_PASSWORD_FILE is not set"
+        return "unchanged: ADMIN_PASSWORD_FILE is not set"
     users = get_user_model().objects
     user = users.filter(username=name).first()
     if user is None:
@@ -114,7 +123,7 @@ def administrator() -> str:
 
 
 def static() -> str:
-    """Copied for nginx. Older files stay: pages that are still open ask for the previous version's names."""
+    """Copy the static files for nginx. Older files stay: open pages request the previous version's names."""
     from django.conf import settings
 
     published = getattr(settings, "SLUICE_STACK_STATIC_ROOT", "")
@@ -128,7 +137,7 @@ def static() -> str:
 
 
 def _copy(source: Path, target: Path) -> bool:
-    """Copy unless it is the same. nginx sees the old file or the new one, never half of one."""
+    """Copy a file if it differs. The copy is atomic: nginx never reads a partial file."""
     with contextlib.suppress(FileNotFoundError):
         if target.stat().st_size == source.stat().st_size and target.read_bytes() == source.read_bytes():
             return False
@@ -138,6 +147,21 @@ def _copy(source: Path, target: Path) -> bool:
     unfinished.chmod(0o644)
     os.replace(unfinished, target)
     return True
+
+
+def _sign_in(connection: BaseDatabaseWrapper) -> None:
+    """In a container, wait while the database does not know the password yet."""
+    from django.db import OperationalError
+
+    deadline = time.monotonic() + (_SECRET_SECONDS if os.environ.get("SLUICE_SERVICE") else 0.0)
+    while True:
+        try:
+            connection.ensure_connection()
+            return
+        except OperationalError as error:
+            if "password authentication failed" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 
 
 class ManifestStorage(ManifestStaticFilesStorage):
-    """Rewrites the imports of ES modules too: without that, they request names without a hash."""
+    """Also rewrites the imports of ES modules. Otherwise they would request names without a hash."""
 
     support_js_module_import_aggregation = True
 
@@ -15,7 +15,7 @@ class ManifestStorage(ManifestStaticFilesStorage):
             if self.hashed_files:
                 raise
             raise ValueError(
-                f"the static files were never collected, {self.location} has none:"
+                f"the static files have not been collected: {self.location} has none;"
                 " run `manage.py collectstatic`"
             ) from error
         return stored

@@ -1,4 +1,4 @@
-"""The Celery application, with the stack's jobs only."""
+"""The Celery application, with the stack's periodic tasks only."""
 
 import os
 

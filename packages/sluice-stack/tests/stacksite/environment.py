@@ -1,4 +1,4 @@
-"""The stack's settings and one of the project's own."""
+"""The stack's settings and one setting of the project."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The least that a project in the stack sets."""
+"""The minimal settings of a project in the stack."""
 
 from pathlib import Path
 

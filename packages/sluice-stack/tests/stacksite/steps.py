@@ -1,4 +1,4 @@
-"""What the project adds to `sluice_stack.migrate`."""
+"""The project's own steps for `sluice_stack.migrate`."""
 
 from sluice_stack.grants import READ
 

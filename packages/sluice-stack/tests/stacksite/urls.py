@@ -1,4 +1,4 @@
-"""No pages but those of the stack's middleware, and one that asks the database."""
+"""The pages of the stack's middleware, and one that queries the database."""
 
 from django.contrib.auth import get_user_model
 from django.http import HttpRequest, HttpResponse

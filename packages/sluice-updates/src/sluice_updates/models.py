@@ -37,7 +37,7 @@ class Update(models.Model):
 
     On PostgreSQL `offset` and `tag` are null until the transaction commits: a deferred trigger allots them
     (migrations/_trigger.py). There is one more column, `xid` (xid8), the id of the writing transaction, by
-    which history.poll finds what committed. `created` is when it was published, not when it was committed.
+    which commits.poll finds what committed. `created` is when it was published, not when it was committed.
     """
 
     # No foreign key: the trigger makes the row of the stream at COMMIT, and a key would lock it before.

@@ -1,4 +1,4 @@
-"""Positions in streams, and the query in which a client names streams and positions (PROTOCOL: Streams)."""
+"""Positions in streams, and the query string with a client's streams and positions (PROTOCOL: Streams)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import streams
 
 MAX_OFFSET: Final = 2**53 - 1
 MAX_STREAMS: Final = 64
-# Of the whole URL. nginx refuses longer ones with 414.
+# The limit of the whole URL. nginx refuses a longer one with 414.
 MAX_URL_BYTES: Final = 7 * 1024
 
 _POSITION = re.compile(r"0-0|([1-9][0-9]{0,15})-([0-9a-f]{16})")
@@ -20,7 +20,7 @@ _QUOTED_LENGTH = 80
 
 
 class MalformedQuery(ValueError):
-    """A query that no correct client sends. `detail` is the problem, `field` the parameter."""
+    """The query is malformed. `detail` is the problem, `field` the parameter's name."""
 
     def __init__(self, detail: str, field: str = "") -> None:
         super().__init__(detail)
@@ -30,14 +30,14 @@ class MalformedQuery(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a stream: just after the update with this offset and tag. `ZERO` is before the first."""
+    """A place in a stream: after the update with this offset and tag. `ZERO` is before the first update."""
 
     offset: int
     tag: str
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """Read `14-9f3ac1d20b7e4455` or `0-0`. Raises MalformedQuery for anything else."""
+        """Parse `14-9f3ac1d20b7e4455` or `0-0`. Raises MalformedQuery for anything else."""
         match = _POSITION.fullmatch(text)
         if match is None:
             raise MalformedQuery(f"{_quoted(text)} is not a position, such as 14-9f3ac1d20b7e4455 or 0-0")
@@ -56,7 +56,7 @@ ZERO: Final = Position(0, "0")
 
 
 def parse_streams(query: str | bytes) -> list[str] | None:
-    """The streams in a query string, in its order; None if it has no parameter `streams`.
+    """The streams in a query string, in its order; None without a parameter `streams`.
 
     `query` is the raw query string: Django's `request.META["QUERY_STRING"]`, ASGI's `scope["query_string"]`.
     Raises MalformedQuery.
@@ -84,7 +84,7 @@ def parse_since(query: str | bytes) -> dict[str, Position]:
 
 
 def parse_positions(text: str) -> dict[str, Position]:
-    """Read `STREAM/OFFSET-TAG[,…]`: the value of `since`, or of Last-Event-ID. Raises MalformedQuery."""
+    """Parse `STREAM/OFFSET-TAG[,…]`, the value of `since` or of Last-Event-ID. Raises MalformedQuery."""
     positions: dict[str, Position] = {}
     if not text:
         return positions
@@ -110,7 +110,7 @@ def format_positions(positions: Mapping[str, Position]) -> str:
 
 
 def _parameter(query: str | bytes, name: str) -> str | None:
-    """The one value of a parameter, decoded. Other parameters are ignored."""
+    """The decoded value of a parameter, or None. Raises MalformedQuery if the parameter is repeated."""
     if len(query) > MAX_URL_BYTES:
         raise MalformedQuery(f"the query is longer than {MAX_URL_BYTES} bytes")
     text = query.decode("latin-1") if isinstance(query, bytes) else query
@@ -136,5 +136,5 @@ def _check_name(name: str, field: str) -> None:
 
 
 def _quoted(text: str) -> str:
-    """The client's text, cut and escaped for an error message."""
+    """A client's text for an error message: cut and escaped."""
     return ascii(text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "…")

@@ -1,4 +1,4 @@
-"""Publishing: it inserts one row into the caller's transaction (PROTOCOL: Publishing)."""
+"""Publishing: inserts one row in the caller's transaction (PROTOCOL: Publishing)."""
 
 from __future__ import annotations
 
@@ -19,30 +19,33 @@ RESERVED_EVENTS: Final = frozenset({"hello", "ping", "pong", "error", "close"})
 
 
 class Announcer(Protocol):
-    """Announces commits to the hubs. Without one, they find a commit in the database within a second."""
+    """Announces commits to the hubs.
+
+    Without an announcer, hubs find a commit in the database within a second.
+    """
 
     def is_wanted(self) -> bool:
-        """Whether commits are announced."""
+        """Whether commits are announced at all."""
 
     def wake(self, ids: list[int], /) -> None:
-        """Announce the updates with these ids, all of one commit. Returns at once."""
+        """Announce the updates with these ids, which belong to one commit. Returns at once."""
 
 
-# The AppConfig sets it to wakeup.sender; before that, a publish works without wake-ups.
+# The AppConfig sets it to wakeup.sender. Without it, publishing works without wake-ups.
 announcer: Announcer | None = None
 
 
 class InvalidUpdate(ValueError):
-    """The update cannot be published: the message names the wrong argument and what is allowed."""
+    """The update can't be published. The message names the invalid argument and what is allowed."""
 
 
 def publish(stream: str, event: str, payload: Mapping[str, Any], *, key: str | None = None) -> None:
     """Publish an event with its payload to a stream, if and when the current transaction commits.
 
-    The payload is encoded at once, as JSON of at most MAX_PAYLOAD_BYTES in UTF-8. With a `key`, only the
-    first update with that key is published; later ones are silently dropped until the first is trimmed.
-    Without a transaction the update is committed at once. Raises InvalidUpdate, which leaves the transaction
-    unchanged, or the database's error.
+    Outside a transaction, the update is committed at once. The payload is encoded immediately, as JSON of at
+    most MAX_PAYLOAD_BYTES in UTF-8. With a `key`, only the first update with that key is published. Later
+    ones are silently dropped until the first one is trimmed. Raises InvalidUpdate, which leaves the
+    transaction unchanged, or an error of the database.
     """
     _check_stream(stream)
     _check_event(event)
@@ -57,8 +60,8 @@ def publish(stream: str, event: str, payload: Mapping[str, Any], *, key: str | N
             _wake_after_commit(connection, update_id)
 
 
-# One row on PostgreSQL, whose trigger does the rest at COMMIT. A role needs INSERT on these columns only, so
-# no publisher can forge an offset or a tag.
+# On PostgreSQL this is all: a trigger assigns the offset and the tag at COMMIT. A publisher's role needs
+# INSERT on these columns only, so it can't forge them.
 _INSERT = f"""
     INSERT INTO {Update._meta.db_table} (stream, event, payload, key) VALUES (%s, %s, %s, %s)
     ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING id
@@ -84,7 +87,10 @@ def _insert(
 def _insert_numbered(
     connection: BaseDatabaseWrapper, stream: str, event: str, payload: str, key: str | None
 ) -> int | None:
-    """The same on SQLite, where there is one writer until its commit, so the offset is allotted at once."""
+    """Insert the row on SQLite.
+
+    There is one writer at a time until its commit, so the offset is assigned at once.
+    """
     update_id = _insert(connection, stream, event, payload, key)
     if update_id is not None:
         tag = secrets.token_hex(8)
@@ -95,10 +101,10 @@ def _insert_numbered(
 
 
 class _Commit:
-    """The ids of one transaction's updates.
+    """The ids of the updates of one transaction.
 
-    announce() is called after the commit, once for each update; the first call takes all ids. Some may be of
-    a savepoint that was rolled back: the sender finds no rows for them.
+    After the commit, announce() is called once for each update. The first call announces all ids. Some may
+    belong to a savepoint that was rolled back: the sender finds no rows for them.
     """
 
     def __init__(self) -> None:
@@ -115,7 +121,7 @@ _commits: WeakKeyDictionary[BaseDatabaseWrapper, _Commit] = WeakKeyDictionary()
 
 def _wake_after_commit(connection: BaseDatabaseWrapper, update_id: int) -> None:
     commit = _commits.get(connection)
-    if commit is None or not connection.run_on_commit:  # the first update of this transaction
+    if commit is None or not connection.run_on_commit:  # this is the transaction's first update
         commit = _commits[connection] = _Commit()
     commit.ids.append(update_id)
     transaction.on_commit(commit.announce, using=connection.alias, robust=True)

@@ -1,4 +1,4 @@
-"""Rights: one function decides who may read a stream. SLUICE_UPDATES_MAY_READ sets a project's own."""
+"""Rights: one function decides who may read a stream. The setting SLUICE_UPDATES_MAY_READ names it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .publishing import publish
 
 
 class User(Protocol):
-    """The attributes of a user that are used: of Django's User or AnonymousUser, or the project's own."""
+    """The attributes of a user that this package needs. Django's User and AnonymousUser have them."""
 
     pk: Any
     is_authenticated: Any
@@ -20,11 +20,12 @@ class User(Protocol):
 
 
 def may_read(user: User, stream: str) -> bool:
-    """Whether the user may now read the stream, its past and its future.
+    """Whether the user may now read the stream, both its history and new updates.
 
-    The function in SLUICE_UPDATES_MAY_READ (dotted path) gets the same two arguments, also for streams that
-    do not exist. It runs in the hub's thread too, so it must be fast and use the database through Django
-    only. A user who is signed out or deactivated reads nothing, whatever it returns.
+    The function that SLUICE_UPDATES_MAY_READ names (a dotted path) gets the same two arguments, and decides.
+    It is also called for streams that don't exist. It also runs in the hub's database thread, so it must be
+    fast, and use the database through Django only. It is not called for anonymous and inactive users, who may
+    read nothing.
     """
     if not (user.is_authenticated and user.is_active):
         return False
@@ -32,19 +33,19 @@ def may_read(user: User, stream: str) -> bool:
 
 
 def allowed(user: User, wanted: Iterable[str]) -> set[str]:
-    """The wanted streams that the user may read."""
+    """Those of the streams that the user may read."""
     return {stream for stream in wanted if may_read(user, stream)}
 
 
 def default_may_read(user: User, stream: str) -> bool:
-    """Allow the user's own `user:<id>`, and `all`. A project defines who may read `project:<id>`."""
+    """The default rule: a user may read `user:<id>` with the own id, and `all`."""
     return stream in (streams.ALL, streams.user_stream(user.pk))
 
 
 def rights_changed(*user_ids: object) -> None:
-    """Tell these users' pages that the streams which they may read have changed.
+    """Make the pages of these users reconnect, after which the hub checks their rights again.
 
-    Call it in the transaction that changes the rights: pages reconnect, and the hub checks the rights again.
+    Call it in the transaction that changes the rights. It publishes `streams-changed` to each user's stream.
     """
     for user_id in user_ids:
         publish(streams.user_stream(user_id), "streams-changed", {})

@@ -13,16 +13,17 @@ from django.utils import timezone
 from . import conf
 from .models import TAG_LENGTH, Stream, Update
 
-# Updates that one transaction deletes, so that none takes long.
+# The most updates that one transaction deletes, so that each is short.
 BATCH: Final = 1000
 
 
 def trim(max_age: timedelta | None = None, max_per_stream: int | None = None, *, batch: int = BATCH) -> int:
     """Delete updates older than `max_age`, and all but the newest `max_per_stream` of each stream.
 
-    None: the value of the setting. An update is kept if an older one of its stream is kept. The floor moves
-    in the transaction that deletes, so a reader sees both or neither. Several processes may trim at the same
-    time, while others publish. Returns the number of deleted updates. Call it outside a transaction.
+    None means the value of the setting. An update is kept if an older one of its stream is kept. One
+    transaction deletes a batch and moves the floor, so a reader sees both changes or neither. Several
+    processes may trim at the same time, and others may publish meanwhile. Returns the number of deleted
+    updates. Call it outside a transaction.
     """
     oldest = timezone.now() - (timedelta(days=conf.max_age_days()) if max_age is None else max_age)
     most = conf.max_per_stream() if max_per_stream is None else max_per_stream
@@ -30,7 +31,7 @@ def trim(max_age: timedelta | None = None, max_per_stream: int | None = None, *,
 
 
 def _streams_to_trim(oldest: datetime, most: int) -> list[str]:
-    """Streams with too many updates, or whose first update is too old; by one query."""
+    """The streams with too many updates, or whose first update is too old. It makes one query."""
     first = Update.objects.using(_using()).filter(stream=OuterRef("name"), offset=OuterRef("floor") + 1)
     return list(
         Stream.objects.using(_using())
@@ -58,7 +59,10 @@ def _target(name: str, oldest: datetime, most: int) -> int:
 
 
 def _move_floor(name: str, target: int, batch: int) -> tuple[int, int]:
-    """In one transaction, delete the next batch and move the floor. Returns the floor and the count."""
+    """Delete the next batch and move the floor, in one transaction.
+
+    Returns the floor and the deleted count.
+    """
     using = _using()
     streams = Stream.objects.using(using).filter(name=name)
     with transaction.atomic(using=using, durable=True):
@@ -66,11 +70,11 @@ def _move_floor(name: str, target: int, batch: int) -> tuple[int, int]:
         updates = Update.objects.using(using).filter(stream=name, offset__lte=floor)
         tag = updates.filter(offset=floor).values_list("tag", flat=True).first()
         count, _ = updates.delete()
-        # Lock the stream only now, until this commit: publishers wait for the lock at their COMMIT.
+        # The lock is held until this commit, and publishers wait for it at their COMMIT. So take it late.
         stream = streams.select_for_update().get()
-        if stream.floor >= floor:  # another process trimmed it too
+        if stream.floor >= floor:  # another process has trimmed the stream meanwhile
             return stream.floor, count
-        # No tag: the update was deleted by hand. A random tag makes sure that no client has this position.
+        # Without a tag: somebody deleted the update by hand. No client can have a position with a random tag.
         streams.update(floor=floor, floor_tag=tag or secrets.token_hex(TAG_LENGTH // 2))
         return floor, count
 

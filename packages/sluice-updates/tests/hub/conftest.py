@@ -1,4 +1,4 @@
-"""One site and one server for all tests that only read them; other tests start servers of their own."""
+"""One site and one server for all tests that only read. Other tests start servers of their own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from updates_lab.site import Person, Served, Site, running
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A server of a test's own takes seconds, for its start, its health checks and its drain."""
+    """Mark tests that start a server: its start, health checks and drain take seconds."""
     for item in items:
         if "serve" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.servers)
@@ -32,7 +32,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def served(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server that many tests share: no test may disturb another."""
+    """A server that many tests share. No test may disturb the others."""
     log = tmp_path_factory.mktemp("served") / "server.log"
     with running(
         site, log, HUBSITE_LIMITS='{"POLL_SECONDS": 0.2, "COMPARE_SECONDS": 1, "STUCK_SECONDS": 1}'
@@ -55,5 +55,5 @@ def serve(site: Site, tmp_path: Path) -> Iterator[Callable[..., Served]]:
 
 @pytest.fixture
 def person(site: Site) -> Person:
-    """A new user, signed in."""
+    """A new user with a session."""
     return site.person()

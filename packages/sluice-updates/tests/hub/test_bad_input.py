@@ -1,5 +1,6 @@
-"""Each bad input in docs/reference/close-codes-and-bad-input.md gets the documented response, and a healthy
-neighbour is not affected."""
+"""Each bad input in docs/reference/close-codes-and-bad-input.md gets the documented response, and does not
+affect another client.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +24,18 @@ LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
 
 
 def _documented(heading: str) -> dict[str, str]:
-    """The rows of the table below a heading: the input, and the response."""
+    """The table below a heading: the response by input."""
     section = re.split(r"^## ", PAGE.read_text(), flags=re.M)
     text = next(part for part in section if part.startswith(heading + "\n"))
     rows = [line.strip("| \n").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return {row[0].strip(): row[1].strip() for row in rows[1:]}
 
 
-# The input of each row, in the order of the page.
+# The input of each row, in the page's order.
 
 
 def _request(served: Served, person: Person, *changes: tuple[str, str]) -> bytes:
-    """A correct handshake, with pieces of it replaced."""
+    """A correct handshake with some parts replaced."""
     text = served.handshake(person).decode()
     for old, new in changes:
         assert re.search(old, text), old
@@ -103,7 +104,7 @@ QUERIES: dict[str, str] = {
 
 
 def _message(opcode: int, payload: bytes, *, fin: bool = True, rsv: int = 0, masked: bool = True) -> bytes:
-    """A frame as RFC 6455 draws it."""
+    """A frame in RFC 6455's layout."""
     head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
     size = len(payload)
     flag = 0x80 if masked else 0
@@ -168,7 +169,7 @@ MESSAGES: dict[str, bytes] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def neighbour(served: Served, site: Site) -> Iterator[Callable[[], None]]:
-    """A client that is sent an update in each test, and receives them all, in order, on one connection."""
+    """A client that gets an update in each test, and receives all of them, in order, on one connection."""
     person = site.person()
     sent: list[int] = []
 
@@ -254,7 +255,7 @@ def test_unfinished_handshakes_delay_no_other_client(served: Served, person: Per
 
 
 def _http_answer(client: socket.socket) -> str:
-    """`HTTP 403`, or what a WebSocket says after the upgrade."""
+    """`HTTP 403`, or the WebSocket's response after the upgrade."""
     received = b""
     while b"\r\n\r\n" not in received:
         data = client.recv(4096)
@@ -293,7 +294,7 @@ def _open(client: socket.socket, served: Served, person: Person) -> Iterator[tup
 
 
 def _answer(frames: Iterator[tuple[int, bytes]]) -> str:
-    """What the server says: the first event, or, of five in a row, the close at their end."""
+    """The first event, or the close code, that the server sends."""
     for opcode, payload in frames:
         if opcode == CLOSE:
             return f"close {int.from_bytes(payload[:2])}"

@@ -1,4 +1,4 @@
-"""Ordinary Channels consumers, mounted next to the updates and guarded by the hub."""
+"""Ordinary Channels consumers, mounted beside the updates and protected by the hub."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_a_call_whose_caller_gave_up_is_not_run() -> None:
     async def check() -> None:
         thread = DatabaseThread("test")
         busy = asyncio.ensure_future(thread.run(released.wait, within=5))
-        await asyncio.sleep(0)  # it starts before the next
+        await asyncio.sleep(0)  # it starts before the next call
         with pytest.raises(DatabaseUnavailable):
             await thread.run(done.append, "late", within=0.05)
         released.set()
@@ -81,7 +81,9 @@ def _raise(error: Exception) -> None:
 def test_a_server_that_stops_answering_leaves_no_files_open(
     postgresql: Postgres, database_on: Callable[[str], str]
 ) -> None:
-    """Not even until the garbage collector runs: a failed call's traceback keeps nothing alive."""
+    """The files are closed even before a garbage collection: a failed call's traceback keeps nothing
+    alive.
+    """
     alias = database_on("postgresql")
 
     async def check() -> None:
@@ -114,6 +116,6 @@ def _ask(alias: str) -> None:
 def _sockets() -> int:
     links = []
     for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # the folder's own
+        with contextlib.suppress(OSError):  # the folder's own handle
             links.append(os.readlink(f"/proc/self/fd/{name}"))
     return sum(link.startswith("socket:") for link in links)

@@ -1,4 +1,4 @@
-"""The window of a followed stream, alone."""
+"""The window of a followed stream, in isolation."""
 
 from __future__ import annotations
 

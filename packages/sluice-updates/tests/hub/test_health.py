@@ -1,4 +1,4 @@
-"""/channels/healthz: what it says, and to whom."""
+"""/channels/healthz: its report, and who may see it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_layer_that_is_stuck_in_all_processes_ends_none(serve: Callable[..., S
 
 
 def test_a_broker_that_has_just_returned_ends_no_process(serve: Callable[..., Served]) -> None:
-    """New connections find it at once, the process's own a little later."""
+    """New connections reach it at once, the process's existing ones a little later."""
     served = serve(
         HUBSITE_LAYER="returning",
         HUBSITE_LIMITS='{"LOOPBACK_SECONDS": 0.5, "LOOPBACK_TIMEOUT_SECONDS": 0.5, "LAYER_SECONDS": 0.8}',
@@ -148,7 +148,7 @@ def test_it_reports_no_trouble_when_healthy(served: Served) -> None:
 
 @contextmanager
 def _introducing(version: str) -> Iterator[int]:
-    """The port of something that introduces itself as RabbitMQ of this version, and says no more."""
+    """The port of a server that sends RabbitMQ's first frame with this version, and nothing else."""
     start = pamqp.commands.Connection.Start(
         server_properties={"product": "RabbitMQ", "version": version}, mechanisms="PLAIN", locales="en_US"
     )

@@ -1,4 +1,4 @@
-"""A past that changed (a restored database) is seen, and said."""
+"""A rewritten history (a restored database) is detected and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is silent is pinged, and who has vanished is forgotten."""
+"""Silent clients are pinged, and vanished clients are forgotten."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_after_a_silence_the_server_pings(serve: Serve, site: Site, person: Pers
         assert events.next() == {"data": {"event": "ping"}}
         assert socket.frame() == {"event": "ping"}
         site.send(person.stream, 1)
-        assert old.numbers(1) == [1]  # and was sent no ping before
+        assert old.numbers(1) == [1]  # and received no ping before it
 
 
 def test_a_client_that_answers_no_ping_is_gone(serve: Serve, person: Person) -> None:
@@ -49,7 +49,7 @@ def test_each_ping_is_answered_though_some_are_delayed(serve: Serve, person: Per
         for _ in range(100):
             socket.send({"type": "ping"})
         assert [socket.frame() for _ in range(100)] == [{"event": "pong"}] * 100
-        assert time.monotonic() - began > 1  # the third forty is of the third second
+        assert time.monotonic() - began > 1  # the third forty belong to the third second
 
 
 def test_too_many_pings_count_as_bad_frames(serve: Serve, person: Person) -> None:

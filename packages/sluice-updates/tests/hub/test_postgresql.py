@@ -32,7 +32,7 @@ def site(postgresql: Postgres) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def served(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server of it."""
+    """A server of that site."""
     with running(site, tmp_path_factory.mktemp("postgresql") / "server.log") as served:
         yield served
         assert served.stop() == 0
@@ -50,7 +50,7 @@ def test_replay_then_live(served: Served, site: Site, person: Person) -> None:
 def test_an_update_of_a_long_transaction_is_not_missed(served: Served, site: Site, person: Person) -> None:
     with served.connect(person) as socket:
         socket.hello()
-        site.begin(person.stream, 1)  # on a connection of its own, left open
+        site.begin(person.stream, 1)  # in a separate connection's open transaction
         site.send(person.stream, 2, 3)
         assert socket.numbers(2) == [2, 3]
         site.commit()
@@ -83,14 +83,14 @@ def test_several_writers_and_readers(served: Served, site: Site, person: Person)
 def test_a_change_of_rights_during_an_outage_is_not_missed(
     served: Served, site: Site, person: Person
 ) -> None:
-    """The poll may miss the update that announces it, and no client here follows its stream."""
+    """The poll may miss the update that announces the change, and no client follows its stream here."""
     group = f"g{person.id}"
     site.join(person.name, group)
     with served.connect(person, f"streams=project:{group}") as socket:
         socket.hello()
         site.leave(person.name, group, tell=False)
         site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
-        assert socket.close_code(2 * SOON) == 4003  # and not after JUDGE_SECONDS
+        assert socket.close_code(2 * SOON) == 4003  # not only after JUDGE_SECONDS
 
 
 def test_a_paused_server(postgresql: Postgres, served: Served, site: Site, person: Person) -> None:
@@ -130,7 +130,7 @@ def test_a_restarted_server(postgresql: Postgres, served: Served, site: Site, pe
 
 
 def test_a_connection_that_died_while_idle_is_replaced(served: Served, site: Site, person: Person) -> None:
-    """After a restart during idle time, the first client is accepted, not closed with 1013."""
+    """After PostgreSQL's restart in an idle period, the first client is accepted, not closed with 1013."""
     with served.connect(person) as socket:
         socket.hello()
     site.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")

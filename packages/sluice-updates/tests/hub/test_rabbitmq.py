@@ -1,4 +1,4 @@
-"""RabbitMQ makes updates fast; nothing else depends on it."""
+"""RabbitMQ makes updates fast. Nothing else depends on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SLOW_POLL = '{"POLL_SECONDS": 20}'
 
 @pytest.fixture(scope="module")
 def site(site: Site, rabbitmq: RabbitMQ) -> Iterator[Site]:
-    """The same site, with a broker for its publishers."""
+    """The same site, whose publishers have a broker."""
     site = Site(site.database_url, HUBSITE_PUBLISHER_URL=rabbitmq.url)
     try:
         yield site
@@ -59,7 +59,7 @@ def test_two_servers_both_deliver(rabbitmq: RabbitMQ, site: Site, serve: Callabl
 
 
 def test_publishing_and_delivery_by_tls(site: Site, rabbitmq: RabbitMQ, serve: Callable[..., Served]) -> None:
-    """The publisher's way and the layer's."""
+    """TLS on both paths: the publisher's and the channel layer's."""
     trust = {"SSL_CERT_FILE": str(rabbitmq.authority)}
     site = Site(site.database_url, HUBSITE_PUBLISHER_URL=rabbitmq.tls_url, **trust)
     try:

@@ -1,4 +1,4 @@
-"""Signed out means gone, and nothing is delivered to whom it is no longer for."""
+"""A sign-out closes the connection, and no update reaches a client that may no longer read it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from harness.waiting import wait_until
 from updates_lab.site import Person, Served, Site
 
-PROMISED = 5.0  # seconds, for what is done through Django
+PROMISED = 5.0  # seconds, for changes made through Django
 
 
 def test_ended_sessions_close_their_connections_and_no_others(served: Served, site: Site) -> None:

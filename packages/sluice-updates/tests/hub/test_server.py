@@ -97,8 +97,8 @@ def test_a_second_signal_does_not_wait(serve: Serve, person: Person) -> None:
         one.hello(), two.hello()
         served.signal()
         wait_until(lambda: "stopping: 2" in served.text(), SOON, "the drain")
-        served.signal()  # too soon to be meant
-        wait_until(lambda: _heard_again(served), SOON, "the end of its patience", every=1.1)
+        served.signal()  # ignored, because it comes too soon after the first
+        wait_until(lambda: _heard_again(served), SOON, "the server to take the signal", every=1.1)
     assert served.end() == 0
 
 
@@ -171,7 +171,7 @@ def test_stock_daphne_serves_the_same(serve: Serve, site: Site, person: Person) 
 def test_daphne_as_its_documentation_starts_it_pushes_what_was_committed(
     serve: Serve, site: Site, person: Person
 ) -> None:
-    """`daphne -b 127.0.0.1 -p 8001 …`: the program itself, with the options of the old instructions."""
+    """`daphne -b 127.0.0.1 -p 8001 …`: the program itself, with the options of the old documentation."""
     daphne = str(Path(sys.executable).with_name("daphne"))
     served = serve(daphne, "-b", "127.0.0.1", "-p", "{port}", "hubsite.asgi:application")
     with served.connect(person) as socket:
@@ -188,7 +188,7 @@ def test_a_loop_that_is_stuck_ends_the_process(serve: Serve, person: Person) -> 
         echo.send({"block": 30})
         assert served.process.wait(15) == 70
     assert "the event loop is stuck" in served.text()
-    assert "time.sleep" in served.text() or "receive_json" in served.text()  # where it was
+    assert "time.sleep" in served.text() or "receive_json" in served.text()  # the place where it hung
 
 
 def _heard_again(served: Served) -> bool:

@@ -1,4 +1,4 @@
-"""A client that does not read is disconnected, and delays no other."""
+"""A client that does not read is disconnected, and does not delay the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from harness.waiting import wait_until
 from updates_lab.site import SOON, Person, Served, Site
 
-SIZE = 30_000  # bytes an update, close to the largest
+SIZE = 30_000  # bytes per update, close to the maximum
 COUNT = 120  # updates: more than any kernel buffers for a client with a small receive window
 
 pytestmark = pytest.mark.servers  # these tests wait for seconds
@@ -23,7 +23,7 @@ def test_a_client_that_reads_nothing_is_cut_with_4008(served: Served, site: Site
         for number in range(COUNT):
             site.send(person.stream, number, size=SIZE)
             if number % 10 == 9:
-                neighbour.numbers(10)  # it keeps up, whatever the silent one does
+                neighbour.numbers(10)  # it keeps up in spite of the silent client
         wait_until(lambda: served.health()[1]["counters"].get("closes{code=4008}"), SOON, "the cut")
         assert _resident_bytes(served) - memory < 8 * 1024 * 1024
         assert _last_close(silent) == 4008
@@ -38,7 +38,7 @@ def test_a_long_replay_follows_the_clients_pace(served: Served, site: Site, pers
 
 
 def _silent(served: Served, person: Person) -> socket.socket:
-    """A client that says hello and then nothing, with as small a buffer as can be had."""
+    """A client that sends its handshake and then does not read, with the smallest possible buffer."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.settimeout(8)
@@ -51,7 +51,7 @@ def _silent(served: Served, person: Person) -> socket.socket:
 
 
 def _last_close(client: socket.socket) -> int:
-    """The code of the close frame at the end of all that is still to come."""
+    """The code of the close frame at the end of the remaining data."""
     received = b""
     while data := client.recv(65536):
         received = (received + data)[-4:]

@@ -1,4 +1,4 @@
-"""Server-sent events, as PROTOCOL.md has them, over a real Daphne."""
+"""Server-sent events, as PROTOCOL.md specifies them, over a real Daphne."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way out under an ASGI server that is not Daphne."""
+"""Sending under an ASGI server other than Daphne."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py try_updates`: its report on a correct server, and on others."""
+"""`manage.py try_updates`: its report on a correct server and on faulty ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.servers  # these tests wait for seconds
 def lines(
     site: Site, url: str, *arguments: str, database: str = "", **variables: str
 ) -> tuple[int, dict[str, str]]:
-    """Its exit status, and its sentences by subject."""
+    """Run the command. Return its exit status, and its sentences by subject."""
     done = subprocess.run(
         [sys.executable, "-m", "django", "try_updates", url, *arguments],
         env=environment(DATABASE_URL=database or site.database_url, HUBSITE_LAYER="none", **variables),
@@ -36,7 +36,7 @@ def lines(
 
 
 def test_it_times_an_update_and_finds_what_is_missing(site: Site, served: Served, person: Person) -> None:
-    """Daphne alone passes on its own transports; it serves neither polling nor pages."""
+    """Daphne alone passes for its own transports. It serves neither polling nor pages."""
     site.send(person.stream, 1)
     status, said = lines(site, served.origin, "--user", person.name, "--page", "/")
     assert status == 1
@@ -67,7 +67,7 @@ def test_it_names_the_server_that_responds_instead_of_daphne(
 
 
 def test_it_names_the_target_of_a_redirect(site: Site, person: Person) -> None:
-    """As of a server that only redirects to https."""
+    """The server only redirects to https."""
     with _answering(301, "", place="https://example.org/") as url:
         status, said = lines(site, url, "--page", "/")
     assert status == 1
@@ -105,7 +105,7 @@ def test_there_is_no_such_user(site: Site) -> None:
     status, said = lines(site, "http://127.0.0.1:1", "--user", "nobody")
     assert status == 1
     assert said == {
-        "CommandError": "there is no such active user, and only users who are signed in receive updates"
+        "CommandError": "there is no such active user; create one, since only signed-in users receive updates"
     }
 
 
@@ -131,7 +131,7 @@ def test_without_a_database(site: Site) -> None:
 
 
 def test_the_tables_disappear_during_the_probe(site: Site, person: Person, tmp_path: Path) -> None:
-    """Between one transport and the next, and when the session is removed."""
+    """The tables vanish between two transports, and before the session is removed."""
     copy = tmp_path / "copy.sqlite3"
     original = site.database_url.removeprefix("sqlite://")
     with closing(sqlite3.connect(original)) as source, closing(sqlite3.connect(copy)) as target:
@@ -159,7 +159,9 @@ def test_a_response_that_is_not_the_protocols(site: Site, person: Person, frame:
 
 
 def test_the_session_is_by_a_backend_that_knows_the_user(site: Site, served: Served, person: Person) -> None:
-    """Some backends, placed first, only refuse logins: a session by them authenticates no user."""
+    """Some backends that come first only refuse logins. A session with such a backend authenticates no
+    user.
+    """
     backends = "hubsite.backends.OnlyRefuses django.contrib.auth.backends.ModelBackend"
     said = lines(site, served.origin, HUBSITE_BACKENDS=backends)[1]
     assert said["event stream"].startswith("3 updates arrived")
@@ -172,7 +174,7 @@ def test_no_backend_knows_the_user(site: Site, person: Person) -> None:
 
 
 def test_with_sessions_in_signed_cookies(site: Site, serve: Callable[..., Served], person: Person) -> None:
-    """Which have no key before they are saved, and nothing to be removed."""
+    """Such sessions have no key before they are saved, and nothing to remove."""
     engine = "django.contrib.sessions.backends.signed_cookies"
     served = serve(HUBSITE_SESSION_ENGINE=engine)
     said = lines(site, served.origin, HUBSITE_SESSION_ENGINE=engine)[1]
@@ -180,7 +182,7 @@ def test_with_sessions_in_signed_cookies(site: Site, serve: Callable[..., Served
 
 
 def test_sessions_that_can_not_be_kept(site: Site, person: Person, tmp_path: Path) -> None:
-    """Here there is a file where their folder should be."""
+    """A file exists where the sessions' folder should be."""
     (tmp_path / "file").touch()
     engine = "django.contrib.sessions.backends.file"
     status, said = lines(
@@ -194,7 +196,7 @@ def test_sessions_that_can_not_be_kept(site: Site, person: Person, tmp_path: Pat
 
 
 def test_it_is_no_superuser_if_there_is_another(site: Site, tmp_path: Path) -> None:
-    """Whose session it was says the stream that it asked for."""
+    """The requested stream shows whose session it was."""
     asked: list[str] = []
     own = Site(f"sqlite://{tmp_path}/own.sqlite3")
     try:
@@ -223,8 +225,8 @@ def _answering(
     tls: ssl.SSLContext | None = None,
     place: str = "",
 ) -> Iterator[str]:
-    """The URL of a server that answers everything so, but for the path `held` only at its end; with `tls`,
-    by https at localhost.
+    """The URL of a server with one response for every request. A request for the path `held` gets its
+    response only at the end. With `tls`, the server is https at localhost.
     """
     ending = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Wake-ups that are late, doubled, lost, out of order or nonsense. The poll is too slow to help here."""
+"""Wake-ups that are late, duplicated, lost, out of order or malformed. The poll is too slow to help here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Updates = list[Any]
 
 @pytest.fixture(scope="module")
 def served(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server that polls so seldom that only wake-ups count."""
+    """A server that polls so rarely that only wake-ups matter."""
     log = tmp_path_factory.mktemp("wake_ups") / "server.log"
     with running(site, log, HUBSITE_LIMITS='{"POLL_SECONDS": 60}') as served:
         yield served
@@ -33,7 +33,7 @@ def socket(served: Served, person: Person) -> Iterator[Socket]:
 
 @pytest.fixture
 def updates(site: Site, person: Person, socket: Socket) -> Updates:
-    """Five updates of that stream, committed after its hello, and not announced."""
+    """Five updates of that stream, committed after its hello and not announced."""
     site.send(person.stream, 1, 2, 3, 4, 5)
     return site.wake_ups(person.stream)
 

@@ -1,4 +1,4 @@
-"""The WebSocket, as PROTOCOL.md has it, over a real Daphne."""
+"""The WebSocket, as PROTOCOL.md specifies it, over a real Daphne."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from updates_lab.site import Person, Served, Site
 FORGED = "0123456789abcdef"
 
 
-def test_hello_tells_the_heads_of_ones_own_stream_and_of_all(
+def test_hello_has_the_heads_of_the_users_own_stream_and_of_all(
     served: Served, site: Site, person: Person
 ) -> None:
     site.send(person.stream, 1)
@@ -70,7 +70,7 @@ def test_a_position_that_is_not_the_streams_own_is_not_recovered(
     served: Served, site: Site, person: Person, since: str
 ) -> None:
     site.send(person.stream, 1, 2)
-    with served.connect(person) as knower:  # so that memory, too, must not be fooled
+    with served.connect(person) as knower:  # a follower, so that the hub's memory is tested too
         knower.hello()
         site.send(person.stream, 3)
         knower.numbers(1)

@@ -1,4 +1,1 @@
-"""A small Django site of its own for the tests of the hub:
-
-settings, ASGI application, and a control process.
-"""
+"""A small Django site for the tests of the hub: settings, ASGI application, and a control process."""

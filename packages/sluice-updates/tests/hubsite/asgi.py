@@ -1,4 +1,4 @@
-"""The application, with an ordinary consumer next to the updates."""
+"""The application, with an ordinary consumer beside the updates."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from sluice_updates import limits  # noqa: E402
 from sluice_updates.asgi import application as updates_application  # noqa: E402
 from sluice_updates.asgi.responses import respond  # noqa: E402
 
-# Shorter intervals, for tests of other things.
+# Shorter intervals, for tests that don't measure them.
 for name, seconds in json.loads(os.environ.get("HUBSITE_LIMITS", "{}")).items():
     setattr(limits, name, seconds)
 
@@ -32,7 +32,7 @@ class Echo(AsyncJsonWebsocketConsumer):
         if "fail" in content:
             raise RuntimeError("told to fail")
         if "block" in content:
-            time.sleep(content["block"])  # a mistake: it blocks the whole process
+            time.sleep(content["block"])  # a programming mistake that blocks the whole process
         await self.send_json(content)
 
     async def disconnect(self, code: int) -> None:
@@ -40,7 +40,7 @@ class Echo(AsyncJsonWebsocketConsumer):
 
 
 async def relay(receive: Any, send: Any) -> None:
-    """Send a request's body, JSON, to the group, as another process does through the broker."""
+    """Send a request's JSON body to the group, as another process does through the broker."""
     body = (await receive())["body"]
     await get_channel_layer().group_send("updates", json.loads(body))
     await respond(send, 200, b"")

@@ -1,10 +1,10 @@
-"""Authentication backends as other sites have them."""
+"""Authentication backends like those of other sites."""
 
 from __future__ import annotations
 
 
 class OnlyRefuses:
-    """Placed first, it may refuse each login. It has no users, so it has no get_user()."""
+    """Comes first and may refuse a login. It has no users, so it has no get_user()."""
 
     def authenticate(self, request: object, **credentials: object) -> None:
         return None

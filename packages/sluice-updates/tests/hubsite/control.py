@@ -1,4 +1,4 @@
-"""Works on the site's database as views would. Reads and writes JSON lines: a function's name with its
+"""Works on the site's database as views do. Reads and writes JSON lines: a function's name with its
 arguments, then its result or an error.
 """
 
@@ -35,7 +35,7 @@ def migrate() -> None:
 
 
 def sign_in(name: str) -> tuple[int, str]:
-    """The user's id and a new session's key."""
+    """Return the user's id and a new session's key."""
     user, created = User.objects.get_or_create(username=name)
     if created:
         user.set_password("1234")
@@ -91,7 +91,7 @@ def leave(name: str, group: str, tell: bool = True) -> None:
 
 
 def send(stream: str, *numbers: int, size: int = 0) -> None:
-    """Publish one update for each number, each in a transaction of its own."""
+    """Publish one update per number, each in its own transaction."""
     for number in numbers:
         publish(stream, "new-message", {"message_id": number, "message_title": "x" * size})
 
@@ -100,7 +100,7 @@ _open = ExitStack()
 
 
 def begin(stream: str, number: int) -> None:
-    """Publish in a transaction that stays open."""
+    """Publish in a transaction, and leave it open."""
     other = connections.create_connection("default")
 
     def close() -> None:
@@ -123,7 +123,7 @@ def commit() -> None:
 
 
 def wake_ups(stream: str) -> list[Any]:
-    """A stream's updates, as a publisher announces them."""
+    """A stream's updates in the form of a publisher's wake-up."""
     return [
         [update.stream, update.position.offset, update.position.tag, update.frame]
         for update in history.read({stream: ZERO}).updates
@@ -135,7 +135,7 @@ def heads(*streams: str) -> dict[str, str]:
 
 
 def restore(stream: str, position: str) -> None:
-    """What a restored backup does to a stream: everything after the position is gone."""
+    """Delete everything after the position, as a restored backup does."""
     offset, tag = position.split("-")
     with transaction.atomic():
         sql('DELETE FROM sluice_updates_update WHERE stream = %s AND "offset" > %s', stream, int(offset))
@@ -148,7 +148,7 @@ def restore(stream: str, position: str) -> None:
 
 
 def trim(stream: str, floor: int) -> None:
-    """Forget the updates of a stream up to an offset."""
+    """Trim a stream's updates up to an offset."""
     with transaction.atomic():
         tag = sql('SELECT tag FROM sluice_updates_update WHERE stream = %s AND "offset" = %s', stream, floor)[
             0

@@ -34,8 +34,9 @@ class DeadLayer(InMemoryChannelLayer):
 
 
 class ReturningLayer(InMemoryChannelLayer):
-    """A broker that is back when the first layer of the process sends for the third time. New layers find it
-    at once; the first one finds it two sends later, as one does that waits between its attempts."""
+    """A broker that returns when the first layer of the process sends for the third time. New layers reach it
+    at once. The first layer reaches it two sends later, like one that waits between attempts.
+    """
 
     made = 0
     sent = 0

@@ -1,4 +1,4 @@
-"""A rule by Django's groups: the members of the group named 9 may read project:9."""
+"""Rights by Django's groups: members of the group named 9 may read project:9."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
--- What `migrate` made at 75db6a0, when the app's label was `updates`: pg_dump --no-owner --no-privileges --inserts,
--- without comments and settings, and with the one privilege that the migrations change.
+-- The result of `migrate` at 75db6a0, when the app's label was `updates`: pg_dump --no-owner --no-privileges --inserts,
+-- without comments and settings, with the one privilege that the migrations change.
 CREATE FUNCTION public.updates_allot() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'

@@ -1,1 +1,1 @@
-"""What these tests need: `site`, a Django site with its servers and clients; `support`, the rest."""
+"""Helpers: `site`, a Django site with its servers and clients; `support`, the rest."""

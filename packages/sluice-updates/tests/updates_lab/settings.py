@@ -1,4 +1,4 @@
-"""Django's settings for pytest's own process: the site's, with what only some tests ask for."""
+"""Django's settings for pytest's own process: the site's, plus those that only some tests need."""
 
 from hubsite.settings import *  # noqa: F403
 from hubsite.settings import ALLOWED_HOSTS, INSTALLED_APPS

@@ -1,4 +1,4 @@
-"""A site with its database, servers of it in processes of their own, and clients on the wire."""
+"""A site with its database, its servers in separate processes, and protocol clients."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from harness.waiting import wait_until
 TESTS = Path(__file__).resolve().parents[1]
 PACKAGES = TESTS.parents[1]
 SUBPROTOCOL = "sluice.v1"
-# For events that normally take about a second; a loaded machine gets more time.
+# Seconds for events that normally take about one; a busy machine needs more.
 SOON = 8.0
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of the site's processes."""
+    """The environment variables of the site's processes."""
     paths = [TESTS, *PACKAGES.glob("*/src")]
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "HUBSITE_"))
@@ -43,7 +43,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 class Site:
-    """The site's database, and a process that works on it as views would (hubsite/control.py)."""
+    """The site's database, and a process that works on it as views do (hubsite/control.py)."""
 
     def __init__(self, database_url: str, **variables: str) -> None:
         self.database_url = database_url
@@ -68,7 +68,7 @@ class Site:
         return call
 
     def person(self) -> Person:
-        """A new user, signed in."""
+        """A new user with a session."""
         self._people += 1
         name = f"person{self._people}"
         return Person(name, *self.sign_in(name))
@@ -277,7 +277,7 @@ class Socket:
 
 
 class Events:
-    """A client of the event stream."""
+    """A client of the server-sent events."""
 
     def __init__(self, served: Served, person: Person | None, query: str = "", **headers: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=SOON)

@@ -1,4 +1,4 @@
-"""What several of these tests need."""
+"""Helpers for several of these tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sluice_updates.models import Update
 
 
 class RouteTo:
-    """A database router that sends everything one way."""
+    """A database router that uses one database for everything."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
@@ -24,7 +24,7 @@ class RouteTo:
 
 
 class Threads:
-    """Threads with a database connection each; leaving the block joins them and raises what they raised."""
+    """Threads with a database connection each. The end of the block joins them and raises their errors."""
 
     def __init__(self) -> None:
         self._threads: list[threading.Thread] = []

@@ -1,4 +1,4 @@
-"""A site that knows nothing of push: people sign in, write notes, and read everybody's.
+"""A site without push: users sign in, write notes, and read everybody's.
 
-docs/how-to/add-push.md is followed on it. It runs under Gunicorn and imports nothing but Django.
+The tests follow docs/how-to/add-push.md on it. It runs under Gunicorn and imports only Django.
 """

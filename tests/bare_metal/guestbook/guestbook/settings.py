@@ -1,4 +1,4 @@
-"""As `startproject` makes them, less what a guestbook doesn't use."""
+"""The settings of `startproject`, without those that a guestbook doesn't need."""
 
 from pathlib import Path
 

@@ -1,3 +1,3 @@
 #!/bin/sh
-# No package starts its service while it is installed: there is nothing in a build that could keep it running.
+# Keeps packages from starting their services during a build.
 exit 101

@@ -1,1 +1,1 @@
-"""What a Celery worker, beat and the site's processes need beyond Celery's own. Needs the extra `async`."""
+"""Celery for this stack: its application, worker, beat and publisher. Needs the extra `async`."""

@@ -1,8 +1,8 @@
 """The Celery application of a project in this stack: Celery's own class with the stack's defaults.
 
-`sluice_stack.celery.configuration` has the defaults; every setting `CELERY_…` of the project overrides its
-own. Two things differ from Celery: how a task is published (publishing.py) and where a delayed task waits
-(delays.py). Nothing here waits for the broker: neither the import nor the start of a process.
+`sluice_stack.celery.configuration` has the defaults. The project's settings `CELERY_…` override them. Two
+things differ from Celery: how a task is published (publishing.py) and where a delayed task waits (delays.py).
+Neither the import nor the start of a process waits for the broker.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Celery(celery.Celery):
         self.add_defaults(configuration.defaults)
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
-        """What each published task passes through. Celery's pool of connections is not used."""
+        """The producer of each published task, in place of one from Celery's pool of connections."""
         return self._publisher.or_given(producer)
 
     def send_task(
@@ -38,13 +38,13 @@ class Celery(celery.Celery):
         eta: datetime | str | None = None,
         **options: Any,
     ) -> Any:
-        """A task with a countdown or an ETA, a retry among them, waits in the broker."""
+        """Publish a task. One with a countdown or an ETA, such as a retry, waits in the broker until then."""
         delays.redirect(options, delays.seconds_until(countdown, eta, self.now()))
         return super().send_task(name, args, kwargs, **options)
 
     @cached_property
     def Beat(self) -> Any:
-        """The stack's beat, whichever scheduler the command line names."""
+        """The stack's beat, which ignores the scheduler on the command line."""
         return self.subclass_with_self("sluice_stack.celery.beat:Beat")
 
     @cached_property

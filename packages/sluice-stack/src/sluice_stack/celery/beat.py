@@ -1,7 +1,7 @@
-"""Beat sends tasks to the workers, as Celery's does, and runs jobs itself, each in a thread of its own.
+"""Beat: it sends tasks to the workers, like Celery's, and also runs jobs itself, each in its own thread.
 
-A job is a function of no arguments, named by its dotted path where a task's name would stand. Jobs are for
-what must not wait for a broker: to make up for one that was down, or to clean the database up.
+A job is a function without arguments. The schedule names it by its dotted path instead of a task's name. Use
+jobs for work that must not wait for the broker: publishing tasks that were lost, or cleaning up the database.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..monitoring import jobs
 
 logger = logging.getLogger(__name__)
 
-# The stack's own jobs. Seconds. A project's entry of the same name overrides one.
+# The stack's own jobs; intervals in seconds. A project's entry with the same name overrides one.
 JOBS: Final[Mapping[str, Mapping[str, Any]]] = {
     "trim updates": {"task": "sluice_updates.trimming.trim", "schedule": 3600.0},
     "delete old sessions": {"task": "sluice_stack.session_cleaning.clean_up", "schedule": 3600.0},
@@ -34,16 +34,16 @@ JOBS: Final[Mapping[str, Mapping[str, Any]]] = {
 
 
 class Beat(CelerysBeat):
-    """The command, with the scheduler below, whichever the command line names."""
+    """The command `celery beat`, always with the scheduler below."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "scheduler": "sluice_stack.celery.beat:LocalScheduler"})
 
 
 class LocalScheduler(beat.Scheduler):
-    """Celery's schedule (the setting CELERY_BEAT_SCHEDULE) and JOBS, kept in memory."""
+    """The schedule, in memory: JOBS and the setting CELERY_BEAT_SCHEDULE."""
 
-    producer = None  # Celery's would connect to the broker, and wait for it
+    producer = None  # Celery's would connect to the broker and wait for it
 
     def setup_schedule(self) -> None:
         self.merge_inplace({**JOBS, **self.app.conf.beat_schedule})
@@ -59,14 +59,14 @@ class LocalScheduler(beat.Scheduler):
         self.runners[entry.name].start()
 
     def _runner(self, entry: Any) -> Runner:
-        """Raises ImportError for a name that is neither a task nor a function."""
+        """The runner of an entry. Raises ImportError if its name is neither a task nor a function."""
         if entry.task in self.app.tasks:
             return Runner(partial(self.apply_async, entry, advance=False), entry.task)
         return Runner(import_string(entry.task), entry.task)
 
 
 class Runner:
-    """Runs one function in the background, never twice at a time."""
+    """Runs one function in a background thread, one run at a time."""
 
     def __init__(self, function: Callable[[], object], name: str) -> None:
         self.name = name
@@ -74,7 +74,10 @@ class Runner:
         self._thread: threading.Thread | None = None
 
     def start(self) -> bool:
-        """Run it now, unless the last run still goes on, as one does while the database doesn't answer."""
+        """Start a run.
+
+        Returns False if the previous run is still going, for example while the database hangs.
+        """
         if self._thread is not None and self._thread.is_alive():
             logger.warning("%s: the last run has not ended yet", self.name)
             return False
@@ -87,12 +90,12 @@ class Runner:
         try:
             self._function()
             succeeded = True
-        except (OperationalError, InterfaceError, BrokerError) as error:  # an outage: one line will do
+        except (OperationalError, InterfaceError, BrokerError) as error:  # an outage: needs no traceback
             logger.warning("%s: %s", self.name, " ".join(str(error).split()))
         except Exception:
             logger.exception("%s failed", self.name)
         finally:
-            connections.close_all()  # of this thread
+            connections.close_all()  # this thread's
             jobs.runs[self.name] += 1
             jobs.failures[self.name] += not succeeded
             if succeeded:

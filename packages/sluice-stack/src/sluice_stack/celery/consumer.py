@@ -1,4 +1,4 @@
-"""The part of a Celery worker that talks to the broker, without the parts that the stack doesn't use."""
+"""The consumer of a Celery worker: its connection to the broker, without the steps that the stack omits."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from .delays import Delays
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 2.0
-# For so long the worker waits for an answer of the broker, then it makes a new connection. Otherwise it would
-# wait for ever, even when told to stop, if the broker stalls while the queue is declared.
+# The worker waits this long for an answer from the broker, then opens a new connection. Without a limit, a
+# broker that stalls while the queue is declared would block it for ever, even during a stop.
 ANSWER_SECONDS: Final = 10.0
-# Each of the five goodbyes of a worker that stops: supervisor waits 60 s, for the running task too.
+# For each of the five requests that a stopping worker sends. supervisor waits 60 s, the running task
+# included.
 GOODBYE_SECONDS: Final = 1.0
-# Gossip between workers, their remote control, and Celery's own step for delayed tasks (delays.py): each
-# would need more permissions at the broker, and more queues in it.
+# Gossip between workers, their remote control, and Celery's own step for delayed tasks (see delays.py). Each
+# would need more permissions and more queues at the broker.
 _UNUSED: Final = ("Gossip", "Heart", "Control", "DelayedDelivery")
 
 
 class Turn(bootsteps.StartStopStep):
-    """Tells the self-check from the worker's event loop that the loop runs."""
+    """A timer in the worker's event loop that tells the self-check that the loop runs."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
     timer: Any = None
@@ -46,7 +47,10 @@ class Turn(bootsteps.StartStopStep):
 
 
 class Consumer(consumer.Consumer):
-    """Reconnects within seconds, however long the broker was down, and stays healthy meanwhile."""
+    """Celery's consumer.
+
+    It reconnects within seconds after any outage, and its worker stays healthy meanwhile.
+    """
 
     class Blueprint(consumer.Consumer.Blueprint):
         default_steps = [
@@ -58,12 +62,12 @@ class Consumer(consumer.Consumer):
     def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **kwargs: Any) -> None:
         self.self_check: self_check.SelfCheck | None = None
         self._turned = False
-        # Tasks requires Mingle, which requires Events: both are there, switched off.
+        # The step Tasks requires Mingle, which requires Events. So both are present, but switched off.
         off = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
         super().__init__(*args, worker_options={**(worker_options or {}), **off}, **kwargs)
 
     def turn(self) -> None:
-        """The loop runs. The first time, after the pool was forked, metrics and self-check begin."""
+        """Report that the loop runs. The first call, after the fork of the pool, starts the rest."""
         if not self._turned:
             self._turned = True
             metrics.serve()
@@ -82,16 +86,16 @@ class Consumer(consumer.Consumer):
         return connection
 
     def stop(self) -> None:
-        """A broker that doesn't answer doesn't delay the worker, which then finishes its task.
+        """Stop without waiting for a broker that hangs, so that the time remains for the running task.
 
-        An acknowledgement that is lost by this is harmless: the task is run again, and is idempotent.
+        If an acknowledgement is lost, the task runs again, which is harmless: tasks are idempotent.
         """
         if self.connection:
             bound_open_broker_sockets(self.connection, GOODBYE_SECONDS)
         super().stop()
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Celery's own waits up to 32 s between tries, and its timers stop meanwhile."""
+        """Retry every RETRY_SECONDS. Celery's own waits up to 32 s between attempts, and stops the timers."""
         self.turn()
 
         def waiting() -> None:

@@ -1,9 +1,9 @@
 """Tasks with a countdown or an ETA: they wait in the broker, not in a worker.
 
-Celery's worker would keep such a task in its memory until it is due, and a quorum queue hands a worker no
-others meanwhile. Celery's own remedy, 28 queues through which a message falls level by level, is used here;
-but Celery only uses it for a topic exchange of its own, which needs more permissions of every publisher.
-Here the last level is bound to the tasks' queue.
+Celery's worker would keep such a task in memory until it is due, and a quorum queue would deliver no other
+task to it meanwhile. Celery has a solution: 28 queues, through which a message falls level by level. It is
+used here with one change. Celery needs a topic exchange of its own for it, for which every publisher needs
+more permissions. Here the last level is bound to the tasks' queue instead.
 
 https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/rabbitmq.html#using-quorum-queues
 """
@@ -37,9 +37,9 @@ def seconds_until(countdown: float | None, eta: datetime | str | None, now: date
 
 
 def redirect(options: dict[str, Any], seconds: int) -> None:
-    """Change where a message is published: to the first level of the delays if it is to wait.
+    """Change a message's destination in `options`: if it must wait, to the first level of the delays.
 
-    A retried task carries where its last message came from, which may be the last level.
+    A retried task has the destination of its previous message, which may be the last level. That is undone.
     """
     if options.get("exchange") == levels.CELERY_DELAYED_DELIVERY_EXCHANGE:
         del options["exchange"]
@@ -51,7 +51,7 @@ def redirect(options: dict[str, Any], seconds: int) -> None:
 
 
 class Delays(bootsteps.StartStopStep):
-    """Declares the levels, at each connect of a worker. In place of Celery's step for it."""
+    """Declares the levels each time a worker connects. It replaces Celery's step."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -65,7 +65,7 @@ class Delays(bootsteps.StartStopStep):
                 )
         except amqp.AccessRefused as error:
             logger.warning(
-                "tasks with a countdown, retries among them, can't wait in the broker: %s;"
-                " see docs/how-to/add-a-task.md (permissions)",
+                "tasks with a countdown, retries included, can't wait in the broker: %s;"
+                " grant the permissions in docs/how-to/add-a-task.md",
                 error.reply_text,
             )

@@ -1,4 +1,4 @@
-"""The task that each Celery worker sends to itself, see self_check.py."""
+"""The ping: a task that each Celery worker sends to itself (see self_check.py)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..health.heartbeat import Heartbeat
 TASK: Final = "sluice_stack.ping"
 
 
-# Acknowledged at once: if a worker dies over it, no other needs to run it again.
+# Acknowledged before it runs: if its worker dies, no other worker needs to run it.
 @shared_task(name=TASK, acks_late=False)
 def ping() -> None:
-    """Touch the heartbeat file: the worker that runs this works."""
+    """Touch the heartbeat file of the worker that runs this."""
     Heartbeat("celery").touch()

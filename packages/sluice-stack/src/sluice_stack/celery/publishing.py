@@ -1,10 +1,12 @@
-"""How tasks reach the broker: confirmed, in bounded time, and never at a request's expense.
+"""Publishes tasks: confirmed by the broker, in bounded time, and without delaying a request.
 
-One thread per process publishes, over one connection (sluice_updates.broker.connection, since kombu's
-time-outs don't bound a publish). `task.delay()` in a request puts the message into that thread's backlog and
-returns: while the broker is down, up to BACKLOG tasks wait there, for as long as the process lives but at
-most KEEP_SECONDS. Elsewhere (in a task, in beat's jobs, in a command) `task.delay()` waits for the broker's
-confirm and raises kombu's OperationalError if there is none.
+Each process has one publishing thread with one connection. The connection is sluice_updates.broker's, since
+kombu's time-outs don't bound a publish.
+
+- In a request, `task.delay()` puts the task into the thread's backlog and returns. While the broker is down,
+  up to BACKLOG tasks wait there, each for at most KEEP_SECONDS. They are lost if the process ends.
+- Elsewhere (in a task, a job of beat, a command), `task.delay()` waits for the broker's confirm. Without one
+  it raises kombu's OperationalError.
 """
 
 from __future__ import annotations
@@ -29,17 +31,19 @@ from kombu.exceptions import OperationalError
 from sluice_updates.broker.connection import Broker, BrokerDown
 from sluice_updates.wakeup.background import BackgroundSender
 
+from ..broker_password import broker_password
+
 logger = logging.getLogger(__name__)
 
-# Tasks of one process that wait for the broker; more are dropped, which is logged.
+# Tasks of one process that may wait for the broker. Further ones are dropped and logged.
 BACKLOG: Final = 1000
 KEEP_SECONDS: Final = 600.0
 RETRY_SECONDS: Final = 2.0
-# A caller outside of a request waits no longer: connecting takes 3 s at most, each other step 1 s.
+# For a caller outside a request. Connecting takes at most 3 s, each other step 1 s.
 WAIT_SECONDS: Final = 10.0
 
-# Sent in the publishing thread when the broker has confirmed a task: `sender` is the task's name, `args` its
-# positional arguments, `task_id` its id.
+# Sent in the publishing thread when the broker has confirmed a task. `sender` is the task's name, `args` are
+# its positional arguments, `task_id` is its id.
 task_confirmed: Final = Signal()
 
 
@@ -52,12 +56,12 @@ class _Task:
     routing_key: str
     body: bytes
     properties: dict[str, Any]
-    outcome: Future[None] | None  # None: nobody waits for it
+    outcome: Future[None] | None  # None: no caller waits for it
     created: float = field(default_factory=time.monotonic)
 
 
 class Publisher(kombu.Producer):
-    """What Celery publishes with. Declares nothing: the queue is the broker's or the worker's to make."""
+    """Celery's producer in this stack. It declares nothing: the broker or the worker creates the queue."""
 
     def __init__(self, app: Any) -> None:
         super().__init__(app.connection_for_write(), auto_declare=False, serializer=app.conf.task_serializer)
@@ -69,9 +73,11 @@ class Publisher(kombu.Producer):
         self._sender: BackgroundSender[_Task] = BackgroundSender(
             "tasks", self._take, BACKLOG, idle=self._idle, idle_seconds=RETRY_SECONDS
         )
-        atexit.register(self._report_lost)
+        self._is_stopped = False
+        atexit.register(self.stop)
 
     def or_given(self, producer: Any) -> contextlib.AbstractContextManager[Any]:
+        """A context with the given producer, or with this one if there is none."""
         return contextlib.nullcontext(producer or self)
 
     def publish(  # type: ignore[override]
@@ -87,7 +93,7 @@ class Publisher(kombu.Producer):
         expiration: float | None = None,
         **properties: Any,
     ) -> None:
-        """Raises OperationalError where the caller waits; see the top of the module."""
+        """Publish a task's message. Raises OperationalError, but only outside a request (see the module)."""
         for option in ("declare", "retry", "retry_policy", "timeout", "confirm_timeout", "mandatory"):
             properties.pop(option, None)
         encoded, content_type, content_encoding = self._prepare(
@@ -111,7 +117,7 @@ class Publisher(kombu.Producer):
             },
             outcome=None if _in_request() else Future(),
         )
-        is_queued = self._sender.put(task)  # if not, it has logged that
+        is_queued = self._sender.put(task)  # it logs a task that it drops
         if task.outcome is None:
             return
         if not is_queued:
@@ -131,9 +137,9 @@ class Publisher(kombu.Producer):
             self._empty()
 
     def _empty(self) -> None:
-        """Publish what waits, in order, until the broker fails."""
+        """Publish the backlog in order, until it is empty or the broker fails."""
         try:
-            while self._backlog:
+            while self._backlog and not self._is_stopped:
                 try:
                     self._confirm(self._backlog[0])
                 except BrokerDown as error:
@@ -144,11 +150,11 @@ class Publisher(kombu.Producer):
                 if task.outcome is not None:
                     task.outcome.set_result(None)
         finally:
-            connections.close_all()  # this thread's, which receivers of the signal opened
+            connections.close_all()  # this thread's: receivers of the signal may have opened some
 
     def _confirm(self, task: _Task) -> None:
         if self._broker is None:
-            self._broker = Broker(self._url)
+            self._broker = Broker(self._url, broker_password)
         if not self._broker.publish(task.exchange, task.routing_key, task.body, task.properties):
             raise BrokerDown(f"no exchange {task.exchange}, or a full queue")
         for _, failure in task_confirmed.send_robust(task.name, args=task.args, task_id=task.task_id):
@@ -156,7 +162,7 @@ class Publisher(kombu.Producer):
                 logger.warning("task %s (%s) is published, but %s", task.name, task.task_id, failure)
 
     def _failed(self, error: BrokerDown) -> None:
-        """Callers that wait are told; of the others those are dropped that have waited for too long."""
+        """Raise the error for callers that wait. Drop tasks that have waited longer than KEEP_SECONDS."""
         now = time.monotonic()
         self._retry_at = now + RETRY_SECONDS
         kept: deque[_Task] = deque()
@@ -180,13 +186,16 @@ class Publisher(kombu.Producer):
         elif self._broker is not None:
             self._broker.tick()
 
-    def _report_lost(self) -> None:
+    def stop(self) -> None:
+        """Stop publishing, and log how many tasks are lost. Runs at the interpreter's exit, or earlier."""
+        atexit.unregister(self.stop)
         self._sender.flush()
+        self._is_stopped = True
         if self._backlog:
             logger.error("%d tasks lost: the process ends while the broker is down", len(self._backlog))
 
 
-# --- whether a request is being answered ---
+# --- whether this thread is handling a request ---
 
 _current: Final = Local()
 

@@ -1,9 +1,10 @@
-"""The self-check of a Celery worker: every few seconds it sends itself a task, `sluice_stack.ping`.
+"""The self-check of a Celery worker: every few seconds it publishes a ping, the task `sluice_stack.ping`.
 
-The task goes to the queue that all workers share; each sends as many as it should get. The process of the
-pool that runs one touches its worker's heartbeat file, and so does a crop that makes progress. So the file's
-age is that of the last round trip: broker, consumer, pool. A missing round trip is excused, and the file
-touched, while the broker is down, as long as the worker's event loop runs.
+All workers share one queue, so a ping may reach another worker; each worker publishes as many as it can
+expect to receive. The process of the pool that runs a ping touches its worker's heartbeat file. A task may
+touch it too while it makes progress. So the file's age is the time since the last round trip through broker,
+consumer and pool. While the broker is down, the self-check touches the file itself, as long as the worker's
+event loop runs.
 """
 
 from __future__ import annotations
@@ -25,27 +26,29 @@ from django.db import connection
 
 from sluice_updates.broker.connection import Broker, BrokerDown
 
+from ..broker_password import broker_password
 from ..health.heartbeat import Heartbeat
 from .ping import TASK
 
 logger = logging.getLogger(__name__)
 
 EVERY_SECONDS: Final = 5.0
-# Three pings without an answer: a worker that has nothing else to do is deaf.
+# Three missing pings: an idle worker no longer receives tasks.
 DEAF_SECONDS: Final = 15.0
-# A task without progress for so long is stuck; to write a crop to a slow disk may take half of that.
+# A task without progress for this long is stuck. Writing a crop to a slow disk takes up to half of it.
 STUCK_SECONDS: Final = 30.0
-# The worker's loop may be blocked for so long while it tries to connect.
+# The worker's loop may block this long while it connects.
 _LOOP_SECONDS: Final = 30.0
-# A ping that no worker took is dropped: it would only delay those after it.
+# The broker drops a ping that no worker has taken by then: it would only delay the next ones.
 _EXPIRATION_SECONDS: Final = 10
 _BROKEN: Final = 70  # EX_SOFTWARE
 
 
 class SelfCheck(threading.Thread):
-    """Sends the pings, watches the file, and ends the worker if it is broken. A daemon thread.
+    """A daemon thread that publishes pings, watches the heartbeat file, and ends a broken worker.
 
-    `app` is the Celery application, `queue` the name of the workers' queue and of the exchange in front.
+    `app` is the Celery application, `url` the broker's, `queue` the name of the workers' queue and its
+    exchange.
     """
 
     def __init__(self, app: Any, url: str, queue: str, heartbeat: Heartbeat) -> None:
@@ -54,16 +57,16 @@ class SelfCheck(threading.Thread):
         self._url = url
         self._queue = queue
         self._heartbeat = heartbeat
-        self._broker = Broker(url)
+        self._broker = Broker(url, broker_password)
         self._seen = heartbeat.last()
         self._heard_at = self._turned_at = time.monotonic()
 
     def turn(self) -> None:
-        """The worker's loop calls this: it runs."""
+        """Report that the worker's event loop runs. Called from that loop."""
         self._turned_at = time.monotonic()
 
     def run(self) -> None:
-        # A worker that is told to stop takes no more tasks, and its health is no longer checked.
+        # A stopping worker takes no more tasks, so it receives no pings.
         while state.should_stop is None and state.should_terminate is None:
             try:
                 self._check()
@@ -99,8 +102,8 @@ class SelfCheck(threading.Thread):
         self._read()
 
     def _broker_works(self) -> bool:
-        """Whether a fresh connection takes a message: our own may be at fault instead."""
-        fresh = Broker(self._url)
+        """Whether the broker accepts a message on a new connection. The old one may be the broken part."""
+        fresh = Broker(self._url, broker_password)
         try:
             return self._send(fresh)
         finally:
@@ -108,7 +111,8 @@ class SelfCheck(threading.Thread):
 
     def _send(self, broker: Broker) -> bool:
         try:
-            # False: there is no exchange yet, which the worker makes with the queue; but there is a broker.
+            # The result is False while the worker has not yet declared the exchange. The broker works all the
+            # same.
             broker.publish(self._queue, self._queue, *self._message())
         except BrokerDown as error:
             logger.debug("no ping: %s", error)
@@ -126,17 +130,17 @@ class SelfCheck(threading.Thread):
         }
 
     def _end(self, why: str) -> None:
-        """At once: a graceful stop would wait for the task that is stuck."""
+        """End the worker at once. A graceful stop would wait for the stuck task."""
         logger.critical("exiting: %s", why)
         for child in billiard.active_children():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGKILL)  # one that is stopped would outlive us
+                os.kill(child.pid, signal.SIGKILL)  # SIGTERM would not end a child that is stopped (SIGSTOP)
         logging.shutdown()
         os._exit(_BROKEN)
 
 
 def _database_works() -> bool:
-    """Whether it answers a fresh connection, in the time that the settings give it to."""
+    """Whether the database accepts a new connection within the settings' connect_timeout."""
     connection.close()
     try:
         connection.ensure_connection()

@@ -24,7 +24,7 @@ _PERMISSIONS: Final = "rabbitmqctl set_permissions, as in docs/reference/service
 
 @dataclass(frozen=True)
 class Account:
-    """What one program has for one use of the broker. `setting` is LAYER, PUBLISHER or TASKS."""
+    """A program's account for one use of the broker. `setting` is LAYER, PUBLISHER or TASKS."""
 
     program: Program
     setting: str
@@ -52,7 +52,7 @@ class Account:
         return self.address.place
 
     def connection(self, **options: Any) -> Any:
-        """py-amqp's, yet to be opened. Raises Malformed."""
+        """An amqp.Connection, not opened yet. Raises Malformed if the password's file can't be read."""
         password = None
         if self.password_file:
             password = environment.secret(self.password_file, f"{self.setting}_PASSWORD_FILE")
@@ -60,7 +60,7 @@ class Account:
 
 
 def accounts_of(deployment: Deployment) -> list[Account]:
-    """Raises Skipped if there is none."""
+    """The broker accounts of all programs here. Raises Skipped if there is none."""
     if not deployment.push:
         raise Skipped("push is off: see push-installed")
     accounts = [
@@ -72,7 +72,7 @@ def accounts_of(deployment: Deployment) -> list[Account]:
         )
         for program in deployment.programs
         for setting in ("LAYER", "PUBLISHER", "TASKS")
-        # A program has more in the common file than it uses.
+        # The common file may set a URL that this program doesn't use.
         if getattr(program.env, f"{setting.lower()}_url") and program.service in _USED_BY[setting]
     ]
     if not accounts:
@@ -87,7 +87,7 @@ _USED_BY: Final = {
 
 
 def _look(name: str) -> Callable[[Deployment], Iterator[Finding]]:
-    """The check of that name: the finding for each account."""
+    """The check with this name: it yields the finding for each account."""
 
     def look(deployment: Deployment) -> Iterator[Finding]:
         for account in accounts_of(deployment):
@@ -100,9 +100,9 @@ def _look(name: str) -> Callable[[Deployment], Iterator[Finding]]:
 
 
 def _visit(account: Account, stalled: set[str]) -> dict[str, Finding]:
-    """Connect, and use the account as the program does, as far as it goes.
+    """Connect and use the account as its program does, up to the first failure. Findings by check.
 
-    A broker that hangs is waited for once; it is then among the `stalled`.
+    A broker that hangs costs one time-out: its address is then added to `stalled`.
     """
     import amqp
 
@@ -149,7 +149,7 @@ def _of_version(version: str, where: str) -> Finding:
 
 
 def _explained(error: Exception, account: Account, *, is_open: bool, is_blocked: bool) -> dict[str, Finding]:
-    """What an error means, under the name of the check that it belongs to."""
+    """The findings that an error means, by check."""
     import amqp
 
     where, user, vhost = account.where, account.user, account.vhost
@@ -223,7 +223,7 @@ def _nobody_there(account: Account) -> Finding:
 
 
 def _use_layer(channel: Any, account: Account) -> None:
-    """A queue of one's own, written to and read; it goes with the connection."""
+    """Declare a queue, write to it and read it. RabbitMQ deletes it with the connection."""
     name = f"channels_doctor_{secrets.token_hex(4)}"
     channel.queue_declare(name, exclusive=True, auto_delete=True)
     _publish(channel, "", name)
@@ -231,19 +231,19 @@ def _use_layer(channel: Any, account: Account) -> None:
 
 
 def _use_publisher(channel: Any, account: Account) -> None:
-    """Wakes nobody: no queue is bound by this key."""
+    """Publish with a routing key to which no queue is bound, so that no Daphne wakes up."""
     _publish(channel, "groups", "doctor")
 
 
 def _use_tasks(channel: Any, account: Account) -> None:
-    """The queue exists, and a message is accepted (and dropped: no queue is bound by its key)."""
+    """Check that the queue exists, and publish with a key to which no queue is bound."""
     channel.queue_declare("celery", passive=True)
     for exchange in ("celery", "") if account.program.service == "celery" else ("",):
         _publish(channel, exchange, "celery.doctor")
 
 
 def _publish(channel: Any, exchange: str, key: str) -> None:
-    """Twice: a broker in alarm accepts the first message of a connection, and then no more."""
+    """Publish twice: a broker in alarm accepts only the first message of a connection."""
     import amqp
 
     for _ in range(2):
@@ -258,7 +258,7 @@ _USES: Final[dict[str, Callable[[Any, Account], None]]] = {
 
 
 def _one_vhost(deployment: Deployment) -> Iterator[Finding]:
-    """A publisher in another vhost than the layer's reaches no one, and gets no error."""
+    """A publisher in another vhost than the layer's wakes no Daphne and gets no error."""
     accounts = accounts_of(deployment)
     places = {
         setting: {f"{account.place}/{account.vhost}" for account in accounts if account.setting == setting}
@@ -279,7 +279,7 @@ def _one_vhost(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _consumers(deployment: Deployment) -> Iterator[Finding]:
-    """A Celery worker is connected; how many tasks wait."""
+    """Whether a Celery worker is connected, and how many tasks wait."""
     accounts = [account for account in accounts_of(deployment) if account.setting == "TASKS"]
     if not accounts:
         raise Skipped("this program publishes no tasks")

@@ -1,4 +1,7 @@
-"""All checks, in their order, and how they are run: none ever raises."""
+"""All checks in their order, and the function that runs them.
+
+An error in one check doesn't stop the others.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,12 @@ _FIRST: Final = [
     *layer.CHECKS,
     *limits.CHECKS,
 ]
-# What another one needs to have been made.
+# Checks that need another one to have run before.
 _NEEDS: Final = {"push-idle": "push-hello"}
 
 
 def every() -> list[Check]:
-    """The stack's, the project's, and those that must come last."""
+    """The stack's checks, the project's, and those that must come last."""
     return [*_FIRST, *project_checks, *push.LAST]
 
 
@@ -37,7 +40,7 @@ def names() -> list[str]:
 
 
 def examine(deployment: Deployment, only: Collection[str] = ()) -> Iterator[tuple[Check, list[Finding]]]:
-    """Run them, or only those named, one after the other, and yield the findings of each at once."""
+    """Run all checks, or only those named, in their order. Yields each with its findings when it is done."""
     wanted = {*only, *(_NEEDS[name] for name in only if name in _NEEDS)} or set(names())
     try:
         for check in every():
@@ -59,7 +62,7 @@ def _findings(check: Check, deployment: Deployment) -> Iterator[Finding]:
         yield skipped(str(reason))
     except NoAnswer as error:
         yield failed(f"nginx does not answer: {error}", "see front-answers, and nginx's error log")
-    except Exception as error:  # a defect of the doctor's own must not hide what the others find
+    except Exception as error:  # a defect of one check must not hide the findings of the others
         yield failed(
             f"the doctor itself failed: {type(error).__name__}: {one_line(error)}",
             "this is a defect of the check, not of the site; report it",

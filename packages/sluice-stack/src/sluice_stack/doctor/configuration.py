@@ -1,4 +1,4 @@
-"""Settings: each program can use its own, and they fit each other."""
+"""Settings: each program can read its own, and they are consistent."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def _address(deployment: Deployment) -> Iterator[Finding]:
         own = f"{env.site_url}{env.url_prefix}"
         if front is not None and own != front.url:
             yield failed(
-                f"its address of the site is {own}, not {front.url}",
+                f"its settings say that the site is at {own}, not {front.url}",
                 f"correct SITE_URL and URL_PREFIX in {program.place}",
                 program.name,
             )
         elif env.site_url != deployment.env.site_url or env.url_prefix != deployment.env.url_prefix:
             yield failed(
-                f"its address of the site is {own}, and other programs have another",
+                f"its settings say that the site is at {own}; other programs have another address",
                 f"correct SITE_URL and URL_PREFIX in {program.place}",
                 program.name,
             )
@@ -73,8 +73,8 @@ def _address(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _system_checks(deployment: Deployment) -> Iterator[Finding]:
-    """Django's, of the app updates: docs/reference/system-checks.md. (Of this command's own settings.)"""
-    # push-installed reports missing packages of the broker.
+    """The system checks of sluice_updates, with this command's settings: docs/reference/system-checks.md."""
+    # Without push, W002 (missing packages) repeats what push-installed reports.
     found = [
         message
         for message in checks.run_checks(tags=["sluice_updates"])

@@ -20,13 +20,13 @@ OLDEST: Final = 14  # https://docs.djangoproject.com/en/5.2/ref/databases/#postg
 MIGRATE: Final = "run python -m sluice_stack.migrate (docker compose up -d migrate)"
 _SECONDS: Final = 5.0
 _FULL: Final = 0.8  # of the connections that there are
-# It starts, recovers, or is about to stop; the next words tell which.
+# The beginning of PostgreSQL's message while it starts, recovers or stops.
 _NOT_YET: Final = "the database system is "
 _PRIVILEGE: Final = re.compile(r"([A-Z]+)(?: \(([^)]*)\))?")
 
 
 def _connect(deployment: Deployment, program: Program) -> Connection:
-    """A connection as the program makes it, each of its waits bounded. Raises psycopg.Error, Malformed."""
+    """Connect as the program does, with a limit for each wait. Raises psycopg.Error or Malformed."""
     server = urlsplit(program.env.database_url).netloc.rpartition("@")[2]
     if server in deployment.stalled:
         raise psycopg.errors.ConnectionTimeout("timeout, as before")
@@ -58,7 +58,10 @@ def _connected(program: Program) -> Connection:
 
 @contextlib.contextmanager
 def _reached(deployment: Deployment, program: Program) -> Iterator[Connection]:
-    """The same, for a check; database-reachable reports one that fails."""
+    """The same connection for the duration of a check.
+
+    Raises Skipped: database-reachable reports the failure.
+    """
     try:
         connection = _connect(deployment, program)
     except (psycopg.Error, environment.Malformed):
@@ -114,7 +117,7 @@ def _explained(error: Exception, program: Program) -> Finding:
 
 
 def _words(program: Program) -> dict[str, tuple[str, str]]:
-    """By a part of the message of PostgreSQL or its library: its meaning and the fix. The first fits."""
+    """Problem and fix by a part of the message of PostgreSQL or libpq. The first match counts."""
     env = program.env
     role, place = unquote(urlsplit(env.database_url).username or ""), _place(env.database_url)
     no_connection = ("PostgreSQL has no connection left", "raise max_connections in postgresql.conf")
@@ -166,7 +169,7 @@ def _place(url: str) -> str:
 
 
 def _tables(deployment: Deployment) -> Iterator[Finding]:
-    """Compared by columns, which every role may see; the table of migrations is the owner's only."""
+    """Compare columns: every role may see those, while only the owner may read the table of migrations."""
     from django.apps import apps
 
     program, *_ = _on_postgresql(deployment)
@@ -241,7 +244,7 @@ def _of_role(
 
 
 def _questions(wanted: Any) -> list[tuple[str, str, str | None]]:
-    """Table, privilege and column, or None for all, of a row of sluice_stack.grants."""
+    """Table, privilege and column (None: the whole table) for each grant of a role in sluice_stack.grants."""
     found: list[tuple[str, str, str | None]] = []
     for table, text in wanted.items():
         for privilege, columns in _PRIVILEGE.findall(text):
@@ -262,7 +265,8 @@ def _connections(deployment: Deployment) -> Iterator[Finding]:
                 " (SELECT count(*) FROM pg_stat_activity"
                 " WHERE usename = current_user AND pid <> pg_backend_pid()),"
                 " current_setting('max_connections')::int,"
-                # Of others' a role sees only who they are; what has no user and database is no client.
+                # A role sees little of other roles' connections, but user and database. PostgreSQL's own
+                # background processes have neither.
                 " (SELECT count(*) FROM pg_stat_activity"
                 " WHERE usesysid IS NOT NULL AND datid IS NOT NULL AND pid <> pg_backend_pid())",
             )[0]
@@ -329,8 +333,8 @@ def _durable(deployment: Deployment) -> Iterator[Finding]:
         )
     elif off := [name for name in ("fsync", "full_page_writes") if settings[name] == "off"]:
         yield warning(
-            f"{' and '.join(off)} off: a crash of the machine can damage the data",
-            "switch it on in postgresql.conf",
+            f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off: a crash can damage the data",
+            f"switch {'it' if len(off) == 1 else 'them'} on in postgresql.conf",
         )
     else:
         yield passed("it accepts writes and keeps them")

@@ -1,5 +1,7 @@
-"""What is examined: the programs that run here with their settings, and nginx in front of them; and what a
-check is."""
+"""The deployment that the doctor examines: the programs here with their settings, and nginx in front of them.
+
+Also defines a check.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from .visitor import Visitor
 
 @dataclass(frozen=True)
 class Program:
-    """A program that runs here. `service` is its name in compose.yaml, and that of its database role."""
+    """A program that runs here. `service` is its name in compose.yaml, and the name of its database role."""
 
     service: str
     name: str
@@ -26,25 +28,25 @@ class Program:
 
     @property
     def place(self) -> str:
-        """Where its settings are written down."""
+        """The file with its settings, for messages."""
         return "compose.yaml" if self.env.sluice_service else f"/etc/sluice/{self.name}.env or sluice.env"
 
 
 @dataclass
 class Deployment:
-    """All that the checks ask for."""
+    """The input of all checks."""
 
     env: Environment
     programs: list[Program]
-    refused: dict[str, list[str]]  # programs whose settings can't be used, and why
-    front: Front | None  # None: not to be asked from here
+    refused: dict[str, list[str]]  # the problems of programs with invalid settings, by program
+    front: Front | None  # None: nginx is not checked from here
     clients: int
-    push: bool  # whether what push needs is installed
+    push: bool  # whether the packages that push needs are installed
     visitor: Visitor
     patient: bool = False
-    # What the broker said, by account and name of the check.
+    # Findings about the broker, by account and check.
     broker: dict[str, dict[str, Finding]] = field(default_factory=dict)
-    # Servers that do not answer, by HOST:PORT: each is waited for once.
+    # HOST:PORT of servers that hang, so that each costs one time-out only.
     stalled: set[str] = field(default_factory=set)
 
     @property
@@ -54,28 +56,32 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Check:
-    """`name` is short and stable, for documents and scripts; `title` says what is true if it passes."""
+    """A check.
+
+    `name` is short and stable, for documents and scripts. `title` is what is true if it passes.
+    """
 
     name: str
     title: str
     look: Callable[[Deployment], Iterable[Finding]]
 
 
-# A project's own checks, made after the stack's.
+# A project's own checks; they run after the stack's.
 project_checks: list[Check] = []
 
 
 def register(check: Check) -> None:
-    """Add a check of the project's, from its AppConfig.ready()."""
+    """Add a check of the project. Call it in AppConfig.ready()."""
     project_checks.append(check)
 
 
 def here(url: str = "", at: str = "", *, inside: bool = False, clients: int = 0) -> Deployment:
     """The deployment that this process belongs to.
 
-    `url`: where people find the site (default: SITE_URL, with the prefix). `at`: HOST:PORT of nginx, seen
-    from here (default: what `url` names; in a container the service nginx). `inside`: don't ask nginx, as
-    in all containers but wsgi's: most don't reach it, and no other knows how it speaks.
+    `url`: the site's address in the browser (default: SITE_URL with the prefix). `at`: HOST:PORT of nginx as
+    seen from here (default: the host of `url`; in a container the service nginx). `inside`: don't check
+    nginx. Of the containers only wsgi's checks it: most others can't reach it, and only wsgi has the setting
+    TLS.
     """
     env = environment.load()
     programs, refused = _programs(env)
@@ -94,14 +100,17 @@ def here(url: str = "", at: str = "", *, inside: bool = False, clients: int = 0)
 
 
 def _nginx(env: Environment) -> str:
-    """Where it listens, seen from wsgi's container; empty on a host."""
+    """nginx's address, seen from wsgi's container; empty on a host."""
     if not env.sluice_service:
         return ""
     return "http://nginx:8080" if env.tls == "off" else "https://nginx:18080"
 
 
 def _programs(env: Environment) -> tuple[list[Program], dict[str, list[str]]]:
-    """In a container the one that runs there; on a host all of them, each with its own file."""
+    """The programs, and the problems of those with invalid settings. In a container: its own program only.
+
+    On a host: all programs, each with its own settings file.
+    """
     if env.sluice_service:
         return [Program(env.sluice_service, env.sluice_service, env)], {}
     programs: list[Program] = []

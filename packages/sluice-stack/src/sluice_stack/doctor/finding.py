@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""A finding: one result of a check."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ SKIPPED: Final = "skipped"
 
 @dataclass(frozen=True)
 class Finding:
-    """`message` is what was found, as a sentence; `where` names the program, account or file, if there are
-    several.
+    """One result of a check. It never contains a secret.
 
-    `fix` is what to change, the setting and its file; it is empty where nothing is wrong. Neither ever
-    contains a secret.
+    `message` is a sentence about the state. `fix` is what to change, with the setting and its file; empty if
+    nothing is wrong. `where` names the program, account or file, if there are several.
     """
 
     verdict: str
@@ -27,7 +26,7 @@ class Finding:
 
 
 class Skipped(Exception):
-    """A check can't be made here; the text is the reason."""
+    """Raised by a check that can't run here. The text is the reason."""
 
 
 def passed(message: str, where: str = "") -> Finding:
@@ -35,7 +34,7 @@ def passed(message: str, where: str = "") -> Finding:
 
 
 def warning(message: str, fix: str, where: str = "") -> Finding:
-    """It works, but not as it should, or not for long."""
+    """Something works, but not as it should, or not for long."""
     return Finding(WARNING, message, fix, where)
 
 
@@ -49,6 +48,6 @@ def skipped(message: str, where: str = "") -> Finding:
 
 
 def one_line(error: object, length: int = 200) -> str:
-    """An error's text, fit for a sentence."""
+    """An error's text on one line, cut to `length` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,4 +1,4 @@
-"""nginx: where it listens, and the origin and prefix under which visitors find the site."""
+"""nginx as a browser sees it: its address, and the origin and prefix of the site."""
 
 from __future__ import annotations
 
@@ -17,24 +17,28 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class NotAnAddress(ValueError):
-    """What was given is not an address of a site."""
+    """The argument is not the address of a site."""
 
 
 @dataclass
 class Front:
-    """A site, asked for at `address` as a browser would ask for it at `origin`, below `prefix`."""
+    """The site's nginx at `address`.
+
+    Requests look like those of a browser with the site at `origin` + `prefix`.
+    """
 
     address: Address
     origin: str
     prefix: str
-    silent: bool = False  # it does not answer, so no more requests are sent
-    silences: int = 0  # requests without an answer in time; after two, no more are sent
-    held: WebSocket | None = None  # a socket that stays open while the other checks are made
+    silent: bool = False  # nginx does not answer: no more requests are sent
+    silences: int = 0  # requests without a response in time; after two, no more are sent
+    held: WebSocket | None = None  # a socket that stays open while other checks run
 
     @classmethod
     def of(cls, url: str, at: str = "") -> Front:
-        """`url` is the site's, `at` where nginx listens, if the URL doesn't say: `http://HOST:PORT`, or
-        HOST:PORT with the scheme of the URL. Raises NotAnAddress.
+        """From the site's URL. Raises NotAnAddress.
+
+        `at` is nginx's address if it isn't the URL's: `http://HOST:PORT`, or HOST:PORT with the URL's scheme.
         """
         scheme, host, port = _parts(url)
         site = urlsplit(url)
@@ -63,7 +67,7 @@ class Front:
         method: str = "GET",
         body: bytes = b"",
     ) -> Answer:
-        """One request for `path`, as it stands, below the prefix. Raises NoAnswer, Skipped."""
+        """Send one request for prefix + `path`, which is not normalised. Raises NoAnswer or Skipped."""
         self._spare()
         sent = {"Host": self.host, "Accept": "text/html", "Connection": "close"} | dict(headers or {})
         if body:
@@ -75,9 +79,9 @@ class Front:
             raise
 
     def upgrade(self, path: str = WEBSOCKET, headers: Mapping[str, str] | None = None) -> WebSocket:
-        """A WebSocket handshake from a page of the site. A header given as an empty text is left out.
+        """Send a WebSocket handshake as a page of the site does. A header with an empty value is not sent.
 
-        Raises NoAnswer, Skipped.
+        Raises NoAnswer or Skipped.
         """
         self._spare()
         sent = {"Host": self.host, "Origin": self.origin, "Sec-WebSocket-Protocol": PROTOCOL}
@@ -90,7 +94,7 @@ class Front:
             raise
 
     def status_of_upgrade(self, path: str = WEBSOCKET, headers: Mapping[str, str] | None = None) -> int:
-        """The same, given up at once; 0 if no answer came."""
+        """The status of such a handshake, whose socket is closed at once; 0 if there was no response."""
         try:
             socket = self.upgrade(path, headers)
         except NoAnswer:
@@ -111,7 +115,7 @@ class Front:
 
 
 def _origin(scheme: str, host: str, port: int) -> str:
-    """As browsers write it, and SITE_URL is kept: lower case, without the scheme's own port."""
+    """The origin in the form of browsers and SITE_URL: lower case, without the scheme's default port."""
     shown = f"[{host}]" if ":" in host else host
     return f"{scheme}://{shown}" + (f":{port}" if port != _PORTS[scheme] else "")
 

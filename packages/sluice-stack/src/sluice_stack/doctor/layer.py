@@ -1,4 +1,4 @@
-"""The channel layer: whether a message goes round, by the account of each program that has one."""
+"""The channel layer: whether a message comes back, with the account of each program that uses the layer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _round_trip(deployment: Deployment) -> Iterator[Finding]:
             continue
         try:
             seconds = asyncio.run(asyncio.wait_for(_go_round(account), ROUND_TRIP_SECONDS))
-        except Exception as error:  # whatever the layer makes of it
+        except Exception as error:  # the layer's, Channels' and the network's errors
             message = (
                 one_line(error) if str(error) else f"no message came back within {ROUND_TRIP_SECONDS:g} s"
             )
@@ -40,7 +40,7 @@ def _round_trip(deployment: Deployment) -> Iterator[Finding]:
         if seconds > SLOW_SECONDS:
             yield warning(
                 f"a message took {milliseconds} to come back",
-                "look for an overload of RabbitMQ or of this machine",
+                "check the load of RabbitMQ and of this machine",
                 account.where,
             )
         else:
@@ -48,7 +48,7 @@ def _round_trip(deployment: Deployment) -> Iterator[Finding]:
 
 
 async def _go_round(account: Account) -> float:
-    """Seconds that a message to a group takes to its member, on connections of its own."""
+    """Send a message to a group over new connections. Returns the seconds until its member receives it."""
     from sluice_layer import RabbitmqChannelLayer
 
     group = f"doctor-{secrets.token_hex(8)}"

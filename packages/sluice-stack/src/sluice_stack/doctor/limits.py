@@ -1,7 +1,7 @@
-"""Limits: the kernel's, those in nginx's configuration, and those of the site's running programs. Only read.
+"""Limits of the kernel, of nginx's configuration and of the site's running programs. Nothing is changed.
 
-A container sees its own program, a host all of the site's (as root). Processes that are not the site's, such
-as nginx's and RabbitMQ's, are not looked for.
+In a container only its own program is checked, on a host (as root) all of the site's. Processes of others,
+such as nginx and RabbitMQ, are not checked.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .nginx_configuration import numbers
 from .started import PROC, started
 
 BACKLOG: Final = 4096  # what Daphne, Gunicorn and nginx ask for
-# Files that are open in all programs together, without the clients'.
+# Open files of the whole machine without clients.
 _FILES_ANYWAY: Final = 20_000
 
 
 @dataclass(frozen=True)
 class Need:
-    """How many files a program needs, and where that is set."""
+    """How many open files a program needs, and where the limit is set."""
 
     per_client: int
     anyway: int
@@ -52,9 +52,9 @@ NEEDS: Final = {
     "daphne": Need(per_client=1, anyway=50, unit="sluice-daphne@"),
     "gunicorn": Need(per_client=0, anyway=512, unit="sluice-gunicorn@"),
 }
-# Of an nginx worker: two for each client, and its own.
+# For an nginx worker: two files for each client, and its own.
 _NGINX: Final = Need(per_client=2, anyway=100, unit="nginx")
-# What systemd and most shells give a process that asks for nothing.
+# The default of systemd and of most shells.
 _USUAL: Final = 1024
 
 
@@ -122,15 +122,17 @@ def _open_files(deployment: Deployment) -> Iterator[Finding]:
     if deployment.in_container:
         yield _of_engine(deployment.clients)
     elif not found:
-        yield skipped("no Gunicorn and no Daphne of the site is seen here; only root sees all")
+        yield skipped(
+            "no Gunicorn or Daphne of the site is visible here; run this as root to see all processes"
+        )
 
 
 def _programs(deployment: Deployment) -> Iterator[tuple[str, int]]:
-    """Those of the site's that need files for clients: known by the settings in their environment."""
+    """The site's processes that need files for clients, recognised by the settings in their environment."""
     if not deployment.in_container:
         yield from ((process.program, process.pid) for process in started() if process.program in NEEDS)
     elif (program := HOST_PROGRAMS.get(deployment.env.sluice_service)) in NEEDS and os.getpid() != 1:
-        yield program, 1  # supervisord, whose limit the program has
+        yield program, 1  # supervisord; the program inherits its limit
 
 
 def _of_program(program: str, pid: int, limit: int, clients: int) -> Finding:
@@ -143,7 +145,7 @@ def _of_program(program: str, pid: int, limit: int, clients: int) -> Finding:
 
 
 def _of_engine(clients: int) -> Finding:
-    """nginx's container has the same hard limit as this one, and no more can be given to its workers."""
+    """The engine's limit for nginx: its container has the same hard limit as this one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * clients + 512
     if hard != resource.RLIM_INFINITY and hard < needed:
@@ -158,7 +160,7 @@ def _of_engine(clients: int) -> Finding:
 
 
 def _configuration(deployment: Deployment) -> subprocess.CompletedProcess[str]:
-    """What the installed nginx is configured for, by nginx -T. Raises Skipped if that can't be seen."""
+    """Run `nginx -T`, which prints the whole configuration. Raises Skipped if it can't run here."""
     if deployment.in_container:
         raise Skipped("nginx's container sets it from MAX_CLIENTS")
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -168,7 +170,7 @@ def _configuration(deployment: Deployment) -> subprocess.CompletedProcess[str]:
 
 
 def _nginx(deployment: Deployment) -> Iterator[Finding]:
-    """What /proc does not show."""
+    """Limits that /proc does not show."""
     done = _configuration(deployment)
     if done.returncode != 0:
         said = next((line for line in done.stderr.splitlines() if "[emerg]" in line), "see nginx -t")
@@ -182,7 +184,7 @@ def _nginx(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _of_connections(text: str, clients: int) -> Finding:
-    """`text` as nginx -T writes it."""
+    """`text` is the output of nginx -T."""
     connections, needed = max(numbers(text, "worker_connections"), default=512), 2 * clients + 512
     if connections < needed:
         return failed(
@@ -210,7 +212,7 @@ def _of_files(text: str, clients: int) -> Finding:
 
 
 def _limit(pid: int) -> int | None:
-    """Files that the process may open; None if it is gone."""
+    """How many files the process may open; None if it has ended."""
     try:
         found = re.search(r"^Max open files\s+(\S+)", (PROC / f"{pid}/limits").read_text(), re.MULTILINE)
     except OSError:

@@ -1,4 +1,4 @@
-"""Directives of nginx's configuration, out of `nginx -T`, which writes all files, one after the other.
+"""Reads directives from the output of `nginx -T`, which contains all configuration files.
 
 https://nginx.org/en/docs/switches.html
 """
@@ -18,7 +18,7 @@ _TOKEN: Final = re.compile(
 
 
 def numbers(text: str, name: str) -> list[int]:
-    """The values of a directive with one number, in whichever block and file."""
+    """All values of a directive that takes one number, from every block and file."""
     found: list[int] = []
     words: list[str] = []
     for token in _TOKEN.finditer(text):

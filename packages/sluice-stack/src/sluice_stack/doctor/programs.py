@@ -1,7 +1,7 @@
-"""Whether one manager restarts each of a host's programs.
+"""Whether one manager, supervisord or systemd, restarts each program of a host.
 
-A supervisord that is killed leaves its programs to process 1. The site works as before; but a program that
-ends is not restarted, and a new supervisord fails or runs a second set of programs.
+If supervisord is killed, process 1 adopts its programs. The site works as before. But a program that ends is
+not restarted, and a new supervisord fails or runs a second set of programs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _programs(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _first(processes: Sequence[Started]) -> list[Started]:
-    """Without the children of others: workers of Gunicorn and Celery."""
+    """The processes that are no children of others in the list, as workers of Gunicorn and Celery are."""
     pids = {process.pid for process in processes}
     return sorted(
         (process for process in processes if process.parent not in pids),
@@ -54,7 +54,7 @@ def _first(processes: Sequence[Started]) -> list[Started]:
 
 
 def _manager(process: Started) -> str:
-    """What restarts it when it ends; "" if that is unknown."""
+    """The manager that restarts the process when it ends; "" if unknown."""
     if process.by_supervisord and _SUPERVISORD in _command(process.parent):
         return _SUPERVISORD
     if _is_main_process_of_a_unit(process.pid):
@@ -87,7 +87,7 @@ def _of_process(process: Started, manager: str) -> Finding:
 
 
 def _twice(program: str, managers: dict[Started, str]) -> Iterator[Finding]:
-    # Not what somebody runs with its settings for a moment.
+    # Ignores other commands, such as manage.py, that somebody runs with this program's settings.
     running = [process for process in managers if program in _command(process.pid)]
     pids = ", ".join(str(process.pid) for process in running)
     if {_SUPERVISORD, _SYSTEMD} <= set(managers.values()):
@@ -98,7 +98,7 @@ def _twice(program: str, managers: dict[Started, str]) -> Iterator[Finding]:
         )
     elif program == "beat" and len(running) > 1:
         yield failed(
-            f"it runs {len(running)} times, processes {pids}: each job is run as often",
+            f"it runs {len(running)} times, processes {pids}, so each job runs as often",
             "end what neither supervisorctl status nor systemctl status sluice-beat lists",
             program,
         )
@@ -114,7 +114,7 @@ def _command(pid: int) -> str:
 def _is_main_process_of_a_unit(pid: int) -> bool:
     try:
         groups = (PROC / f"{pid}/cgroup").read_text()
-        # With either kind of control groups: the path ends in the unit's name.
+        # In both versions of control groups the path ends with the unit's name.
         units = set(re.findall(r"/([^/\n]+\.service)$", groups, re.MULTILINE))
         return any(_main_process(unit) == str(pid) for unit in units)
     except (OSError, subprocess.SubprocessError):  # there is no systemd, or it doesn't answer

@@ -1,4 +1,4 @@
-"""The WebSocket, as a browser opens it: the upgrade, the hello, refusals, and how long it lasts."""
+"""The WebSocket as a browser uses it: the upgrade, the hello, refusals, and whether it stays open."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .site import front_of, is_daphne, is_django, missing
 
 HEALTH: Final = "/channels/healthz"
 HELLO_SECONDS: Final = 4.0  # docs/reference/protocol.md allows 3
-# Daphne pings a silent client after 20 s, the hub after 25.
+# Daphne pings an idle client after 20 s, the hub after 25 s.
 PING_SECONDS: Final = 30.0
-PATIENT_SECONDS: Final = 70.0  # longer than the 60 s at which most proxies cut what is silent
+PATIENT_SECONDS: Final = 70.0  # longer than the 60 s after which most proxies cut an idle connection
 _FOREIGN: Final = "https://doctor.invalid"
 _RESTARTED: Final = "restart Daphne if SITE_URL was changed since it started"
 
@@ -111,7 +111,7 @@ def _hello(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _instead_of_hello(kind: int, content: bytes) -> tuple[str, str]:
-    """What a frame means (kind 0: none came), and what to change."""
+    """Problem and fix for a first frame that is not a hello. Kind 0: there was none."""
     if kind == 0:
         return f"no hello within {HELLO_SECONDS:g} s", "see Daphne's log"
     if kind != CLOSE:
@@ -119,13 +119,13 @@ def _instead_of_hello(kind: int, content: bytes) -> tuple[str, str]:
             "the first frame is not a hello",
             f"Daphne must serve {settings.ASGI_APPLICATION} (supervisor/conf.d/daphne.conf)",
         )
-    # 1005: none was given (RFC 6455, 7.1.5).
+    # 1005: the frame has no code (RFC 6455, 7.1.5).
     code = struct.unpack("!H", content[:2])[0] if len(content) > 1 else 1005
     words = {
         1012: ("Daphne is about to stop", "wait until it is back; see its log"),
         1013: ("Daphne can't reach its database", "see database-reachable for asgi"),
         4001: (
-            "Daphne does not know a session that has just been made",
+            "Daphne does not know a session that was just created",
             "Gunicorn and Daphne must have one DATABASE_URL, SECRET_KEY_FILE and URL_PREFIX;"
             " nginx must pass Cookie on",
         ),
@@ -135,7 +135,7 @@ def _instead_of_hello(kind: int, content: bytes) -> tuple[str, str]:
 
 
 def _accepts(front: Front) -> None:
-    """Raises Skipped if not even the handshake works: one failure is one line."""
+    """Raises Skipped if the handshake fails, so that one failure gives one line."""
     if front.status_of_upgrade() != 101:
         raise Skipped("there is no WebSocket: see push-upgrade")
 
@@ -184,7 +184,7 @@ def _report(answer: Answer) -> dict[str, Any]:
 
 
 def _object(text: str | bytes) -> dict[str, Any]:
-    """JSON's; an empty one if it is anything else."""
+    """The JSON object in a text; an empty one for anything else."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -262,10 +262,13 @@ def _idle(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _wait(socket: WebSocket, seconds: float, *, patient: bool) -> float | None:
-    """The age of the socket at its first ping. Returns then; if patient, after `seconds`. Raises Cut."""
+    """Seconds from the socket's opening to its first ping; None without a ping. Raises Cut.
+
+    Returns after the first ping; if `patient`, `seconds` after the opening.
+    """
     first: float | None = None
     until = socket.opened_at + seconds
-    # Frames that came during other checks are read in any case.
+    # At least 0.1 s, to read frames that arrived while other checks ran.
     while (frame := socket.frame(max(until - time.monotonic(), 0.1))) is not None:
         kind, content = frame
         if kind == CLOSE:
@@ -294,7 +297,7 @@ CHECKS: Final = [
     Check("push-upgrade", "a page of the site gets its WebSocket", _upgrade),
     Check("push-hello", "a signed-in user gets a hello on it", _hello),
     Check("push-origin", "pages of other sites get none", _origin),
-    Check("push-headers", "headers of clients about themselves are not believed", _headers),
+    Check("push-headers", "forged headers of clients are not believed", _headers),
     Check("push-health", "Daphne can deliver by the channel layer", _health),
 ]
 LAST: Final = [Check("push-idle", "an idle socket is not cut", _idle)]

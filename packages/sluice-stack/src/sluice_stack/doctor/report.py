@@ -1,4 +1,4 @@
-"""What is written: a line for people, or a line of JSON for programs, for each finding."""
+"""The doctor's output: for each finding, a line for people or a line of JSON for programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _COLOURS: Final = {PASSED: "32", WARNING: "33", FAILED: "31;1", SKIPPED: "2"}
 def as_text(
     check: Check, findings: list[Finding], *, colour: bool = False, quiet: bool = False
 ) -> Iterator[str]:
-    """The verdict, the check's name and what was seen; below them, what to change. What is ok is one line."""
+    """Lines with the verdict, the check's name and the message; below each, the fix.
+
+    All that passed is one line.
+    """
     fine = [finding for finding in findings if finding.verdict == PASSED]
     if fine and not quiet:
         yield _line(check, _together(fine), colour)
@@ -55,7 +58,7 @@ def _line(check: Check, finding: Finding, colour: bool) -> str:
 
 
 def as_json(check: Check, finding: Finding) -> str:
-    """One object: check, where, verdict, message, fix."""
+    """One JSON object with check, where, verdict, message and fix."""
     return json.dumps(
         {
             "check": check.name,
@@ -69,7 +72,7 @@ def as_json(check: Check, finding: Finding) -> str:
 
 
 def summary(verdicts: list[str]) -> str:
-    """The last line: how many of each, the bad ones first."""
+    """The last line: how many findings of each verdict, the bad ones first."""
     counts = [
         f"{verdicts.count(kind)} {kind}" for kind in (FAILED, WARNING, PASSED, SKIPPED) if kind in verdicts
     ]

@@ -1,4 +1,4 @@
-"""Whether the programs of a host can read their files. The doctor is root there, who can read all."""
+"""Whether the programs of a host can read their files, checked as each program's user: root can read all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SECONDS: Final = 10.0
 
 @dataclass(frozen=True)
 class Account:
-    """Who a program runs as."""
+    """User and groups of a program, by number."""
 
     user: int
     group: int
@@ -30,7 +30,7 @@ class Account:
 
     @classmethod
     def own(cls) -> Account:
-        """This process's."""
+        """The account of this process."""
         return cls(os.geteuid(), os.getegid(), tuple(os.getgroups()))
 
     @property
@@ -48,14 +48,15 @@ class Account:
             return str(self.group)
 
     def unreadable(self, files: Sequence[str]) -> list[str]:
-        """Those of the files that are there, but not for this account: asked of the kernel, with its ids."""
+        """The existing files that this account can't read. A process with its ids tries."""
         there = [file for file in files if os.path.exists(file)]
         code = 'for file; do test -r "$file" || printf "%s\\n" "$file"; done'
         return self._said("/bin/sh", "-c", code, "sh", *there)
 
     def refused(self, right: Literal["read", "write"], folder: Path, *only: str, depth: int) -> str:
-        """The first file of the folder, itself included, and down to that depth, for which this account lacks
-        the right; empty if there is none. `only`: find's tests of those that count.
+        """The first file or folder that this account may not read or write; empty if there is none.
+
+        Checks `folder` itself and what is in it, down to `depth`. `only`: find's tests for what counts.
         """
         found = self._said(
             "/usr/bin/find", str(folder), "-maxdepth", str(depth), "-name", "lost+found", "-prune", "-o",
@@ -64,7 +65,7 @@ class Account:
         return found[0] if found else ""
 
     def _said(self, *command: str) -> list[str]:
-        """Lines that a command of this account's writes."""
+        """The output lines of a command that runs as this account."""
         change: dict[str, Any] = {}
         if self != Account.own():
             change = {"user": self.user, "group": self.group, "extra_groups": self.groups}
@@ -82,7 +83,7 @@ class Account:
 
 
 def files_of(program: Program) -> list[str]:
-    """The files with its settings and secrets."""
+    """The files with the program's settings and secrets."""
     common = Path(os.environ.get("SLUICE_ENV_FILE") or environment.ENV_FILE)
     secrets = [
         getattr(program.env, field.name)
@@ -93,8 +94,12 @@ def files_of(program: Program) -> list[str]:
 
 
 def account_of(program: str) -> Account | None:
-    """That of its processes; if it doesn't run, another program's, or the usual one, which may be missing."""
-    running = sorted(started(), key=lambda one: one.user == 0)  # root's last: it may be somebody's shell
+    """The account of a program's processes.
+
+    If it doesn't run: that of another program, or else www-data. None if there is no such user.
+    """
+    # Root's processes last: they may be an operator's commands.
+    running = sorted(started(), key=lambda one: one.user == 0)
     if found := [one for one in running if one.program == program] or running:
         return Account(found[0].user, found[0].group, found[0].groups)
     try:

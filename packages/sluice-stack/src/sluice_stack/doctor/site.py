@@ -1,4 +1,4 @@
-"""Pages, as a browser gets them: nginx answers, for this name only, with the site behind it."""
+"""Pages as a browser gets them: nginx answers, serves the site's name only, and passes pages to Gunicorn."""
 
 from __future__ import annotations
 
@@ -21,50 +21,52 @@ from .finding import Finding, Skipped, failed, one_line, passed, warning
 from .front import WEBSOCKET, Front
 
 _PLACE: Final = "nginx's place file (on a host /etc/nginx/conf.d/sluice-place.conf)"
-_STRANGER: Final = "doctor.invalid"  # RFC 2606: nobody's name
+_STRANGER: Final = "doctor.invalid"  # RFC 2606: never a real name
 _DAYS_LEFT: Final = 14
 
 
 def front_of(deployment: Deployment) -> Front:
-    """nginx. Raises Skipped if it is not to be checked."""
+    """The deployment's nginx. Raises Skipped if it is not checked from here."""
     if deployment.front is None:
         raise Skipped("nginx is not checked from here")
     return deployment.front
 
 
 def page() -> str:
-    """A page that everybody may see: the one for signing in, without the prefix."""
+    """The path of a page that everybody may see, without the prefix: the sign-in page."""
     path = resolve_url(settings.LOGIN_URL)
     return "/" + path.removeprefix(get_script_prefix()) if path.startswith("/") else "/"
 
 
 def is_django(answer: Answer) -> bool:
-    """Whether Gunicorn made it: all its responses have a policy, and no others do."""
+    """Whether Gunicorn made the response. By X-Backend, or by the policy that the stack's middleware adds."""
     return answer.headers.get("x-backend") == "wsgi" or "content-security-policy" in answer.headers
 
 
 def _policy(answer: Answer) -> str:
-    """Distinguishes the site from another one behind the same nginx, which may have a policy of its own."""
+    """The response's policy. It distinguishes the site from another one behind the same nginx."""
     return answer.headers.get("content-security-policy", "")
 
 
 def is_daphne(answer: Answer) -> bool:
-    """Whether Daphne answered: by its header, or by the body that `sluice_updates.asgi` sends for an unknown
-    path."""
+    """Whether Daphne made the response.
+
+    By X-Backend, or by the body of sluice_updates.asgi for unknown paths.
+    """
     is_named = answer.headers.get("x-backend") == "asgi"
     return is_named or (answer.body == "Not found.\n" and not is_django(answer))
 
 
 def is_nginxs_redirect(answer: Answer) -> bool:
-    """Whether nginx made it: it has nginx's page, and Django's redirects have no content.
+    """Whether nginx made the redirect. It has nginx's page as its body, while Django's redirects are empty.
 
-    A policy proves nothing here: nginx may add one (add_header).
+    A policy proves nothing here, since nginx may add one (add_header).
     """
     return answer.status in (301, 308) and f"<center><h1>{answer.status} " in answer.body
 
 
 def missing(answer: Answer, service: str) -> Finding | None:
-    """What nginx's own response about a backend means; None if it is another response."""
+    """The finding for nginx's own response that a backend failed; None for any other response."""
     program = {"wsgi": "Gunicorn", "asgi": "Daphne"}[service]
     place = f"nginx connects to $sluice_{service} of {_PLACE}"
     words = {
@@ -180,10 +182,10 @@ def _pages(deployment: Deployment) -> Iterator[Finding]:
 
 
 def _takes_forms_without_tls(front: Front, signing_in: Answer) -> bool:
-    """Whether the empty form is accepted as if its page had come by http:// with the same name.
+    """Whether Django accepts a form with the origin http:// of the same name.
 
-    Django refuses that only if it knows of https. No other sign is there on each site: HSTS is sent for port
-    443 only, Secure cookies depend on SITE_URL.
+    It refuses that only if it knows that visitors use https. Other signs aren't reliable: HSTS is sent for
+    port 443 only, and Secure cookies depend on SITE_URL.
     """
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', signing_in.body)
     if token is None:

@@ -1,6 +1,6 @@
-"""The split, from outside: what is below /channels/ is Daphne's, nothing else is.
+"""The split, from outside: Daphne gets requests below /channels/ and no others.
 
-docs/reference/the-split.md.
+Reference: docs/reference/the-split.md.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _site(deployment: Deployment) -> Iterator[Finding]:
     front = front_of(deployment)
     for path in (page(), *_NOT_CHANNELS, f"/channels/..{page()}"):
         answer = front.ask(path)
-        # What the site itself has at the other paths may well be such an answer.
+        # At the other paths, the site itself may answer with such a status.
         if answer.status in (400, 421) and (path == page() or not is_django(answer)):
             raise Skipped("see front-name")
         if is_daphne(answer):

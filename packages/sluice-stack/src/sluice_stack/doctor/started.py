@@ -1,4 +1,4 @@
-"""Processes that supervisord or systemd has started with this host's settings. Only read, from /proc."""
+"""Processes that supervisord or systemd has started with this host's settings, as /proc shows them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ PROC: Final = Path("/proc")
 
 @dataclass(frozen=True)
 class Started:
-    """A process, by whichever user; its children have the same settings. `program`: by its name in
-    /etc/sluice. `by_supervisord`: one has started it, whether that still runs or not.
+    """A process of any user. Its children have the same settings, so they are listed too.
+
+    `program` is its name in /etc/sluice. `by_supervisord`: a supervisord has started it, which may have
+    ended.
     """
 
     pid: int
@@ -27,7 +29,7 @@ class Started:
 
 
 def started() -> Iterator[Started]:
-    """Those of programs with the settings of this process. Not those that may not be looked at."""
+    """The visible processes of programs that use the same settings files as this process."""
     for folder in PROC.glob("[0-9]*"):
         try:
             environ = dict(
@@ -56,7 +58,7 @@ def started() -> Iterator[Started]:
 
 
 def all_are_seen() -> bool:
-    """Whether `started` misses none for want of rights: root has them, but not in each container."""
+    """Whether this process may see all others. Root may, except in some containers."""
     for file in PROC.glob("[0-9]*/environ"):
         try:
             file.read_bytes()

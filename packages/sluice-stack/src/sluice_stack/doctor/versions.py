@@ -1,4 +1,4 @@
-"""Versions of what is installed here; PostgreSQL's and RabbitMQ's are said by those who connect to them."""
+"""Versions of what is installed here. database.py and broker.py check PostgreSQL's and RabbitMQ's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHOWN: Final = 4
 
 
 def _python(deployment: Deployment) -> Iterator[Finding]:
-    yield passed(f"Python {platform.python_version()}")  # an older one does not get here
+    yield passed(f"Python {platform.python_version()}")  # sluice_stack itself refuses an older one
 
 
 def _packages(deployment: Deployment) -> Iterator[Finding]:
@@ -47,12 +47,12 @@ def _has_some_of_async() -> bool:
 
 
 def _compared(file: Path) -> tuple[list[str], list[str]]:
-    """Packages of a lock file that aren't installed, and those that are in another version."""
+    """Packages of a lock file that aren't installed, and those that have another version."""
     gone: list[str] = []
     other: list[str] = []
     for name, wanted, marker in _LOCKED.findall(file.read_text(encoding="utf-8")):
         version = _installed(name)
-        if version is None and ";" not in marker:  # else it is for other systems, or other Pythons
+        if version is None and ";" not in marker:  # a marker: for other systems or other Pythons
             gone.append(name)
         elif version is not None and version != wanted.rstrip(";") and ";" not in marker:
             other.append(f"{name} {version} ({wanted})")

@@ -1,6 +1,6 @@
-"""A user without rights, signed in while the checks run and deleted afterwards.
+"""The visitor: a user without rights and password, signed in while the checks run, and deleted afterwards.
 
-Only signed-in users receive updates. No existing account is used; this one has no password.
+Only signed-in users receive updates. The doctor uses no existing account.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from django.db import DatabaseError, connection
 
 from .finding import Skipped, one_line
 
-_NAME: Final = "doctor-"  # and some random letters
-# The next doctor deletes the user of one that was killed. No run takes so long.
+_NAME: Final = "doctor-"  # followed by random letters
+# If a doctor is killed, the next one deletes its user after this time. No run takes that long.
 _LEFT_BEHIND: Final = datetime.timedelta(minutes=10)
 _SESSION_SECONDS: Final = 300
 
 
 class Visitor:
-    """Made when it is first needed."""
+    """The user is created when a check first needs it."""
 
     def __init__(self, *, allowed: bool = True) -> None:
-        """`allowed`: whether anything may be written to the database."""
+        """`allowed`: whether the doctor may write to the database."""
         self._allowed = allowed
         self._user_id: int | None = None
         self._session = ""
 
     def cookie(self) -> str:
-        """The Cookie header of somebody signed in. Raises Skipped if nobody may be made here."""
+        """The Cookie header of the signed-in user. Raises Skipped if no user can be created here."""
         if not self._allowed:
             raise Skipped("it needs a user, and --read-only creates none")
         if not self._session:
@@ -44,7 +44,7 @@ class Visitor:
         return f"{settings.SESSION_COOKIE_NAME}={self._session}"
 
     def close(self) -> None:
-        """Remove what was made. What can't be reached any more keeps it for the next examination."""
+        """Delete the user and its session. If that fails, the next doctor deletes them."""
         if self._user_id is None:
             return
         from django.contrib.auth import get_user_model
@@ -52,7 +52,7 @@ class Visitor:
         try:
             get_user_model().objects.filter(pk=self._user_id).delete()
             _store(self._session).delete()
-        except Exception:  # whatever the site's own store of sessions raises
+        except Exception:  # the site's own session store may raise anything
             return
         finally:
             self._user_id = None
@@ -67,7 +67,7 @@ class Visitor:
         store = _store(None)
         users = auth.get_user_model().objects
         users.filter(username__startswith=_NAME, date_joined__lt=timezone.now() - _LEFT_BEHIND).delete()
-        user = users.create_user(_NAME + secrets.token_hex(8))  # without a password: nobody can sign in by it
+        user = users.create_user(_NAME + secrets.token_hex(8))  # without a password: nobody can sign in
         self._user_id = user.pk
         store[auth.SESSION_KEY] = str(user.pk)
         store[auth.BACKEND_SESSION_KEY] = backend_of(user)

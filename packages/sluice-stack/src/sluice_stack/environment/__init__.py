@@ -1,10 +1,11 @@
-"""What Sluice takes from its environment: one table of settings, checked before anything else starts.
+"""Settings from environment variables: one table, checked before anything else starts.
 
-`python -m sluice_stack.environment` checks the whole environment strictly (an unknown name is refused, with
-the nearest known one) and exits 78, EX_CONFIG of sysexits.h, after one line for each problem. `load()` gives
-the settings their values, typed. Pure standard library: it runs before Django, and without it.
+`python -m sluice_stack.environment` checks the whole environment strictly: an unknown name is an error, and
+the message suggests the nearest known one. It prints one line for each problem and exits with 78 (EX_CONFIG
+of sysexits.h). `load()` returns the typed values. This package needs the standard library only, since it runs
+before Django, and without it.
 
-An empty value means the default, as `NAME: "${NAME:-}"` in a compose file does.
+An empty value means the default, since `NAME: "${NAME:-}"` in a compose file sets one.
 """
 
 from . import parsers

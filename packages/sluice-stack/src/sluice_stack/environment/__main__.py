@@ -1,4 +1,4 @@
-"""`python -m sluice_stack.environment`: check the environment; silent if it is right."""
+"""`python -m sluice_stack.environment`: check the environment. Prints nothing if it is valid."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What is raised for an environment that cannot be used."""
+"""The exception for an invalid environment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class Malformed(Exception):
-    """The environment cannot be used; `problems` has one sentence each."""
+    """The environment is invalid. `problems` has one sentence for each problem."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = list(problems)

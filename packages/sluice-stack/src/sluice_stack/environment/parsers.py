@@ -1,4 +1,4 @@
-"""Parsers of settings: text in, value out. They raise ValueError, whose text begins with "must"."""
+"""Parsers of settings, from text to value. They raise ValueError with a text that begins with "must"."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def yes_no(value: str) -> bool:
 
 def whole(lowest: int, highest: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
-        # int() also accepts "1_000", " 1" and other scripts' digits, which nginx's container does not.
+        # int() also accepts "1_000", " 1" and the digits of other scripts. nginx's container does not.
         if not re.fullmatch(r"[0-9]{1,19}", value, re.ASCII) or not lowest <= int(value) <= highest:
             raise ValueError(f"must be a whole number from {lowest} to {highest}")
         return int(value)
@@ -54,7 +54,7 @@ def whole(lowest: int, highest: int) -> Callable[[str], int]:
 
 
 def site_url(value: str) -> str:
-    """An origin as browsers write it: lower case, no port where it is the scheme's own."""
+    """An origin in the form of browsers: lower case, without the scheme's default port."""
     meaning = "must be http:// or https://, a host and, where needed, a port: https://sluice.example.org"
     parts = _split(value, meaning)
     host, port = parts.hostname or "", parts.port

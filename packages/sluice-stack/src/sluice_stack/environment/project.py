@@ -1,8 +1,8 @@
 """The project's own table of settings, found without Django.
 
-A project that has settings of its own keeps them in the module `environment` of the package that
-DJANGO_SETTINGS_MODULE names first: for `project.settings` that is `project/environment.py`. Its class
-`Environment` is a subclass of the stack's. Without such a module, the stack's table is the whole table.
+A project keeps its own settings in a module `environment` beside its settings module: if
+DJANGO_SETTINGS_MODULE is `project.settings`, in `project/environment.py`. Its class `Environment` is a
+subclass of the stack's. Without such a module, the project uses the stack's table alone.
 
     from sluice_stack.environment import OPERATOR, Environment as StackEnvironment, parsers, setting
 
@@ -10,8 +10,8 @@ DJANGO_SETTINGS_MODULE names first: for `project.settings` that is `project/envi
     class Environment(StackEnvironment):
         page_size: int = setting("50", parsers.whole(1, 500), OPERATOR, "wsgi", "Rows of a page.")
 
-The module may import the standard library and sluice_stack.environment, nothing else: it is read before
-Django is set up.
+The module may import only the standard library and sluice_stack.environment: it is imported before Django is
+set up.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ SETTINGS_MODULE: Final = "DJANGO_SETTINGS_MODULE"
 
 
 def project_table(environ: Mapping[str, str]) -> type[Environment]:
-    """The table of the project whose settings `environ` names; the stack's, if the project adds none.
+    """The table of the project whose settings module `environ` names; the stack's if the project has none.
 
-    Raises Malformed if the project's package cannot be found.
+    Raises Malformed if the project's package can't be found.
     """
     settings = environ.get(SETTINGS_MODULE, "")
     package, dot, _ = settings.partition(".")
@@ -46,8 +46,7 @@ def project_table(environ: Mapping[str, str]) -> type[Environment]:
 
 
 def _environment_module(package: str) -> ModuleType | None:
-    """The package's module `environment`, imported alone: the package's `__init__` may import Celery and
-    Django."""
+    """Import the package's module `environment` without the package: its `__init__` may import Django."""
     name = f"{package}.environment"
     if name in sys.modules:
         return sys.modules[name]

@@ -1,6 +1,6 @@
-"""The environment, read and checked by a table of settings.
+"""Reads the environment and checks it against a table of settings.
 
-Where a function takes no table, it uses the one of the project that the environment itself names.
+A function without a `table` uses that of the project that DJANGO_SETTINGS_MODULE names.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ ENV_FILE: Final = "/etc/sluice/sluice.env"
 EX_CONFIG: Final = 78  # of sysexits.h
 
 _HOST_READERS: Final = {**HOST_PROGRAMS, "migrate": "sluice_stack.migrate"}
-# OpenSSL's own: a file and a folder of authorities, besides or instead of the system's.
+# OpenSSL reads these: a file of authorities besides the system's, a folder of authorities instead of them.
 _TRUST: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-# Names that belong to the system, the interpreter, the container or the tools inside: they are accepted.
+# Names of the system, the interpreter, the container and its tools. They are not settings, and are accepted.
 _SYSTEM_NAMES: Final = re.compile(
     r"PATH|HOME|HOSTNAME|LANG|LANGUAGE|LC_\w+|TERM|COLORTERM|NO_COLOR|TZ|PWD|OLDPWD|SHLVL|SHELL|_|USER|LOGNAME|MAIL|EDITOR|COLUMNS|LINES|TMPDIR"
     r"|PYTHON\w*|VIRTUAL_ENV|VIRTUAL_ENV_PROMPT|DJANGO_SETTINGS_MODULE|GUNICORN_CMD_ARGS|LD_PRELOAD|MALLOC_\w+|OMP_NUM_THREADS|OPENBLAS_\w+"
@@ -43,10 +43,10 @@ def load() -> Environment: ...
 @overload
 def load(table: type[Table]) -> Table: ...
 def load(table: type[Environment] | None = None) -> Environment:
-    """The process's own environment, with what the files of a host add; read once. Raises Malformed."""
+    """The values of this process's environment and, on a host, of its files. Read once. Raises Malformed."""
     if table not in _loaded:
         environ = with_file(os.environ, table)
-        # Django and OpenSSL look for these in the process's environment only.
+        # Django and OpenSSL read these from the process's environment only.
         for name in (SETTINGS_MODULE, *_TRUST):
             if name in environ:
                 os.environ[name] = environ[name]
@@ -64,7 +64,10 @@ def parse(environ: Mapping[str, str], table: None) -> Environment: ...
 @overload
 def parse(environ: Mapping[str, str], table: type[Table]) -> Table: ...
 def parse(environ: Mapping[str, str], table: type[Environment] | None = None) -> Environment:
-    """Typed values. Names outside the table are ignored. Raises Malformed, with all problems at once."""
+    """The typed values of an environment.
+
+    Ignores names outside the table. Raises Malformed with all problems.
+    """
     table = table or project_table(environ)
     values: dict[str, Any] = {}
     problems: list[str] = []
@@ -91,7 +94,7 @@ def _own_address(values: Mapping[str, Any]) -> str:
 def unknown_names(
     environ: Mapping[str, str], place: str = "this container", table: type[Environment] | None = None
 ) -> list[str]:
-    """One sentence for each name that is neither a setting nor the system's."""
+    """One sentence for each name that is neither a setting nor a name of the system."""
     table = table or project_table(environ)
     known = rows(table)
     manual = "docs/reference/environment.md lists them all"
@@ -108,11 +111,11 @@ def unknown_names(
 
 
 def with_file(environ: Mapping[str, str], table: type[Environment] | None = None) -> dict[str, str]:
-    """`environ` over the NAME=VALUE lines of a host's files. Raises Malformed.
+    """`environ`, completed by the NAME=VALUE lines of a host's files. Raises Malformed.
 
-    One file is for all programs: /etc/sluice/sluice.env, or the file that SLUICE_ENV_FILE names. Beside it,
-    the program that SLUICE_PROGRAM names may have a file of its own, such as celery.env, which takes
-    precedence. A file that SLUICE_ENV_FILE names must exist; the others may be missing.
+    The common file is for all programs: /etc/sluice/sluice.env, or the file that SLUICE_ENV_FILE names, which
+    must exist. The program that SLUICE_PROGRAM names may have a file of its own beside it, such as
+    celery.env. Precedence: `environ`, the program's file, the common file.
     """
     named, program = environ.get("SLUICE_ENV_FILE", ""), environ.get("SLUICE_PROGRAM", "")
     common = Path(named or ENV_FILE)
@@ -137,8 +140,10 @@ def with_file(environ: Mapping[str, str], table: type[Environment] | None = None
 def misplaced(
     names: Iterable[str], path: Path, program: str = "", table: type[Environment] = Environment
 ) -> list[str]:
-    """One sentence for each setting that no program reads from this file: a program's own or the common
-    one."""
+    """One sentence for each setting that no program reads from this file.
+
+    `program`: its owner; "": common.
+    """
     sentences = []
     for name in sorted(rows(table).keys() & names):
         row = rows(table)[name]
@@ -156,7 +161,7 @@ def misplaced(
 
 
 def secret(path: str, name: str) -> str:
-    """The secret in the file at `path`, which the variable `name` named. Raises Malformed."""
+    """The secret in the file at `path`. `name` is the variable with that path. Raises Malformed."""
     try:
         value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except FileNotFoundError:
@@ -175,7 +180,7 @@ def secret(path: str, name: str) -> str:
 
 
 def check(environ: Mapping[str, str]) -> list[str]:
-    """What is wrong, one sentence each: unknown names, malformed values, secrets that can't be read."""
+    """One sentence for each problem: unknown names, malformed values, secrets that can't be read."""
     try:
         complete = with_file(environ)
         table = project_table(complete)
@@ -190,7 +195,7 @@ def check(environ: Mapping[str, str]) -> list[str]:
 
 
 def missing(env: Environment) -> list[str]:
-    """Secrets of a running service that are not set or can't be read, one sentence each."""
+    """One sentence for each secret of the service that is not set or can't be read."""
     problems: list[str] = []
     if env.sluice_service == "init":  # it creates them
         return problems
@@ -207,7 +212,7 @@ def missing(env: Environment) -> list[str]:
 
 
 def refuse(problems: Iterable[str], service: str) -> None:
-    """Write one line for each problem and exit 78; do nothing if there is none."""
+    """Print one line for each problem to stderr and exit with 78. Without a problem, do nothing."""
     lines = [f"sluice {service or 'app'}: {problem}" for problem in problems]
     if lines:
         print("\n".join(lines), file=sys.stderr, flush=True)
@@ -215,7 +220,7 @@ def refuse(problems: Iterable[str], service: str) -> None:
 
 
 def _read_file(path: Path) -> dict[str, str]:
-    """The lines of a host's file, unchecked; nothing if it does not exist. Raises Malformed."""
+    """The variables in a host's file, unchecked; none if it does not exist. Raises Malformed."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -248,7 +253,7 @@ def _group(path: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """`text` fit for one line of a log."""
-    shown = re.sub(r"(?<=://)([^/@]*):[^/@]*@", r"\1:***@", text)  # a password that does not belong there
+    """`text` on one line of a log: printable, short, and without a password."""
+    shown = re.sub(r"(?<=://)([^/@]*):[^/@]*@", r"\1:***@", text)  # URLs must not contain one, but may
     shown = shown if shown.isprintable() else ascii(shown)
     return shown if len(shown) <= 80 else shown[:77] + "…"

@@ -1,7 +1,7 @@
-"""The table of settings as an operator reads it: docs/reference/environment.md and .env.example.
+"""Generates the operators' reference of settings: docs/reference/environment.md and .env.example.
 
-`python -m sluice_stack.environment.reference DIRECTORY` writes both into the checkout at DIRECTORY, from the
-table of the project that DJANGO_SETTINGS_MODULE names. `scripts/environment-reference` runs it.
+`python -m sluice_stack.environment.reference DIRECTORY` writes both files into the checkout at DIRECTORY,
+from the table of the project that DJANGO_SETTINGS_MODULE names. `scripts/environment-reference` runs it.
 """
 
 from __future__ import annotations
@@ -77,19 +77,19 @@ _EXAMPLE: Final = """\
 
 
 def page(table: type[Environment]) -> str:
-    """docs/reference/environment.md"""
+    """The text of docs/reference/environment.md."""
     parts = {who: _table(table, who) for who in (OPERATOR, BUILD, INTERNAL)}
     return _PAGE.format(env_file=ENV_FILE, site=table.__module__, **parts)
 
 
 def example(table: type[Environment]) -> str:
-    """.env.example"""
+    """The text of .env.example."""
     lines = [line for who in (OPERATOR, BUILD) for line in _example_lines(table, who)]
     return _EXAMPLE.format(settings="\n".join(lines) + "\n")
 
 
 def write(directory: Path, table: type[Environment]) -> None:
-    """Write both into a checkout."""
+    """Write both files into the checkout at `directory`."""
     (directory / "docs/reference/environment.md").write_text(page(table), encoding="utf-8")
     (directory / ".env.example").write_text(example(table), encoding="utf-8")
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from . import parsers as is_
 
 SERVICES: Final = ("wsgi", "asgi", "worker", "celery", "beat", "migrate", "init")
-# The programs of a host by service. Each has an environment file of its own there.
+# The programs of a host, by service. On a host each has its own environment file.
 HOST_PROGRAMS: Final[Mapping[str, str]] = {
     "wsgi": "gunicorn",
     "asgi": "daphne",
@@ -30,19 +30,19 @@ INTERNAL: Final = "internal"  # in compose.yaml, or in sluice.env on a host
 def setting(default: str, parse: Callable[[str], Any], who: str, services: str, meaning: str) -> Any:
     """One row of a table.
 
-    `default` stands for an unset or empty variable; an empty default is not parsed. `parse`: see
-    sluice_stack.environment.parsers. `who`: OPERATOR, BUILD or INTERNAL. `services`: the names of those that
-    read it, separated by spaces, or "all". `meaning`: Markdown for docs/reference/environment.md.
+    `default`: the value of an unset or empty variable; an empty default is not parsed. `parse`: one of
+    sluice_stack.environment.parsers. `who`: OPERATOR, BUILD or INTERNAL. `services`: the services that read
+    the variable, separated by spaces, or "all". `meaning`: Markdown for docs/reference/environment.md.
     """
     return dataclasses.field(metadata={"row": (default, parse, who, services, " ".join(meaning.split()))})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The values. The variable's name is the field's name in capitals."""
+    """The values. A variable's name is the field's name in capitals."""
 
     # fmt: off
-    # What an operator chooses
+    # Set by operators
     site_url: str = setting("", is_.site_url, OPERATOR, "all", """
         The address of the site. Allowed hosts, trusted origins and links follow from it.
         Empty: `http://localhost:HTTP_PORT`, with TLS `https://localhost:HTTPS_PORT`.""")
@@ -97,7 +97,7 @@ class Environment:
     updates_max_connections_per_user: int = setting("32", is_.whole(1, 10000), OPERATOR, "asgi", """
         Open sockets that one user may have in one Daphne process.""")
 
-    # What make and the builds read
+    # Read by make and by builds
     base_image: str = setting("debian:trixie-slim", is_.text, BUILD, "build", """
         The image that all images derive from. `make base` builds `sluice-base` and sets this.""")
     ca_certificates: str = setting("./images/base/ca-certificates", is_.text, BUILD, "build", """
@@ -115,7 +115,7 @@ class Environment:
     install_engine: str = setting("yes", is_.choice("yes", "no"), BUILD, "make", """
         `no`: `make up` does not install a missing Docker engine. At a terminal it always asks first.""")
 
-    # What compose.yaml, or sluice.env on a host, sets
+    # Set by compose.yaml, on a host by sluice.env
     sluice_service: str = setting("", is_.choice(*SERVICES), INTERNAL, "all", """
         The service that a container belongs to. Empty on a host.""")
     database_url: str = setting("", is_.database_url, INTERNAL, "all", """
@@ -167,7 +167,7 @@ class Environment:
 
     @property
     def https(self) -> bool:
-        """Whether people reach the site by HTTPS."""
+        """Whether visitors use https."""
         return self.site_url.startswith("https:")
 
 

@@ -1,6 +1,6 @@
 """Gunicorn's settings. https://gunicorn.org/reference/settings/
 
-What an operator may choose comes from the environment; see docs/reference/environment.md.
+The operator's settings come from the environment: docs/reference/environment.md.
 """
 
 import os
@@ -17,44 +17,46 @@ except environment.Malformed as error:
     raise
 environment.refuse(environment.missing(_env), "wsgi")
 
-# On a host supervisor or systemd hands over the socket, so that a restart of one process closes nothing.
+# On a host, supervisor or systemd passes the listening socket. It stays open while one process restarts.
 _socket = inherited()
 bind = (
     f"fd://{_socket}"
     if _socket is not None
     else _env.wsgi_bind or ("0.0.0.0:8000" if _env.sluice_service else "127.0.0.1:8000")
 )
-# After a restart of nginx everyone comes at once.
+# After a restart of nginx all clients connect at once.
 backlog = 2048
 
-# Bytes of a request's first line, of which 8190 is the most. A URL may have 7168: what a client of 64 streams
-# asks with, polling; nginx refuses more. Default: 4094.
+# Bytes of a request line; 8190 is Gunicorn's maximum. nginx accepts URLs of up to 7168 bytes, which a client
+# that polls 64 streams needs. Default: 4094.
 limit_request_line = 8190
 
-# gthread's, which on a stop lets nobody down who was in the queue.
+# A gthread worker that also serves the connections in the backlog before it stops.
 worker_class = "sluice_stack.gunicorn.worker.Worker"
 when_ready = worker.when_ready
 post_worker_init = worker.post_worker_init
 workers = _env.wsgi_workers
 threads = _env.wsgi_threads
-# Imported once, before the fork: half the memory, and a mistake ends the master at once, with its words.
+# The application is imported before the fork. That halves the memory, and an error at import ends the master
+# with its message.
 preload_app = True
 
-# A request takes less than the first; on SIGTERM those in hand get the second. supervisor waits 35 s.
+# Seconds. A worker that is silent for `timeout` is killed. After SIGTERM, current requests have
+# `graceful_timeout`; supervisor waits 35 s.
 timeout = 30
 graceful_timeout = 30
-# Longer than a proxy in front keeps an idle connection (nginx: 60 s): the side that sends must be the one
-# that closes, or a request meets a closed door and becomes a 502. Our own nginx keeps none.
+# Longer than a proxy keeps an idle connection (nginx: 60 s), so that the proxy closes it. If Gunicorn closed
+# it while the proxy sends a request, the result would be a 502. Our own nginx keeps no connections.
 keepalive = 75
-# A worker now and then begins anew, at a moment of its own.
+# Each worker is replaced after so many requests, with a random part, so that not all are replaced at once.
 max_requests = 20_000
 max_requests_jitter = 2_000
 
-# The workers' sign of life is written all the time: never to a disk.
+# Workers touch their heartbeat files all the time, so these must not be on a disk.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 control_socket_disable = True
 
-# nginx has logged the request already.
+# nginx writes the access log.
 accesslog = None
 errorlog = "-"
 loglevel = _env.log_level

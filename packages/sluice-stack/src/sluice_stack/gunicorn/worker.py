@@ -1,16 +1,17 @@
-"""Gunicorn's worker with threads, which on a stop still serves those who have come in before it.
+"""Gunicorn's threaded worker, with a stop that also serves the connections in the listening socket's backlog.
 
-Gunicorn's own stops accepting at once and keeps the listening socket until the last request in hand is
-finished: whoever connects meanwhile waits in the kernel's queue, and is cut off when the socket closes.
-nginx repeats a GET elsewhere then, but not a POST that it has sent: that is a 502. Here, when the master is
-told to stop,
+Gunicorn's own worker stops accepting at once, but keeps the listening socket open until its last request is
+finished. New connections meanwhile wait in the kernel's backlog, and are reset when the socket closes. nginx
+then repeats a GET on another container, but not a POST that it has already sent: its client gets a 502. Here,
+when the master receives the signal to stop:
 
-1. the kernel refuses further connections (`turn_away`), and nginx tries another container;
-2. each worker takes whom it finds in the queue, and closes the socket;
-3. the requests in hand are finished, as ever.
+1. The kernel refuses further connections (`turn_away`), and nginx tries another container.
+2. Each worker accepts the connections in the backlog, then closes the socket.
+3. Current requests are finished, as with Gunicorn's own worker.
 
-A socket that supervisor or systemd made stays open for the other processes that serve it: nothing of
-this is needed there. Nor is a worker forgotten that is just being made when the master is told to stop.
+None of this happens with a socket from supervisor or systemd: it stays open for the other processes.
+
+A worker that is forked during the shutdown stops too; with Gunicorn's own it would miss the signal.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from gunicorn.workers.gthread import ThreadWorker
 
 logger = logging.getLogger(__name__)
 
-# Longer than a connection needs that was half made when the kernel began to refuse others.
+# A worker waits this long for one more connection. A TCP handshake that began before `turn_away` takes less.
 QUIET_SECONDS: Final = 0.05
 
-_stopping = mmap.mmap(-1, 1)  # shared with the workers, who can't tell a stop from a replacement of their own
+_stopping = mmap.mmap(-1, 1)  # shared with the workers: their signal is the same for a stop and a replacement
 
 
 def when_ready(arbiter: Any) -> None:
-    """Gunicorn's hook, in the master. It has none for the moment before a stop, so that one is made here."""
+    """Gunicorn's hook, in the master. Wraps `stop`, since there is no hook before a stop."""
     stop = arbiter.stop
 
     def turn_away_and_stop(graceful: bool = True) -> None:
@@ -47,18 +48,21 @@ def when_ready(arbiter: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Gunicorn's hook, in a worker that hears signals from here on: one that came after its fork and before
-    this is lost, and the master would wait for it as long as for a request in hand.
+    """Gunicorn's hook, in a worker that has just installed its signal handlers.
+
+    A signal between the fork and now is lost, and the master would wait for the worker until
+    graceful_timeout.
     """
     if _stopping[0]:
         worker.alive = False
 
 
 def turn_away(listener: socket.socket) -> None:
-    """Let nobody new into the queue of a listening TCP socket; who is in it, or half in it, stays.
+    """Make a listening TCP socket refuse new connections. Those in its backlog stay, half-open ones too.
 
-    It is bound to a network interface by which nobody comes: the loopback, or for one that listens there,
-    any other. Needs no privilege from Linux 5.7 on. https://man7.org/linux/man-pages/man7/socket.7.html
+    Binds the socket to a network interface on which no connection arrives: to the loopback, or if it listens
+    there, to another one. Needs no privilege since Linux 5.7.
+    https://man7.org/linux/man-pages/man7/socket.7.html
     """
     if listener.family not in (socket.AF_INET, socket.AF_INET6):
         return
@@ -66,12 +70,12 @@ def turn_away(listener: socket.socket) -> None:
     try:
         interface = next(name for _, name in socket.if_nameindex() if (name != "lo") is local)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
-    except (OSError, StopIteration) as error:  # somebody may then be cut off, as by Gunicorn's own worker
-        logger.warning("newcomers can't be refused while stopping: %r", error)
+    except (OSError, StopIteration) as error:  # as with Gunicorn's own worker
+        logger.warning("new connections can't be refused during the stop, so some may be reset: %r", error)
 
 
 class Worker(ThreadWorker):
-    """`worker_class` in configuration.py, together with `when_ready` and `post_worker_init`."""
+    """The worker class. It needs the hooks `when_ready` and `post_worker_init` too (configuration.py)."""
 
     sockets: list[Any]
 
@@ -81,7 +85,7 @@ class Worker(ThreadWorker):
             self._take_the_rest()
 
     def _take_the_rest(self) -> None:
-        """Accept until the queue is empty, or holds more than we may take; close."""
+        """Accept until the backlog is empty or this worker is at its limit of connections. Then close."""
         for listener in self.sockets:
             with selectors.DefaultSelector() as waiting:
                 waiting.register(listener, selectors.EVENT_READ)

@@ -1,1 +1,1 @@
-"""The health checks: URLs for a process that has a port, a file for one that has none."""
+"""Health checks: URLs for a process with a port, a heartbeat file for one without."""

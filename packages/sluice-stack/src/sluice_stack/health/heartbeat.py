@@ -1,8 +1,7 @@
-"""The heartbeat of a process that has no port: a file that it touches and a health check reads
-(images/app/heartbeat).
+"""The heartbeat of a process without a port: a file that it touches.
 
-Beat touches its file from its loop. A Celery worker's file is touched by the process that runs a task: see
-sluice_stack.celery.self_check.
+images/app/heartbeat checks the file's age. Beat touches its file from its loop. For a Celery worker, the
+processes that run tasks touch the file: see sluice_stack.celery.self_check.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Final
 
 
 class Heartbeat:
-    """`/tmp/<service>.alive`."""
+    """The heartbeat file `/tmp/<service>.alive`."""
 
     SECONDS: Final = 5.0
 
@@ -25,7 +24,7 @@ class Heartbeat:
         self._next = 0.0
 
     def beat(self) -> None:
-        """Touch the file, at most once in SECONDS. Never raises: a full disk must not stop the work."""
+        """Touch the file, about every SECONDS at most. Never raises: a full disk must not stop the work."""
         now = time.monotonic()
         if now < self._next:
             return

@@ -1,6 +1,6 @@
-"""`GET /healthz`: this process answers. `GET /readyz`: it can serve pages, and what else is or isn't there.
+"""`GET /healthz`: this process responds. `GET /readyz`: it can serve pages, with the state of each part.
 
-The database decides; a broker that is down makes the answer "degraded", since every page works without it.
+Without the database the state is "unavailable". Without a broker it is "degraded", since every page works.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpResponse, JsonResponse
 
+from sluice_stack.broker_password import broker_password
 from sluice_stack.settings.source import installed
 from sluice_updates import conf
 from sluice_updates.broker.address import Address
@@ -23,12 +24,12 @@ from sluice_updates.wakeup import sender
 
 logger = logging.getLogger(__name__)
 
-# Of each part, all asked at once; with what is around it, an answer comes within 2 s.
+# The limit for each probe. All run at the same time, so a response takes less than 2 s.
 PATIENCE_SECONDS: Final = 1.5
 
 
 def alive() -> HttpResponse:
-    """Touches nothing but this process."""
+    """200. Uses neither the database nor a broker."""
     return HttpResponse("ok\n", content_type="text/plain", headers={"Cache-Control": "no-store"})
 
 
@@ -49,8 +50,10 @@ VIEWS: Final[Mapping[str, Callable[[], HttpResponse]]] = {"/healthz": alive, "/r
 
 
 class Probe:
-    """Asks one part in a thread of its own: one that hangs holds up nobody, and at most one thread waits for
-    it."""
+    """Probes one part of the system in its own thread, so that a part that hangs delays no request.
+
+    At most one thread per part runs at a time.
+    """
 
     def __init__(self, name: str, ask: Callable[[], None]) -> None:
         self.name = name
@@ -59,7 +62,7 @@ class Probe:
         self._running: _Run | None = None
 
     def start(self) -> _Run:
-        """Begin to ask, or join whoever asks already."""
+        """Start a run, or return the one that is still going."""
         with self._lock:
             if self._running is None or self._running.ended.is_set():
                 self._running = _Run(self.name, self._ask)
@@ -81,7 +84,7 @@ class _Run:
             milliseconds = (time.monotonic() - self.began) * 1000
             self.state = {"status": "up", "milliseconds": round(milliseconds, 1)}
         except Exception as error:
-            # What went wrong in detail, names and addresses included, is for the log alone.
+            # Details, such as names and addresses, are for the log only.
             said = "; ".join(getattr(error, "__notes__", ())) or str(error)
             logger.warning("readyz: the %s is down: %s", self._name, " ".join(said.split()))
             self.state = {"status": "down", "detail": type(error).__name__}
@@ -112,7 +115,7 @@ def _ask_database() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     finally:
-        connection.close()  # of this thread only
+        connection.close()  # this thread's
 
 
 def _ask_broker(url: str, password: Callable[[], str | None]) -> None:
@@ -122,7 +125,7 @@ def _ask_broker(url: str, password: Callable[[], str | None]) -> None:
         connection.connect()
         connection.close()
     except OSError as error:
-        # The state has the error's kind, the log its meaning.
+        # For the log; the response has the error's class only.
         error.add_note(f"{address.place}: {address.explain(error)}")
         raise
     finally:
@@ -135,7 +138,7 @@ def _probes() -> list[Probe]:
     if installed("amqp"):
         brokers = {
             "publisher": (settings.SLUICE_UPDATES_PUBLISHER_URL, conf.publisher_password),
-            "tasks": (settings.CELERY_BROKER_URL, lambda: None),
+            "tasks": (settings.CELERY_BROKER_URL, broker_password),
         }
         probes += [
             Probe(name, functools.partial(_ask_broker, url, password))

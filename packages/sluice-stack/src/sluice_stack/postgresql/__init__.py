@@ -1,22 +1,21 @@
-"""Django's PostgreSQL backend with a limit to each wait for an answer (`ENGINE` in settings/database.py).
+"""Django's PostgreSQL backend with a time limit for each response (`ENGINE` in settings/database.py).
 
 A frozen server, or one whose disk stalls, cannot enforce `statement_timeout`. Its kernel still acknowledges
-what it receives, so neither keep-alives nor `tcp_user_timeout` notice. Without a limit on this side, a thread
-waits as long as the server is frozen.
+packets, so keep-alives and `tcp_user_timeout` don't detect it. Without a limit on this side, a thread would
+wait for as long as the server is frozen.
 """
 
 from __future__ import annotations
 
 seconds: float | None = None
-"""How long this process waits for one answer. None: without a limit, for migrations, imports and beat's jobs,
-for which nobody waits."""
+"""The limit of this process for one response. None: no limit, for migrations, imports and beat's jobs."""
 
 
 def answer_within(limit: float) -> None:
-    """From now on, each wait of this process for an answer ends after `limit` seconds.
+    """Set this process's time limit for each response of the database, in seconds.
 
-    The connection is then closed and OperationalError raised. Whether the statement was executed is unknown;
-    the server ends it by the role's `statement_timeout`, which should be lower.
+    After it, the connection is closed and OperationalError is raised. The statement may or may not have been
+    executed. The server ends it after the role's `statement_timeout`, which should be lower.
     """
     global seconds
     seconds = limit

@@ -1,4 +1,4 @@
-"""Building blocks for a project's settings.py: each takes the environment and returns one setting's value.
+"""Functions for a project's settings.py. Each takes the environment and returns the value of one setting.
 
     from sluice_stack import settings as stack
 
@@ -6,7 +6,7 @@
     DATABASES = {"default": stack.database(env, sqlite=BASE_DIR / "db.sqlite3")}
     CHANNEL_LAYERS = stack.channel_layers(env)
 
-None of them reads Django's settings or sets any: what a project does not use, it leaves out.
+None of them reads or changes Django's settings, so a project may use any of them without the others.
 """
 
 from .database import database

@@ -15,7 +15,7 @@ from .source import secret
 
 
 def database(env: Environment, sqlite: Path) -> dict[str, Any]:
-    """One entry of DATABASES, from DATABASE_URL. `sqlite`: the SQLite file to use if that is empty."""
+    """An entry of DATABASES, from DATABASE_URL. `sqlite`: the SQLite file to use without DATABASE_URL."""
     if env.database_url.startswith("postgresql:"):
         return _postgresql(env)
     if env.database_url:
@@ -29,7 +29,8 @@ def _sqlite(path: Path) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
-        # Readers do not wait for the writer, and a writer waits for its turn instead of failing half-way.
+        # WAL: readers don't wait for a writer. IMMEDIATE: a writer waits for others at its start, instead of
+        # failing half-way.
         "OPTIONS": {
             "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
             "transaction_mode": "IMMEDIATE",
@@ -46,6 +47,8 @@ def _postgresql(env: Environment) -> dict[str, Any]:
         "PORT": parts.port or "",
         "USER": unquote(parts.username or ""),
         "PASSWORD": secret(env.database_password_file, "DATABASE_PASSWORD_FILE"),
+        # Read again at each connect (sluice_stack/postgresql): a new password needs no restart.
+        "PASSWORD_FILE": env.database_password_file,
         "NAME": unquote(parts.path[1:]),
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
@@ -53,13 +56,13 @@ def _postgresql(env: Environment) -> dict[str, Any]:
             "application_name": env.sluice_service or "sluice",
             # Seconds; 2 is the minimum.
             "connect_timeout": 3,
-            # Both sides notice within 10 s that the other is gone: the client by these (milliseconds; for a
-            # server that accepts data but does not answer, see sluice_stack/postgresql) …
+            # The client detects a vanished server within 10 s. (tcp_user_timeout is in milliseconds.) For a
+            # server that accepts data but does not respond, see sluice_stack/postgresql.
             "tcp_user_timeout": 10_000,
             "keepalives_idle": 5,
             "keepalives_interval": 2,
             "keepalives_count": 3,
-            # … the server by these, so that the locks of a worker that vanished are soon released.
+            # The server detects a vanished client likewise, and releases its locks.
             "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
         },
     }

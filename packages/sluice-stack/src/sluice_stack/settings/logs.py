@@ -1,4 +1,4 @@
-"""Logging: one line a record on standard error, which the container engine or supervisor keeps.
+"""Logging: one line for each record, on standard error, which the container engine or supervisor stores.
 
 https://docs.djangoproject.com/en/5.2/topics/logging/
 """
@@ -12,7 +12,7 @@ from sluice_stack.environment import Environment
 
 
 def logging(env: Environment, levels: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """LOGGING, at LOG_LEVEL. `levels`: the levels of the project's own loggers by name."""
+    """LOGGING, with LOG_LEVEL. `levels`: levels of the project's own loggers, by name."""
     own = {name: {"level": level} for name, level in (levels or {}).items()}
     return {
         "version": 1,
@@ -21,10 +21,10 @@ def logging(env: Environment, levels: Mapping[str, str] | None = None) -> dict[s
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": env.log_level.upper()},
         "loggers": {
-            # Django's default mails errors to ADMINS, of whom there are none.
+            # Without Django's default handlers, which send mail to ADMINS.
             "django": {"level": "INFO" if env.log_level == "debug" else env.log_level.upper()},
             "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-            # At level debug these only help their own developers.
+            # Their debug records help only their own developers.
             "amqp": {"level": "INFO"},
             "asyncio": {"level": "INFO"},
             **own,

@@ -1,6 +1,7 @@
-"""The broker: the channel layer and Celery. An empty URL switches its part off.
+"""The broker's settings: the channel layer and Celery. An empty URL disables its part.
 
-Each has an account of its own, and Celery a vhost of its own: an account that publishes can do no more.
+Each use has its own account, and Celery has its own vhost, so that an account that publishes can do nothing
+else.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ def channel_layers(env: Environment) -> dict[str, Any]:
         return {}
     if not (env.layer_url and installed("channels_rabbitmq")):
         return {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-    # The password is read at each connect: a new one needs no restart.
+    # The layer reads the password each time it connects, so a new password needs no restart.
     options = {"host": env.layer_url, "password_file": env.layer_password_file or None}
     return {"default": {"BACKEND": "sluice_layer.RabbitmqChannelLayer", "CONFIG": options}}
 
 
 def celery_broker_url(env: Environment) -> str:
-    """CELERY_BROKER_URL: TASKS_URL with its password; empty if that is.
+    """CELERY_BROKER_URL: TASKS_URL with its password; empty without TASKS_URL.
+
+    CELERY_BROKER_PASSWORD_FILE = env.tasks_password_file has publishers read the password at each connect.
 
     https://docs.celeryq.dev/en/stable/userguide/configuration.html#broker-settings
     """

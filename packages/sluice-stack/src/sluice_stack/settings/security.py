@@ -1,4 +1,4 @@
-"""Keys, hosts, cookies and headers, as SITE_URL, URL_PREFIX and TLS ask for them.
+"""Settings for keys, hosts, cookies and headers, derived from SITE_URL, URL_PREFIX and TLS.
 
 https://docs.djangoproject.com/en/5.2/howto/deployment/checklist/
 """
@@ -13,10 +13,10 @@ from sluice_stack.environment import Environment
 from .source import secret
 
 SILENCED_SYSTEM_CHECKS: Final = [
-    # HSTS for sub-domains and preloading commit a whole domain for years: one site cannot decide that.
+    # HSTS for sub-domains and preloading bind a whole domain for years. One site must not decide that.
     "security.W005",
     "security.W021",
-    # nginx redirects from http. Django would redirect for ever where a proxy in front of nginx does the TLS.
+    # nginx redirects http. Django's redirect would loop where a proxy in front of nginx does the TLS.
     "security.W008",
 ]
 _DEVELOPMENT_KEY: Final = (
@@ -25,7 +25,7 @@ _DEVELOPMENT_KEY: Final = (
 
 
 def secret_key(env: Environment) -> str:
-    """SECRET_KEY. Empty without SECRET_KEY_FILE, as while an image is built: what needs a key then fails."""
+    """SECRET_KEY. Without SECRET_KEY_FILE it is empty (in the build of an image), and using it fails."""
     return secret(env.secret_key_file, "SECRET_KEY_FILE") or (_DEVELOPMENT_KEY if env.debug else "")
 
 
@@ -36,24 +36,24 @@ def allowed_hosts(env: Environment) -> list[str]:
 
 
 def hsts_seconds(env: Environment) -> int:
-    """SECURE_HSTS_SECONDS: a year, for an HTTPS site on the usual port; else 0.
+    """SECURE_HSTS_SECONDS: a year for an HTTPS site on port 443, else 0.
 
-    Browsers apply it to all ports of the host: http://host:8080 would become https://host:8080. And they
-    allow no exception for a certificate that they do not trust.
+    Browsers apply HSTS to all ports of a host: http://host:8080 would become https://host:8080. They also
+    allow no exception for a self-signed certificate.
     """
     usual = urlsplit(env.site_url).port in (None, 443)
     return 365 * 24 * 3600 if env.https and usual and env.tls != "self-signed" else 0
 
 
 def cross_origin_opener_policy(env: Environment) -> str | None:
-    """SECURE_CROSS_ORIGIN_OPENER_POLICY: same-origin; none on http, where browsers complain of it."""
+    """SECURE_CROSS_ORIGIN_OPENER_POLICY: same-origin; None on http, where browsers log a warning about it."""
     return "same-origin" if env.https else None
 
 
 def session_cookie_name(env: Environment) -> str:
-    """SESSION_COOKIE_NAME: with URL_PREFIX in it.
+    """SESSION_COOKIE_NAME: it contains URL_PREFIX.
 
-    Of two cookies with one name, one for / and one for /prefix, a request carries both, and it is undefined
-    which one Django reads.
+    With one name for a site at / and another at /prefix, a request would carry both cookies, and it is
+    undefined which one Django reads.
     """
     return "_".join(["sessionid", *filter(None, env.url_prefix.replace("~", "").split("/"))])

@@ -1,4 +1,4 @@
-"""Where settings take their values from: the checked environment, and the files of secrets."""
+"""The sources of settings: the checked environment, and the files with secrets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Table = TypeVar("Table", bound=Environment)
 
 
 def read_environment(table: type[Table] = Environment) -> Table:  # type: ignore[assignment]
-    """The environment's values, by the stack's table or a project's.
+    """The values of the environment, read with the stack's table or a project's.
 
-    If the environment cannot be used, the process ends: exit status 78, and one line for each problem.
+    If the environment is invalid, the process prints one line for each problem and exits with 78.
     """
     try:
         return environment.load(table)
@@ -26,9 +26,9 @@ def read_environment(table: type[Table] = Environment) -> Table:  # type: ignore
 
 
 def secret(path: str, name: str) -> str:
-    """The secret in the file at `path`, which the variable `name` named; empty if `path` is.
+    """The secret in the file at `path`; empty if `path` is empty. `name` is the variable with that path.
 
-    If the file cannot be read, the process ends: exit status 78 and one line.
+    If the file can't be read, the process prints one line and exits with 78.
     """
     if not path:
         return ""
@@ -49,5 +49,5 @@ def with_password(url: str, password: str) -> str:
 
 
 def installed(*names: str) -> bool:
-    """Whether optional packages can be imported. Nothing else asks this."""
+    """Whether all of these optional packages can be imported."""
     return all(importlib.util.find_spec(name) is not None for name in names)

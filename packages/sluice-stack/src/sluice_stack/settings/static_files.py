@@ -9,7 +9,7 @@ from sluice_stack.environment import Environment
 
 
 def storages(env: Environment) -> dict[str, dict[str, str]]:
-    """STORAGES."""
+    """STORAGES: with hashed names, unless DEBUG is on."""
     static = (
         "django.contrib.staticfiles.storage.StaticFilesStorage"
         if env.debug

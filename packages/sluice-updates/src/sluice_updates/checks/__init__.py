@@ -1,1 +1,1 @@
-"""System checks, for `manage.py check`."""
+"""System checks for `manage.py check`."""

@@ -1,4 +1,7 @@
-"""System checks that connect to the broker. Only `manage.py check --deploy` runs them: no start may wait."""
+"""System checks that connect to the broker.
+
+Only `manage.py check --deploy` runs them, since they may wait.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ _SECONDS: Final = 3.0  # for each step of connecting
 
 @register("sluice_updates", deploy=True)
 def check_broker(**kwargs: Any) -> list[CheckMessage]:
-    """Each account can log in to its vhost. These are warnings, since a broker may be down for a while."""
+    """W009 to W011: each account can log in to its vhost.
+
+    Only warnings, since a broker may be down for a while.
+    """
     if importlib.util.find_spec("amqp") is None:
         return []
     return list(_found())
@@ -31,18 +37,18 @@ def _found() -> Iterator[CheckMessage]:
         try:
             password = read()
         except (OSError, ValueError) as error:
-            if setting != "SLUICE_UPDATES_PUBLISHER_URL":  # check_publisher reports it
+            if setting != "SLUICE_UPDATES_PUBLISHER_URL":  # for that, check_publisher reports it
                 yield unreadable(f"{setting}: password_file", error)
             continue
         yield from _enter(setting, url, password)
 
 
 def _accounts() -> Iterator[tuple[str, str, Callable[[], str | None]]]:
-    """The settings' names, their URLs, and a function that reads the password if it is not in the URL."""
+    """Each setting's name, its URL, and a function that reads the password if it isn't in the URL."""
     if url := layer_url():
         config = settings.CHANNEL_LAYERS["default"]["CONFIG"]
         file = config.get("password_file")
-        if not config.get("ssl_context"):  # its own TLS options, which this check can't use
+        if not config.get("ssl_context"):  # this check can't use its TLS options
             yield (
                 "CHANNEL_LAYERS",
                 url,
@@ -56,7 +62,7 @@ def _accounts() -> Iterator[tuple[str, str, Callable[[], str | None]]]:
 
 
 def _is_ours_to_try(url: str) -> bool:
-    """False for another transport of Celery, and for TLS with other options than the publisher's."""
+    """Whether this check can connect to Celery's broker: over AMQP, and with the publisher's TLS options."""
     try:
         tls = Address.parse(url).tls
     except ValueError:
@@ -78,13 +84,13 @@ def _enter(setting: str, url: str, password: str | None) -> Iterator[CheckMessag
         connection.close()
     except amqp.exceptions.NotAllowed:
         yield Warning(
-            f"{setting}: the broker at {place} has no vhost {vhost!r}, or {user} may not use it.",
+            f"{setting}: the broker at {place} has no vhost {vhost!r}, or user {user} may not use it.",
             hint=f"rabbitmqctl add_vhost {vhost}; rabbitmqctl set_permissions -p {vhost} {user} …",
             id="sluice_updates.W010",
         )
     except amqp.exceptions.AccessRefused:
         yield Warning(
-            f"{setting}: the broker at {place} refuses {user} with this password.",
+            f"{setting}: the broker at {place} refuses user {user} with this password.",
             hint=f"rabbitmqctl list_users; rabbitmqctl change_password {user} …",
             id="sluice_updates.W011",
         )

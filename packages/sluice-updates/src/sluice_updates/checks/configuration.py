@@ -18,7 +18,7 @@ from ..models import Update
 
 @register("sluice_updates")
 def check_database(**kwargs: Any) -> list[CheckMessage]:
-    """Offsets need PostgreSQL's deferred triggers, or SQLite's single writer."""
+    """E001, W001: offsets need PostgreSQL's deferred triggers, or SQLite's single writer."""
     connection = connections[router.db_for_write(Update)]
     if connection.vendor not in ("postgresql", "sqlite"):
         return [
@@ -34,7 +34,7 @@ def check_database(**kwargs: Any) -> list[CheckMessage]:
     ):
         return [
             Warning(
-                "transactions that read before they publish can fail: 'database is locked'.",
+                "transactions that read before they publish can fail with 'database is locked'.",
                 hint="In DATABASES, OPTIONS, set transaction_mode to IMMEDIATE and init_command to"
                 " PRAGMA journal_mode = WAL.",
                 id="sluice_updates.W001",
@@ -45,7 +45,7 @@ def check_database(**kwargs: Any) -> list[CheckMessage]:
 
 @register("sluice_updates")
 def check_publisher(**kwargs: Any) -> list[CheckMessage]:
-    """Wake-ups need a broker's URL and the packages of the extra `rabbitmq`."""
+    """E002, W002, W012: wake-ups need the broker's URL and password, and the extra `rabbitmq`."""
     url = conf.publisher_url()
     if not url:
         return []
@@ -71,7 +71,7 @@ def check_publisher(**kwargs: Any) -> list[CheckMessage]:
 
 
 def unreadable(setting: str, error: Exception) -> CheckMessage:
-    """The warning that the user who runs the check can't read a password file."""
+    """W012: the user who runs the check can't read a password file."""
     return Warning(
         f"{setting} can't be read by user {os.getuid()}: {error}. The broker isn't used without it.",
         hint="Check the file's name, owner and group. Until it can be read, updates take up to a second.",
@@ -81,7 +81,7 @@ def unreadable(setting: str, error: Exception) -> CheckMessage:
 
 @register("sluice_updates")
 def check_rights(**kwargs: Any) -> list[CheckMessage]:
-    """The function that decides who may read a stream must exist."""
+    """E003: the function that decides who may read a stream must exist."""
     try:
         rule = import_string(conf.may_read())
     except ImportError as error:
@@ -93,7 +93,7 @@ def check_rights(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
-# The names that settings had before all of them had the package's prefix.
+# Settings by their names in earlier versions, which had no prefix or another one.
 _OLD_SETTINGS = {
     "ASGI_BIND": "SLUICE_UPDATES_BIND",
     "EXPOSE_BACKEND": "SLUICE_UPDATES_EXPOSE_BACKEND",
@@ -110,7 +110,7 @@ _OLD_SETTINGS = {
 
 @register("sluice_updates")
 def check_names(**kwargs: Any) -> list[CheckMessage]:
-    """A setting under its old name has no effect here. A project may use such a name for itself, too."""
+    """W013: a setting with its old name has no effect. (A project may use the name for something else.)"""
     return [
         Warning(
             f"{old} has no effect on updates: the setting's name is {new}.",

@@ -19,15 +19,15 @@ _STOCK_LAYER: Final = "channels_rabbitmq.core.RabbitmqChannelLayer"
 
 @register("sluice_updates")
 def check_layer(**kwargs: Any) -> list[CheckMessage]:
-    """The channel layer must have groups, to wake the hubs, and channels, for `runworker`."""
+    """E004, E005, W003, W004: the channel layer needs groups for wake-ups, and channels for `runworker`."""
     layer = _layer()
     if layer is None and not apps.is_installed("channels"):
         return []
     if layer is None:
         return [
             Warning(
-                "CHANNEL_LAYERS has no default: updates take up to a second, by the hub's poll, and"
-                " nothing can be sent to Channels workers.",
+                "CHANNEL_LAYERS has no default: updates take up to a second, and nothing can be sent to"
+                " Channels workers.",
                 id="sluice_updates.W003",
             )
         ]
@@ -48,8 +48,8 @@ def check_layer(**kwargs: Any) -> list[CheckMessage]:
     if backend == _STOCK_LAYER:
         return [
             Warning(
-                f"CHANNEL_LAYERS: {backend} has no channels for `runworker`, and receives nothing any more"
-                " after some failures of the broker.",
+                f"CHANNEL_LAYERS: {backend} has no channels for `runworker`, and after some failures of the"
+                " broker it receives nothing any more.",
                 hint="Use sluice_layer.RabbitmqChannelLayer with the same CONFIG (pip install sluice-layer).",
                 id="sluice_updates.W004",
             )
@@ -59,7 +59,7 @@ def check_layer(**kwargs: Any) -> list[CheckMessage]:
 
 @register("sluice_updates")
 def check_vhosts(**kwargs: Any) -> list[CheckMessage]:
-    """A message published in one vhost never reaches another, and there is no error."""
+    """E006: a message that is published in one vhost never reaches another, and causes no error."""
     published, heard = conf.publisher_url(), layer_url()
     if not (published and heard) or vhost(published) == vhost(heard):
         return []
@@ -75,7 +75,7 @@ def check_vhosts(**kwargs: Any) -> list[CheckMessage]:
 
 @register("sluice_updates")
 def check_hosts(**kwargs: Any) -> list[CheckMessage]:
-    """A page's Origin is compared with the hosts and origins in Django's own settings."""
+    """E007, E008, W005 to W007: sockets check a page's Origin by Django's settings for hosts and origins."""
     return list(_hosts())
 
 
@@ -85,45 +85,47 @@ def _hosts() -> Iterator[CheckMessage]:
     if site.hostname and hosts and not validate_host(site.hostname, hosts):
         yield Error(
             f"the host of SLUICE_UPDATES_SITE_URL, {site.hostname}, is not in ALLOWED_HOSTS: every page"
-            " gets the status 400.",
+            " gets status 400.",
             hint="Add it to ALLOWED_HOSTS.",
             id="sluice_updates.E007",
         )
     if site.scheme == "http" and settings.SESSION_COOKIE_SECURE:
         yield Error(
-            "SLUICE_UPDATES_SITE_URL is http, and SESSION_COOKIE_SECURE keeps browsers from sending the"
-            " session's cookie there: nobody can sign in.",
-            hint="SLUICE_UPDATES_SITE_URL is the address in the browser: https if a proxy does the TLS.",
+            "SLUICE_UPDATES_SITE_URL has the scheme http, and with SESSION_COOKIE_SECURE browsers send no"
+            " session cookie there: nobody can sign in.",
+            hint="Set SLUICE_UPDATES_SITE_URL to the address in the browser, with https, even if a proxy does"
+            " the TLS.",
             id="sluice_updates.E008",
         )
     for origin in settings.CSRF_TRUSTED_ORIGINS:
         parts = urlsplit(origin)
         if parts.hostname == site.hostname and site.scheme and parts.scheme != site.scheme:
             yield Warning(
-                f"CSRF_TRUSTED_ORIGINS has {origin}, and SLUICE_UPDATES_SITE_URL is {site.scheme}: pages from"
-                f" {origin} may open sockets, but send no session cookie, or send it unencrypted.",
+                f"CSRF_TRUSTED_ORIGINS has {origin}, but the scheme of SLUICE_UPDATES_SITE_URL is"
+                f" {site.scheme}: pages from {origin} may open sockets, but send no session cookie, or send"
+                " it unencrypted.",
                 hint=f"Remove {origin} from CSRF_TRUSTED_ORIGINS, or correct SLUICE_UPDATES_SITE_URL.",
                 id="sluice_updates.W005",
             )
     if "*" in hosts and not settings.DEBUG:
         yield Warning(
-            "ALLOWED_HOSTS has '*': a page under any name that resolves to this server counts as the site's"
+            "ALLOWED_HOSTS has '*': a page from any name that resolves to this server counts as the site's"
             " own and may open sockets.",
-            hint="Name the hosts.",
+            hint="Replace '*' by the names of the hosts.",
             id="sluice_updates.W006",
         )
     if settings.USE_X_FORWARDED_HOST:
         yield Warning(
             "USE_X_FORWARDED_HOST is on: Django reads X-Forwarded-Host, but sockets are checked by Host."
-            " Where these differ, the site's own pages get no socket (403).",
-            hint="Let the proxy pass Host on, or add the site's origin to CSRF_TRUSTED_ORIGINS.",
+            " If these differ, the site's own pages get no socket (403).",
+            hint="Make the proxy pass Host on, or add the site's origin to CSRF_TRUSTED_ORIGINS.",
             id="sluice_updates.W007",
         )
 
 
 @register("sluice_updates")
 def check_apps(**kwargs: Any) -> list[CheckMessage]:
-    """The apps that this one needs, and their order."""
+    """E009, E010, W008: the apps that this one needs, and their order."""
     found: list[CheckMessage] = []
     order = [config.name for config in apps.get_app_configs()]
     if settings.SESSION_ENGINE == "sluice_updates.sessions" and "sluice_updates.sessions" not in order:
@@ -139,7 +141,7 @@ def check_apps(**kwargs: Any) -> list[CheckMessage]:
         if name not in order:
             found.append(
                 Error(
-                    f"sluice_updates needs {name}, which is not in INSTALLED_APPS: streams belong to users.",
+                    f"{name} is not in INSTALLED_APPS, and sluice_updates needs it: streams belong to users.",
                     hint=f"Add {name} to INSTALLED_APPS.",
                     id="sluice_updates.E010",
                 )
@@ -157,12 +159,12 @@ def check_apps(**kwargs: Any) -> list[CheckMessage]:
 
 
 def vhost(url: str) -> str:
-    """The vhost in an amqp URL; `/` if it names none."""
+    """The vhost in an amqp URL; `/` if the URL has none."""
     return unquote(urlsplit(url).path[1:]) or "/"
 
 
 def layer_url() -> str:
-    """The amqp URL of the default channel layer; empty if it has none."""
+    """The amqp URL of the default channel layer; empty if there is none."""
     host = (_layer() or {}).get("CONFIG", {}).get("host", "")
     return host if isinstance(host, str) and host.startswith("amqp") else ""
 

@@ -75,7 +75,7 @@ $function$
 """
 
 _CREATE: Final = (
-    # The index serves history.poll and the trigger.
+    # The index serves commits.poll and the trigger.
     "ALTER TABLE {update} ADD COLUMN xid xid8 NOT NULL DEFAULT pg_current_xact_id()",
     "CREATE INDEX sluice_updates_update_xid ON {update} (xid)",
     # Half-empty pages, so that the new version of a busy stream's row finds room on the old one's page.

@@ -1,1 +1,1 @@
-"""Tries each path from a commit to a page, from outside."""
+"""The probe: tries each path of an update from a commit to a page, from outside."""

@@ -1,6 +1,6 @@
-"""An HTTP and WebSocket client that sends requests exactly as given, with every wait bounded.
+"""An HTTP and WebSocket client that sends requests exactly as given, with a limit for every wait.
 
-It needs only the standard library. `manage.py try_updates` uses it, and so does the doctor of sluice-stack.
+It needs the standard library only. `manage.py try_updates` and the doctor of sluice-stack use it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 SECONDS: Final = 8.0  # for each wait, unless the address has its own
-_LARGEST: Final = 64 * 1024  # bytes that are read of a response
+_LARGEST: Final = 64 * 1024  # the most bytes that are read of a response
 _GUID: Final = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 TEXT: Final = 1
@@ -29,7 +29,7 @@ PONG: Final = 10
 
 
 class NoAnswer(Exception):
-    """There was no valid response; the text gives the reason."""
+    """There was no valid response. The text is the reason."""
 
 
 class Cut(Exception):
@@ -53,7 +53,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Address:
-    """Where to connect. `name` is the name in the certificate; empty: no TLS."""
+    """Where to connect. `name`: the host for TLS; empty: no TLS. `seconds`: the limit for each wait."""
 
     host: str
     port: int
@@ -64,7 +64,7 @@ class Address:
         return f"{self.host}:{self.port}"
 
     def connect(self, *, verify: bool = False) -> socket.socket:
-        """A connection with bounded waits. Raises OSError."""
+        """Open a connection. `verify`: check the certificate. Raises OSError."""
         wire = socket.create_connection((self.host, self.port), timeout=self.seconds)
         if not self.name:
             return wire
@@ -121,14 +121,18 @@ def upgrade_headers(key: str) -> dict[str, str]:
 
 
 def new_key() -> str:
+    """A random Sec-WebSocket-Key."""
     return base64.b64encode(os.urandom(16)).decode()
 
 
 class WebSocket:
-    """A WebSocket connection. If the upgrade was accepted, `answer.status` is 101 and frames follow."""
+    """A WebSocket connection.
+
+    `answer` is the response to the handshake; if its status is 101, frames follow.
+    """
 
     def __init__(self, address: Address, target: str, headers: Mapping[str, str]) -> None:
-        """Raises NoAnswer."""
+        """Connect and send the handshake. Raises NoAnswer."""
         key = new_key()
         sent = {**headers, **upgrade_headers(key)}
         self._data = b""
@@ -149,7 +153,10 @@ class WebSocket:
             self.close()
 
     def frame(self, within: float) -> tuple[int, bytes] | None:
-        """The next frame's opcode and content; None if none arrives within `within` seconds. Raises Cut."""
+        """The opcode and content of the next frame; None if there is none for `within` seconds.
+
+        Raises Cut.
+        """
         until = time.monotonic() + within
         while (found := self._parsed()) is None:
             left = until - time.monotonic()
@@ -174,7 +181,7 @@ class WebSocket:
             raise Cut(_explained(error)) from None
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection without a close frame."""
         self._wire.close()
 
     def _read_answer(self) -> Answer:
@@ -192,7 +199,7 @@ class WebSocket:
             while len(self._data) < min(length, _LARGEST):
                 self._receive()
         except Cut:
-            pass  # its end
+            pass  # the end of a response without Content-Length
         return Answer(status, headers, self._data.decode(errors="replace"))
 
     def _receive(self) -> None:
@@ -202,7 +209,10 @@ class WebSocket:
         self._data += chunk
 
     def _parsed(self) -> tuple[int, bytes] | None:
-        """A frame of the received data. (Servers don't mask; Daphne doesn't fragment short frames.)"""
+        """The next complete frame of the received data.
+
+        Servers don't mask, Daphne doesn't fragment short frames.
+        """
         data = self._data
         if len(data) < 2:
             return None
@@ -225,7 +235,7 @@ def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
 
 
 def _explained(error: Exception) -> str:
-    """The reason in words, without the error's number."""
+    """The error as a clause, without its number."""
     if isinstance(error, TimeoutError):
         return f"no answer within {SECONDS:g} s"
     if isinstance(error, socket.gaierror):

@@ -1,4 +1,4 @@
-"""Tries each path from a commit to a page, from outside, for `manage.py try_updates`."""
+"""Tries each path of an update from a commit to a page, from outside, for `manage.py try_updates`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from ..streams import user_stream
 from .http import Address, exchange, new_key, upgrade_headers
 
 EVENT: Final = "try-out"
-_SECONDS: Final = 10.0  # for a response, and for an update
-_TIMES: Final = 3  # that an update is sent over an event stream
-_BY_RABBITMQ: Final = 0.25  # the slowest of them; the poll of the database takes up to a second
+_SECONDS: Final = 10.0  # the limit for a response, and for an update
+_TIMES: Final = 3  # how many updates are sent to the event stream
+_BY_RABBITMQ: Final = 0.25  # an update that takes longer came by the hub's poll of the database
 
 _NOT_DAPHNE: Final = (
     "the site answers there, not Daphne:"
@@ -46,7 +46,7 @@ _OTHER_SITE: Final = "do the site and this command use the same database?"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result for one path: its name, whether it works, and a sentence."""
+    """The result for one path: its name, whether it works, and a clause about it."""
 
     what: str
     good: bool
@@ -54,18 +54,18 @@ class Outcome:
 
 
 class _Failed(Exception):
-    """What is missing, in words."""
+    """A path doesn't work. The text is the problem and, where known, the fix."""
 
 
 class Trial:
-    """Tries the paths on the site at `url`, with a session of the user that lasts as long as the block."""
+    """A context manager that tries the paths on a site, with a session that it creates and deletes."""
 
     def __init__(self, url: str, user: Any) -> None:
-        """Raises ValueError for a bad URL, LookupError if the user can't be signed in."""
+        """`url`: the site's. Raises ValueError for an invalid URL, LookupError if the user can't sign in."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ValueError(
-                f"{url!r} is not the address of a site; write it as in a browser: https://example.org"
+                f"{url!r} is not the address of a site; give it as in a browser, such as https://example.org"
             )
         secure = parts.scheme == "https"
         name = parts.hostname or ""
@@ -76,12 +76,12 @@ class Trial:
         self._stream = user_stream(user.pk)
 
     def __enter__(self) -> Trial:
-        """Raises LookupError if no session can be stored."""
+        """Create the session. Raises LookupError if it can't be stored."""
         try:
             self._session = self._signed_in()
         except Error:
             raise
-        except Exception as error:  # any error of the session store: its cache is down, its folder is missing
+        except Exception as error:  # the session store's, such as those of a cache that is down
             raise LookupError(f"{settings.SESSION_ENGINE} can't store a session: {error}") from error
         return self
 
@@ -92,19 +92,18 @@ class Trial:
         session[HASH_SESSION_KEY] = self._user.get_session_auth_hash()
         session.set_expiry(60)
         session.create()
-        session.save()  # a session in signed cookies has no key before
+        session.save()  # gives a session in signed cookies its key
         return session
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(
-            Exception
-        ):  # the error of the store was reported before, and the session expires
+        # The store's error was reported before, and the session expires.
+        with contextlib.suppress(Exception):
             self._session.delete()
 
     def outcomes(self, *, page: str | None = None) -> Iterator[Outcome]:
-        """Try one path after the other."""
+        """Try the paths, one after the other. `page`: the path of a page that should load updates.js."""
         ways = {
             "publishing": self._published,
             "polling": self._poll,
@@ -127,7 +126,7 @@ class Trial:
             except ValueError as error:
                 yield Outcome(what, False, f"the response of {self._host} can't be read: {error}")
 
-    # The paths: each returns a sentence, or raises
+    # The paths. Each returns a clause if it works, or raises
 
     def _published(self) -> str:
         last = Update.objects.exclude(event=EVENT).order_by("pk").last()
@@ -193,7 +192,7 @@ class Trial:
             raise _Failed(f"{path} doesn't load sluice_updates/updates.js")
         return f"{path} loads {found[0]}"
 
-    # Their parts
+    # Parts of the paths
 
     def _get(
         self, path: str, headers: Mapping[str, str] | None = None
@@ -209,7 +208,7 @@ class Trial:
 
 
 def _expect(answer: http.client.HTTPResponse, status: int, meanings: Mapping[int, str] | None = None) -> None:
-    """Raises _Failed for any other status, with its meaning, or with the sentence in nginx's response."""
+    """Raises _Failed unless the response has this status. `meanings`: the problem by status."""
     if answer.status == status:
         return
     text = answer.read(1000).decode(errors="replace").strip()
@@ -221,7 +220,7 @@ def _expect(answer: http.client.HTTPResponse, status: int, meanings: Mapping[int
 
 
 def _frames(answer: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-    """The frames of an event stream, for _SECONDS at most."""
+    """The frames of an event stream, until it ends or _SECONDS have passed."""
     deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline:
         try:
@@ -238,7 +237,7 @@ def _frames(answer: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
 
 
 def database_error(error: Error) -> str:
-    """A database error in one line, with what to check."""
+    """A database error on one line, with what to check."""
     first = (str(error).splitlines() or [type(error).__name__])[0]
     return f"the database does not answer: {first} (is it running, and did you run manage.py migrate?)"
 

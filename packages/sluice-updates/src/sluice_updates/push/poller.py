@@ -10,8 +10,9 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from .. import history, limits
-from ..history import Cursor, Polled, StreamState
+from .. import commits, history, limits
+from ..commits import Cursor, Polled
+from ..history import StreamState
 from ..metrics import count
 from ..positions import Position
 from .database_thread import DatabaseThread, DatabaseUnavailable
@@ -168,6 +169,6 @@ def _poll(
     current = database.connection
     if current is not through:
         cursor = None
-    polled = history.poll(cursor)
+    polled = commits.poll(cursor)
     must_compare = compare or cursor is None or not polled.complete
     return polled, history.heads(heads) if must_compare and heads else None, current

@@ -1,4 +1,4 @@
-"""Channels' `runworker`, on GracefulWorker."""
+"""`manage.py runworker`: Channels' command with GracefulWorker."""
 
 from __future__ import annotations
 

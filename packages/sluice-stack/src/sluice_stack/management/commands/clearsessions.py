@@ -1,4 +1,4 @@
-"""`manage.py clearsessions`: for cron, if Celery's beat does not run.
+"""`manage.py clearsessions`: delete expired sessions, for cron on a site without Celery's beat.
 
 Django's own command is part of django.contrib.sessions, which sluice_updates.sessions replaces.
 """

@@ -1,7 +1,7 @@
 """`manage.py doctor [URL]`: the problems of this deployment, and their fixes.
 
-Exit status 0 if no check failed (there may be warnings), 1 if one failed, 2 for wrong arguments, 78 if the
-common settings can't be used. docs/reference/doctor.md.
+Exit status: 0 if no check failed (there may be warnings), 1 if one failed, 2 for wrong arguments, 78 if the
+common settings are invalid. Reference: docs/reference/doctor.md.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Command(BaseCommand):
             return
         if unknown := sorted(set(options["only"]) - set(checks.names())):
             raise CommandError(f"no such check: {', '.join(unknown)} (--list has them all)", returncode=2)
-        logging.disable(logging.CRITICAL)  # the layer's and the drivers': the findings have what matters
+        logging.disable(logging.CRITICAL)  # the layer and the drivers log what the findings report
         try:
             deployment = here(
                 options["url"], options["at"], inside=options["inside"], clients=options["clients"]

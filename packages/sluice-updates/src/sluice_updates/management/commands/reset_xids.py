@@ -12,9 +12,9 @@ from sluice_updates.models import Update
 
 class Command(BaseCommand):
     help = (
-        "Run this after a restore into another PostgreSQL cluster. It resets the transaction ids that updates"
-        " have from the old cluster: they are ahead of the new one's, so every poll would read those updates"
-        " again. It is harmless at any other time, and while the site runs."
+        "Reset the transaction ids that updates have from another PostgreSQL cluster. Run it after each"
+        " restore into a new cluster: the old ids may be ahead of the new cluster's, so every poll would read"
+        " those updates again. It is harmless at any other time, and while the site runs."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -23,7 +23,7 @@ class Command(BaseCommand):
             self.stdout.write("nothing to do: this database has no transaction ids")
             return
         with connection.cursor() as cursor:
-            # Ids from xmax on have not been used in this cluster: they come from another one.
+            # This cluster has not used ids from xmax on, so they come from another one.
             cursor.execute(
                 f"UPDATE {Update._meta.db_table} SET xid = '0'"
                 " WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())"

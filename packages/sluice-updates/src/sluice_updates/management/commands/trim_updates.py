@@ -1,4 +1,4 @@
-"""`manage.py trim_updates`: delete old updates; for cron, if no Celery task does it."""
+"""`manage.py trim_updates`: delete old updates, for cron on a site without the stack's beat."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from sluice_updates.trimming import trim
 
 
 class Command(BaseCommand):
-    help = "Delete updates that are too old or too many. Clients that still need them are told to reload."
+    help = "Delete old updates, and those above the limit per stream. Pages that still need them reload."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--max-age-days",
             type=float,
             default=conf.max_age_days(),
-            help="default %(default)s, SLUICE_UPDATES_MAX_AGE_DAYS",
+            help="delete updates older than this (default: %(default)s, SLUICE_UPDATES_MAX_AGE_DAYS)",
         )
         parser.add_argument(
             "--max-per-stream",
             type=int,
             default=conf.max_per_stream(),
-            help="default %(default)s, SLUICE_UPDATES_MAX_PER_STREAM",
+            help="keep so many updates of each stream (default: %(default)s, SLUICE_UPDATES_MAX_PER_STREAM)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py try_updates URL`: try each path from a commit to a page, from outside, and measure it."""
+"""`manage.py try_updates URL`: try each path of an update from a commit to a page, from outside."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sluice_updates.probe.paths import Trial, database_error
 
 class Command(BaseCommand):
     help = (
-        "Create a session for a short time, and receive an update by polling and by an event stream, and open"
-        " a WebSocket, as a page does. Prints the result of each, with what is missing. Exit status 1 if one"
-        " fails."
+        "Receive an update by polling and by an event stream, and open a WebSocket, as a page does. Creates a"
+        " session for it, and deletes it at the end. Prints a line for each, with the fix if it fails. Exit"
+        " status 1 if one fails."
     )
 
-    # The command must run also when a check fails.
+    # The command must also run when a system check fails.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -29,7 +29,7 @@ class Command(BaseCommand):
             "url", help="the site's address in the browser, such as https://example.org/notes"
         )
         parser.add_argument(
-            "--user", help="the user of the session; by default the first active user who is no superuser"
+            "--user", help="the session's user (default: the first active user who is not a superuser)"
         )
         parser.add_argument(
             "--page", metavar="PATH", help="a page that should load updates.js, such as / or /notes/"
@@ -51,7 +51,7 @@ class Command(BaseCommand):
         user = users.order_by(*_last_the_superusers(), "pk").first()
         if user is None:
             raise CommandError(
-                "there is no such active user, and only users who are signed in receive updates"
+                "there is no such active user; create one, since only signed-in users receive updates"
             )
         good = True
         with contextlib.ExitStack() as stack:
@@ -67,6 +67,6 @@ class Command(BaseCommand):
 
 
 def _last_the_superusers() -> list[str]:
-    """Order superusers last: a session of one is created only if there is no other user."""
+    """The ordering with superusers last, so that one gets a session only if there is no other user."""
     names = {field.name for field in get_user_model()._meta.get_fields()}
     return ["is_superuser"] if "is_superuser" in names else []
