@@ -61,6 +61,8 @@ soak: ## 300 clients and a fault a minute, for SOAK_MINUTES
 	@scripts/in-tests --with-images env SOAK_MINUTES=$(SOAK_MINUTES) pytest --junit-xml=/results/soak.xml tests/soak $(ARGS)
 bare-metal: ## Follow the guide for hosts on Debian 12 and 13; test it
 	@scripts/bare-metal $(ARGS)
+monitoring: ## Prometheus, its alerts and who may see it
+	@COMPOSE_PROFILES=monitoring scripts/in-tests --with-images pytest --junit-xml=/results/monitoring.xml tests/monitoring $(ARGS)
 bench: ## Measure the push and its peers; ARGS="--only storms"
 	@scripts/in-tests --with-images --for-bench scripts/measure $(ARGS)
 figures: ## Write what make bench measured into the documentation
@@ -72,4 +74,4 @@ help: ## Print this list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions faults browser rolling soak bare-metal bench figures help
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions faults browser rolling soak bare-metal monitoring bench figures help

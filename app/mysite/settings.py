@@ -73,6 +73,7 @@ WSGI_APPLICATION = "mysite.wsgi.application"
 ASGI_APPLICATION = "mysite.asgi.application"
 FORCE_SCRIPT_NAME = env.url_prefix or None
 SLUICE_STACK_EXPOSE_BACKEND = SLUICE_UPDATES_EXPOSE_BACKEND = env.expose_backend
+SLUICE_UPDATES_METRICS_BIND = stack.metrics_bind(env)
 SLUICE_UPDATES_BIND = env.asgi_bind or ("0.0.0.0:8001" if env.sluice_service else "127.0.0.1:8001")
 
 TEMPLATES = [
@@ -124,7 +125,7 @@ SLUICE_UPDATES_MAX_PER_STREAM = env.updates_max_per_stream
 SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER = env.updates_max_connections_per_user
 # Seconds. `runworker` exits and is restarted if a preview takes longer. The database's time-outs are shorter.
 SLUICE_LAYER_WORKER_BUSY_LIMIT = 30
-SLUICE_LAYER_WORKER_WARM_UP = "volumes.previews.warm_up"
+SLUICE_LAYER_WORKER_WARM_UP = ["sluice_stack.monitoring.worker.start", "volumes.previews.warm_up"]
 
 # Celery. sluice_stack.celery.configuration has the defaults.
 # https://docs.celeryq.dev/en/stable/userguide/configuration.html

@@ -10,6 +10,7 @@ urlpatterns = [
     path("", pages.home, name="home"),
     path("", include("volumes.urls")),
     path("", include("inbox.urls")),
+    path("monitoring/", include("sluice_stack.monitoring.urls")),
     path("connection/", pages.connection, name="connection"),
     path("updates/", include("sluice_updates.urls")),
     path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),

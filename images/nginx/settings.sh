@@ -41,6 +41,9 @@ setting URL_PREFIX '' '(/(\.{0,2}[A-Za-z0-9_~-]|\.{3})[A-Za-z0-9._~-]*)*' \
 choice EXPOSE_BACKEND no yes
 choice LOG_LEVEL info debug warning error
 setting HEALTH_ALLOW 127.0.0.0/8 "$network([ ,]+$network)*" 'it must be networks such as 127.0.0.0/8, separated by spaces'
+choice MONITORING no yes
+setting METRICS_ALLOW 127.0.0.0/8 "$network([ ,]+$network)*" 'it must be networks such as 127.0.0.0/8, separated by spaces'
+setting PROMETHEUS_ADDRESS prometheus:9090 "$host:$port" 'it must be a host and a port, such as prometheus:9090'
 setting WSGI_ADDRESS wsgi:8000 "$host:$port" 'it must be a host and a port, such as wsgi:8000'
 setting ASGI_ADDRESS asgi:8001 "$host:$port" 'it must be a host and a port, such as asgi:8001'
 setting MAX_BODY_SIZE 1m '[1-9][0-9]{0,5}[km]?' 'it must be a size such as 512k or 1m'
@@ -81,6 +84,7 @@ main_settings() {
 place() {
     local text name network
     local -A values=([SCHEME]=\$scheme [RESOLVERS]=$(resolvers) [NAMES]=$site_name [ALLOWED]='' [SITE]=$SITE_URL [LISTEN_TLS]='')
+    values+=([METRICS_SERVER]='' [MONITORING_PAGE]='')
     for name in "${names[@]}"; do
         values[$name]=${!name}
     done
@@ -91,6 +95,16 @@ place() {
     for network in ${HEALTH_ALLOW//,/ }; do
         values[ALLOWED]+="$network yes; "
     done
+    if [[ $MONITORING == yes ]]; then
+        for network in ${METRICS_ALLOW//,/ }; do
+            values[METRICS_SERVER]+="$network yes; "
+        done
+        values[METRICS_SERVER]="geo \$sluice_metrics_allowed { ${values[METRICS_SERVER]}}
+map '' \$sluice_prometheus { default $PROMETHEUS_ADDRESS; }
+map '' \$sluice_max_clients { default $MAX_CLIENTS; }
+include container/metrics.conf;"
+        values[MONITORING_PAGE]='include container/monitoring.conf;'
+    fi
     text=$(cat)
     for name in "${!values[@]}"; do
         text=${text//"@$name@"/"${values[$name]}"}

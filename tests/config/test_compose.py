@@ -20,7 +20,19 @@ ROOT = Path(__file__).parents[2]
 TABLE = rows(Environment)
 Service = dict[str, Any]
 
-TRAFFIC = ["nginx", "wsgi", "asgi", "worker", "celery", "beat", "rabbitmq", "postgres", "migrate", "init"]
+TRAFFIC = [
+    "nginx",
+    "wsgi",
+    "asgi",
+    "worker",
+    "celery",
+    "beat",
+    "rabbitmq",
+    "postgres",
+    "prometheus",
+    "migrate",
+    "init",
+]
 ONE_SHOTS = {"migrate", "init"}
 APPLICATION = {"wsgi", "asgi", "worker", "celery", "beat"}
 NETWORKS = {
@@ -32,6 +44,7 @@ NETWORKS = {
     "beat": {"broker", "data"},
     "rabbitmq": {"broker"},
     "postgres": {"data"},
+    "prometheus": {"web", "broker"},
     "migrate": {"data"},
     "init": set(),
 }
@@ -41,6 +54,7 @@ WAITS_FOR = {
     "migrate": {"init": "service_completed_successfully", "postgres": "service_healthy"},
     "postgres": {},  # not init: each release would recreate it too
     "rabbitmq": {},
+    "prometheus": {},
     "init": {},
 }
 SECRETS = {
@@ -58,9 +72,9 @@ SECRETS = {
     "mq_tasks": 2323,
 }
 KEYS = """
-    << image build pull_policy command hostname user group_add environment env_file depends_on network_mode
-    networks ports volumes tmpfs sysctls pids_limit mem_limit cpu_shares healthcheck restart stop_signal
-    stop_grace_period
+    << profiles image build pull_policy command hostname user group_add environment env_file depends_on
+    network_mode networks ports volumes tmpfs sysctls pids_limit mem_limit cpu_shares healthcheck restart
+    stop_signal stop_grace_period
 """
 
 
@@ -81,7 +95,7 @@ def config(*arguments: str, **environment: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def stack() -> dict[str, Any]:
-    return config()
+    return config("--profile", "monitoring")
 
 
 @pytest.fixture(params=TRAFFIC)
@@ -165,8 +179,8 @@ def test_it_has_limits(service: Service) -> None:
     assert set(service["logging"]["options"]) == {"max-size", "max-file"}
 
 
-def test_all_of_them_fit_a_machine_with_4_gib(stack: dict[str, Any]) -> None:
-    running = [service for name, service in stack["services"].items() if name not in ONE_SHOTS]
+def test_all_of_them_fit_a_machine_with_4_gib() -> None:
+    running = [service for name, service in config()["services"].items() if name not in ONE_SHOTS]
     assert sum(int(service["mem_limit"]) for service in running) <= 3.5 * 2**30
 
 
@@ -193,6 +207,17 @@ def test_it_waits_for_the_services_it_needs(name: str, service: Service) -> None
 
 
 # --- networks, volumes, secrets ---
+
+
+def test_prometheus_is_for_those_who_ask_for_it() -> None:
+    assert "prometheus" not in config()["services"]
+    services = config(MONITORING="yes", COMPOSE_PROFILES="monitoring")["services"]
+    told = {
+        name
+        for name, service in services.items()
+        if service.get("environment", {}).get("MONITORING") == "yes"
+    }
+    assert told == APPLICATION | {"nginx", "rabbitmq"}
 
 
 def test_only_nginx_is_published_and_only_here(stack: dict[str, Any]) -> None:
@@ -234,6 +259,7 @@ def test_one_service_writes_each_volume_but_the_downloads(stack: dict[str, Any])
         "tls": {"nginx"},
         "postgres": {"postgres"},
         "rabbitmq": {"rabbitmq"},
+        "prometheus": {"prometheus"},
     }
 
 
@@ -257,7 +283,7 @@ def test_no_secret_is_in_an_environment(service: Service) -> None:
 
 
 def test_it_is_given_the_settings_that_are_meant_for_it(name: str, service: Service) -> None:
-    if name in ("nginx", "rabbitmq", "postgres"):
+    if name in ("nginx", "rabbitmq", "postgres", "prometheus"):
         return
     for variable in service["environment"]:
         services = TABLE[variable].services.split()

@@ -34,7 +34,17 @@ def table(text: str, first: str, second: str) -> dict[str, dict[str, str]]:
 @pytest.fixture(scope="module")
 def services() -> dict[str, dict[str, Any]]:
     done = subprocess.run(
-        ["docker", "compose", "--env-file", "/dev/null", "config", "--format", "json"],
+        [
+            "docker",
+            "compose",
+            "--env-file",
+            "/dev/null",
+            "--profile",
+            "monitoring",
+            "config",
+            "--format",
+            "json",
+        ],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
         capture_output=True,

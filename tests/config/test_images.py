@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ["app", "nginx", "rabbitmq", "postgres"]
+SHIPPED = ["app", "nginx", "rabbitmq", "postgres", "prometheus"]
 EX_CONFIG = 78
 
 
@@ -35,7 +35,7 @@ def test_shipped_images_run_as_a_numeric_user(dockerfile: str) -> None:
     assert users and all(re.fullmatch(r"[1-9]\d*:[1-9]\d*", user) for user in users)
 
 
-@pytest.mark.parametrize("name", ["app", "rabbitmq", "postgres"])
+@pytest.mark.parametrize("name", ["app", "rabbitmq", "postgres", "prometheus"])
 def test_copied_files_are_readable_whatever_the_clones_umask(name: str) -> None:
     dockerfile = (ROOT / "images" / name / "Dockerfile").read_text()
     for copy in re.findall(r"^COPY (.*)$", dockerfile, re.M):

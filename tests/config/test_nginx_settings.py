@@ -58,6 +58,9 @@ MALFORMED = {
         "10.0.0.0/8;",
         "10.0.0.0/8 yes; 0.0.0.0/0",
     ],
+    "MONITORING": ["on", "YES"],
+    "METRICS_ALLOW": ["all", "10.0.0.0/8 yes; 0.0.0.0/0"],
+    "PROMETHEUS_ADDRESS": ["prometheus", "prometheus:0"],
     "WSGI_ADDRESS": [
         "wsgi",
         "wsgi:65536",
@@ -94,6 +97,9 @@ GOOD = {
         "fe80:0:0:0:0:0:0:0/10",
         "0.0.0.0/0 ::/0",
     ],
+    "METRICS_ALLOW": ["10.0.0.0/8 192.168.1.1", "::1, 2001:db8::/32,127.0.0.1", "0.0.0.0/0 ::/0"],
+    "MONITORING": ["yes"],
+    "PROMETHEUS_ADDRESS": ["10.0.0.7:9090"],
     "WSGI_ADDRESS": ["wsgi.sluice.svc.cluster.local:80", "10.0.0.7:8000", "[2001:db8::1]:8000"],
     "LOG_LEVEL": ["debug", "warning", "error"],
     "MAX_CLIENTS": ["1", "9999", "20000", "32000"],
@@ -222,7 +228,8 @@ def test_the_image_checks_its_settings_as_the_table_does() -> None:
     script = (SOURCE / "images/nginx/settings.sh").read_text()
     defaults = dict(re.findall(r"^(?:setting|choice|whole) ([A-Z_]+) (\S+)", script, re.MULTILINE))
     assert list(defaults) == list(MALFORMED)
-    own = {"WSGI_ADDRESS", "ASGI_ADDRESS"}  # the image's own, for orchestrators other than compose.yaml
+    # The image's own, for orchestrators other than compose.yaml.
+    own = {"WSGI_ADDRESS", "ASGI_ADDRESS", "PROMETHEUS_ADDRESS"}
     rows = {name: _TABLE[name] for name in MALFORMED if name not in own}
     published = {"HTTP_PORT", "HTTP_BIND"}  # compose.yaml uses these, nginx does not
     for_nginx = {row.name for row in _TABLE.values() if "nginx" in row.readers} - published

@@ -184,24 +184,13 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
         """The state of the running loop's connections, for health checks and metrics. Does not wait."""
         with self._lock:
             endpoint = self._endpoints.get(asyncio.get_running_loop())
-        if endpoint is None:
-            return {
-                "receiving": False,
-                "sending": False,
-                "trouble": None,
-                "held": 0,
-                "dropped": 0,
-                "connects": 0,
-            }
-        links = [link for link in (endpoint.inbox, endpoint.outbox) if link.started]
-        return {
-            "receiving": endpoint.inbox.up,
-            "sending": endpoint.outbox.up,
-            "trouble": next((link.trouble for link in links if link.trouble), None),
-            "held": endpoint.mailboxes.held,
-            "dropped": endpoint.mailboxes.dropped,
-            "connects": endpoint.inbox.connects + endpoint.outbox.connects,
-        }
+        return _status(endpoint)
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """The same of every loop that uses this layer, from any thread."""
+        with self._lock:
+            endpoints = list(self._endpoints.values())
+        return [_status(endpoint) for endpoint in endpoints]
 
     async def close(self) -> None:
         """Close the running loop's connections.
@@ -244,6 +233,27 @@ class RabbitmqChannelLayer(UpstreamChannelLayer):
     def _require_group(self, group: str) -> None:
         check: Any = getattr(self, "require_valid_group_name", None) or self.valid_group_name
         check(group)
+
+
+def _status(endpoint: Endpoint | None) -> dict[str, Any]:
+    if endpoint is None:
+        return {
+            "receiving": False,
+            "sending": False,
+            "trouble": None,
+            "held": 0,
+            "dropped": 0,
+            "connects": 0,
+        }
+    links = [link for link in (endpoint.inbox, endpoint.outbox) if link.started]
+    return {
+        "receiving": endpoint.inbox.up,
+        "sending": endpoint.outbox.up,
+        "trouble": next((link.trouble for link in links if link.trouble), None),
+        "held": endpoint.mailboxes.held,
+        "dropped": endpoint.mailboxes.dropped,
+        "connects": endpoint.inbox.connects + endpoint.outbox.connects,
+    }
 
 
 def _address_reader(address: Address, password_file: str | None) -> Callable[[], Address]:

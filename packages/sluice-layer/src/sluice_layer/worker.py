@@ -14,6 +14,7 @@ from typing import Any
 from asgiref.compatibility import guarantee_single_callable
 from channels.worker import Worker
 
+from . import metrics
 from .self_check import PING, SelfCheck
 
 logger = logging.getLogger(__name__)
@@ -131,6 +132,7 @@ class _ChannelReader:
                     {"type": "channel", "channel": self.channel}, self._receive, _send_nothing
                 )
             except Exception as error:
+                metrics.failed[self.channel] += 1
                 logger.error(
                     "Exception inside application: %s\n%s",
                     error,
@@ -179,6 +181,8 @@ class _ChannelReader:
             with contextlib.suppress(Exception):
                 self._acknowledge()
             self._acknowledge = None
+            metrics.handled[self.channel] += 1
+            metrics.seconds[self.channel] += asyncio.get_running_loop().time() - self.changed_at
             self._changed()
 
     def _changed(self) -> None:

@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .history import (
-    COLUMNS,
     STREAM_TABLE,
     UPDATE_TABLE,
     Update,
+    columns,
     database,
     deferred,
     update_of,
@@ -72,12 +72,12 @@ def _poll_transactions(connection: BaseDatabaseWrapper, cursor: Cursor | None, l
             return Polled(Cursor(snapshot=execution.fetchone()[0]), [], True, frozenset())
     _, xmax, running = cursor.snapshot.split(":")
     # Both parts are in the order of the index, so that no estimate makes the planner scan the whole table.
-    columns = f"SELECT {COLUMNS} FROM {UPDATE_TABLE} AS u"
-    parts = [f'({columns} WHERE xid >= %s::xid8 AND "offset" IS NOT NULL ORDER BY xid LIMIT %s)']
+    select = f"SELECT {columns(connection)} FROM {UPDATE_TABLE} AS u"
+    parts = [f'({select} WHERE xid >= %s::xid8 AND "offset" IS NOT NULL ORDER BY xid LIMIT %s)']
     values = [xmax, limit + 1]
     if running:
         parts.append(
-            f'({columns} WHERE xid = ANY (%s::xid8[]) AND "offset" IS NOT NULL ORDER BY xid LIMIT %s)'
+            f'({select} WHERE xid = ANY (%s::xid8[]) AND "offset" IS NOT NULL ORDER BY xid LIMIT %s)'
         )
         values += ["{" + running + "}", limit + 1]
     with connection.cursor() as execution:

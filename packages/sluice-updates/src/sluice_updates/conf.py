@@ -54,6 +54,11 @@ def bind() -> str:
     return str(getattr(settings, "SLUICE_UPDATES_BIND", "") or DEFAULT_BIND)
 
 
+def metrics_bind() -> str:
+    """SLUICE_UPDATES_METRICS_BIND: where metrics are served, ADDRESS:PORT. Empty: nowhere."""
+    return str(getattr(settings, "SLUICE_UPDATES_METRICS_BIND", "") or "")
+
+
 def site_url() -> str:
     """SLUICE_UPDATES_SITE_URL: the site's address, whose pages may connect. Empty: only the Host counts."""
     return str(getattr(settings, "SLUICE_UPDATES_SITE_URL", "") or "")

@@ -30,6 +30,7 @@ class Update:
     event: str
     payload_json: str
     frame: str
+    published: float = 0.0  # Unix time of publish(), by the database's clock; 0: unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,10 @@ def by_ids(ids: Sequence[int]) -> dict[int, Update]:
     """The committed updates with these ids, by id. It makes one query."""
     if not ids:
         return {}
-    with database().cursor() as cursor:
+    connection = database()
+    with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id, {COLUMNS} FROM {UPDATE_TABLE} AS u"
+            f"SELECT id, {columns(connection)} FROM {UPDATE_TABLE} AS u"
             f' WHERE id IN ({_marks(ids)}) AND "offset" IS NOT NULL ORDER BY stream, "offset"',
             list(ids),
         )
@@ -105,7 +107,11 @@ def by_ids(ids: Sequence[int]) -> dict[int, Update]:
 
 STREAM_TABLE: Final = models.Stream._meta.db_table
 UPDATE_TABLE: Final = models.Update._meta.db_table
-COLUMNS: Final = 'u.stream, u."offset", u.tag, u.event, u.payload'
+_COLUMNS: Final = 'u.stream, u."offset", u.tag, u.event, u.payload'
+_PUBLISHED: Final = {
+    "postgresql": "extract(epoch FROM u.created)::float8",
+    "sqlite": "(julianday(u.created) - 2440587.5) * 86400.0",
+}
 
 
 def database() -> BaseDatabaseWrapper:
@@ -208,13 +214,14 @@ def updates_between(
     """The updates of each stream in its range of offsets (low, high], by stream, in order."""
     if not ranges:
         return []
+    selected = columns(connection)
     within = 'u.stream = w.stream AND u."offset" > w.low AND u."offset" <= w.high'
     if connection.vendor == "sqlite":
-        query = f"SELECT {COLUMNS} FROM wanted AS w JOIN {UPDATE_TABLE} AS u ON {within}"
+        query = f"SELECT {selected} FROM wanted AS w JOIN {UPDATE_TABLE} AS u ON {within}"
     else:
         # The LIMIT excludes no row. It keeps PostgreSQL from reading the whole table for the join.
         longest = max(high - low for low, high in ranges.values())
-        one = f"SELECT {COLUMNS} FROM {UPDATE_TABLE} AS u WHERE {within} LIMIT {longest}"
+        one = f"SELECT {selected} FROM {UPDATE_TABLE} AS u WHERE {within} LIMIT {longest}"
         query = f"SELECT u.* FROM wanted AS w CROSS JOIN LATERAL ({one}) AS u"
     cursor.execute(f"{_wanted(ranges)} {query} ORDER BY 1, 2", _values(ranges))
     return [update_of(row) for row in cursor.fetchall()]
@@ -231,14 +238,19 @@ def _values(ranges: Mapping[str, tuple[int, int]]) -> list[object]:
 
 
 def update_of(row: Sequence[Any]) -> Update:
-    """The update in a row with COLUMNS."""
-    stream, offset, tag, event, payload = row
+    """The update in a row with columns()."""
+    stream, offset, tag, event, payload, published = row
     position = Position(offset, tag)
     frame = (
         f'{{"event":{json.dumps(event, ensure_ascii=False)},"payload":{payload}'
         f',"stream":"{stream}","position":"{position}"}}'
     )
-    return Update(stream, position, event, payload, frame)
+    return Update(stream, position, event, payload, frame, published)
+
+
+def columns(connection: BaseDatabaseWrapper) -> str:
+    """What update_of() needs of a row of the updates' table, called u."""
+    return f"{_COLUMNS}, {_PUBLISHED[connection.vendor]}"
 
 
 def _marks(values: Iterable[object]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import celery
 
-from . import configuration, delays
+from . import configuration, delays, metrics  # noqa: F401  (metrics connects its signals)
 from .ping import ping  # noqa: F401  (registers the stack's own task)
 from .publishing import Publisher
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -18,7 +19,10 @@ from django.db import InterfaceError, OperationalError, connections
 from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError as BrokerError
 
+from sluice_updates import conf, monitoring
+
 from ..health.heartbeat import Heartbeat
+from ..monitoring import jobs
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +48,7 @@ class LocalScheduler(beat.Scheduler):
     def setup_schedule(self) -> None:
         self.merge_inplace({**JOBS, **self.app.conf.beat_schedule})
         self.heartbeat = Heartbeat("beat")
+        _serve_metrics(self.heartbeat)
         self.runners = {entry.name: self._runner(entry) for entry in self.schedule.values()}
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
@@ -81,11 +86,24 @@ class Runner:
         return True
 
     def _run(self) -> None:
+        succeeded = False
         try:
             self._function()
+            succeeded = True
         except (OperationalError, InterfaceError, BrokerError) as error:  # an outage: needs no traceback
             logger.warning("%s: %s", self.name, " ".join(str(error).split()))
         except Exception:
             logger.exception("%s failed", self.name)
         finally:
             connections.close_all()  # this thread's
+            jobs.runs[self.name] += 1
+            jobs.failures[self.name] += not succeeded
+            if succeeded:
+                jobs.succeeded_at[self.name] = time.time()
+
+
+def _serve_metrics(heartbeat: Heartbeat) -> None:
+    if conf.metrics_bind() and monitoring.INSTALLED:
+        from ..monitoring.collectors import Alive, Jobs
+
+        monitoring.start(conf.metrics_bind(), Jobs(), Alive(heartbeat), program="beat")

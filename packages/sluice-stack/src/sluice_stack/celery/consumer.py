@@ -12,7 +12,7 @@ from celery.worker.state import maybe_shutdown
 from django.conf import settings
 
 from ..health.heartbeat import Heartbeat
-from . import self_check
+from . import metrics, self_check
 from .delays import Delays
 
 logger = logging.getLogger(__name__)
@@ -61,12 +61,16 @@ class Consumer(consumer.Consumer):
 
     def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **kwargs: Any) -> None:
         self.self_check: self_check.SelfCheck | None = None
+        self._turned = False
         # The step Tasks requires Mingle, which requires Events. So both are present, but switched off.
         off = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
         super().__init__(*args, worker_options={**(worker_options or {}), **off}, **kwargs)
 
     def turn(self) -> None:
-        """Report that the loop runs. The first call, after the pool has forked, starts the self-check."""
+        """Report that the loop runs. The first call, after the fork of the pool, starts the rest."""
+        if not self._turned:
+            self._turned = True
+            metrics.serve()
         if self.self_check is None and settings.CELERY_BROKER_URL:
             queue = self.app.conf.task_default_queue
             self.self_check = self_check.SelfCheck(

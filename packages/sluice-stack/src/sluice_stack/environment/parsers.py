@@ -131,6 +131,12 @@ def bind(value: str) -> str:
     return value
 
 
+def tcp_bind(value: str) -> str:
+    if value.startswith("unix:"):
+        raise ValueError("must be ADDRESS:PORT, such as 127.0.0.1:9108")
+    return bind(value)
+
+
 def path(value: str) -> str:
     if not value.startswith("/"):
         raise ValueError("must be an absolute path")

@@ -67,6 +67,13 @@ class Environment:
         The lowest level that is logged: `debug`, `info`, `warning` or `error`.""")
     health_allow: tuple[str, ...] = setting("127.0.0.0/8", is_.networks, OPERATOR, "nginx", """
         Networks that may see the details of `/channels/healthz`, separated by spaces or commas.""")
+    monitoring: bool = setting("no", is_.yes_no, OPERATOR, "nginx wsgi asgi worker celery beat rabbitmq", """
+        `yes`: every service has metrics, and `make up` starts Prometheus. See docs/how-to/monitor.md.""")
+    metrics_allow: tuple[str, ...] = setting("127.0.0.0/8", is_.networks, OPERATOR, "nginx", """
+        Networks that may see `/monitoring/` (Prometheus), separated by spaces or commas. Users who may enter
+        the admin site see it from anywhere.""")
+    monitoring_days: int = setting("15", is_.whole(1, 9999), OPERATOR, "prometheus", """
+        Days for which Prometheus keeps its data, 1 GB at most.""")
     max_body_size: str = setting("1m", is_.matching(*is_.SIZE), OPERATOR, "nginx", """
         The largest request body, such as `512k` or `1m`. A larger one is answered with 413.""")
     max_clients: int = setting("5000", is_.whole(1, 32000), OPERATOR, "nginx wsgi", """
@@ -99,6 +106,8 @@ class Environment:
         The tag of the images that are built and run.""")
     compose_project_name: str = setting("sluice", is_.matching(*is_.PROJECT_NAME), BUILD, "compose", """
         The prefix of the name of each container, volume and network.""")
+    compose_profiles: str = setting("", is_.choice("monitoring"), BUILD, "compose", """
+        `monitoring`: compose starts Prometheus. `make up MONITORING=yes` writes it.""")
     tls_certificate: str = setting("", is_.text, BUILD, "make", """
         `TLS=own`: the file with your certificate (PEM), followed by its intermediate certificates.""")
     tls_key: str = setting("", is_.text, BUILD, "make", """
@@ -148,6 +157,10 @@ class Environment:
     asgi_bind: str = setting("", is_.bind, INTERNAL, "asgi", """
         The address on which Daphne listens. Empty: `127.0.0.1:8001`, in a container `0.0.0.0:8001`.
         Ignored where supervisor or systemd passes a socket, as on a host.""")
+    metrics_bind: str = setting("", is_.tcp_bind, INTERNAL, "wsgi asgi worker celery beat", """
+        The address on which a program serves its metrics; if the port is taken, the next free one.
+        Empty: with `MONITORING=yes` port 9108, of 127.0.0.1 or, in a container, of all addresses; else
+        nowhere.""")
     debug: bool = setting("no", is_.yes_no, INTERNAL, "all", """
         `yes`: Django's debugging pages and an insecure key. Never where others can reach the site.""")
     # fmt: on

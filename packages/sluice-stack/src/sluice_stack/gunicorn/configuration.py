@@ -6,7 +6,8 @@ The operator's settings come from the environment: docs/reference/environment.md
 import os
 
 from sluice_stack import environment
-from sluice_stack.gunicorn import worker
+from sluice_stack.gunicorn import metrics, worker
+from sluice_stack.settings.monitoring import metrics_bind
 from sluice_updates.server.listening import inherited
 
 try:
@@ -60,3 +61,19 @@ accesslog = None
 errorlog = "-"
 loglevel = _env.log_level
 proc_name = "sluice-wsgi"
+
+if metrics.wanted(metrics_bind(_env)):
+    _metrics = metrics.Metrics(metrics_bind(_env), workers)
+    pre_fork = _metrics.pre_fork
+    child_exit = _metrics.child_exit
+    worker_exit = _metrics.worker_exit
+    pre_request = _metrics.pre_request
+    post_request = _metrics.post_request
+
+    def when_ready(arbiter):  # type: ignore[no-untyped-def]
+        worker.when_ready(arbiter)
+        _metrics.when_ready(arbiter)
+
+    def post_worker_init(started):  # type: ignore[no-untyped-def]
+        worker.post_worker_init(started)
+        _metrics.post_worker_init(started)

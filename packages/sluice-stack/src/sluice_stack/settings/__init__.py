@@ -12,6 +12,7 @@ None of them reads or changes Django's settings, so a project may use any of the
 from .database import database
 from .logs import logging
 from .messaging import celery_broker_ssl, celery_broker_url, channel_layers
+from .monitoring import metrics_bind
 from .security import (
     SILENCED_SYSTEM_CHECKS,
     allowed_hosts,
@@ -34,6 +35,7 @@ __all__ = [
     "hsts_seconds",
     "installed",
     "logging",
+    "metrics_bind",
     "read_environment",
     "secret",
     "secret_key",

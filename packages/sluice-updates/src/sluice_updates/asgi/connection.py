@@ -6,6 +6,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import ClassVar
 
 from .. import authentication, close_codes, limits
 from ..asgi_types import Scope
@@ -35,6 +36,7 @@ class Closed(Exception):
 class Connection(ABC):
     """One client of the hub. Subclasses implement the transport."""
 
+    TRANSPORT: ClassVar[str]
     __slots__ = (
         "_backlog",
         "_catching_up",
@@ -103,6 +105,7 @@ class Connection(ABC):
         """
         self._finished = finished
         self.hub.people.connections.add(self)
+        count("connections_opened", transport=self.TRANSPORT)
         self._opening = asyncio.ensure_future(self._open(scope))
 
     def close(self, code: int) -> None:

@@ -6,7 +6,7 @@ The hub closes their connections, like its own, when the session ends or the ser
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import authentication, close_codes, limits
 from ..asgi_types import Application, Receive, Scope, Send
@@ -47,6 +47,7 @@ def guarded(application: Application) -> Application:
 
         connection = ConsumerConnection(person, transport)
         hub.people.enter(connection, person)
+        count("connections_opened", transport=connection.TRANSPORT)
         try:
             await application({**scope, "user": user}, receive_all, send)
         finally:
@@ -58,6 +59,7 @@ def guarded(application: Application) -> Application:
 class ConsumerConnection:
     """A connection that a Channels consumer serves. The hub only closes it."""
 
+    TRANSPORT: ClassVar[str] = "consumer"
     __slots__ = ("_transport", "person", "subscriptions")
 
     def __init__(self, person: Person, transport: SocketTransport) -> None:

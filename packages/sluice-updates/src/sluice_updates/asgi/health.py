@@ -16,6 +16,7 @@ from ..push.hub import Hub, get_hub
 from . import origin
 from .responses import NO_STORE, respond
 
+STATUSES = ("ok", "degraded", "deaf", "stopping")
 JSON = (b"content-type", b"application/json")
 
 

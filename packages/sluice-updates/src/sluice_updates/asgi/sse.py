@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from .. import limits
 from ..asgi_types import Receive, Scope, Send, headers
 from ..close_codes import TOO_SLOW
@@ -50,6 +52,7 @@ async def server_sent_events(scope: Scope, receive: Receive, send: Send) -> None
 class EventStreamConnection(Connection):
     """A client that reads an event stream."""
 
+    TRANSPORT: ClassVar[str] = "sse"
     __slots__ = ("_transport",)
 
     def __init__(self, hub: Hub, transport: StreamTransport) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from typing import ClassVar
 
 from .. import close_codes, limits
 from ..asgi_types import Receive, Scope, Send
@@ -58,6 +59,7 @@ def open_socket(
 class WebSocketConnection(Connection):
     """A client on a WebSocket. Without the subprotocol `sluice.v1` it is sent updates only."""
 
+    TRANSPORT: ClassVar[str] = "websocket"
     __slots__ = ("_bad_frames", "_owed", "_paying", "_pongs", "_second", "_speaks", "_transport")
 
     def __init__(self, hub: Hub, transport: SocketTransport, *, speaks: bool) -> None:

@@ -41,10 +41,11 @@ class Frame:
 class UpdateFrame(Frame):
     """The frame of one update of a stream."""
 
-    __slots__ = ("offset", "stream", "tag")
+    __slots__ = ("offset", "published", "stream", "tag")
 
-    def __init__(self, stream: str, offset: int, tag: str, text: str) -> None:
+    def __init__(self, stream: str, offset: int, tag: str, text: str, published: float = 0.0) -> None:
         super().__init__(text)
+        self.published = published  # Unix time, for metrics only; 0: unknown
         self.stream = stream
         self.offset = offset
         self.tag = tag
@@ -52,7 +53,8 @@ class UpdateFrame(Frame):
     @classmethod
     def of(cls, update: Update) -> UpdateFrame:
         """The frame of an update from history."""
-        return cls(update.stream, update.position.offset, update.position.tag, update.frame)
+        position = update.position
+        return cls(update.stream, position.offset, position.tag, update.frame, update.published)
 
     @property
     def position(self) -> Position:

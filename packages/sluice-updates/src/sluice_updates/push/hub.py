@@ -16,10 +16,11 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from weakref import WeakKeyDictionary
 
-from .. import close_codes, history, limits
+from .. import close_codes, history, limits, metrics
 from ..history import Reading, StreamState
 from ..metrics import count
 from ..positions import Position
+from ..wakeup.message import WokenUpdate
 from .auditor import Auditor
 from .authenticator import Authenticator
 from .channel_layer import LayerLink
@@ -42,6 +43,11 @@ def get_hub() -> Hub:
         hub = _hubs[loop] = Hub(loop)
         hub.start()
     return hub
+
+
+def running_hubs() -> list[Hub]:
+    """The hubs of this process, from any thread."""
+    return list(_hubs.values())
 
 
 class Hub:
@@ -257,6 +263,9 @@ class Hub:
         count("frames_written", written * len(burst.frames))
         if not single:
             count("coalesced_writes", written)
+        if written:
+            for frame in burst.frames:
+                metrics.written(frame.published)
 
     def _sight(self, name: str, offset: int) -> None:
         sightings = self._sightings
@@ -265,7 +274,7 @@ class Hub:
         if len(sightings) > limits.SIGHTINGS:
             sightings.popitem(last=False)
 
-    def _wake_up(self, updates: Iterable[tuple[str, int, str, str]]) -> None:
+    def _wake_up(self, updates: Iterable[WokenUpdate]) -> None:
         self.take(UpdateFrame(*update) for update in updates)
 
     # Memory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from .. import conf
 from ..authentication import Person
@@ -14,6 +14,7 @@ from .window import Subscription
 class Member(Protocol):
     """A connection of a person who is signed in. A Channels consumer is a member without subscriptions."""
 
+    TRANSPORT: ClassVar[str]  # for metrics
     person: Person | None
 
     @property

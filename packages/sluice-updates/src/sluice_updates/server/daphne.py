@@ -17,7 +17,7 @@ from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from .. import close_codes, limits
+from .. import close_codes, conf, limits, monitoring
 from ..asgi.responses import backend_headers
 from ..asgi.transport import EXTENSION, HANDSHAKE
 from .admission import Admission
@@ -168,6 +168,7 @@ class DrainingServer(Server):
 
         self._hub = get_hub()
         self._hub.layer.on_broken = self._broken
+        monitoring.start(conf.metrics_bind())
 
     def _broken(self) -> None:
         self.exit_status = BROKEN

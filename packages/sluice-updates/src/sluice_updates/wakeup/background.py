@@ -62,6 +62,11 @@ class BackgroundSender(Generic[Item]):
         self._queue.put(item)
         return True
 
+    @property
+    def waiting(self) -> int:
+        """How many items wait in the queue."""
+        return self._queue.qsize()
+
     def flush(self, timeout: float = FLUSH_SECONDS) -> bool:
         """Wait at most `timeout` seconds until all items so far are handled. Returns whether they are."""
         mark = self._mark()

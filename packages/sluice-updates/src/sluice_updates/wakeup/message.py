@@ -1,6 +1,7 @@
 """The format of the wake-up, a message to the channel layer's group. It is packed and unpacked only here.
 
-A message of the type `updates.committed` lists the updates of one commit, each with its frame. The sender
+A message of the type `updates.committed` lists the updates of one commit, each with its frame, and beside
+them when each was published (for metrics; a hub of an older version ignores the list). The sender
 publishes it directly to the broker, so it packs it as the layer does (msgpack, with the group's name). The
 hub receives it from the layer.
 """
@@ -16,7 +17,7 @@ GROUP: Final = "updates"
 COMMITTED: Final = "updates.committed"
 LOOP_BACK: Final = "updates.loop_back"
 
-WokenUpdate = tuple[str, int, str, str]  # stream, offset, tag, frame
+WokenUpdate = tuple[str, int, str, str, float]  # stream, offset, tag, frame, when it was published
 
 
 class Malformed(ValueError):
@@ -27,6 +28,7 @@ def pack(updates: Iterable[Update]) -> bytes:
     """The body of the AMQP message that announces these updates. Needs msgpack."""
     import msgpack
 
+    updates = list(updates)
     body: bytes = msgpack.packb(
         {
             "type": COMMITTED,
@@ -34,6 +36,7 @@ def pack(updates: Iterable[Update]) -> bytes:
                 [update.stream, update.position.offset, update.position.tag, update.frame]
                 for update in updates
             ],
+            "published": [update.published for update in updates],
             "__asgi_group__": GROUP,
         }
     )
@@ -43,8 +46,11 @@ def pack(updates: Iterable[Update]) -> bytes:
 def unpack(message: Mapping[str, Any]) -> list[WokenUpdate]:
     """The updates in a message from the layer. Raises Malformed."""
     try:
+        updates = message["updates"]
+        published = message.get("published") or [0.0] * len(updates)  # a sender of an older version
         return [
-            (str(name), int(offset), str(tag), str(frame)) for name, offset, tag, frame in message["updates"]
+            (str(name), int(offset), str(tag), str(frame), float(when))
+            for (name, offset, tag, frame), when in zip(updates, published, strict=True)
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise Malformed(str(error)) from error

@@ -76,6 +76,22 @@ def status() -> dict[str, Any]:
     }
 
 
+def figures() -> dict[str, float]:
+    """The numbers of metrics.SENDER_FIGURES; empty without a broker."""
+    if not is_wanted():
+        return {}
+    sender = _sender(conf.publisher_url())
+    wakeups = sender.wakeups
+    return {
+        "queued": sender.waiting,
+        "down": wakeups.state == "down",
+        "announced": wakeups.announced,
+        "unheard": wakeups.unheard,
+        "skipped": wakeups.skipped,
+        "dropped": sender.dropped,
+    }
+
+
 @functools.cache
 def _sender(url: str) -> _Sender:
     return _Sender(Wakeups(url))

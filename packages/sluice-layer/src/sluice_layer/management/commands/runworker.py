@@ -46,6 +46,7 @@ class Command(ChannelsCommand):
             busy_limit=options["busy_limit"],
         )
         warm_up = getattr(settings, "SLUICE_LAYER_WORKER_WARM_UP", "")
-        if warm_up:
-            import_string(warm_up)()
+        for path in [warm_up] if isinstance(warm_up, str) else warm_up:
+            if path:
+                import_string(path)()
         super().handle(*args, **options)
