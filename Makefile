@@ -21,7 +21,7 @@ logs: ## Follow the services' logs, from the last 100 lines
 	@scripts/logs
 roll: ## Replace containers one by one; SERVICE=asgi: only those
 	@scripts/roll $(SERVICE)
-doctor: ## Check the running site; ARGS=--quiet: only problems
+doctor: ## Check the running site; ARGS=--quiet: not what passed
 	@scripts/doctor $(ARGS)
 password: ## Print the administrator's password
 	@scripts/password
@@ -51,7 +51,7 @@ layer: ## Test the channel layer and the stock one on RabbitMQ
 	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml packages/sluice-layer/tests $(ARGS)
 layer-versions: ## Test the layer with each Python, Channels and RabbitMQ
 	@scripts/layer-versions $(ARGS)
-faults: ## Break the stack under load, and check that no update is lost
+faults: ## Break the stack under load, and count lost updates
 	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
 browser: ## Chromium: updates.js under faults, and the site
 	@scripts/in-tests --with-images --with-browser pytest --junit-xml=/results/browser.xml tests/browser $(ARGS)

@@ -25,10 +25,11 @@ class Rules:
     """PROTOCOL's figures for clients, in milliseconds. The defaults are those of PROTOCOL.md."""
 
     backoff_first: float = 500
-    backoff_longest: float = 20_000
+    backoff_longest: float = 10_000
     far: float = 30_000  # the least wait after 4013 and, if seen, after 429 and a 503 without Retry-After
     settle: float = 10_000  # after a hello, until the back-off is reset
-    timer: float = 5_000  # from the beginning of an attempt to its hello
+    admission: float = 10_000  # from the beginning of an attempt to the upgrade
+    timer: float = 5_000  # from there to hello
     grace: float = 10_000  # of silence, beyond hello's `ping`
     retry: float = 0  # the window after 1012; 0: hello's
     sees_status: bool = False  # whether it sees 429, 503 and Retry-After; a browser's script does not

@@ -97,12 +97,12 @@ static struct {
     int source_count;
     SSL_CTX *tls;
     /* PROTOCOL's figures, in µs */
-    uint64_t first, longest, far, settle, timer, grace, retry;
+    uint64_t first, longest, far, settle, admission, timer, grace, retry;
     bool sees_status;
 } options = {
     .host = "localhost", .origin = "http://localhost", .path = "/channels/updates/", .subprotocol = "sluice.v1",
-    .dialect = SLUICE,   .first = 500000,              .longest = 20000000,          .far = 30000000,
-    .settle = 10000000,  .timer = 5000000,             .grace = 10000000,
+    .dialect = SLUICE,   .first = 500000,              .longest = 10000000,          .far = 30000000,
+    .settle = 10000000,  .admission = 10000000, .timer = 5000000,             .grace = 10000000,
 };
 
 static struct client *clients;
@@ -198,6 +198,7 @@ static uint64_t wait_after(struct client *client, int code, int status, int64_t 
         client->recalled = now;
         return again ? backoff(client) : 0;
     }
+    if (code == 1013 && retry_after >= 0) return (uint64_t)retry_after; /* its own time, given by the server */
     uint64_t wait = backoff(client);
     if (code == 4013 || status == 429)
         return wait + (retry_after > (int64_t)options.far ? (uint64_t)retry_after : options.far);
@@ -216,7 +217,7 @@ static void ended(struct client *client, enum reason reason, int code, int statu
     client->back = client->caught = 0;
     if (!options.sees_status) { /* a browser shows no status to a script */
         status = 0;
-        retry_after = -1;
+        if (code != 1013) retry_after = -1;
     }
     uint64_t wait = wait_after(client, code, status, retry_after, now);
     drop(client, reason == TIMER || reason == SILENCE || reason == GAP || reason == BROKEN);
@@ -243,7 +244,7 @@ static void attempt(struct client *client) {
     }
     counts.attempts += 1;
     client->begun = now_us();
-    deadlines[client - clients] = client->begun + options.timer;
+    deadlines[client - clients] = client->begun + options.admission;
     enter(client, CONNECTING);
     if (connect(client->fd, (struct sockaddr *)&options.server, sizeof options.server) && errno != EINPROGRESS) {
         if (errno == EADDRNOTAVAIL) die("no local port is left: use more --sources");
@@ -471,8 +472,14 @@ static ssize_t frame(struct client *client, uint8_t *data, size_t available, uin
             break;
         case 8: {
             int code = length >= 2 ? payload[0] << 8 | payload[1] : 1005;
+            int64_t after = -1;
+            if (length > 8 && !memcmp(payload + 2, "retry=", 6)) {
+                payload[length] = 0;
+                after = (int64_t)strtoull((char *)payload + 8, NULL, 10) * 1000;
+                payload[length] = kept;
+            }
             send_frame(client, 8, payload, length < 2 ? 0 : 2);
-            ended(client, CLOSED, code, 0, -1);
+            ended(client, CLOSED, code, 0, after);
             return -1;
         }
         case 9: send_frame(client, 10, payload, length); break;
@@ -496,6 +503,7 @@ static ssize_t response(struct client *client, uint8_t *data, size_t available) 
         return -1;
     }
     enter(client, OPEN);
+    deadlines[client - clients] = now_us() + options.timer;
     if (options.dialect == PLAIN) live(client);
     return end + 4 - data;
 }
@@ -811,6 +819,7 @@ static void read_options(int count, char **values) {
         else if (!strcmp(name, "--backoff-longest")) options.longest = milliseconds(value);
         else if (!strcmp(name, "--far")) options.far = milliseconds(value);
         else if (!strcmp(name, "--settle")) options.settle = milliseconds(value);
+        else if (!strcmp(name, "--admission")) options.admission = milliseconds(value);
         else if (!strcmp(name, "--timer")) options.timer = milliseconds(value);
         else if (!strcmp(name, "--grace")) options.grace = milliseconds(value);
         else if (!strcmp(name, "--retry")) options.retry = milliseconds(value);
