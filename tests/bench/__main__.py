@@ -205,11 +205,8 @@ def run_storms(bench: Bench, stack: Deployed, clients: int, limit: float) -> Non
             bench.keep(
                 f"storms {case}",
                 THROUGH_NGINX,
-                {
-                    "back_p50_s": report["back_s"]["p50"],
-                    "back_p95_s": report["back_s"]["p95"],
-                    "back_last_s": report["back_s"]["last"],
-                    "after_up_s": report["last_back_after_up_s"],
+                _times(report)
+                | {
                     "not_back": float(clients - report["back"]),
                     "failed": float(report["failed"]),
                     "lost": float(report["missed"] + report["doubled"] + report["unrecovered"]),
@@ -221,6 +218,14 @@ def run_storms(bench: Bench, stack: Deployed, clients: int, limit: float) -> Non
             for problem in report["problems"]:
                 bench.refuse(f"storms {case}", THROUGH_NGINX, problem)
             _settle(stack)
+
+
+def _times(report: dict[str, Any]) -> dict[str, float]:
+    """When clients were back; nothing if none was."""
+    if not report["back"]:
+        return {}
+    back = {f"back_{part}_s": report["back_s"][part] for part in ("p50", "p95", "last")}
+    return back | {"after_up_s": report["last_back_after_up_s"]}
 
 
 def _settle(stack: Deployed) -> None:

@@ -344,8 +344,8 @@ def _wait_back(client: LoadClient, until: float, tell: Any) -> tuple[dict[str, A
 
 
 def _wait_caught_up(stack: Deployed, client: LoadClient, people: Sequence[Person]) -> int:
-    """Wait at most 15 s until each client is at the heads of the table. Returns how many updates are missing;
-    a client that stands at another tag misses one.
+    """Wait at most 15 s until each live client is at the heads of the table. Returns how many updates are
+    missing; a client that stands at another tag misses one. A client that is not back is another problem.
     """
     heads = stack.heads()
     until = time.monotonic() + 15

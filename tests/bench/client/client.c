@@ -8,7 +8,7 @@
  *   mark          forget all counts; from now on a client is back once it has a new connection
  *   cut rst|fin   end every connection (and mark)
  *   status        the counts since mark
- *   positions     each client's position in each stream
+ *   positions     each live client's position in each stream
  *   await N MS    wait until N messages were delivered since the last report, at most MS milliseconds
  *   report        the deliveries since the last report: their delays
  *   quit
@@ -686,7 +686,7 @@ static void positions(void) {
     printf("[");
     for (int i = 0; i < client_count; i++) {
         printf("%s{", i ? ", " : "");
-        for (int j = 0; j < clients[i].stream_count; j++) {
+        for (int j = 0; clients[i].state == LIVE && j < clients[i].stream_count; j++) {
             struct stream *stream = &clients[i].streams[j];
             printf("%s\"%s\": \"%llu-%s\"", j ? ", " : "", stream->name, (unsigned long long)stream->offset,
                    stream->known ? stream->tag : "?");
