@@ -3,7 +3,11 @@
     make up CHANNELS_PER_ADDRESS=32000 CHANNELS_PER_ADDRESS_SECOND=9999 MAX_CLIENTS=6000
     PYTHONPATH=tests python3 -m bench.storm --project sluice --clients 5000 --case cut
 
-The limits are raised because all clients have one address here. It needs Docker's command line, a C compiler
+The limits are raised because all clients have one address here. A storm uses tens of thousands of local
+ports, and with few free ones each connect() takes milliseconds. So first, as root:
+
+    sysctl -w net.ipv4.ip_local_port_range="10000 65000" net.ipv4.tcp_tw_reuse=1
+ It needs Docker's command line, a C compiler
 and OpenSSL's headers (Debian: gcc, libc6-dev, libssl-dev), or the image sluice-tests-bench.
 
 Each client is a user with a session of its own, follows `user:<id>` and `all`, and behaves as PROTOCOL.md
@@ -50,6 +54,7 @@ done
 """
 _NOTHING: Final = Usage(0.0, 0, 0, 0, 0)
 MEMORY: Final = 256  # MiB, the most that asgi may use in a storm of 5,000 clients; its container has 384
+LAG: Final = 2000  # ms, the longest time in which the load client may do nothing
 CLIENT_SHARE: Final = 0.6  # of its core, which the load client may use
 
 
@@ -377,6 +382,11 @@ def problems(report: dict[str, Any]) -> list[str]:
     peak = report["services"]["asgi"]["peak_mib"]
     if peak > MEMORY:
         found.append(f"asgi used {peak:.0f} MiB, more than {MEMORY}")
+    if report["client_worst_lag_ms"] > LAG:
+        found.append(
+            f"the load client was late by {report['client_worst_lag_ms'] / 1000:.1f} s; usually few local"
+            ' ports are free: sysctl -w net.ipv4.ip_local_port_range="10000 65000" net.ipv4.tcp_tw_reuse=1'
+        )
     if report["client_share_of_core"] > CLIENT_SHARE:
         found.append(f"the load client used {report['client_share_of_core']:.0%} of its core")
     return found
