@@ -21,7 +21,7 @@ logs: ## Follow the services' logs, from the last 100 lines
 	@scripts/logs
 roll: ## Replace containers one by one; SERVICE=asgi: only those
 	@scripts/roll $(SERVICE)
-doctor: ## Check the running site; ARGS=--quiet: only problems
+doctor: ## Check the running site; ARGS=--quiet: not what passed
 	@scripts/doctor $(ARGS)
 password: ## Print the administrator's password
 	@scripts/password
@@ -51,7 +51,7 @@ layer: ## Test the channel layer and the stock one on RabbitMQ
 	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml packages/sluice-layer/tests $(ARGS)
 layer-versions: ## Test the layer with each Python, Channels and RabbitMQ
 	@scripts/layer-versions $(ARGS)
-faults: ## Break the stack under load, and check that no update is lost
+faults: ## Break the stack under load, and count lost updates
 	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
 browser: ## Chromium: updates.js under faults, and the site
 	@scripts/in-tests --with-images --with-browser pytest --junit-xml=/results/browser.xml tests/browser $(ARGS)
@@ -63,8 +63,10 @@ bare-metal: ## Follow the guide for hosts on Debian 12 and 13; test it
 	@scripts/bare-metal $(ARGS)
 monitoring: ## Prometheus, its alerts and who may see it
 	@COMPOSE_PROFILES=monitoring scripts/in-tests --with-images pytest --junit-xml=/results/monitoring.xml tests/monitoring $(ARGS)
-bench: ## Measure the README's figures
-	@scripts/in-tests --with-images pytest --junit-xml=/results/bench.xml tests/bench $(ARGS)
+bench: ## Measure the push and its peers; ARGS="--only storms"
+	@scripts/in-tests --with-images --for-bench scripts/measure $(ARGS)
+figures: ## Write what make bench measured into the documentation
+	@scripts/figures
 
 ##@ About
 help: ## Print this list
@@ -72,4 +74,4 @@ help: ## Print this list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions faults browser rolling soak bare-metal monitoring bench help
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions faults browser rolling soak bare-metal monitoring bench figures help

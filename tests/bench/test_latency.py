@@ -1,6 +1,4 @@
-"""The README's figures: the time from a POST, or the order of a crop, to the browser's socket, all through
-nginx.
-"""
+"""The time from a POST, or the order of a crop, to the browser's socket, all through nginx."""
 
 from __future__ import annotations
 

@@ -218,19 +218,21 @@ def test_the_waits(open_page: Open) -> None:
             too_fast: after({ code: 4013, status: 429, retryAfter: 40_000 }),
             nobody: after({ code: 1006, status: 503, retryAfter: 5000 }),
             nobody_silent: after({ code: 1006, status: 503 }),
+            given_a_time: after({ code: 1013, retryAfter: 7000 }, null, 9),
           };
         }"""
     )
     expected = {
         "first": (0, 500),
         "second": (0, 1000),
-        "sixth": (0, 16_000),
-        "seventh": (0, 20_000),
-        "tenth": (0, 20_000),
-        "worn": (0, 20_000),
+        "sixth": (0, 10_000),
+        "seventh": (0, 10_000),
+        "tenth": (0, 10_000),
+        "worn": (0, 10_000),
         "good": (0, 500),
         "restart": (0, 6000),
         "refused_while_restarting": (0, 500),
+        "given_a_time": (7000, 7000),
         "past": (0, 0),
         "past_again": (0, 500),
         "too_many": (30_000, 30_500),

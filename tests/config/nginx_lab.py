@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs
 
+from harness.raw import read_head
 from harness.servers import free_port
 from harness.waiting import wait_until
 
@@ -105,9 +106,7 @@ def exchange(port: int, raw: bytes, deadline: float = 10.0) -> Answer:
 
 def read_answer(wire: socket.socket, *, to_head: bool = False) -> Answer:
     """Read one response. A response without a length ends with the connection."""
-    data = b""
-    while b"\r\n\r\n" not in data and (chunk := wire.recv(65536)):
-        data += chunk
+    data = read_head(wire)
     head, _, body = data.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/"):
         return Answer(9 if data else 0, [], data)  # HTTP/0.9 has no head
@@ -184,12 +183,9 @@ class Probe:
 
     def answer(self, wire: socket.socket) -> None:
         """Serve one connection. nginx uses it for one request."""
-        data = b""
-        while b"\r\n\r\n" not in data:
-            chunk = wire.recv(65536)
-            if not chunk:
-                return
-            data += chunk
+        data = read_head(wire)
+        if b"\r\n\r\n" not in data:
+            return
         request_head, _, body = data.partition(b"\r\n\r\n")
         self.heads.append(request_head)
         received = Received.parse(request_head)

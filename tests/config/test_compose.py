@@ -73,8 +73,8 @@ SECRETS = {
 }
 KEYS = """
     << profiles image build pull_policy command hostname user group_add environment env_file depends_on
-    network_mode networks ports volumes tmpfs sysctls pids_limit mem_limit healthcheck restart stop_signal
-    stop_grace_period
+    network_mode networks ports volumes tmpfs sysctls pids_limit mem_limit cpu_shares healthcheck restart
+    stop_signal stop_grace_period
 """
 
 

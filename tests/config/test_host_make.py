@@ -68,7 +68,7 @@ def breaches(tmp_path: Path, text: str) -> str:
         (HEAD + "RUN set -eux; \\\n    cd $X; \\\n    true\n", "SC2086"),
         (HEAD + "ADD a b\n", "use COPY"),
         (HEAD + "ENV DB_PASSWORD=x\n", "a secret"),
-        (HEAD + "USER www-data\n", "give numbers"),
+        (HEAD + "USER www-data\n", "use numbers"),
         (HEAD + "CMD gunicorn\n", "a JSON list"),
     ],
 )

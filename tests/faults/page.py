@@ -47,7 +47,7 @@ The seconds are the maximum that was measured, on a machine with two cores and o
   updates. The limit is 2 s. It is 10 s if PostgreSQL, Daphne or, for polling clients, Gunicorn was
   restarted.
 - **connected clients**: from the end of the fault until all clients that were connected before it
-  have all updates. A client waits at most 20 s between two attempts. The limit is 25 s, or 60 s
+  have all updates. A client waits at most 10 s between two attempts. The limit is 25 s, or 60 s
   after a cut that the clients could not detect at once.
 - **commit to arrival during the fault**: for WebSockets and event streams. The limit is 2 s.
 """

@@ -1,4 +1,4 @@
-"""Rows of the README's table of figures."""
+"""Rows of the table of figures."""
 
 from __future__ import annotations
 

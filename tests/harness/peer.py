@@ -18,12 +18,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-from .background import Background
 from .compose import SOURCE
+from .loopback import LoopbackServer
 
 STREAM = "user:7"
 MODULES = "/static/sluice_updates/"
@@ -96,10 +95,11 @@ class _Log:
         return self.position(len(self.frames))
 
 
-class Peer:
+class Peer(LoopbackServer):
     """The server. A context manager; the test's thread may call its methods."""
 
     def __init__(self) -> None:
+        super().__init__("peer")
         self.rules: dict[str, Rule] = dict.fromkeys(("websocket", "sse", "polling", "health", "plain"), SERVE)
         self.rules["plain"] = Answer(426, "426: this needs an upgrade.\n")
         self.asked: list[Asked] = []
@@ -109,20 +109,11 @@ class Peer:
         self.denied: set[str] = set()
         self._log = _Log()
         self._lines: set[_Line] = set()
-        self._background = Background("peer")
 
-    def __enter__(self) -> Peer:
-        self._server = self._background.run(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port: int = self._server.sockets[0].getsockname()[1]
+    def __enter__(self) -> Self:
+        super().__enter__()
         self._background.begin(self._ping_all())
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._background.do(self._server.close)
-        self.cut()
-        self._background.close()
 
     @property
     def url(self) -> str:

@@ -57,16 +57,20 @@ def upgrade(port: int, target: str, headers: dict[str, str] | None = None) -> An
 
 def read_answer(wire: socket.socket) -> Answer:
     """Read one response."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        chunk = wire.recv(65536)
-        if not chunk:
-            break
-        data += chunk
-    answer = parse(data)
+    answer = parse(read_head(wire))
     if answer.status == 101:
         return answer
     return Answer(answer.status, answer.headers, _read_body(wire, answer.headers, answer.body))
+
+
+def read_head(wire: socket.socket) -> bytes:
+    """Read the headers and the empty line after them, or to the end of the connection. The result may include
+    a part of the body.
+    """
+    data = b""
+    while b"\r\n\r\n" not in data and (chunk := wire.recv(65536)):
+        data += chunk
+    return data
 
 
 def parse(data: bytes) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ from django.db import connection  # noqa: E402
 from django.test import Client  # noqa: E402
 
 import mysite  # noqa: E402
+from harness.servers import RabbitMQ  # noqa: E402
 
 APP = Path(mysite.__file__).parent.parent
 SHAPE = (30, 70, 100)  # z, y, x
@@ -74,6 +76,14 @@ def as_ada(ada: Any) -> Client:
 
 
 @pytest.fixture
+def as_bob(bob: Any) -> Client:
+    """Another user's browser, signed in."""
+    client = Client()
+    client.force_login(bob)
+    return client
+
+
+@pytest.fixture
 def environment_of_others(settings: Any, tmp_path: Path) -> dict[str, str]:
     """The environment with which another process uses the same folders, and the same database if it is
     PostgreSQL.
@@ -118,6 +128,16 @@ def tasks_at(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     yield tasks_at
     if publisher := app.__dict__.pop("_publisher", None):
         publisher.stop()  # now, since at the interpreter's exit pytest has closed the streams of the log
+
+
+@pytest.fixture
+def tasks_vhost(rabbitmq: RabbitMQ, tasks_at: Callable[[str], None]) -> str:
+    """A vhost for Celery of this test's own; this process publishes its tasks there."""
+    vhost = f"celery{time.monotonic_ns()}"
+    rabbitmq.ctl("add_vhost", vhost)
+    rabbitmq.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+    tasks_at(f"{rabbitmq.url}{vhost}")
+    return vhost
 
 
 @pytest.fixture

@@ -119,11 +119,9 @@ def test_by_a_button_it_leads_back_to_the_page(as_ada: Client, crop: Crop) -> No
     assert "The crop is done; only a queued" in as_ada.get("/crops/", headers=HTML).content.decode()
 
 
-def test_only_the_owner_may_cancel(as_ada: Client, bob: Any, crop: Crop) -> None:
-    theirs = Client()
-    theirs.force_login(bob)
+def test_only_the_owner_may_cancel(as_ada: Client, as_bob: Client, crop: Crop) -> None:
     path = f"/crops/{crop.pk}/cancel/"
-    assert theirs.post(path).status_code == 403
+    assert as_bob.post(path).status_code == 403
     assert Client().post(path).status_code == 401
     signed_out = Client().post(path, headers=HTML)
     assert signed_out["Location"] == "/accounts/login/?next=/crops/"

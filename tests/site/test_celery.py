@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -82,12 +81,8 @@ class Program:
 
 
 @pytest.fixture
-def broker(rabbitmq: RabbitMQ, tasks_at: Callable[[str], None]) -> str:
-    vhost = f"celery{time.monotonic_ns()}"
-    rabbitmq.ctl("add_vhost", vhost)
-    rabbitmq.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
-    tasks_at(f"amqp://guest:guest@127.0.0.1:{rabbitmq.port}/{vhost}")
-    return f"amqp://guest@127.0.0.1:{rabbitmq.port}/{vhost}"
+def broker(rabbitmq: RabbitMQ, tasks_vhost: str) -> str:
+    return f"amqp://guest@127.0.0.1:{rabbitmq.port}/{tasks_vhost}"
 
 
 @pytest.fixture

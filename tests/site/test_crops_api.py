@@ -202,12 +202,10 @@ def test_a_download_by_nginx(as_ada: Client, done: Crop, settings: Any) -> None:
     assert answer.content == b""
 
 
-def test_another_users_crop_is_403(bob: Any, done: Crop) -> None:
-    client = Client()
-    client.force_login(bob)
+def test_another_users_crop_is_403(as_bob: Client, done: Crop) -> None:
     for path in (f"/crops/{done.pk}/", f"/crops/{done.pk}/download/"):
-        assert client.get(path).status_code == 403
-    assert client.get("/crops/").json() == {"crops": [], "older": None}
+        assert as_bob.get(path).status_code == 403
+    assert as_bob.get("/crops/").json() == {"crops": [], "older": None}
 
 
 def test_a_crop_that_never_was_is_404(as_ada: Client) -> None:

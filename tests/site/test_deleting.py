@@ -73,10 +73,8 @@ def test_deleting_again_publishes_nothing(as_ada: Client, crop: Crop) -> None:
     assert as_ada.post(f"/crops/{crop.pk}/delete/").status_code == 404
 
 
-def test_only_ones_own(bob: Any, crop: Crop) -> None:
-    theirs = Client()
-    theirs.force_login(bob)
-    assert theirs.post(f"/crops/{crop.pk}/delete/").status_code == 403
+def test_only_ones_own(as_bob: Client, crop: Crop) -> None:
+    assert as_bob.post(f"/crops/{crop.pk}/delete/").status_code == 403
     assert Client().post(f"/crops/{crop.pk}/delete/").status_code == 401
     assert told() == [] and not Crop.objects.filter(discarded=True).exists()
 

@@ -109,13 +109,9 @@ def test_ordering_costs_no_time_whatever_the_broker_does(
 
 
 @pytest.fixture
-def queue(rabbitmq: RabbitMQ, tasks_at: Callable[[str], None]) -> Any:
+def queue(rabbitmq: RabbitMQ, tasks_vhost: str) -> Any:
     """Celery's vhost and queue, as the image defines them, and a channel that reads the queue."""
-    vhost = f"celery{time.monotonic_ns()}"
-    rabbitmq.ctl("add_vhost", vhost)
-    rabbitmq.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
-    tasks_at(f"amqp://guest:guest@127.0.0.1:{rabbitmq.port}/{vhost}")
-    connection = amqp.Connection(f"127.0.0.1:{rabbitmq.port}", virtual_host=vhost)
+    connection = amqp.Connection(f"127.0.0.1:{rabbitmq.port}", virtual_host=tasks_vhost)
     connection.connect()
     channel = connection.channel()
     channel.queue_declare(QUEUE, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})

@@ -77,13 +77,11 @@ def test_buttons_lead_back_to_the_inbox(as_ada: Client, message: Message) -> Non
 
 
 @pytest.mark.parametrize("what", ["read", "unread", "delete"])
-def test_other_users_messages_are_not_found(bob: Any, message: Message, what: str) -> None:
-    theirs = Client()
-    theirs.force_login(bob)
+def test_other_users_messages_are_not_found(as_bob: Client, message: Message, what: str) -> None:
     path = f"/messages/{message.pk}/{what}/"
-    assert theirs.post(path).status_code == 404
+    assert as_bob.post(path).status_code == 404
     assert Client().post(path).status_code == 401
-    assert theirs.get(path).status_code == 405
+    assert as_bob.get(path).status_code == 405
     assert Message.objects.filter(read=False).count() == 1 and told() == []
 
 

@@ -27,7 +27,9 @@ def pushed() -> list[tuple[str, str, Any]]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_message_is_in_the_inbox_and_pushed_to_its_recipient_alone(as_ada: Client, bob: Any) -> None:
+def test_a_message_is_in_the_inbox_and_pushed_to_its_recipient_alone(
+    as_ada: Client, as_bob: Client, bob: Any
+) -> None:
     answer = post(as_ada, GOOD)
     message = Message.objects.get()
     assert (answer.status_code, answer.json()) == (201, {"message_id": message.pk})
@@ -35,9 +37,7 @@ def test_a_message_is_in_the_inbox_and_pushed_to_its_recipient_alone(as_ada: Cli
         (f"user:{bob.pk}", "new-message", {"message_id": message.pk, "message_title": "Hello"})
     ]
     assert as_ada.get("/messages/").json() == {"messages": [], "older": None}
-    theirs = Client()
-    theirs.force_login(bob)
-    (shown,) = theirs.get("/messages/").json()["messages"]
+    (shown,) = as_bob.get("/messages/").json()["messages"]
     assert shown | {"created": ""} == {
         "message_id": message.pk,
         "title": "Hello",

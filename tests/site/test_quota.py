@@ -89,12 +89,10 @@ def test_a_crop_limit_above_the_quota_is_reported(settings: Any, too_much: int, 
     assert all("Set CROP_QUOTA_MB to 4 or more" in str(message.hint) for message in found)
 
 
-def test_others_have_their_own(as_ada: Client, bob: Any, volume: Any, box: Any) -> None:
+def test_others_have_their_own(as_ada: Client, as_bob: Client, volume: Any, box: Any) -> None:
     for _ in range(2):
         order(as_ada, volume, box)
-    theirs = Client()
-    theirs.force_login(bob)
-    assert order(theirs, volume, box).status_code == 202
+    assert order(as_bob, volume, box).status_code == 202
 
 
 def test_the_form_shows_the_error_and_the_page_the_used_space(

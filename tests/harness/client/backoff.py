@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 
 NOT_BEFORE_RELOAD = frozenset({4000, 4003})
 NOT_BEFORE_SIGN_IN = frozenset({4001, 4009})
 
 
+def retry_after(reason: str) -> float | None:
+    """The seconds in the reason of a close with 1013, `retry=MILLISECONDS`; None if it has none."""
+    match = re.fullmatch(r"retry=(\d+)", reason)
+    return None if match is None else int(match[1]) / 1000
+
+
 @dataclass
 class Backoff:
-    """Full jitter that doubles from 0.5 s to 20 s. Times are monotonic seconds."""
+    """Full jitter that doubles from 0.5 s to 10 s. Times are monotonic seconds."""
 
     random: random.Random = field(default_factory=random.Random)
     _failures: int = 0
@@ -40,4 +47,4 @@ class Backoff:
 
     @staticmethod
     def _limit(failures: int) -> float:
-        return min(20.0, 0.5 * 2**failures)
+        return min(10.0, 0.5 * 2**failures)

@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from urllib.parse import quote
 
 from . import frames, http
-from .backoff import Backoff
+from .backoff import Backoff, retry_after
 from .ledger import Arrived, Broken, Connected, Ended, Hello, Ledger
 from .positions import Position, parse_since, since
 from .websocket import Closed, ProtocolBroken, Refused, WebSocket
 
-CONNECT_DEADLINE = 5.0
+ADMISSION_DEADLINE = 10.0  # to the upgrade, or to the head of the event stream
+CONNECT_DEADLINE = 5.0  # from there to hello
 SILENCE = 10.0  # seconds of silence allowed on top of the server's ping interval
 
 
@@ -132,7 +133,8 @@ class Page:
             if not self._cutting:  # the whole client is being cancelled
                 raise
         except (OSError, asyncio.IncompleteReadError, http.BadAnswer, TimeoutError, Closed, Refused) as error:
-            over = _Over(getattr(error, "code", 1006), repr(error))
+            after = retry_after(error.reason) if isinstance(error, Closed) and error.code == 1013 else None
+            over = _Over(getattr(error, "code", 1006), repr(error), after)
             if over.code in (1000, 1001, 1005):
                 over.code = 1006
         except (frames.Malformed, ProtocolBroken) as error:
@@ -181,7 +183,7 @@ class Page:
     # ---- the transports
 
     async def _websocket(self) -> None:
-        async with asyncio.timeout(CONNECT_DEADLINE):
+        async with asyncio.timeout(ADMISSION_DEADLINE):
             target = "/channels/updates/" + self._query(self.positions)
             socket = await WebSocket.connect(self.place, target, cookies=self.cookies)
             if socket.subprotocol != "sluice.v1":
@@ -200,7 +202,7 @@ class Page:
         if self.positions != self.first_since:
             headers["Last-Event-ID"] = since(self.positions)
         target = self.place.prefix + "/channels/updates/sse" + self._query(self.first_since)
-        async with asyncio.timeout(CONNECT_DEADLINE):
+        async with asyncio.timeout(ADMISSION_DEADLINE):
             response = await http.send(self.place, "GET", target, headers)
         try:
             if response.status != 200:
@@ -234,7 +236,9 @@ class Page:
 
     def _event(self, event: dict[str, str]) -> None:
         if event.get("event") == "close":
-            raise _Over(int(json.loads(event["data"])["code"]), "close event")
+            close = json.loads(event["data"])
+            after = close["retry"] / 1000 if "retry" in close else None
+            raise _Over(int(close["code"]), "close event", after)
         if "event" in event:
             raise frames.Malformed(f"an event named {event['event']!r}")
         if "data" not in event:

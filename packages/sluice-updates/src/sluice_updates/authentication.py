@@ -1,4 +1,4 @@
-"""Authentication of connections: finds session and user by one query, and later checks both again.
+"""Authentication of connections: finds sessions and users by one query, and later checks both again.
 
 These functions use the database, so the hub calls them in a thread.
 """
@@ -6,22 +6,21 @@ These functions use the database, so the hub calls them in a thread.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth.backends import ModelBackend
+from django.db import Error as DatabaseError
+from django.db import connections, router
 from django.http.cookie import parse_cookie
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from . import history, rights, streams
 from .asgi_types import Scope, headers
-from .history import Reading
-from .positions import Position
 from .sessions import SessionStore
 
 _SESSION_KEY: Final = re.compile(r"[!-~]+", re.ASCII)
@@ -36,15 +35,12 @@ class Person:
     session_hash: str  # changes with the password
     backend: str
 
+    def __hash__(self) -> int:
+        return hash(self.session_key)
 
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What the database says about a person who connects."""
 
-    person: Person | None  # None: not signed in
-    streams: list[str]  # requested
-    allowed: set[str]
-    reading: Reading | None  # of the allowed streams that the hub doesn't know
+Identity = tuple[Person, Any]
+"""A person, and the user's model instance."""
 
 
 def session_key(scope: Scope) -> str | None:
@@ -54,49 +50,46 @@ def session_key(scope: Scope) -> str | None:
     return key if _SESSION_KEY.fullmatch(key) else None
 
 
-def authenticate(
-    key: str,
-    wanted: list[str] | None,
-    since: Mapping[str, Position],
-    is_known: Callable[[str, Position | None], bool],
-    limit: int,
-) -> Admission:
-    """Find the person and the allowed streams, and read those streams that the hub doesn't know."""
-    found = identify(key)
-    if found is None:
-        return Admission(None, wanted or [], set(), None)
-    person, user = found
-    names = wanted if wanted is not None else streams.default_streams(user.pk)
-    allowed = rights.allowed(user, names)
-    unknown = {
-        name: since.get(name) for name in names if name in allowed and not is_known(name, since.get(name))
-    }
-    # The hub's window may reach back beyond what has been trimmed since.
-    given = {name: since[name] for name in names if name in allowed and name in since and name not in unknown}
-    if given:
-        floors = history.heads(given)
-        unknown |= {name: given[name] for name in given if floors[name].is_trimmed(given[name])}
-    return Admission(person, names, allowed, history.read(unknown, limit) if unknown else None)
-
-
-def identify(key: str) -> tuple[Person, Any] | None:
+def identify(key: str) -> Identity | None:
     """The session's person and user; None without a session, or if it has no user."""
+    (found,) = identify_all([key])
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def identify_all(keys: Sequence[str]) -> list[Identity | Exception | None]:
+    """The same for many sessions, by one query where the session table names the user.
+
+    An error that concerns one session only, such as one of a custom backend, is returned in its place. Raises
+    Django's database errors.
+    """
     store_class = _store_class()
-    user = None
-    if issubclass(store_class, SessionStore):
-        model = store_class.get_model_class()
-        session = (
-            model.objects.select_related("user")
-            .filter(session_key=key, expire_date__gt=timezone.now())
-            .first()
-        )
+    if not issubclass(store_class, SessionStore):
+        return [_each(key, lambda key: _signed_in(key, store_class(key).load(), None)) for key in keys]
+    sessions = {
+        session.session_key: session
+        for session in store_class.get_model_class()
+        .objects.select_related("user")
+        .filter(session_key__in=set(keys), expire_date__gt=timezone.now())
+    }
+
+    def find(key: str) -> Identity | None:
+        session = sessions.get(key)
         if session is None or session.user is None:
             return None
-        data, user = store_class(key).decode(session.session_data), session.user
-    else:
-        store = store_class(key)
-        data = store.load()
-    return _signed_in(key, data, user)
+        return _signed_in(key, store_class(key).decode(session.session_data), session.user)
+
+    return [_each(key, find) for key in keys]
+
+
+def _each(key: str, find: Callable[[str], Identity | None]) -> Identity | Exception | None:
+    try:
+        return find(key)
+    except DatabaseError:
+        raise
+    except Exception as error:
+        return error
 
 
 def backend_of(user: Any) -> str:
@@ -111,17 +104,60 @@ def backend_of(user: Any) -> str:
     raise LookupError(f"no backend of AUTHENTICATION_BACKENDS has a get_user() that finds {user}")
 
 
-def ended(people: Iterable[Person]) -> tuple[set[Person], dict[Any, Any]]:
-    """The people whose session has ended, for any reason, and the users by id."""
+class Audited(NamedTuple):
+    """What an audit found."""
+
+    over: set[Person]  # their session has ended, for any reason
+    users: dict[Any, Any]  # by id: those that were read
+    versions: dict[Any, object]  # by id: of the user's row; empty where the database has none
+
+
+def audit(people: Iterable[Person], verified: Mapping[Person, object], wanted: Iterable[Any]) -> Audited:
+    """Find the people whose session has ended.
+
+    `verified`: the version of a person's row with which an earlier audit found everything right. While the
+    row has this version, it is not read again. `wanted`: ids of users to read in any case.
+    """
     people = list(people)
     living = _living({person.session_key for person in people})
-    users = auth.get_user_model()._base_manager.in_bulk({person.user_id for person in people})
-    over = set()
-    for person in people:
+    versions = _versions({person.user_id for person in people})
+    doubtful = [
+        person
+        for person in people
+        if person.user_id not in versions
+        or verified.get(person) != versions[person.user_id]
+        or not _decides_by_row(person)
+    ]
+    ids = {person.user_id for person in doubtful} | set(wanted)
+    users = auth.get_user_model()._base_manager.in_bulk(ids) if ids else {}
+    over = {person for person in people if person.session_key not in living}
+    for person in doubtful:
         user = users.get(person.user_id)
-        if person.session_key not in living or user is None or not _is_good(person, user):
+        if user is None or not _is_good(person, user):
             over.add(person)
-    return over, users
+    return Audited(over, users, versions)
+
+
+def _versions(user_ids: set[Any]) -> dict[Any, object]:
+    """The transaction that last wrote each user's row. Only PostgreSQL tells."""
+    model = auth.get_user_model()
+    connection = connections[router.db_for_read(model)]
+    if connection.vendor != "postgresql" or model._meta.parents or not user_ids:
+        return {}
+    key = model._meta.pk
+    quote = connection.ops.quote_name
+    table, column = quote(model._meta.db_table), quote(key.column)
+    values = [key.get_db_prep_value(user_id, connection) for user_id in user_ids]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {column}, xmin::text FROM {table} WHERE {column} = ANY (%s)", [values])
+        return {key.to_python(user_id): version for user_id, version in cursor.fetchall()}
+
+
+def _decides_by_row(person: Person) -> bool:
+    """Whether the backend decides by the user's row alone who may stay signed in."""
+    backend = auth.load_backend(person.backend)
+    may = getattr(type(backend), "user_can_authenticate", None)
+    return may is None or may is ModelBackend.user_can_authenticate
 
 
 def _signed_in(key: str, data: Mapping[str, Any], joined: Any | None) -> tuple[Person, Any] | None:

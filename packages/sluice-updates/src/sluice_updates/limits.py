@@ -8,7 +8,13 @@ PING_SECONDS: Final = 25  # without a frame, before a ping; sent in hello
 RETRY_MILLISECONDS: Final = 2000  # the smallest window for the first attempt after 1012; sent in hello
 RECONNECTS_PER_SECOND: Final = 500  # what a process can take; more connections widen that window
 
-PROTOCOL_PING_SECONDS: Final = 20  # between WebSocket pings to a silent client
+HANDSHAKE_SECONDS: Final = 5  # from the request to the upgrade, or to the first frame
+HANDSHAKES_AT_ONCE: Final = 64  # in progress in one process; others wait, the oldest first
+ADMISSION_SECONDS: Final = 8.0  # the longest wait, and a second; a client gives up after 10
+ADMISSIONS_WAITING: Final = 10_000  # handshakes that wait in one process, at most
+RETURN_SECONDS: Final = 120.0  # the longest time after which a refused client is told to come back
+
+PROTOCOL_PING_SECONDS: Final = 60  # between WebSocket pings to a silent client
 PONG_SECONDS: Final = 30  # a client that answers none for this time is gone
 UNACKNOWLEDGED_SECONDS: Final = 60  # so is one whose machine acknowledges nothing
 
@@ -25,6 +31,9 @@ PROOFS: Final = 3  # in a row that only this process's layer is dead; then the p
 HEALTHY_SECONDS: Final = 15.0  # the greatest age of the last loop-back
 AUDIT_SECONDS: Final = 2.0  # between two checks of all sessions
 JUDGE_SECONDS: Final = 50.0  # between two checks of a person's rights without a hint
+
+BURST_SECONDS: Final = 0.002  # after a write, updates are collected for this time and written at once
+BURST_BYTES: Final = 32 * 1024  # collected for one stream, at most
 
 REORDER_SECONDS: Final = 0.01  # by which wake-ups may be out of order without a query
 REPLAY_UPDATES: Final = 100  # read at once for one client

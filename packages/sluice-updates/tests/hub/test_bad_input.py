@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from harness.raw import read_head
 from harness.waiting import wait_until
-from updates_lab.site import PACKAGES, Person, Served, Site
+from updates_lab.site import PACKAGES, Person, Served, Site, running
 
 PAGE = PACKAGES.parent / "docs" / "reference" / "close-codes-and-bad-input.md"
 FORGED = "0123456789abcdef"
@@ -167,6 +168,19 @@ MESSAGES: dict[str, bytes] = {
 }
 
 
+@pytest.fixture(scope="module", params=["application", "wrapped"])
+def served(
+    request: pytest.FixtureRequest, site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """The server's own protocol reads what clients send, and Daphne's does."""
+    log = tmp_path_factory.mktemp("served") / "server.log"
+    command = ("-m", "sluice_updates.server", f"hubsite.asgi:{request.param}")
+    with running(site, log, *command, HUBSITE_LIMITS='{"POLL_SECONDS": 0.2}') as served:
+        yield served
+        assert served.stop() == 0
+        assert "Traceback" not in served.text(), served.text()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def neighbour(served: Served, site: Site) -> Iterator[Callable[[], None]]:
     """A client that gets an update in each test, and receives all of them, in order, on one connection."""
@@ -256,12 +270,7 @@ def test_unfinished_handshakes_delay_no_other_client(served: Served, person: Per
 
 def _http_answer(client: socket.socket) -> str:
     """`HTTP 403`, or the WebSocket's response after the upgrade."""
-    received = b""
-    while b"\r\n\r\n" not in received:
-        data = client.recv(4096)
-        if not data:
-            break
-        received += data
+    received = read_head(client)
     if not received:
         return "the connection is cut"
     status = int(received.split(b" ", 2)[1])
@@ -285,10 +294,7 @@ def _first_answer(socket: Any) -> str:
 
 def _open(client: socket.socket, served: Served, person: Person) -> Iterator[tuple[int, bytes]]:
     client.sendall(served.handshake(person))
-    received = b""
-    while b"\r\n\r\n" not in received:
-        received += client.recv(4096)
-    frames = _frames(client, received.split(b"\r\n\r\n", 1)[1])
+    frames = _frames(client, read_head(client).split(b"\r\n\r\n", 1)[1])
     assert b"hello" in next(frames)[1]
     return frames
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import psycopg
@@ -12,6 +14,7 @@ import pytest
 
 from harness.servers import Postgres
 from harness.waiting import wait_until
+from sluice_updates import limits
 from updates_lab.site import SOON, Person, Served, Site, running
 
 
@@ -78,6 +81,52 @@ def test_several_writers_and_readers(served: Served, site: Site, person: Person)
     finally:
         for writer in writers:
             writer.close()
+
+
+def test_an_audit_notices_changes_of_rows_that_it_verified_before(served: Served, site: Site) -> None:
+    """Here the audit reads only those users whose row has another version than in the last audit."""
+    ways: dict[str, Callable[[Person], object]] = {
+        "signed out": lambda person: site.sign_out(person.session),
+        "expired": lambda person: site.expire(person.session),
+        "password changed": lambda person: site.change_password(person.name),
+        "deactivated": lambda person: site.deactivate(person.name),
+    }
+    with ExitStack() as stack:
+        people = {how: site.person() for how in ways}
+        sockets = {how: stack.enter_context(served.connect(person)) for how, person in people.items()}
+        neighbour = stack.enter_context(served.connect(site.person()))
+        for socket in (*sockets.values(), neighbour):
+            socket.hello()
+        assert neighbour.is_quiet(2.5 * limits.AUDIT_SECONDS), "several audits have passed"
+        for how, end in ways.items():
+            end(people[how])
+        assert {how: socket.close_code() for how, socket in sockets.items()} == dict.fromkeys(ways, 4009)
+        neighbour.send({"type": "ping"})
+        assert neighbour.frame() == {"event": "pong"}
+
+
+def test_many_clients_with_different_positions_share_queries(
+    served: Served, site: Site, person: Person
+) -> None:
+    site.send(person.stream, *range(6))
+    positions = [str(wake[1]) + "-" + str(wake[2]) for wake in site.wake_ups(person.stream)]
+    forged = "3-0123456789abcdef"
+    queries = [f"since={person.stream}/{position}" for position in ("0-0", *positions, forged)] + [""]
+    with ExitStack() as stack:
+        clients = [stack.enter_context(served.raw()) for _ in queries]
+        for client, query in zip(clients, queries, strict=True):
+            client.sendall(served.handshake(person, query))
+        for number, client in enumerate(clients):
+            received = b""
+            wanted = 6 - number if number <= 6 else 0
+            while received.count(b'"message_id"') < wanted or b"hello" not in received:
+                received += client.recv(65536)
+            ids = [int(text) for text in re.findall(rb'"message_id": ?(\d+)', received)]
+            assert ids == list(range(number, 6)) if number <= 6 else not ids
+            said = re.search(rb'"recovered": (true|false)', received)
+            assert (said[1] if said else None) == (
+                b"true" if number <= 6 else b"false" if number == 7 else None
+            )
 
 
 def test_a_change_of_rights_during_an_outage_is_not_missed(

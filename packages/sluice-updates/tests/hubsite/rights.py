@@ -1,5 +1,6 @@
 """Rights by Django's groups: members of the group named 9 may read project:9."""
 
+import time
 from typing import Any
 
 from sluice_updates.rights import default_may_read
@@ -8,4 +9,8 @@ from sluice_updates.rights import default_may_read
 def may_read(user: Any, stream: str) -> bool:
     if stream.startswith("project:"):
         return user.groups.filter(name=stream.removeprefix("project:")).exists()
+    if stream == "slow":
+        time.sleep(0.05)
+    if stream == "broken":
+        raise RuntimeError("told to fail")
     return default_may_read(user, stream)

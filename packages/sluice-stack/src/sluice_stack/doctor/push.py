@@ -20,7 +20,7 @@ from .site import front_of, is_daphne, is_django, missing
 
 HEALTH: Final = "/channels/healthz"
 HELLO_SECONDS: Final = 4.0  # docs/reference/protocol.md allows 3
-# Daphne pings an idle client after 20 s, the hub after 25 s.
+# The hub pings an idle client after 25 s.
 PING_SECONDS: Final = 30.0
 PATIENT_SECONDS: Final = 70.0  # longer than the 60 s after which most proxies cut an idle connection
 _FOREIGN: Final = "https://doctor.invalid"

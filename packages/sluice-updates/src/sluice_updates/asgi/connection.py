@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import ClassVar
 
 from .. import authentication, close_codes, limits
 from ..asgi_types import Scope
-from ..authentication import Admission, Person
+from ..authentication import Person
+from ..handshake import Admission, Handshake
 from ..history import Reading
 from ..metrics import count
 from ..positions import MalformedQuery, Position, parse_since, parse_streams
 from ..push.database_thread import DatabaseUnavailable
-from ..push.frames import Frame, UpdateFrame, hello
+from ..push.frames import Burst, Frame, UpdateFrame, bursts, hello
 from ..push.hub import Hub
 from ..push.window import Subscription
 
@@ -39,6 +40,7 @@ class Connection(ABC):
     __slots__ = (
         "_backlog",
         "_catching_up",
+        "_finished",
         "_opening",
         "_patience",
         "_pinging",
@@ -56,6 +58,7 @@ class Connection(ABC):
         self.closed_with: int | None = None
         self.last_frame_at = hub.loop.time()
         self._opening: asyncio.Task[None] | None = None
+        self._finished: Callable[[], None] | None = None
         self._backlog: dict[
             Subscription, list[UpdateFrame]
         ] = {}  # subscriptions that are catching up, and the updates read for each
@@ -78,6 +81,10 @@ class Connection(ABC):
         """Write an update. The subscription's position is at this update already."""
 
     @abstractmethod
+    def write_burst(self, subscription: Subscription, burst: Burst) -> None:
+        """Write several updates at once, likewise."""
+
+    @abstractmethod
     def write_ping(self) -> None:
         """Write a ping, to a client that understands it."""
 
@@ -91,8 +98,12 @@ class Connection(ABC):
 
     # From open to close
 
-    def open(self, scope: Scope) -> None:
-        """Start: authenticate, send hello, replay, go live; or close. Returns at once."""
+    def open(self, scope: Scope, finished: Callable[[], None] | None = None) -> None:
+        """Start: authenticate, send hello, replay, go live; or close. Returns at once.
+
+        `finished` is called after hello or a close, or when the client is gone.
+        """
+        self._finished = finished
         self.hub.people.connections.add(self)
         count("connections_opened", transport=self.TRANSPORT)
         self._opening = asyncio.ensure_future(self._open(scope))
@@ -120,6 +131,7 @@ class Connection(ABC):
         self.person = None
         if self._pinging is not None:
             self._pinging.cancel()
+        self._finish()  # a task that is cancelled before its first step does nothing
         for task in (self._opening, self._catching_up):
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
@@ -142,10 +154,22 @@ class Connection(ABC):
         subscription.tag = frame.tag
         self.last_frame_at = now
         self.write_frame(subscription, frame)
+        self._check_unsent()
+
+    def _check_unsent(self) -> None:
         if self.unsent() > limits.UNSENT_BYTES:
             for followed in self.subscriptions.values():
                 if followed.live:
                     self.fall_behind(followed)
+
+    def write_updates(self, subscription: Subscription, burst: Burst, now: float) -> None:
+        """The same for several updates that follow the subscription's position."""
+        last = burst.frames[-1]
+        self.write_burst(subscription, burst)
+        subscription.offset = last.offset
+        subscription.tag = last.tag
+        self.last_frame_at = now
+        self._check_unsent()
 
     def fall_behind(self, subscription: Subscription) -> None:
         """Let a subscription catch up at the client's pace, from the shared window: it has no queue."""
@@ -158,7 +182,16 @@ class Connection(ABC):
     # Opening
 
     async def _open(self, scope: Scope) -> None:
-        await self._guard(self._greet(scope))
+        try:
+            await self._guard(self._greet(scope))
+        finally:
+            self._finish()
+            self._opening = None
+
+    def _finish(self) -> None:
+        finished, self._finished = self._finished, None
+        if finished is not None:
+            finished()
 
     async def _guard(self, work: Awaitable[None]) -> None:
         """Turn any error into a close."""
@@ -186,7 +219,7 @@ class Connection(ABC):
         self._catching_up = asyncio.current_task()
         try:
             async with asyncio.timeout(limits.HELLO_SECONDS):
-                admission = await self._authenticate(key, wanted, since)
+                admission = await self.hub.authenticator.authenticate(Handshake(key, wanted, since))
                 self._enter(admission)
                 told, backlog = await self._subscribe(admission, since)
         except TimeoutError:
@@ -198,27 +231,10 @@ class Connection(ABC):
                 retry=limits.retry_milliseconds(len(self.hub.people.connections)),
             )
         )
+        self._finish()
         self._keep_alive()
         self._backlog.update(backlog)
         await self._catch_up_all()
-
-    async def _authenticate(
-        self, key: str, wanted: list[str] | None, since: Mapping[str, Position]
-    ) -> Admission:
-        """Identify the client by the database, and read the streams that the hub doesn't know."""
-        heads = {name: stream.head for name, stream in self.hub.streams.items()}
-        admission = await self.hub.handshake.run(
-            authentication.authenticate,
-            key,
-            wanted,
-            since,
-            self.hub.knows,
-            limits.REPLAY_UPDATES,
-            within=limits.HELLO_SECONDS,
-        )
-        if admission.reading is not None:
-            self.hub.learn(admission.reading, heads)
-        return admission
 
     def _enter(self, admission: Admission) -> None:
         """Raises Closed if this person may not connect."""
@@ -285,8 +301,7 @@ class Connection(ABC):
 
     async def _catch_up(self, subscription: Subscription, frames: list[UpdateFrame]) -> None:
         """Write the missed updates of a subscription until the hub can continue live."""
-        for frame in frames:
-            await self._replay(subscription, frame)
+        await self._replay(subscription, frames)
         while self._holds(subscription):
             await self._pace()
             if self.hub.go_live(subscription):
@@ -302,15 +317,19 @@ class Connection(ABC):
                 if not reading.recovered[stream.name]:
                     raise Closed(close_codes.HISTORY_REWRITTEN)
                 missed = _frames(reading, stream.name)
-            for frame in missed:
-                await self._replay(subscription, frame)
+            await self._replay(subscription, missed)
 
-    async def _replay(self, subscription: Subscription, frame: UpdateFrame) -> None:
-        """Write one missed update."""
-        await self._pace()
-        if self._holds(subscription) and frame.offset == subscription.offset + 1:
-            self.write_update(subscription, frame, self.hub.loop.time())
-            count("updates_replayed")
+    async def _replay(self, subscription: Subscription, frames: list[UpdateFrame]) -> None:
+        """Write missed updates."""
+        for burst in bursts(frames, limits.BURST_BYTES):
+            await self._pace()
+            if not self._holds(subscription):
+                return
+            if burst.frames[0].offset <= subscription.offset:
+                burst = burst.after(subscription.offset)
+            if burst.frames and burst.frames[0].offset == subscription.offset + 1:
+                self.write_updates(subscription, burst, self.hub.loop.time())
+                count("updates_replayed", len(burst.frames))
 
     async def _pace(self) -> None:
         """Wait until the client has received most of the unsent bytes. Raises Closed after too long."""

@@ -10,7 +10,7 @@ from ..push.hub import get_hub
 from .health import healthz
 from .responses import respond, saying_backend
 from .sse import server_sent_events
-from .websocket import websocket
+from .websocket import open_socket, websocket
 
 PREFIX: Final = "/channels/"
 WEBSOCKET: Final = "/channels/updates/"
@@ -34,26 +34,41 @@ def application(
     consumers = _consumers(websocket_urlpatterns) if websocket_urlpatterns else None
     workers = _workers(channels) if channels else None
 
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+    return UpdatesApplication(consumers, workers, otherwise or _not_found)
+
+
+class UpdatesApplication:
+    """The ASGI application. For updates' WebSockets the package's own server calls `open_socket` instead."""
+
+    update_path = WEBSOCKET
+    event_path = EVENTS
+    open_socket = staticmethod(open_socket)
+
+    def __init__(
+        self, consumers: Application | None, workers: Application | None, otherwise: Application
+    ) -> None:
+        self._consumers = consumers
+        self._workers = workers
+        self._views = {EVENTS: server_sent_events, HEALTH: healthz}
+        self._otherwise = otherwise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "websocket":
             if scope["path"] == WEBSOCKET:
                 await websocket(scope, receive, send)
-            elif consumers is not None and scope["path"].startswith(PREFIX):
-                await consumers(scope, receive, saying_backend(send))
+            elif self._consumers is not None and scope["path"].startswith(PREFIX):
+                await self._consumers(scope, receive, saying_backend(send))
             else:
                 await _no_socket(scope, receive, send)
         elif kind == "http":
-            view = {EVENTS: server_sent_events, HEALTH: healthz}.get(scope["path"], otherwise or _not_found)
-            await view(scope, receive, send)
+            await self._views.get(scope["path"], self._otherwise)(scope, receive, send)
         elif kind == "lifespan":
             await _lifespan(receive, send)
-        elif kind == "channel" and workers is not None:
-            await workers(scope, receive, send)
+        elif kind == "channel" and self._workers is not None:
+            await self._workers(scope, receive, send)
         else:
             raise ValueError(f"this application does not serve the scope {kind}")
-
-    return serve
 
 
 def _consumers(urlpatterns: Sequence[Any]) -> Application:

@@ -9,13 +9,13 @@ from ..asgi_types import Receive, Scope, Send, headers
 from ..close_codes import TOO_SLOW
 from ..metrics import count
 from ..positions import Position, format_positions, parse_positions
-from ..push.frames import PING, Frame, UpdateFrame, close_event
+from ..push.frames import PING, Burst, Frame, UpdateFrame, close_event
 from ..push.hub import Hub, get_hub
 from ..push.window import Subscription
 from . import origin
 from .connection import Connection
 from .responses import NO_STORE, PLAIN, backend_headers, respond
-from .transport import StreamTransport, stream_transport
+from .transport import HANDSHAKE, StreamTransport, stream_transport
 
 EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 UNBUFFERED = (b"x-accel-buffering", b"no")  # nginx must not buffer this response
@@ -42,7 +42,7 @@ async def server_sent_events(scope: Scope, receive: Receive, send: Send) -> None
     )  # sends the headers at once
     connection = EventStreamConnection(get_hub(), stream_transport(scope, send))
     try:
-        connection.open(scope)
+        connection.open(scope, scope.get("extensions", {}).get(HANDSHAKE))
         while (await receive())["type"] != "http.disconnect":
             pass
     finally:
@@ -72,6 +72,14 @@ class EventStreamConnection(Connection):
 
     def write_frame(self, subscription: Subscription, frame: UpdateFrame) -> None:
         self._transport.send(self._id() + frame.event)
+
+    def write_burst(self, subscription: Subscription, burst: Burst) -> None:
+        # Each event has the client's position after it, so only the last of them has the current one.
+        parts = []
+        for frame in burst.frames:
+            subscription.offset, subscription.tag = frame.offset, frame.tag
+            parts.append(self._id() + frame.event)
+        self._transport.send(b"".join(parts))
 
     def write_ping(self) -> None:
         self._transport.send(PING.event)

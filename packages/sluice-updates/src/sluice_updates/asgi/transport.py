@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ..asgi_types import Send
-from ..push.frames import Frame
+from ..push.frames import Burst, Frame
 
 EXTENSION = "sluice.transport"
+HANDSHAKE = "sluice.handshake"  # the function to call when the handshake is finished
 
 
 class SocketTransport(Protocol):
@@ -29,6 +30,9 @@ class SocketTransport(Protocol):
 
     def send(self, frame: Frame) -> None:
         """Write a frame without waiting. Does nothing if the client is gone."""
+
+    def send_burst(self, burst: Burst) -> None:
+        """Write several frames at once, likewise."""
 
     def close(self, code: int) -> None:
         """Write a close frame after the unsent bytes. Soon after, the connection is cut in any case."""
@@ -71,11 +75,15 @@ class DaphneSocket:
 
     @property
     def unsent(self) -> int:
-        return _unsent(self._transport)
+        return unsent(self._transport)
 
     def send(self, frame: Frame) -> None:
         if self._protocol.state == self._protocol.STATE_OPEN:
-            _write(self._transport, frame.message)
+            write(self._transport, frame.message)
+
+    def send_burst(self, burst: Burst) -> None:
+        if self._protocol.state == self._protocol.STATE_OPEN:
+            write(self._transport, burst.message)
 
     def close(self, code: int) -> None:
         # Not sendClose(): it refuses 1011, 1012 and 1013, which browsers may not send.
@@ -93,7 +101,7 @@ class DaphneStream:
 
     @property
     def unsent(self) -> int:
-        return _unsent(self._request.transport)
+        return unsent(self._request.transport)
 
     def send(self, data: bytes) -> None:
         if self._is_open():
@@ -154,6 +162,10 @@ class QueuedSocket:
     def send(self, frame: Frame) -> None:
         self._queue.put({"type": "websocket.send", "text": frame.text}, len(frame.text))
 
+    def send_burst(self, burst: Burst) -> None:
+        for frame in burst.frames:
+            self.send(frame)
+
     def close(self, code: int) -> None:
         self._queue.put({"type": "websocket.close", "code": code}, 0, last=True)
 
@@ -192,22 +204,28 @@ def _protocol(scope: Mapping[str, Any], send: Send) -> Any | None:
     return None
 
 
-def _unsent(transport: Any) -> int:
+def unsent(transport: Any) -> int:
     """Bytes that Twisted holds for a connection: those being written, and those queued after them."""
-    while not hasattr(transport, "dataBuffer"):
-        transport = getattr(transport, "transport", None)  # below TLS
-        if transport is None:
-            return 0
+    transport = below(transport)
+    if transport is None:
+        return 0
     return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
 
 
-def _write(transport: Any, data: bytes) -> None:
+def below(transport: Any) -> Any | None:
+    """The transport that has the socket, below TLS and HTTP."""
+    while transport is not None and not hasattr(transport, "dataBuffer"):
+        transport = getattr(transport, "transport", None)
+    return transport
+
+
+def write(transport: Any, data: bytes) -> None:
     """Write bytes to the kernel at once if none are queued, else queue them.
 
     Twisted would hold them until the loop's next turn and have epoll watch the socket for it, which is most
     of the cost of a write.
     """
-    if getattr(transport, "writeSomeData", None) and transport.connected and not _unsent(transport):
+    if getattr(transport, "writeSomeData", None) and transport.connected and not unsent(transport):
         taken = transport.writeSomeData(data)
         if isinstance(taken, int):
             data = data[taken:]

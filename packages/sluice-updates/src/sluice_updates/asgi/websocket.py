@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import ClassVar, Final
+from collections.abc import Callable
+from typing import ClassVar
 
 from .. import close_codes, limits
 from ..asgi_types import Receive, Scope, Send
 from ..metrics import count
-from ..push.frames import PING, PONG, Frame, UpdateFrame, error
+from ..push.frames import PING, PONG, SUBPROTOCOL, Burst, Frame, UpdateFrame, error
 from ..push.hub import Hub, get_hub
 from ..push.window import Subscription
 from . import origin
 from .connection import Connection
 from .responses import backend_headers
 from .transport import SocketTransport, socket_transport
-
-SUBPROTOCOL: Final = "sluice.v1"
 
 
 async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,6 +43,19 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
         connection.leave()
 
 
+def open_socket(
+    scope: Scope, transport: SocketTransport, finished: Callable[[], None]
+) -> WebSocketConnection:
+    """Serve a WebSocket that the server has accepted already. The caller passes on what the client sends.
+
+    `finished` is called once the client has hello or a close, or is gone.
+    """
+    speaks = SUBPROTOCOL in scope["subprotocols"]
+    connection = WebSocketConnection(get_hub(), transport, speaks=speaks)
+    connection.open(scope, finished)
+    return connection
+
+
 class WebSocketConnection(Connection):
     """A client on a WebSocket. Without the subprotocol `sluice.v1` it is sent updates only."""
 
@@ -68,6 +80,9 @@ class WebSocketConnection(Connection):
 
     def write_frame(self, subscription: Subscription, frame: UpdateFrame) -> None:
         self._transport.send(frame)
+
+    def write_burst(self, subscription: Subscription, burst: Burst) -> None:
+        self._transport.send_burst(burst)
 
     def write_ping(self) -> None:
         self._say(PING)

@@ -26,6 +26,7 @@ class Auditor:
         self._loop = loop
         self._people = people
         self._judged: dict[Any, float] = {}  # by user id: loop time of the last check of their rights
+        self._verified: dict[Person, object] = {}  # the version of the user's row in the last audit
         # Streams of users whose rights may have changed, and until when (loop time) each audit checks them: a
         # handshake that read the old rights may subscribe just after the change.
         self._hinted: dict[str, float] = {}
@@ -78,16 +79,25 @@ class Auditor:
         self._judged = {
             person.user_id: self._judged.get(person.user_id, now) for person in people
         }  # new connections were checked in their handshake
+        verified, self._verified = self._verified, {}
         for start in range(0, len(people), CHUNK):
             chunk = people[start : start + CHUNK]
             questions: dict[Any, set[str]] = {}
             for person in chunk:
                 is_due = now - self._judged[person.user_id] > limits.JUDGE_SECONDS
-                if is_due or hinted & {EVERYBODY, streams.user_stream(person.user_id)}:
+                if is_due:
+                    verified.pop(person, None)
+                if is_due or (hinted and hinted & {EVERYBODY, streams.user_stream(person.user_id)}):
                     questions[person.user_id] = self._followed_by(person.user_id)
-            over, denied = await self._thread.run(_judge, chunk, questions, within=5 * limits.STALL_SECONDS)
+            over, denied, versions = await self._thread.run(
+                _judge, chunk, verified, questions, within=5 * limits.STALL_SECONDS
+            )
             self._judged.update(dict.fromkeys(questions, now))
-            self._act(over, denied)
+            for person in chunk:
+                if person not in over and person.user_id in versions:
+                    self._verified[person] = versions[person.user_id]
+            if over or denied:
+                self._act(over, denied)
 
     def _followed_by(self, user_id: Any) -> set[str]:
         return {name for connection in self._people.of(user_id) for name in connection.subscriptions}
@@ -104,12 +114,14 @@ class Auditor:
                 connection.deny(denied[person.user_id])
 
 
-def _judge(people: list[Person], questions: dict[Any, set[str]]) -> tuple[set[Person], dict[Any, set[str]]]:
+def _judge(
+    people: list[Person], verified: Mapping[Person, object], questions: dict[Any, set[str]]
+) -> tuple[set[Person], dict[Any, set[str]], dict[Any, object]]:
     """In the thread: the people whose session ended, and the streams that others may no longer read."""
-    over, users = authentication.ended(people)
+    over, users, versions = authentication.audit(people, verified, questions)
     denied = {}
     for user_id, names in questions.items():
         user = users.get(user_id)
         if user is not None and (lost := names - rights.allowed(user, names)):
             denied[user_id] = lost
-    return over, denied
+    return over, denied, versions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..positions import Position
@@ -62,6 +62,43 @@ class UpdateFrame(Frame):
         return Position(self.offset, self.tag)
 
 
+class Burst:
+    """Consecutive updates of one stream that are written at once."""
+
+    __slots__ = ("_message", "frames")
+
+    def __init__(self, frames: list[UpdateFrame]) -> None:
+        self.frames = frames
+        self._message: bytes | None = None
+
+    @property
+    def message(self) -> bytes:
+        """The bytes of their WebSocket frames."""
+        if self._message is None:
+            self._message = b"".join([frame.message for frame in self.frames])
+        return self._message
+
+    def after(self, offset: int) -> Burst:
+        """The part that follows an offset."""
+        return Burst([frame for frame in self.frames if frame.offset > offset])
+
+
+def bursts(frames: list[UpdateFrame], size: int) -> Iterator[Burst]:
+    """Consecutive updates in bursts of about `size` characters."""
+    part: list[UpdateFrame] = []
+    length = 0
+    for frame in frames:
+        part.append(frame)
+        length += len(frame.text)
+        if length >= size:
+            yield Burst(part)
+            part, length = [], 0
+    if part:
+        yield Burst(part)
+
+
+SUBPROTOCOL: Final = "sluice.v1"
+
 PING: Final = Frame('{"event": "ping"}')
 PONG: Final = Frame('{"event": "pong"}')
 
@@ -76,9 +113,10 @@ def error(code: str, detail: str) -> Frame:
     return _frame("error", {"code": code, "detail": detail})
 
 
-def close_event(code: int) -> bytes:
-    """The last event of an event stream, in place of a close frame."""
-    return b'event: close\ndata: {"code": %d}\n\n' % code
+def close_event(code: int, retry: int | None = None) -> bytes:
+    """The last event of an event stream, in place of a close frame. `retry`: when to come back, in ms."""
+    data = {"code": code} if retry is None else {"code": code, "retry": retry}
+    return f"event: close\ndata: {json.dumps(data)}\n\n".encode()
 
 
 def _frame(event: str, payload: Mapping[str, Any]) -> Frame:

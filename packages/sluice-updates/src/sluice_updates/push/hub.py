@@ -22,6 +22,7 @@ from ..metrics import count
 from ..positions import Position
 from ..wakeup.message import WokenUpdate
 from .auditor import Auditor
+from .authenticator import Authenticator
 from .channel_layer import LayerLink
 from .database_thread import DatabaseThread
 from .frames import UpdateFrame
@@ -59,6 +60,9 @@ class Hub:
         self.people = People()
         self.draining = False
         self.handshake = DatabaseThread("sluice-handshake")
+        self.authenticator = Authenticator(
+            self.handshake, head=self._head, knows=self.knows, learn=self.learn
+        )
         self.layer = LayerLink(self.id, self._wake_up)
         self.auditor = Auditor(loop, self.people)
         self.poller = Poller(
@@ -70,6 +74,9 @@ class Hub:
         )
         self._sightings: OrderedDict[str, int] = OrderedDict()
         self._window_bytes = 0
+        self._unwritten: dict[FollowedStream, None] = {}  # those with updates that are not written yet
+        self._writing: asyncio.TimerHandle | None = None
+        self._wrote_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -88,8 +95,11 @@ class Hub:
         """End the hub's tasks and threads. The caller closes the connections before."""
         for task in self._tasks:
             task.cancel()
+        if self._writing is not None:
+            self._writing.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.poller.stop()
+        self.authenticator.stop()
         self.handshake.stop()
         self.auditor.stop()
         _hubs.pop(self.loop, None)
@@ -112,6 +122,11 @@ class Hub:
         """Whether a client with this position needs no query. The handshake thread calls this, too."""
         stream = self.streams.get(name)
         return stream is not None and stream.knows(position)
+
+    def _head(self, name: str) -> Position | None:
+        """The head of a stream that is followed. The handshake thread calls this."""
+        stream = self.streams.get(name)
+        return None if stream is None else stream.head
 
     def subscribe(self, connection: Subscriber, stream: FollowedStream, position: Position) -> Subscription:
         """Subscribe a connection to a stream. It catches up, then calls go_live()."""
@@ -150,8 +165,7 @@ class Hub:
             held = before.get(name)
             if held is not None and has_changed(held, state.head):
                 self.history_rewritten(name)
-        for update in reading.updates:
-            self.take(UpdateFrame.of(update))
+        self.take(map(UpdateFrame.of, reading.updates))
 
     def history_rewritten(self, name: str) -> None:
         """Close all subscribers of a stream whose history in the database was changed."""
@@ -167,16 +181,30 @@ class Hub:
 
     # Updates
 
-    def take(self, frame: UpdateFrame) -> None:
-        """Write an update to all subscribers, if it is the next one of its stream."""
+    def take(self, frames: Iterable[UpdateFrame]) -> None:
+        """Write updates to all subscribers, each if it is the next one of its stream.
+
+        After a pause they are written at once. Soon after another write they are collected for BURST_SECONDS:
+        writing several costs little more than writing one.
+        """
+        for frame in frames:
+            self._take(frame)
+        if self._unwritten and self._writing is None:
+            wait = self._wrote_at + limits.BURST_SECONDS - self.loop.time()
+            if wait <= 0:
+                self._write()
+            else:
+                self._writing = self.loop.call_later(wait, self._write)
+
+    def _take(self, frame: UpdateFrame) -> None:
         self.auditor.notice(frame)
         stream = self.streams.get(frame.stream)
         if stream is None:
             self._sight(frame.stream, frame.offset)
         elif frame.offset == stream.head.offset + 1:
-            self._deliver(stream, frame)
+            self._append(stream, frame)
             while (follower := stream.out_of_order.pop(stream.head.offset + 1, None)) is not None:
-                self._deliver(stream, follower)
+                self._append(stream, follower)
         elif frame.offset > stream.head.offset:
             count("updates_out_of_order")
             if len(stream.out_of_order) < limits.OUT_OF_ORDER_FRAMES:
@@ -187,28 +215,56 @@ class Hub:
             if tag is not None and tag != frame.tag:
                 self.history_rewritten(stream.name)
 
-    def _deliver(self, stream: FollowedStream, frame: UpdateFrame) -> None:
+    def _append(self, stream: FollowedStream, frame: UpdateFrame) -> None:
         before = stream.size
         stream.append(frame)
         self._window_bytes += stream.size - before
+        self._unwritten[stream] = None
+        count("updates_taken")
+        if stream.pending_bytes > limits.BURST_BYTES:
+            self._deliver(stream)
+
+    def _write(self) -> None:
+        """Write what was collected."""
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+        for stream in list(self._unwritten):
+            self._deliver(stream)
+        self._wrote_at = self.loop.time()
+
+    def _deliver(self, stream: FollowedStream) -> None:
+        self._unwritten.pop(stream, None)
+        burst = stream.collected()
+        if self.streams.get(stream.name) is not stream:  # its history was rewritten
+            return
+        first, last = burst.frames[0], burst.frames[-1]
+        single = first is last
         now = self.loop.time()
         written = 0
         for subscription in list(stream.subscriptions):
-            if not subscription.live:
+            if not subscription.live or subscription.offset >= last.offset:
                 continue
-            if frame.offset == subscription.offset + 1:
-                try:
-                    subscription.connection.write_update(subscription, frame, now)
-                except Exception:  # a failure of one client must not affect others
-                    logger.exception("an update could not be written to a connection; closing it with 1011")
-                    subscription.connection.close(close_codes.INTERNAL_ERROR)
-                written += 1
-            elif frame.offset > subscription.offset:
-                subscription.connection.fall_behind(subscription)
-        count("updates_taken")
-        count("frames_written", written)
+            connection = subscription.connection
+            if subscription.offset + 1 < first.offset:
+                connection.fall_behind(subscription)
+                continue
+            try:
+                if single:
+                    connection.write_update(subscription, first, now)
+                elif subscription.offset + 1 == first.offset:
+                    connection.write_updates(subscription, burst, now)
+                else:
+                    connection.write_updates(subscription, burst.after(subscription.offset), now)
+            except Exception:  # a failure of one client must not affect others
+                logger.exception("an update could not be written to a connection; closing it with 1011")
+                connection.close(close_codes.INTERNAL_ERROR)
+            written += 1
+        count("frames_written", written * len(burst.frames))
+        if not single:
+            count("coalesced_writes", written)
         if written:
-            metrics.written(frame.published)
+            metrics.written(frame.published for frame in burst.frames)
 
     def _sight(self, name: str, offset: int) -> None:
         sightings = self._sightings
@@ -218,8 +274,7 @@ class Hub:
             sightings.popitem(last=False)
 
     def _wake_up(self, updates: Iterable[WokenUpdate]) -> None:
-        for update in updates:
-            self.take(UpdateFrame(*update))
+        self.take(UpdateFrame(*update) for update in updates)
 
     # Memory
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from .. import commits, history, limits
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 class Poller:
     """Gives the hub every committed update that it does not have, and reports rewritten histories.
 
-    `streams`: the streams that the hub follows. `take` is called with each update, `history_rewritten` with
+    `streams`: the streams that the hub follows. `take` is called with updates, `history_rewritten` with
     the name of a stream whose history changed, `cursor_lost` when the poll starts again without a cursor.
     """
 
@@ -34,7 +34,7 @@ class Poller:
         loop: asyncio.AbstractEventLoop,
         streams: Mapping[str, FollowedStream],
         *,
-        take: Callable[[UpdateFrame], None],
+        take: Callable[[Iterable[UpdateFrame]], None],
         history_rewritten: Callable[[str], None],
         cursor_lost: Callable[[], None],
     ) -> None:
@@ -97,11 +97,17 @@ class Poller:
                 self._gap.set()
 
     async def _poll(self, now: float) -> None:
-        heads = {name: stream.head for name, stream in self._streams.items()}
-        compare = now - self._compared_at > limits.COMPARE_SECONDS or now < self._compare_until
-        polled, states, through = await self._thread.run(
-            partial(_poll, self._cursor, self._through, heads, compare), within=2 * limits.STALL_SECONDS
+        compare = (
+            self._cursor is None
+            or now - self._compared_at > limits.COMPARE_SECONDS
+            or now < self._compare_until
         )
+        heads = {name: stream.head for name, stream in self._streams.items()} if compare else None
+        polled, states, through = await self._thread.run(
+            partial(_poll, self._cursor, self._through, heads), within=2 * limits.STALL_SECONDS
+        )
+        if not polled.complete or self._through is not through:
+            self._compared_at = 0.0
         if self._through is not through:
             # Commits before this cursor are found by comparing heads, for a while: a handshake may be reading
             # a stream now that is followed only a moment later.
@@ -110,9 +116,8 @@ class Poller:
         self._cursor, self._through = polled.cursor, through
         for name in polled.rewound:
             self._history_rewritten(name)
-        for update in polled.updates:
-            self._take(UpdateFrame.of(update))
-        if states is not None:
+        self._take(map(UpdateFrame.of, polled.updates))
+        if heads is not None and states is not None:
             self._compared_at = now
             self._compare(heads, states)
 
@@ -134,8 +139,7 @@ class Poller:
         for name, recovered in reading.recovered.items():
             if not recovered:  # rewritten, or trimmed past the hub's head: clients must reconnect
                 self._history_rewritten(name)
-        for update in reading.updates:
-            self._take(UpdateFrame.of(update))
+        self._take(map(UpdateFrame.of, reading.updates))
         for name in wanted:
             if (stream := self._streams.get(name)) is not None:
                 stream.drop_stale()
@@ -161,14 +165,13 @@ def has_changed(before: Position, now: Position) -> bool:
 
 
 def _poll(
-    cursor: Cursor | None, through: object, heads: dict[str, Position], compare: bool
+    cursor: Cursor | None, through: object, heads: dict[str, Position] | None
 ) -> tuple[Polled, dict[str, StreamState] | None, object]:
-    """In the thread: what committed since the cursor, and the heads if the cursor is not enough."""
+    """In the thread: what committed since the cursor, and the states of the streams in `heads`."""
     database = history.database()
     database.ensure_connection()
     current = database.connection
     if current is not through:
         cursor = None
     polled = commits.poll(cursor)
-    must_compare = compare or cursor is None or not polled.complete
-    return polled, history.heads(heads) if must_compare and heads else None, current
+    return polled, history.heads(heads) if heads else None, current

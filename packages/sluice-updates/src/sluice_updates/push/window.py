@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from .. import limits
 from ..positions import Position
-from .frames import UpdateFrame
+from .frames import Burst, UpdateFrame
 
 # Bytes of a frame besides its text, roughly: its objects and its encoded copy.
 _OVERHEAD: Final = 300
@@ -19,6 +19,9 @@ class Subscriber(Protocol):
 
     def write_update(self, subscription: Subscription, frame: UpdateFrame, now: float) -> None:
         """Write the next update of the stream; `now` is the loop's time."""
+
+    def write_updates(self, subscription: Subscription, burst: Burst, now: float) -> None:
+        """Write the next updates of the stream."""
 
     def fall_behind(self, subscription: Subscription) -> None:
         """Catch up separately, at the client's pace."""
@@ -47,7 +50,18 @@ class Subscription:
 class FollowedStream:
     """The head of a stream, and a window of the latest updates, gap-free and in order."""
 
-    __slots__ = ("base", "head", "idle_since", "name", "out_of_order", "size", "subscriptions", "window")
+    __slots__ = (
+        "base",
+        "head",
+        "idle_since",
+        "name",
+        "out_of_order",
+        "pending",
+        "pending_bytes",
+        "size",
+        "subscriptions",
+        "window",
+    )
 
     def __init__(self, name: str, head: Position) -> None:
         self.name = name
@@ -56,6 +70,8 @@ class FollowedStream:
         self.window: deque[UpdateFrame] = deque()
         self.size = 0  # of the window, in bytes, approximately
         self.out_of_order: dict[int, UpdateFrame] = {}  # beyond a gap, by offset
+        self.pending: list[UpdateFrame] = []  # up to the head, not written to the subscriptions yet
+        self.pending_bytes = 0
         self.subscriptions: dict[Subscription, None] = {}
         self.idle_since: float | None = None
 
@@ -64,8 +80,16 @@ class FollowedStream:
         self.head = frame.position
         self.window.append(frame)
         self.size += _cost(frame)
+        self.pending.append(frame)
+        self.pending_bytes += len(frame.text)
         while self.size > limits.WINDOW_BYTES and len(self.window) > 1:
             self.forget()
+
+    def collected(self) -> Burst:
+        """Take the updates that are not written yet."""
+        burst = Burst(self.pending)
+        self.pending, self.pending_bytes = [], 0
+        return burst
 
     def prepend(self, base: Position, frames: list[UpdateFrame]) -> None:
         """Add earlier updates, if they reach the window and there is room."""

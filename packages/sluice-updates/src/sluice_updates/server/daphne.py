@@ -17,9 +17,12 @@ from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from .. import close_codes, conf, limits, monitoring
+from .. import close_codes, conf, limits, metrics, monitoring
 from ..asgi.responses import backend_headers
-from ..asgi.transport import EXTENSION
+from ..asgi.transport import EXTENSION, HANDSHAKE
+from .admission import Admission
+from .front_door import FrontDoors
+from .update_socket import UpdateSocket
 from .watchdog import EXIT_STATUS as BROKEN
 from .watchdog import Watchdog
 
@@ -30,7 +33,6 @@ logger = logging.getLogger("sluice_updates.server")
 access = logging.getLogger("sluice_updates.access")
 
 BACKLOG: Final = 4096  # waiting connections in the kernel, limited by net.core.somaxconn
-HANDSHAKE_SECONDS: Final = 5
 CLOSE_SECONDS: Final = 5  # for the client's reply to a close frame
 DRAIN_SECONDS: Final = 8.0  # the most over which the closes with 1012 are spread
 LINGER_SECONDS: Final = 1.0  # after that, for the replies and for the applications to end
@@ -49,8 +51,8 @@ class DrainingServer(Server):
             signal_handlers=False,  # ours, see _started()
             action_logger=_log,
             websocket_timeout=-1,
-            websocket_connect_timeout=HANDSHAKE_SECONDS,
-            websocket_handshake_timeout=HANDSHAKE_SECONDS,
+            websocket_connect_timeout=limits.HANDSHAKE_SECONDS,
+            websocket_handshake_timeout=limits.HANDSHAKE_SECONDS,
             websocket_max_message_size=limits.MESSAGE_BYTES,
             websocket_max_frame_size=limits.MESSAGE_BYTES,
             ping_interval=limits.PROTOCOL_PING_SECONDS,
@@ -65,6 +67,8 @@ class DrainingServer(Server):
         self._ports: list[Any] = []
         self._draining: asyncio.Task[None] | None = None
         self._draining_since = 0.0
+        self._doors: FrontDoors | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
 
     def run(self) -> None:
         reactor.callWhenRunning(self._started)
@@ -90,8 +94,12 @@ class DrainingServer(Server):
         self._ports.append(port)
         listener: socket.socket = port.socket
         listener.listen(BACKLOG)  # for an inherited socket too: this only changes its backlog
+        if port.factory is self.http_factory:  # else it is TLS, which has a protocol of its own in front
+            port.factory = self._front_doors()
         if listener.family != socket.AF_UNIX:
-            # Accepted sockets inherit these. A client never answers the pings of an event stream, so only TCP
+            # Accepted sockets inherit these. An update is never held back to be sent with the next one.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # A client never answers the pings of an event stream, so only TCP
             # detects that it is gone.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, limits.UNACKNOWLEDGED_SECONDS // 2)
@@ -101,8 +109,12 @@ class DrainingServer(Server):
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         scope["extensions"] = {EXTENSION: protocol}
+        finish = self._doors.finisher(protocol.transport) if self._doors is not None else None
         if scope["type"] == "websocket":
             scope["extensions"]["websocket.http.response"] = {}
+            protocol.finish_handshake = finish
+        elif finish is not None:
+            scope["extensions"][HANDSHAKE] = finish
         return super().create_application(protocol, scope)
 
     def protocol_disconnected(self, protocol: Any) -> None:
@@ -129,8 +141,29 @@ class DrainingServer(Server):
             failByDrop=False, closeHandshakeTimeout=CLOSE_SECONDS, allowNullOrigin=True
         )
         loop.call_soon(self._start_hub)
+        self._sweep(loop)
         Watchdog(loop).start()
         logger.info("serving on %s", ", ".join(str(port.getHost()) for port in self._ports))
+
+    def _front_doors(self) -> FrontDoors:
+        if self._doors is None:
+            admission = Admission(time.monotonic)
+            metrics.admissions_waiting = lambda: admission.waiting
+            self._doors = FrontDoors(
+                self.http_factory,
+                admission,
+                time.monotonic,
+                event_path=getattr(self.application, "event_path", "").encode(),
+                update_path=getattr(self.application, "update_path", "").encode(),
+                open_socket=getattr(self.application, "open_socket", None),
+                headers=backend_headers,
+            )
+        return self._doors
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._doors is not None:
+            self._doors.sweep()
+        loop.call_later(1, self._sweep, loop)
 
     def _start_hub(self) -> None:
         from ..push.hub import get_hub  # needs Django's apps, which the application has set up
@@ -177,7 +210,7 @@ class DrainingServer(Server):
             protocol.restart()
         await self._until(lambda: not self._sockets() and not self._applications())
         for protocol in self._sockets():
-            protocol.dropConnection(abort=True)
+            protocol.abort()
         await self._until(lambda: not self._applications(), LINGER_SECONDS / 2)
         if self._hub is not None:
             await self._hub.stop()
@@ -187,12 +220,13 @@ class DrainingServer(Server):
         while not is_so() and time.monotonic() < deadline:
             await asyncio.sleep(STEP_SECONDS)
 
-    def _sockets(self) -> list[ServedWebSocket]:
-        return [
+    def _sockets(self) -> list[ServedWebSocket | UpdateSocket]:
+        daphnes = [
             protocol
             for protocol in self.connections
             if isinstance(protocol, ServedWebSocket) and protocol.state != protocol.STATE_CLOSED
         ]
+        return [*daphnes, *(self._doors.sockets if self._doors is not None else ())]
 
     def _applications(self) -> list[asyncio.Future[None]]:
         found = [details.get("application_instance") for details in self.connections.values()]
@@ -203,6 +237,11 @@ class ServedWebSocket(WebSocketProtocol):
     """Daphne's protocol of one WebSocket, with fixes."""
 
     _denial: dict[str, Any] | None = None
+    finish_handshake: Callable[[], None] | None = None
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self.dropConnection(abort=True)
 
     def restart(self) -> None:
         """Send 1012, unless a close frame was sent before."""
@@ -216,6 +255,7 @@ class ServedWebSocket(WebSocketProtocol):
         return super().onConnect(request)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        self._finish_handshake()
         if hasattr(self, "server"):  # else the handshake failed before onConnect()
             super().onClose(wasClean, code, reason)
 
@@ -227,8 +267,14 @@ class ServedWebSocket(WebSocketProtocol):
         else:
             super()._closeConnection(abort=abort)
 
+    def _finish_handshake(self) -> None:
+        finish, self.finish_handshake = self.finish_handshake, None
+        if finish is not None:
+            finish()
+
     def handle_reply(self, message: dict[str, Any]) -> None:
         kind = message.get("type")
+        self._finish_handshake()  # any reply accepts or refuses the connection
         if kind == "websocket.accept":
             self._accept(message)
         elif kind == "websocket.http.response.start":

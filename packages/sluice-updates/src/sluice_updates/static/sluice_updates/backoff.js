@@ -11,7 +11,7 @@ export class Backoff {
    * @param {number} first the first limit
    * @param {number} longest the largest limit
    */
-  constructor(first = 500, longest = 20_000) {
+  constructor(first = 500, longest = 10_000) {
     this.first = first;
     this.longest = longest;
   }
@@ -47,6 +47,8 @@ export class Retries {
     if (greeted && greeted.held >= SETTLED) this.reset();
     if (end.code === 1012 && greeted) return Math.random() * greeted.retry;
     if (end.code === 4010) return this.recall();
+    // Too many clients at once: the server gives each its own time.
+    if (end.code === 1013 && end.retryAfter !== undefined) return end.retryAfter;
     const wait = this.#backoff.next();
     if (end.code === 4013 || end.status === 429) return Math.max(FAR, end.retryAfter ?? 0) + wait;
     // nginx has no server to pass the request to. Its Retry-After says for how long.

@@ -3,8 +3,10 @@
 import { Stopwatch } from "./backoff.js";
 import { openEventStream, openWebSocket } from "./transports.js";
 
-const HELLO = 5_000; // milliseconds to wait for hello; after that, a proxy is assumed to hold frames back
+const ADMISSION = 10_000; // milliseconds to wait for the server to accept: it may let clients wait for up to 8 s
+const HELLO = 5_000; // to wait for hello after that; then a proxy is assumed to hold frames back
 const ANSWER = 5_000; // to wait for any frame after a ping
+export const RETRY = 2_000; // the shortest window for reconnecting after a restart
 const GRACE = 10_000; // of silence, beyond the server's interval between pings
 
 /**
@@ -35,7 +37,7 @@ export class Connection {
    */
   greeted = null;
   /** The window for reconnecting after a restart, in milliseconds, from hello. */
-  retry = 2_000;
+  retry = RETRY;
   /**
    * The heads that the replay has not reached yet: offsets by stream.
    * @type {Map<string, number>}
@@ -62,11 +64,12 @@ export class Connection {
     this.name = name;
     this.#user = user;
     const listener = {
+      open: () => this.greeted || this.#over || this.#expect(HELLO),
       frame: (/** @type {string} */ text) => this.#read(text),
       end: (/** @type {import("./transports.js").End} */ end) => this.#end(end),
     };
     this.#transport = name === "websocket" ? openWebSocket(url, listener) : openEventStream(url, listener, slot);
-    this.#expect(HELLO);
+    this.#expect(ADMISSION);
   }
 
   /** Whether the replay is complete. */

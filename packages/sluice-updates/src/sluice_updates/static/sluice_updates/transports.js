@@ -22,9 +22,11 @@
  */
 
 /**
- * The callbacks of a transport: `frame` for each frame, as text; `end` once.
+ * The callbacks of a transport: `open` when the server has accepted the request, `frame` for each frame, as text; `end`
+ * once.
  *
  * @typedef {object} Listener
+ * @property {() => void} open
  * @property {(text: string) => void} frame
  * @property {(end: End) => void} end
  */
@@ -39,15 +41,21 @@ export function openWebSocket(url, listener) {
   address.protocol = url.protocol.replace("http", "ws");
   const socket = new WebSocket(address, "sluice.v1");
   let opened = false;
-  socket.onopen = () => (opened = true);
+  socket.onopen = () => {
+    opened = true;
+    listener.open();
+  };
   socket.onmessage = ({ data }) => listener.frame(data);
-  socket.onclose = ({ code }) => listener.end({ code, opened });
+  socket.onclose = ({ code, reason }) => {
+    const [, retry] = /^retry=([0-9]+)$/.exec(reason) ?? [];
+    listener.end({ code, opened, ...(retry && { retryAfter: Number(retry) }) });
+  };
   return {
     ask() {
       if (socket.readyState === WebSocket.OPEN) socket.send('{"type": "ping"}');
     },
     close() {
-      socket.onmessage = socket.onclose = null;
+      socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close(1000);
     },
   };
@@ -82,6 +90,7 @@ async function readEventStream(url, signal, listener, slot) {
   if (response.status !== 200 || !isA(response, "text/event-stream") || !response.body) {
     return refusal(response);
   }
+  if (!signal.aborted) listener.open();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -91,7 +100,10 @@ async function readEventStream(url, signal, listener, slot) {
     rest = events.pop() ?? "";
     for (const event of events) {
       const { name, data } = parseEvent(event);
-      if (name === "close") return { code: JSON.parse(data).code, opened: true };
+      if (name === "close") {
+        const { code, retry } = JSON.parse(data);
+        return { code, opened: true, ...(retry !== undefined && { retryAfter: retry }) };
+      }
       if (data && !signal.aborted) listener.frame(data);
     }
   }

@@ -9,7 +9,7 @@
 // beside it, and no build step. Types are in the comments. Times are in milliseconds unless a name says seconds.
 
 import { Backoff, Retries, Stopwatch } from "./backoff.js";
-import { Connection } from "./connection.js";
+import { Connection, RETRY } from "./connection.js";
 import { diagnose } from "./diagnosis.js";
 import { Positions, offset } from "./positions.js";
 import { Slot } from "./slot.js";
@@ -39,6 +39,7 @@ import { poll } from "./transports.js";
 
 const WATCH = 5_000; // between two checks for silence
 const LOST = 60_000; // the shortest time between two events "lost", at which a page reloads its state
+const POLLS = 4; // the first polls of all pages are spread over this multiple of the time for their reconnects
 const DIAGNOSE = 60_000; // between two diagnoses of the same failure
 
 /**
@@ -97,12 +98,14 @@ export class Updates extends EventTarget {
   #pollTimer;
   /** @type {AbortController | null} */
   #polling = null;
+  /** The time in which pages make their first poll when the server fails: longer on a site with many clients. */
+  #spread = 0;
   /**
    * Whether the last poll succeeded; null before the first.
    * @type {boolean | null}
    */
   #polled = null;
-  #pollBackoff = new Backoff();
+  #pollBackoff = new Backoff(500, 20_000);
 
   /**
    * The final state, once nothing is tried any more.
@@ -225,7 +228,10 @@ export class Updates extends EventTarget {
     const path = name === "sse" ? "channels/updates/sse" : "channels/updates/";
     this.#tell({ what: "opening", transport: name, since: this.positions });
     this.#next = new Connection(name, this.#url(path), {
-      hello: (connection, streams) => this.#adopt(connection, streams, round),
+      hello: (connection, streams) => {
+        this.#spread = Math.min(this.#pollEvery, POLLS * Math.max(0, connection.retry - RETRY));
+        this.#adopt(connection, streams, round);
+      },
       update: (connection, update) => this.#apply(update, connection),
       end: (connection, end) => this.#ended(connection, end, others, round),
     }, this.#slot);
@@ -298,7 +304,7 @@ export class Updates extends EventTarget {
     this.#slot.release();
     if (this.#failing) return;
     this.#failing = true;
-    this.#poll();
+    this.#pollTimer = setTimeout(() => this.#poll(), Math.random() * this.#spread);
   }
 
   /**
@@ -371,7 +377,7 @@ export class Updates extends EventTarget {
     const whole = updates.every((update) => this.#apply(update, null));
     if (!whole) return this.#pollBackoff.next();
     this.#pollBackoff.reset();
-    return more ? 0 : this.#pollEvery;
+    return more ? 0 : this.#pollEvery * (0.9 + 0.2 * Math.random());
   }
 
   /**

@@ -1,0 +1,206 @@
+"""The first protocol of each connection: it reads the head of the request, and decides who serves it.
+
+Handshakes pass through the Admission. Everything else, such as a health check, is handed to Daphne at once,
+so it is answered however many handshakes wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from .. import limits
+from ..asgi import origin
+from ..asgi.transport import below, write
+from ..close_codes import TRY_LATER
+from ..metrics import count
+from ..push.frames import SUBPROTOCOL, close_event
+from . import rfc6455, upgrade
+from .admission import Admission
+from .update_socket import UpdateSocket
+
+HEAD_SECONDS: Final = 20  # from the connection to the end of the head
+
+_SWITCH: Final = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
+_STREAM: Final = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-store\r\n"
+)
+
+
+class FrontDoors:
+    """Builds the first protocol of each connection, and keeps what they share.
+
+    `daphne` builds Daphne's protocol of a connection. `event_path` is the path of event streams.
+    `update_path` is that of the WebSockets that `open_socket` serves: it gets the request's scope, the
+    socket, and a function to call when the handshake is finished, and returns the socket's user. `headers`
+    returns headers for each response.
+    """
+
+    def __init__(
+        self,
+        daphne: Any,
+        admission: Admission,
+        time: Callable[[], float],
+        *,
+        event_path: bytes,
+        update_path: bytes,
+        open_socket: Callable[..., Any] | None,
+        headers: Callable[[], list[tuple[bytes, bytes]]],
+    ) -> None:
+        self.daphne = daphne
+        self.admission = admission
+        self.time = time
+        self.event_path = event_path
+        self.update_path = update_path
+        self.open_socket = open_socket
+        self.headers = headers
+        self.reading: dict[FrontDoor, float] = {}  # those whose head is incomplete, and since when
+        self.sockets: set[UpdateSocket] = set()
+        self._handed: dict[
+            Any, FrontDoor
+        ] = {}  # by transport: admitted, and not known to the application yet
+
+    # Twisted's factory
+
+    def buildProtocol(self, address: Any) -> FrontDoor:
+        return FrontDoor(self, address)
+
+    def doStart(self) -> None:
+        self.daphne.doStart()
+
+    def doStop(self) -> None:
+        self.daphne.doStop()
+
+    # For the server
+
+    def hand(self, transport: Any, door: FrontDoor) -> None:
+        """Note the door of a connection that Daphne serves from now on."""
+        self._handed[transport] = door
+
+    def finisher(self, transport: Any) -> Callable[[], None] | None:
+        """The function to call when the handshake of a connection that Daphne serves is finished."""
+        door = self._handed.pop(below(transport), None)
+        return None if door is None else door.finish
+
+    def sweep(self) -> None:
+        """Call it every second: cut those that are silent for too long."""
+        now = self.time()
+        for door, since in list(self.reading.items()):
+            if now - since > HEAD_SECONDS:
+                door.abort()
+        self.admission.expire()
+        for socket in list(self.sockets):
+            socket.watch(now)
+
+
+class FrontDoor:
+    """One connection, until its request is handed over."""
+
+    __slots__ = ("_address", "_doors", "_head", "_received", "_transport")
+
+    def __init__(self, doors: FrontDoors, address: Any) -> None:
+        self._doors = doors
+        self._address = address
+        self._transport: Any = None
+        self._received = b""
+        self._head: bytes | None = None  # once it is complete
+
+    # Twisted's protocol
+
+    def makeConnection(self, transport: Any) -> None:
+        self._transport = transport
+        self._doors.reading[self] = self._doors.time()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += data
+        if self._head is not None:  # it waits
+            if len(self._received) > upgrade.HEAD_BYTES + limits.MESSAGE_BYTES:
+                self.abort()
+            return
+        end = self._received.find(upgrade.END)
+        if end < 0 and len(self._received) <= upgrade.HEAD_BYTES:
+            return
+        self._doors.reading.pop(self, None)
+        self._head = self._received[: max(end, 0)]
+        if end <= upgrade.HEAD_BYTES and self._is_handshake():
+            self._doors.admission.arrive(self)
+        else:
+            self._hand_over()
+
+    def connectionLost(self, reason: Any) -> None:
+        self._doors.reading.pop(self, None)
+        self._doors.admission.leave(self)
+
+    # The admission's visitor
+
+    def admit(self) -> None:
+        request = self._update_request()
+        if request is None:
+            self._doors.hand(self._transport, self)
+            self._hand_over()
+            return
+        socket = UpdateSocket(self._transport, self._doors.sockets, self._doors.time)
+        self._transport.protocol = socket
+        write(self._transport, self._switch(request))
+        assert self._doors.open_socket is not None
+        socket.open(self._doors.open_socket(request.scope, socket, self.finish))
+        if rest := self._rest():
+            socket.dataReceived(rest)
+
+    def refuse(self, milliseconds: int) -> None:
+        """Accept, and close with 1013 and the time to come back: a page can't read a refusal's status."""
+        request = self._update_request()
+        if request is not None:
+            frame = rfc6455.close_frame(TRY_LATER, f"retry={milliseconds}")
+            self._transport.write(self._switch(request) + frame)
+        elif upgrade.path(self._head or b"") == self._doors.event_path:
+            self._transport.write(self._lines(_STREAM, (b"Connection", b"close")))
+            self._transport.write(close_event(TRY_LATER, milliseconds))
+        else:
+            seconds = str(max(1, -(-milliseconds // 1000))).encode()
+            line = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n"
+            self._transport.write(self._lines(line, (b"Retry-After", seconds), (b"Connection", b"close")))
+        count("closes", code=TRY_LATER)
+        self._transport.loseConnection()
+
+    def finish(self) -> None:
+        """The handshake is finished: the client has hello or a close, or is gone."""
+        self._doors.admission.finish(self)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._transport.abortConnection()
+
+    # Requests
+
+    def _is_handshake(self) -> bool:
+        assert self._head is not None
+        return upgrade.wants_upgrade(self._head) or upgrade.path(self._head) == self._doors.event_path
+
+    def _update_request(self) -> upgrade.Upgrade | None:
+        """The request, if it is a correct one for the updates' WebSocket, of a page of this site."""
+        assert self._head is not None
+        if self._doors.open_socket is None or upgrade.path(self._head) != self._doors.update_path:
+            return None
+        request = upgrade.upgrade(self._head)
+        return request if request is not None and origin.may_connect(request.scope) else None
+
+    def _switch(self, request: upgrade.Upgrade) -> bytes:
+        headers = [(b"Sec-WebSocket-Accept", request.accept)]
+        if SUBPROTOCOL in request.subprotocols:
+            headers.append((b"Sec-WebSocket-Protocol", SUBPROTOCOL.encode()))
+        return self._lines(_SWITCH, *headers)
+
+    def _lines(self, start: bytes, *headers: tuple[bytes, bytes]) -> bytes:
+        lines = [name + b": " + value + b"\r\n" for name, value in (*headers, *self._doors.headers())]
+        return start + b"".join(lines) + b"\r\n"
+
+    def _hand_over(self) -> None:
+        protocol = self._doors.daphne.buildProtocol(self._address)
+        self._transport.protocol = protocol
+        protocol.makeConnection(self._transport)
+        protocol.dataReceived(self._received)
+
+    def _rest(self) -> bytes:
+        assert self._head is not None
+        return self._received[len(self._head) + len(upgrade.END) :]

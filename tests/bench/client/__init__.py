@@ -1,0 +1,129 @@
+"""The load client: client.c, compiled at first use, and driven from Python."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+_SOURCE = Path(__file__).with_name("client.c")
+
+
+class Broken(Exception):
+    """The load client has ended."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """PROTOCOL's figures for clients, in milliseconds. The defaults are those of PROTOCOL.md."""
+
+    backoff_first: float = 500
+    backoff_longest: float = 10_000
+    far: float = 30_000  # the least wait after 4013 and, if seen, after 429 and a 503 without Retry-After
+    settle: float = 10_000  # after a hello, until the back-off is reset
+    admission: float = 10_000  # from the beginning of an attempt to the upgrade
+    timer: float = 5_000  # from there to hello
+    grace: float = 10_000  # of silence, beyond hello's `ping`
+    retry: float = 0  # the window after 1012; 0: hello's
+    sees_status: bool = False  # whether it sees 429, 503 and Retry-After; a browser's script does not
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where clients connect."""
+
+    address: str
+    port: int
+    host: str = "localhost"
+    origin: str = "http://localhost"
+    path: str = "/channels/updates/"
+    subprotocol: str = "sluice.v1"
+    dialect: str = "sluice"  # or plain, or socketio
+    tls: bool = False
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who a client is, and what it follows."""
+
+    cookie: str
+    streams: tuple[str, ...]
+
+
+class LoadClient:
+    """Many WebSocket clients in one process. client.c describes the commands."""
+
+    def __init__(
+        self,
+        place: Place,
+        people: Sequence[Person],
+        rules: Rules | None = None,
+        *,
+        sources: Sequence[str] = (),
+        seed: int = 1,
+        core: int | None = None,
+    ) -> None:
+        self.count = len(people)
+        with tempfile.NamedTemporaryFile("w", prefix="sluice-bench-", delete=False) as file:
+            file.writelines(f"{person.cookie}\t{','.join(person.streams)}\n" for person in people)
+        self._file = Path(file.name)
+        options: dict[str, Any] = asdict(place) | asdict(rules or Rules()) | {"seed": seed}
+        if sources:
+            options["sources"] = ",".join(sources)
+        command = [str(compiled()), "--clients", file.name]
+        for name, value in options.items():
+            text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+            command += [f"--{name.replace('_', '-')}", text]
+        if core is not None:
+            command = ["taskset", "--cpu-list", str(core), *command]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> LoadClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def ask(self, command: str) -> Any:
+        """Send one command and return its JSON."""
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(f"{command}\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise Broken(f"the load client ended with status {self._process.wait(10)}: see its message above")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End it; its connections break."""
+        self._process.kill()
+        self._process.wait()
+        self._file.unlink(missing_ok=True)
+
+
+def compiled() -> Path:
+    """The program, built by this machine's C compiler unless it is there; SLUICE_BENCH_CLIENT names one."""
+    if given := os.environ.get("SLUICE_BENCH_CLIENT"):
+        return Path(given)
+    digest = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:16]
+    program = Path(tempfile.gettempdir()) / f"sluice-bench-client-{digest}"
+    if not program.exists():
+        making = program.with_suffix(f".{os.getpid()}")
+        subprocess.run(
+            ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", making, _SOURCE, "-lssl", "-lcrypto"],
+            check=True,
+        )
+        making.rename(program)
+    return program

@@ -1,0 +1,653 @@
+"""Writes docs/explanation/performance.md, its plots and its data from the figures of `make bench`.
+
+python3 -m bench.page DATA FOLDER
+
+Every number in the page comes from DATA or is computed from it here.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from .plots import bars, curves, number_of
+
+SERVERS: Final = {
+    "sluice": "Sluice, directly to Daphne",
+    "sluice-nginx": "Sluice, through nginx",
+    "nchan": "nchan (C, in nginx)",
+    "ws": "ws (Node.js)",
+    "socketio": "Socket.IO (Node.js)",
+    "uvicorn": "uvicorn, a bare list of sockets",
+    "channels-redis": "Channels, channels_redis",
+    "channels-rabbitmq": "Channels, channels_rabbitmq",
+}
+SIZES: Final = (100, 1000, 5000)
+CASES: Final = {
+    "cut": "all connections cut at once",
+    "kill": "asgi killed, started again at once",
+    "restart": "asgi restarted in order",
+}
+STREAMS: Final = (1, 11, 51)
+ENOUGH: Final = 5  # rounds
+QUIET: Final = 1.0  # load average before the run
+_USERS: Final = (100, 1000, 2000, 5000, 10_000, 20_000)
+
+
+class Data:
+    """The figures."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+
+    def has(self, workload: str) -> bool:
+        """Whether it was measured."""
+        return bool(self.data.get(workload, {}).get("figures"))
+
+    def about(self, workload: str) -> dict[str, Any]:
+        """When, on what, and how often."""
+        found: dict[str, Any] = self.data[workload]["about"]
+        return found
+
+    def servers(self, workload: str, what: str) -> list[str]:
+        """The servers that were measured, in the page's order."""
+        known = self.data[workload]["figures"].get(f"{workload} {what}", {})
+        return [name for name in SERVERS if name in known]
+
+    def values(self, workload: str, what: str, server: str, name: str) -> list[float]:
+        """A figure, one for each round; empty if it was not measured."""
+        key = f"{workload} {what}".strip()
+        found: list[float] = self.data[workload]["figures"].get(key, {}).get(server, {}).get(name, [])
+        return found
+
+    def median(self, workload: str, what: str, server: str, name: str) -> float:
+        """Its median over the rounds."""
+        return statistics.median(self.values(workload, what, server, name) or [0.0])
+
+    def cell(self, workload: str, what: str, server: str, name: str, factor: float = 1.0) -> str:
+        """Median and spread, as a table has it."""
+        values = [factor * value for value in self.values(workload, what, server, name)]
+        if not values:
+            return "–"
+        text = number_of(statistics.median(values))
+        return text if len(values) == 1 else f"{text} [{number_of(min(values))}–{number_of(max(values))}]"
+
+    @staticmethod
+    def ratio(server: str, measure: Callable[[str], list[float]]) -> str:
+        """The median of the rounds' ratios to Sluice, directly; of the medians, if a round was refused."""
+        ours, theirs = measure("sluice"), measure(server)
+        if len(ours) != len(theirs):
+            ours, theirs = [[statistics.median(one)] if one else [] for one in (ours, theirs)]
+        ratios = [their / our for our, their in zip(ours, theirs, strict=False) if our > 0]
+        return f"{statistics.median(ratios):.2f}" if ratios else "–"
+
+    def cpu(self, workload: str, what: str, server: str, suffix: str) -> list[float]:
+        """CPU of the server and, where it is in the way, of nginx, by round."""
+        parts = [self.values(workload, what, server, f"{who}_{suffix}") for who in ("server", "nginx")]
+        return [sum(row) for row in zip(*(part for part in parts if part), strict=False)]
+
+
+@dataclass(frozen=True)
+class Model:
+    """cost = a + b · clients, by least squares through the medians at 100, 1,000 and 5,000 clients."""
+
+    a: float
+    b: float
+
+    @classmethod
+    def through(cls, points: Sequence[tuple[float, float]]) -> Model:
+        """The line with the least relative errors: small sizes count as much as large ones."""
+        weights = [1 / max(cost, 1e-9) ** 2 for _, cost in points]
+        total = sum(weights)
+        mean_x = sum(w * x for w, (x, _) in zip(weights, points, strict=True)) / total
+        mean_y = sum(w * y for w, (_, y) in zip(weights, points, strict=True)) / total
+        over = sum(w * (x - mean_x) * (y - mean_y) for w, (x, y) in zip(weights, points, strict=True))
+        under = sum(w * (x - mean_x) ** 2 for w, (x, _) in zip(weights, points, strict=True))
+        b = over / under
+        return cls(mean_y - b * mean_x, b)
+
+    def at(self, clients: float) -> float:
+        """The cost for so many."""
+        return max(0.0, self.a + self.b * clients)
+
+
+def broadcasts(data: Data, server: str, who: str) -> list[tuple[float, float]]:
+    """Clients, and CPU milliseconds of a broadcast to them; of the sizes that were measured."""
+    costs = {
+        size: data.values("broadcast", f"single-{size}", server, f"{who}_us_per_frame") for size in SIZES
+    }
+    return [(size, size * statistics.median(values) / 1000) for size, values in costs.items() if values]
+
+
+def is_modelled(data: Data, server: str, who: str) -> bool:
+    """Whether there are enough sizes for a line."""
+    return data.has("broadcast") and len(broadcasts(data, server, who)) > 1
+
+
+def broadcast_cost(data: Data, server: str, who: str) -> Model:
+    """CPU milliseconds of a broadcast."""
+    return Model.through(broadcasts(data, server, who))
+
+
+# ---- the page
+
+
+def page(data: Data) -> str:
+    """Its text."""
+    return "\n".join(line for section in _SECTIONS for line in section(data)).rstrip() + "\n"
+
+
+def _text(text: str, *, first: str = "", then: str = "") -> Iterator[str]:
+    """A paragraph, wrapped."""
+    yield from textwrap.wrap(
+        " ".join(text.split()),
+        100,
+        initial_indent=first,
+        subsequent_indent=then,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    if not first:
+        yield ""
+
+
+def _item(text: str, bullet: str = "-") -> Iterator[str]:
+    yield from _text(text, first=f"{bullet} ", then=" " * (len(bullet) + 1))
+
+
+def _heading(text: str, level: int = 2) -> Iterator[str]:
+    yield f"{'#' * level} {text}"
+    yield ""
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> Iterator[str]:
+    """A table whose first `left` columns are text, the others figures."""
+    yield f"| {' | '.join(titles)} |"
+    yield "|" + "---|" * left + "---:|" * (len(titles) - left)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def _head(data: Data) -> Iterator[str]:
+    yield from _heading("Performance", 1)
+    yield from _text(
+        """What push costs, how it compares with other servers, what happens when all clients come back at
+        once, and how large a machine must be."""
+    )
+    yield from _text(
+        """`make bench` measured the figures on this page, or they are computed from its data,
+        [performance.json](performance.json). Only those of `make up` come from `time make up`. `make figures`
+        writes the page."""
+    )
+    yield from _heading("How it was measured")
+    abouts = [(name, data.about(name)) for name in _measured(data)]
+    yield from _table(
+        (
+            "workload",
+            "date (UTC)",
+            "commit",
+            "processor",
+            "cores",
+            "memory",
+            "rounds",
+            "refused",
+            "load before",
+        ),
+        (
+            (
+                name,
+                about["when"],
+                about["commit"],
+                about["processor"],
+                str(about["cores"]),
+                f"{about['memory_gib']} GiB",
+                str(about["rounds"]),
+                str(len(data.data[name].get("refused", []))),
+                f"{about['load_average']:.1f}",
+            )
+            for name, about in abouts
+        ),
+        left=4,
+    )
+    preliminary = [
+        name for name, about in abouts if about["rounds"] < ENOUGH or about["load_average"] > QUIET
+    ]
+    if preliminary:
+        yield from _text(
+            f"""**Preliminary:** {", ".join(preliminary)}. These had fewer than {ENOUGH} rounds, or other
+            programs used the machine before. Compare ratios, not absolute figures."""
+        )
+    for text in (
+        """All parts share the machine: this stack, the peers, and the load client. Each server has at most
+        one core.""",
+        """In each round, every server is measured once, one after the other. A figure is the median over the
+        rounds, with the least and the most in brackets. A ratio is taken within each round.""",
+        """A run in which a client missed a message, or got one twice, is refused and repeated. So is one in
+        which the load client used more than 60 % of its core.""",
+        """The time of a message begins before it is published. For Sluice that is before the INSERT, so it
+        includes a durable commit. Sluice also checks sessions and rights, and keeps history. The peers
+        publish from memory to everybody, and keep nothing.""",
+        """Each client of Sluice is a user with a session and follows two streams. A message is 200 bytes and
+        its envelope.""",
+    ):
+        yield from _item(text)
+    yield ""
+    if versions := data.data.get("versions"):
+        found = ", ".join(f"{name} {versions[name]}" for name in _VERSIONS if name in versions)
+        yield from _text(f"Peers: {found}.")
+    yield from _text("To repeat it, on a machine that does nothing else:")
+    yield "```sh"
+    yield "make bench                                # everything"
+    yield 'make bench ARGS="--only storms --rounds 9"  # only one workload; the others keep their figures'
+    yield "make figures                              # writes this page"
+    yield "```"
+    yield ""
+
+
+def _broadcast(data: Data) -> Iterator[str]:
+    yield from _heading("Broadcast")
+    if not data.has("broadcast"):
+        yield from _missing("broadcast")
+        return
+    yield from _text(
+        """One message to all clients. *Last* is the time until the last client has it. *CPU* is that of the
+        server, plus nginx where it is in between. Ratios are to Sluice directly: below 1 is faster or
+        cheaper than Sluice."""
+    )
+    yield from _text("![Time until the last of 1,000 clients has a broadcast](broadcast.svg)")
+    for size in reversed(SIZES):
+        yield from _heading(f"To {size:,} clients", 3)
+        yield from _table(
+            ("server", "p50, ms", "p99, ms", "last, ms", "CPU µs a frame", "time, ratio", "CPU, ratio"),
+            (
+                _single(data, f"single-{size}", server)
+                for server in data.servers("broadcast", f"single-{size}")
+            ),
+        )
+    yield from _heading("50 messages in a row, to 1,000 clients", 3)
+    yield from _text(
+        """Sluice commits 50 transactions, one after the other. nchan gets 50 requests. The others publish
+        in their own process."""
+    )
+    yield from _table(
+        ("server", "last, ms", "frames a second", "CPU µs a frame"),
+        (
+            (
+                SERVERS[server],
+                data.cell("broadcast", "burst-1000", server, "last_ms"),
+                data.cell("broadcast", "burst-1000", server, "frames_per_s"),
+                _middle(data.cpu("broadcast", "burst-1000", server, "us_per_frame")),
+            )
+            for server in data.servers("broadcast", "burst-1000")
+        ),
+    )
+    if not data.servers("broadcast", "idle-5000"):
+        return
+    yield from _heading("Connecting and idling, 5,000 clients", 3)
+    yield from _text(
+        """60 clients connect at a time. Memory is PSS, less that of the same process without clients. Pings
+        are included."""
+    )
+    yield from _text("![Memory of an idle connection](idle.svg)")
+    yield from _table(
+        ("server", "connections a second", "CPU ms a connection", "KiB a connection", "idle CPU, µs/s"),
+        (
+            (
+                SERVERS[server],
+                data.cell("broadcast", "connect-5000", server, "per_s"),
+                _middle(data.cpu("broadcast", "connect-5000", server, "us"), 1e-3),
+                _middle(data.cpu("broadcast", "idle-5000", server, "kib")),
+                _middle(data.cpu("broadcast", "idle-5000", server, "us_per_s")),
+            )
+            for server in data.servers("broadcast", "idle-5000")
+        ),
+    )
+
+
+def _single(data: Data, what: str, server: str) -> tuple[str, ...]:
+    def times(one: str) -> list[float]:
+        return data.values("broadcast", what, one, "last_ms")
+
+    def cpu(one: str) -> list[float]:
+        return data.cpu("broadcast", what, one, "us_per_frame")
+
+    return (
+        SERVERS[server],
+        *(data.cell("broadcast", what, server, f"{part}_ms") for part in ("p50", "p99", "last")),
+        _middle(cpu(server)),
+        data.ratio(server, times),
+        data.ratio(server, cpu),
+    )
+
+
+def _storms(data: Data) -> Iterator[str]:
+    yield from _heading("Everybody comes back at once")
+    if not data.has("storms"):
+        yield from _missing("storms")
+        return
+    clients = max(run["clients"] for run in data.data["storms"]["runs"])
+    yield from _text(
+        f"""{clients:,} clients lose their connections at the same moment, through nginx. They behave as
+        [the protocol](../reference/protocol.md#what-a-client-does) says: back-off with jitter, and a timer of
+        5 s for each attempt. Meanwhile updates go to all clients, and to single ones."""
+    )
+    yield from _text("![Clients that are back, over time](storms.svg)")
+    yield from _table(
+        ("clients back after, s", "half", "95 %", "last", "last, after asgi listens", "not in time"),
+        (_storm(data, case, _TIMES) for case in _cases(data)),
+    )
+    yield from _table(
+        ("the same runs", "failed attempts", "lost updates", "asgi's peak, MiB", "kills", "GET p99, ms"),
+        (_storm(data, case, _COSTS_OF_STORM) for case in _cases(data)),
+    )
+    yield from _text(
+        """*Lost* are updates that a client missed or got twice, counted by the positions. *Kills* are
+        processes of asgi that the kernel killed for memory, and restarts by the engine. *GET* is a page of
+        Gunicorn's, 20 requests a second meanwhile. Where clients are not back in time, the other times are
+        of those that are."""
+    )
+
+
+def _cases(data: Data) -> list[str]:
+    return [case for case in CASES if data.servers("storms", case)]
+
+
+def _storm(data: Data, case: str, names: Sequence[str]) -> tuple[str, ...]:
+    return (CASES[case], *(data.cell("storms", case, "sluice-nginx", name) for name in names))
+
+
+def _site(data: Data) -> Iterator[str]:
+    yield from _heading("Messages, pages, commits")
+    if data.has("message"):
+        p50, p99 = (data.cell("message", "", "sluice-nginx", f"{name}_ms") for name in ("p50", "p99"))
+        yield from _text(
+            f"""A message from the POST to the other person's socket, through nginx, 20 a second: p50
+            {p50} ms, p99 {p99} ms."""
+        )
+    if data.has("requests"):
+        texts = {"alone": "alone", "broadcast": "beside uninterrupted broadcasts to 1,000"}
+        yield from _table(
+            ("a page of Gunicorn's, 20 requests a second through nginx", "p50, ms", "p99, ms"),
+            (
+                (text, *(data.cell("requests", what, "sluice-nginx", f"{p}_ms") for p in ("p50", "p99")))
+                for what, text in texts.items()
+            ),
+        )
+    if data.has("publishing"):
+        yield from _table(
+            ("publishing, from one process", "commits a second", "updates a second"),
+            (
+                (
+                    what,
+                    data.cell("publishing", what, "sluice-nginx", "commits_per_s"),
+                    data.cell("publishing", what, "sluice-nginx", "updates_per_s"),
+                )
+                for what in _PUBLISHING
+            ),
+        )
+    if site := data.data.get("site"):
+        about = site["about"]
+        yield from _text(
+            f"""What else people wait for, through nginx ({about["when"]}, {about["cores"]} cores,
+            {about["memory_gib"]} GiB):"""
+        )
+        rows = site["rows"]
+        yield from _table(
+            ("what", "p50", "p99", "of"), ((row["what"], row["p50"], row["p99"], row["of"]) for row in rows)
+        )
+        images = site["images"]
+        yield from _table(("image", *images), [("`docker image ls`", *images.values())])
+
+
+def _growth(data: Data) -> Iterator[str]:
+    yield from _heading("Growth")
+    if data.has("broadcast"):
+        yield from _heading("The model: cost = a + b · clients", 3)
+        yield from _text(
+            """A broadcast has a fixed cost (the commit's wake-up, reading and encoding the update) and a cost
+            for each client (a frame written to a socket). The lines go through the medians at 100, 1,000 and
+            5,000 clients. *Error* is the largest distance of a median from its line."""
+        )
+        yield from _text("![CPU of a broadcast by the number of clients](growth.svg)")
+        rows = []
+        for server, who, text in _modelled(data):
+            model, points = broadcast_cost(data, server, who), broadcasts(data, server, who)
+            error = max(abs(model.at(size) / cost - 1) for size, cost in points)
+            rows.append((text, number_of(model.a), number_of(1000 * model.b), f"{error:.0%}"))
+        yield from _table(("CPU of a broadcast", "a, ms", "b, µs a client", "error"), rows)
+    if data.has("streams"):
+        yield from _heading("More streams a client", 3)
+        yield from _text(
+            """1,000 clients, directly to Daphne. Beside `all`, every stream is followed by one client
+            only."""
+        )
+        yield from _table(
+            ("streams a client", "broadcast, last, ms", "CPU µs a frame", "CPU ms a connection",
+             "KiB a connection"),
+            (
+                (
+                    str(count),
+                    data.cell("streams", f"single-{count}", "sluice", "last_ms"),
+                    data.cell("streams", f"single-{count}", "sluice", "server_us_per_frame"),
+                    data.cell("streams", f"connect-{count}", "sluice", "server_us", 1e-3),
+                    data.cell("streams", f"idle-{count}", "sluice", "server_kib"),
+                )
+                for count in STREAMS
+            ),
+        )  # fmt: skip
+    if data.has("replicas") or data.has("tls"):
+        yield from _heading("Replicas and TLS", 3)
+        texts = {"broadcast": "one asgi", "replicas": "two asgi", "tls": "one asgi, TLS at nginx"}
+        yield from _table(
+            ("1,000 clients, through nginx", "broadcast, last, ms", "CPU of asgi, µs a frame",
+             "CPU of nginx, µs a frame", "CPU of nginx, ms a connection"),
+            (
+                (
+                    text,
+                    data.cell(workload, "single-1000", "sluice-nginx", "last_ms"),
+                    data.cell(workload, "single-1000", "sluice-nginx", "server_us_per_frame"),
+                    data.cell(workload, "single-1000", "sluice-nginx", "nginx_us_per_frame"),
+                    data.cell(workload, "connect-1000", "sluice-nginx", "nginx_us", 1e-3),
+                )
+                for workload, text in texts.items()
+                if data.has(workload)
+            ),
+        )  # fmt: skip
+
+
+def _sizing(data: Data) -> Iterator[str]:
+    yield from _heading("Sizing")
+    measured = data.has("broadcast") and "sluice-nginx" in data.servers("broadcast", "idle-5000")
+    if not (measured and is_modelled(data, "sluice-nginx", "nginx")):
+        yield from _missing("broadcast")
+        return
+    yield from _text(
+        """Computed by the model, for idle clients and for updates to all of them. *Cores* are those that asgi
+        and nginx keep busy at the given number of updates a second to all clients. One asgi and one nginx
+        worker can use one core each, so a share near 1 is the limit: add a replica of asgi before it. Memory
+        is that of idle connections. A reconnect storm needs more: see the peak above. PostgreSQL, RabbitMQ,
+        Gunicorn and Celery come on top: their limits are in [compose.yaml](../../compose.yaml)."""
+    )
+    asgi = broadcast_cost(data, "sluice-nginx", "server")
+    nginx = broadcast_cost(data, "sluice-nginx", "nginx")
+    idle = {
+        (who, name): data.median("broadcast", "idle-5000", "sluice-nginx", f"{who}_{name}")
+        for who in ("server", "nginx")
+        for name in ("kib", "us_per_s", "base_mib")
+    }
+
+    def row(clients: int, updates: float) -> tuple[str, ...]:
+        cores = {
+            who: idle[who, "us_per_s"] * clients / 1e6 + updates * model.at(clients) / 1000
+            for who, model in (("server", asgi), ("nginx", nginx))
+        }
+        memory = {who: idle[who, "base_mib"] + idle[who, "kib"] * clients / 1024 for who in cores}
+        return (
+            f"{clients:,}",
+            f"{updates:g}",
+            f"{cores['server']:.2f}",
+            f"{cores['nginx']:.2f}",
+            f"{memory['server']:.0f} MiB",
+            f"{memory['nginx']:.0f} MiB",
+            f"{clients + 512:,}",
+            f"{2 * clients + 512:,}",
+        )
+
+    yield from _table(
+        (
+            "clients",
+            "updates a second",
+            "cores: asgi",
+            "nginx",
+            "memory: asgi",
+            "nginx",
+            "files: asgi",
+            "nginx",
+        ),
+        (row(clients, updates) for clients in _USERS for updates in (0.1, 1, 10)),
+        left=0,
+    )
+    yield from _text(
+        """Above 5,000 clients, raise `MAX_CLIENTS` and `CHANNELS_PER_ADDRESS`
+        ([environment variables](../reference/environment.md))."""
+    )
+
+
+def _breaks(data: Data) -> Iterator[str]:
+    yield from _heading("What breaks first")
+    if data.has("storms"):
+        runs = data.data["storms"]["runs"]
+        killed = sum(sum(data.values("storms", case, "sluice-nginx", "killed")) for case in CASES)
+        late = sum(run["clients"] > run["back"] for run in runs)
+        peak = max(run["services"]["asgi"]["peak_mib"] for run in runs)
+        yield from _item(
+            f"""**A reconnect storm.** Of {len(runs)} storms, {late} left clients that were not back in time,
+            and asgi was killed or restarted {killed:.0f} times in all. Its memory peaked at {peak:.0f} MiB
+            of the `mem_limit` in [compose.yaml](../../compose.yaml).""",
+            "1.",
+        )
+    if is_modelled(data, "sluice-nginx", "nginx"):
+        asgi = broadcast_cost(data, "sluice-nginx", "server")
+        nginx = broadcast_cost(data, "sluice-nginx", "nginx")
+        yield from _item(
+            f"""**CPU, with updates to all.** To 5,000 clients, one core lasts for
+            {number_of(1000 / asgi.at(5000))} updates a second in asgi, and for
+            {number_of(1000 / nginx.at(5000))} in nginx. Beyond that, updates arrive later.""",
+            "2.",
+        )
+    if data.has("requests"):
+        alone = data.median("requests", "alone", "sluice-nginx", "p99_ms")
+        beside = data.median("requests", "broadcast", "sluice-nginx", "p99_ms")
+        yield from _item(
+            f"""**Pages, beside broadcasts.** Where all services share the cores, the p99 of a page goes from
+            {number_of(alone)} to {number_of(beside)} ms while broadcasts follow each other.""",
+            "3.",
+        )
+    yield ""
+
+
+_SECTIONS: Final = (_head, _broadcast, _storms, _site, _growth, _sizing, _breaks)
+_COSTS: Final = (
+    ("sluice", "server", "asgi, directly"),
+    ("sluice-nginx", "server", "asgi, behind nginx"),
+    ("sluice-nginx", "nginx", "nginx"),
+    ("nchan", "server", "nchan"),
+)
+_TIMES: Final = ("back_p50_s", "back_p95_s", "back_last_s", "after_up_s", "not_back")
+_COSTS_OF_STORM: Final = ("failed", "lost", "peak_mib", "killed", "requests_p99_ms")
+_VERSIONS: Final = (
+    "channels",
+    "channels-rabbitmq",
+    "channels_redis",
+    "daphne",
+    "uvicorn",
+    "ws",
+    "socket.io",
+    "libnginx-mod-nchan",
+    "nodejs",
+)
+_PUBLISHING: Final = (
+    "1 thread, 1 stream",
+    "8 threads, 1 stream",
+    "8 threads, 100 streams",
+    "1 thread, 50 updates a commit",
+)
+_WORKLOADS: Final = ("broadcast", "storms", "message", "requests", "publishing", "streams", "replicas", "tls")
+
+
+def _modelled(data: Data) -> list[tuple[str, str, str]]:
+    return [one for one in _COSTS if is_modelled(data, *one[:2])]
+
+
+def _measured(data: Data) -> list[str]:
+    return [name for name in _WORKLOADS if data.has(name)]
+
+
+def _middle(values: Sequence[float], factor: float = 1.0) -> str:
+    return number_of(factor * statistics.median(values)) if values else "–"
+
+
+def _missing(workload: str) -> Iterator[str]:
+    yield from _text(f'Not measured yet: `make bench ARGS="--only {workload}"`, then `make figures`.')
+
+
+# ---- the plots
+
+
+def plots(data: Data) -> dict[str, str]:
+    """The SVG files by name."""
+    found = {}
+    if data.has("broadcast"):
+        for name, title, unit, what, values in (
+            (
+                "broadcast.svg",
+                "Until all of 1,000 clients have a broadcast",
+                "ms",
+                "single-1000",
+                lambda server: data.values("broadcast", "single-1000", server, "last_ms"),
+            ),
+            (
+                "idle.svg",
+                "Memory of an idle connection, at 5,000",
+                "KiB",
+                "idle-5000",
+                lambda server: data.cpu("broadcast", "idle-5000", server, "kib"),
+            ),
+        ):
+            rows = [(SERVERS[one], values(one)) for one in data.servers("broadcast", what)]
+            if rows:
+                found[name] = bars(title, unit, rows)
+        lines = [(text, broadcasts(data, server, who)) for server, who, text in _modelled(data)]
+        found["growth.svg"] = curves("CPU of a broadcast", "clients", "ms", lines)
+    if data.has("storms"):
+        storms: list[tuple[str, list[tuple[float, float]]]] = []
+        for case, text in CASES.items():
+            runs = [run for run in data.data["storms"]["runs"] if run["case"] == case]
+            if runs:
+                ordered = sorted(runs, key=lambda run: (-run["back"], run["back_s"]["last"]))
+                storms.append((text, ordered[(len(ordered) - 1) // 2]["curve"]))
+        found["storms.svg"] = curves("Clients that are back (the median run)", "seconds", "clients", storms)
+    return found
+
+
+def main() -> int:
+    """Write the page, the plots and the data."""
+    source, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    data = Data(json.loads(source.read_text()))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "performance.md").write_text(page(data))
+    (folder / "performance.json").write_text(json.dumps(data.data, indent=1, sort_keys=True) + "\n")
+    for name, text in plots(data).items():
+        (folder / name).write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

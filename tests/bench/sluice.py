@@ -1,0 +1,54 @@
+"""This stack as one of the servers that are compared."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from .client import Person, Place
+from .deployed import Deployed, Failed, Probe, Publisher, run
+
+DIRECT: Final = "sluice"
+THROUGH_NGINX: Final = "sluice-nginx"
+
+
+class Sluice:
+    """The stack, directly to Daphne or through nginx."""
+
+    def __init__(self, stack: Deployed, way: str, publisher: Publisher, *, tls: bool = False) -> None:
+        self.name = DIRECT if way == "asgi" else THROUGH_NGINX
+        self.stack = stack
+        self.way = way
+        self.tls = tls
+        self._publisher = publisher
+
+    @property
+    def place(self) -> Place:
+        """Where its clients connect."""
+        return self.stack.place(self.way, tls=self.tls)
+
+    def people(self, count: int, streams: int = 2) -> list[Person]:
+        """Users with sessions."""
+        return self.stack.people(count, streams)
+
+    def publish(self, number: int, times: int, size: int = 200) -> None:
+        """Publish to `all`, a transaction for each message."""
+        self._publisher.publish(["all"], number=number, times=times, size=size)
+
+    def probes(self) -> dict[str, Probe]:
+        """Probes into the containers whose work is counted."""
+        found = {f"server{n or ''}": Probe(one) for n, one in enumerate(self.stack.containers("asgi"))}
+        if self.way == "nginx":
+            found["nginx"] = Probe(self.stack.containers("nginx")[0])
+        return found
+
+    def restart(self) -> None:
+        """Start Daphne afresh, with the memory of a process without clients."""
+        for container in self.stack.containers("asgi"):
+            run("docker", "restart", "--time", "1", container)
+        until = time.monotonic() + 90
+        for container in self.stack.containers("asgi"):
+            while self.stack.inspect(container)["State"].get("Health", {}).get("Status") != "healthy":
+                if time.monotonic() > until:
+                    raise Failed("asgi is not healthy 90 s after a restart")
+                time.sleep(0.2)
