@@ -50,7 +50,6 @@ HEALTHY = {
     f"sluice_sender_queue{{{WSGI}}}": "3x80",
     f"sluice_sender_down{{{WSGI}}}": "0x80",
     f"sluice_admissions_refused_total{{{ASGI}}}": "0+1x80",
-    f"sluice_admissions_abandoned_total{{{ASGI}}}": "0+1x80",
     f'sluice_connections_opened_total{{{ASGI},transport="websocket"}}': "0+3x80",
     f'sluice_connections{{{ASGI},transport="websocket"}}': "400x80",
     f"sluice_origins_refused_total{{{ASGI}}}": "5x80",
@@ -95,7 +94,7 @@ FIRES: dict[str, list[Case]] = {
         Case({f"sluice_sender_dropped_total{{{WSGI}}}": "0+1x80"}, {"instance": "wsgi:9108", "job": "wsgi"}),
         Case({f"sluice_sender_queue{{{WSGI}}}": "900x80"}, {"instance": "wsgi:9108", "job": "wsgi"}),
     ],
-    "AdmissionsRefused": [Case({f"sluice_admissions_abandoned_total{{{ASGI}}}": "0+100x80"}, ON_ASGI)],
+    "AdmissionsRefused": [Case({f"sluice_admissions_refused_total{{{ASGI}}}": "0+100x80"}, ON_ASGI)],
     "ReconnectStorm": [
         Case({f'sluice_connections_opened_total{{{ASGI},transport="websocket"}}': "0+100x80"})
     ],

@@ -8,12 +8,19 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import Final
 
 # A name says what is counted. Labels follow the name: `closes{code=4008}`.
 counters: defaultdict[str, int] = defaultdict(int)
 
-admissions_waiting = 0  # handshakes that wait for admission now
+
+def _none() -> int:
+    return 0
+
+
+# How many handshakes wait for admission; the server replaces it.
+admissions_waiting: Callable[[], int] = _none
 
 # Of wakeup.sender.figures(): numbers that may be summed over processes.
 SENDER_FIGURES: Final = ("queued", "down", "announced", "unheard", "skipped", "dropped")
@@ -56,10 +63,12 @@ def count(name: str, amount: int = 1, **labels: object) -> None:
     counters[name] += amount
 
 
-def written(published: float) -> None:
-    """An update, published at this Unix time (0: unknown), was written to all its subscribers.
+def written(published: Iterable[float]) -> None:
+    """Updates, published at these Unix times (0: unknown), were written to all their subscribers.
 
-    The time is the database's, so a difference between two machines' clocks is part of the value.
+    The times are the database's, so a difference between two machines' clocks is part of the value.
     """
-    if published:
-        publish_to_write.observe(max(0.0, time.time() - published))
+    now = time.time()
+    for when in published:
+        if when:
+            publish_to_write.observe(max(0.0, now - when))

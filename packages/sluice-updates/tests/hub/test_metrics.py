@@ -61,6 +61,7 @@ def test_it_counts_what_the_hub_does(serve: Callable[..., Served], site: Site, p
         assert now['sluice_connections{transport="websocket"}'] == 1
         assert now['sluice_connections{transport="sse"}'] == 1
         assert now["sluice_people"] == 1
+        assert now["sluice_admissions_waiting"] == 0
         assert now["sluice_updates_total"] - before["sluice_updates_total"] == 3
         assert now["sluice_deliveries_total"] == 6
         assert now["sluice_publish_to_write_seconds_count"] == 3
@@ -170,7 +171,7 @@ def test_a_scrape_and_a_broadcast_take_far_less_than_two_percent(monkeypatch: py
     assert b'sluice_connections{transport="websocket"} 5000.0' in text
     began = time.thread_time()
     for _ in range(1000):
-        metrics.written(1.0)
+        metrics.written([1.0])
     assert (time.thread_time() - began) / 1000 < 0.02 * 0.013 / 2
     loop.close()
 

@@ -32,8 +32,8 @@ from ..wakeup import sender
 
 # By the name in metrics.counters: Prometheus' name without _total, its labels, its meaning.
 COUNTERS: Final[Mapping[str, tuple[str, Sequence[str], str]]] = {
-    "admissions_abandoned": ("sluice_admissions_abandoned", [], "Handshakes whose client left while waiting"),
-    "admissions_refused": ("sluice_admissions_refused", [], "Handshakes told to come back later"),
+    "admissions_abandoned": ("sluice_admissions_abandoned", [], "Clients that left while they waited"),
+    "admissions_refused": ("sluice_admissions_refused", [], "Clients told to come back later"),
     "bad_frames": ("sluice_bad_frames", ["code"], "Frames of clients that were refused, by error code"),
     "closes": ("sluice_closes", ["code"], "Connections closed by this server, by close code"),
     "coalesced_writes": ("sluice_coalesced_writes", [], "Writes of several updates at once"),
@@ -132,7 +132,9 @@ def _counters() -> Iterator[Metric]:
             values = [pair.partition("=")[2] for pair in match[2].split(",")]
             families[match[1]].add_metric([text.lower() for text in values], value)
     yield from families.values()
-    yield gauge("sluice_admissions_waiting", "Handshakes that wait for admission", metrics.admissions_waiting)
+    yield gauge(
+        "sluice_admissions_waiting", "Handshakes that wait for admission", metrics.admissions_waiting()
+    )
     yield histogram(
         "sluice_publish_to_write_seconds",
         "From publish() to the last write of the update in this process",

@@ -264,8 +264,7 @@ class Hub:
         if not single:
             count("coalesced_writes", written)
         if written:
-            for frame in burst.frames:
-                metrics.written(frame.published)
+            metrics.written(frame.published for frame in burst.frames)
 
     def _sight(self, name: str, offset: int) -> None:
         sightings = self._sightings

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from .. import limits, metrics
+from .. import limits
 from ..metrics import count
 
 SAMPLE: Final = 50  # handshakes in one measurement of the pace
@@ -57,7 +57,6 @@ class Admission:
         self._admit()
         if self._waiting and self._measured_at is None:
             self._measured_at, self._finished = self._time(), 0
-        metrics.admissions_waiting = self.waiting
 
     def expire(self) -> None:
         """Refuse those that have waited for too long, before they give up. Call it every second."""
@@ -74,7 +73,6 @@ class Admission:
         """Forget a client that is gone."""
         if self._waiting.pop(visitor, None) is not None:
             count("admissions_abandoned")
-            metrics.admissions_waiting = self.waiting
         self.finish(visitor)
 
     def finish(self, visitor: Visitor) -> None:
@@ -99,7 +97,6 @@ class Admission:
                 visitor.admit()
         finally:
             self._admitting = False
-        metrics.admissions_waiting = self.waiting
 
     def _has_room(self, now: float) -> bool:
         while self._in_progress:

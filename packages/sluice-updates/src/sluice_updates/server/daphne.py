@@ -17,7 +17,7 @@ from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from .. import close_codes, conf, limits, monitoring
+from .. import close_codes, conf, limits, metrics, monitoring
 from ..asgi.responses import backend_headers
 from ..asgi.transport import EXTENSION, HANDSHAKE
 from .admission import Admission
@@ -147,9 +147,11 @@ class DrainingServer(Server):
 
     def _front_doors(self) -> FrontDoors:
         if self._doors is None:
+            admission = Admission(time.monotonic)
+            metrics.admissions_waiting = lambda: admission.waiting
             self._doors = FrontDoors(
                 self.http_factory,
-                Admission(time.monotonic),
+                admission,
                 time.monotonic,
                 event_path=getattr(self.application, "event_path", "").encode(),
                 update_path=getattr(self.application, "update_path", "").encode(),
