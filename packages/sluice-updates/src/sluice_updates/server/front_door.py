@@ -74,8 +74,19 @@ class FrontDoors:
     # For the server
 
     def hand(self, transport: Any, door: FrontDoor) -> None:
-        """Note the door of a connection that Daphne serves from now on."""
+        """Note the door of a connection that Daphne serves from now on, until the application or its end."""
         self._handed[transport] = door
+        lost = transport.connectionLost
+
+        def connection_lost(reason: Any) -> None:
+            del transport.connectionLost
+            self._handed.pop(transport, None)
+            lost(reason)
+            door.finish()
+
+        transport.connectionLost = (
+            connection_lost  # Daphne doesn't tell about a request that it refuses itself
+        )
 
     def finisher(self, transport: Any) -> Callable[[], None] | None:
         """The function to call when the handshake of a connection that Daphne serves is finished."""
