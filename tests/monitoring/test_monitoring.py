@@ -61,7 +61,8 @@ def test_every_program_is_scraped_and_no_alert_fires(stack: Stack) -> None:
     programs = "\n".join(query(stack, "count by (program) (sluice_build_info)"))
     assert set(re.findall(r'program="(\w+)"', programs)) == {"wsgi", "asgi", "worker", "celery", "beat"}
     assert value(stack, "sum(sluice_layer_up)") == 1
-    assert value(stack, "count(sluice_heartbeat_age_seconds < 20)") == 3
+    beating = "count(sluice_heartbeat_age_seconds < 20)"
+    wait_until(lambda: value(stack, beating) == 3, SOON, "the heartbeats of both workers and beat")
     assert value(stack, "sum(rabbitmq_alarms_memory_used_watermark)") == 0
     assert firing(stack) == set()
 
@@ -101,6 +102,7 @@ def test_staff_see_prometheus_and_nobody_else(stack: Stack) -> None:
     assert browser.get("/monitoring/api/v1/query?query=up").json()["status"] == "success"
 
 
+@pytest.mark.timeout(900)
 def test_alerts_fire_for_services_that_are_really_gone_and_end_with_the_fault(stack: Stack) -> None:
     stack.service("celery").stop()
     stack.service("rabbitmq").stop()
@@ -115,7 +117,8 @@ def test_alerts_fire_for_services_that_are_really_gone_and_end_with_the_fault(st
         stack.service("celery").start()
     for name in SERVICES:
         stack.service(name).wait_healthy()
-    wait_until(lambda: not firing(stack), SOON, "the end of all alerts")
+    # Others, about what failed in the last minutes, go on for as long as those are remembered.
+    wait_until(lambda: not wanted & firing(stack), SOON, "the end of these alerts")
 
 
 def test_grafanas_dashboard_asks_for_metrics_that_there_are(stack: Stack) -> None:
