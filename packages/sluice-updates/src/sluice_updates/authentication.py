@@ -14,8 +14,9 @@ from typing import Any, Final, NamedTuple
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import Error as DatabaseError
-from django.db import connections, router
+from django.db import ProgrammingError, connections, router
 from django.http.cookie import parse_cookie
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -142,15 +143,28 @@ def _versions(user_ids: set[Any]) -> dict[Any, object]:
     """The transaction that last wrote each user's row. Only PostgreSQL tells."""
     model = auth.get_user_model()
     connection = connections[router.db_for_read(model)]
-    if connection.vendor != "postgresql" or model._meta.parents or not user_ids:
+    if connection.vendor != "postgresql" or not user_ids or not _is_decided_by_its_row(model):
         return {}
     key = model._meta.pk
     quote = connection.ops.quote_name
     table, column = quote(model._meta.db_table), quote(key.column)
     values = [key.get_db_prep_value(user_id, connection) for user_id in user_ids]
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {column}, xmin::text FROM {table} WHERE {column} = ANY (%s)", [values])
+        try:
+            cursor.execute(f"SELECT {column}, xmin::text FROM {table} WHERE {column} = ANY (%s)", [values])
+        except ProgrammingError:  # a view, for example, has no xmin
+            return {}
         return {key.to_python(user_id): version for user_id, version in cursor.fetchall()}
+
+
+def _is_decided_by_its_row(model: Any) -> bool:
+    """Whether nothing outside of a user's row decides if the user is active and the session valid."""
+    columns = {field.name for field in model._meta.concrete_fields if field.model is model}
+    return (
+        not model._meta.parents
+        and ("is_active" in columns or getattr(model, "is_active", None) is True)
+        and getattr(model, "get_session_auth_hash", None) is AbstractBaseUser.get_session_auth_hash
+    )
 
 
 def _decides_by_row(person: Person) -> bool:

@@ -100,6 +100,51 @@ def test_requests_that_daphne_refuses_take_nobodys_place(serve: Serve, person: P
     assert time.monotonic() - began < 4
 
 
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        "GET /channels/updates/sse HTTP/1.1\r\nOrigin: https://evil.example",
+        "GET /channels/updates/sse HTTP/1.1\r\nContent-Length: 9",
+        "GET /channels/healthz HTTP/1.1\r\nUpgrade: h2c",
+        "GET /channels/healthz HTTP/1.1\r\nUpgrade: websocket",
+        "HEAD /channels/healthz HTTP/1.1",
+    ],
+)
+def test_no_other_request_holds_a_place(serve: Serve, person: Person, request_line: str) -> None:
+    served = serve(HUBSITE_LIMITS=TWO_AT_ONCE)
+    with ExitStack() as stack:
+        for _ in range(4):
+            client = stack.enter_context(served.raw())
+            client.sendall(f"{request_line}\r\nHost: 127.0.0.1:{served.port}\r\n\r\n".encode())
+        began = time.monotonic()
+        with served.connect(person) as one:
+            one.hello()
+        assert time.monotonic() - began < 3
+
+
+def test_slow_handshakes_of_one_person_do_not_fail_those_of_others(serve: Serve, site: Site) -> None:
+    served = serve()
+    slow, others = site.person(), [site.person() for _ in range(5)]
+    with ExitStack() as stack:
+        for _ in range(30):
+            stack.enter_context(served.raw()).sendall(served.handshake(slow, SLOW))
+        clients = [stack.enter_context(served.raw()) for _ in others]
+        for client, person in zip(clients, others, strict=True):
+            client.sendall(served.handshake(person))
+        for client in clients:
+            assert b"hello" in _received(client, b"hello", struct.pack("!H", 1013))
+
+
+def test_pings_that_arrive_together_are_answered_by_one_pong(serve: Serve, person: Person) -> None:
+    served = serve()
+    with served.raw() as client:
+        client.sendall(served.handshake(person))
+        _received(client, b"hello")
+        client.sendall(b"\x89\x81\0\0\0\0a" * 500 + b"\x89\x81\0\0\0\0z")
+        received = _received(client, b"\x8a\x01z")
+        assert received.count(b"\x8a\x01") < 100
+
+
 def test_those_who_wait_while_it_stops_are_told(serve: Serve, person: Person) -> None:
     served = serve(HUBSITE_LIMITS=TWO_AT_ONCE)
     with ExitStack() as stack:

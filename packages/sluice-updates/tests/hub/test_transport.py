@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from typing import Any
 
 from harness.waiting import until
 from sluice_updates.asgi.transport import socket_transport, stream_transport
 from sluice_updates.push.frames import Frame
+from updates_lab.site import environment
 
 
 def test_a_slow_server_is_not_waited_for() -> None:
@@ -51,3 +54,11 @@ def test_a_client_that_is_gone_is_no_error() -> None:
         assert len(tried) == 1
 
     asyncio.run(check())
+
+
+def test_below_tls_frames_are_encrypted() -> None:
+    """A write to the socket itself would bypass TLS."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hubsite.tls"], env=environment(), capture_output=True, text=True, timeout=30
+    )
+    assert (done.stdout, done.returncode) == ("encrypted\n", 0), done.stderr

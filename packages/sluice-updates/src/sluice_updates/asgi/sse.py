@@ -42,7 +42,7 @@ async def server_sent_events(scope: Scope, receive: Receive, send: Send) -> None
     )  # sends the headers at once
     connection = EventStreamConnection(get_hub(), stream_transport(scope, send))
     try:
-        connection.open(scope, scope.get("extensions", {}).get(HANDSHAKE))
+        connection.open(scope, scope.get("extensions", {}).pop(HANDSHAKE, None))
         while (await receive())["type"] != "http.disconnect":
             pass
     finally:

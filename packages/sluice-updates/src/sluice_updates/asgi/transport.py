@@ -214,7 +214,8 @@ def unsent(transport: Any) -> int:
 
 def below(transport: Any) -> Any | None:
     """The transport that has the socket, below TLS and HTTP."""
-    while transport is not None and not hasattr(transport, "dataBuffer"):
+    # Its class has the attribute. Wrappers, such as TLS, pass unknown attributes on to what is below them.
+    while transport is not None and not hasattr(type(transport), "dataBuffer"):
         transport = getattr(transport, "transport", None)
     return transport
 
@@ -225,7 +226,8 @@ def write(transport: Any, data: bytes) -> None:
     Twisted would hold them until the loop's next turn and have epoll watch the socket for it, which is most
     of the cost of a write.
     """
-    if getattr(transport, "writeSomeData", None) and transport.connected and not unsent(transport):
+    # Only to the socket itself: below TLS, the bytes would not be encrypted.
+    if hasattr(type(transport), "writeSomeData") and transport.connected and not unsent(transport):
         taken = transport.writeSomeData(data)
         if isinstance(taken, int):
             data = data[taken:]

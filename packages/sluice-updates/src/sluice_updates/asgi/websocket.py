@@ -16,12 +16,13 @@ from ..push.window import Subscription
 from . import origin
 from .connection import Connection
 from .responses import backend_headers
-from .transport import SocketTransport, socket_transport
+from .transport import HANDSHAKE, SocketTransport, socket_transport
 
 
 async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one WebSocket. A foreign Origin is refused before the upgrade; other errors close it after."""
     await receive()
+    finished = scope.get("extensions", {}).pop(HANDSHAKE, None)
     if not origin.may_connect(scope):
         count("origins_refused")
         await send({"type": "websocket.close"})
@@ -36,7 +37,7 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     )
     connection = WebSocketConnection(get_hub(), socket_transport(scope, send), speaks=speaks)
     try:
-        connection.open(scope)
+        connection.open(scope, finished)
         while (message := await receive())["type"] == "websocket.receive":
             connection.read(message.get("text"))
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -15,6 +15,7 @@ from ..positions import Position
 from .database_thread import DatabaseThread, DatabaseUnavailable
 
 LARGEST_BATCH: Final = 64
+OF_ONE_SESSION: Final = 4  # in one batch; further ones wait behind those of other people
 # After a batch that takes longer than SLOW, batches are smaller: a project's own rule of rights may be slow.
 QUICK_SECONDS: Final = 0.1
 SLOW_SECONDS: Final = 0.25
@@ -64,10 +65,19 @@ class Authenticator:
 
     def _next(self) -> list[tuple[Handshake, asyncio.Future[Admission]]]:
         batch: list[tuple[Handshake, asyncio.Future[Admission]]] = []
+        postponed = []
+        sessions: Counter[str] = Counter()
         while self._waiting and len(batch) < self._size:
             handshake, future = self._waiting.popleft()
-            if not future.done():  # else the client is gone, or was told to come back later
+            if future.done():  # the client is gone, or was told to come back later
+                continue
+            sessions[handshake.session_key] += 1
+            if sessions[handshake.session_key] > OF_ONE_SESSION:
+                postponed.append((handshake, future))
+            else:
                 batch.append((handshake, future))
+        if batch:
+            self._waiting.extend(postponed)
         return batch
 
     async def _ask(self, batch: list[tuple[Handshake, asyncio.Future[Admission]]]) -> None:
@@ -85,8 +95,13 @@ class Authenticator:
         if answers is not None:
             for reading, heads in answers.readings:
                 self._learn(reading, heads)
-            for (_, future), admission in zip(batch, answers.admissions, strict=True):
-                _settle(future, admission)
+            later = []
+            for (handshake, future), admission in zip(batch, answers.admissions, strict=True):
+                if admission is None:
+                    later.append((handshake, future))
+                else:
+                    _settle(future, admission)
+            self._waiting.extendleft(reversed(later))
         elif len(batch) == 1 or isinstance(failure, DatabaseUnavailable):
             for _, future in batch:
                 _settle(future, failure)

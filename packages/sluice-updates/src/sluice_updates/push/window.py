@@ -127,7 +127,10 @@ class FollowedStream:
         if offset == self.base.offset:
             return self.base.tag
         place = offset - self.base.offset - 1
-        return self.window[place].tag if 0 <= place < len(self.window) else None
+        try:
+            return self.window[place].tag if place >= 0 else None
+        except IndexError:  # beyond the window; the handshake thread may ask while it changes
+            return None
 
     def knows(self, position: Position | None) -> bool:
         """Whether the window shows that a position is recoverable. Without a position, the head is enough."""

@@ -7,12 +7,16 @@ others wait. Those that have waited for too long are told to come back, each at 
 
 from __future__ import annotations
 
+import logging
+import random
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from .. import limits
 from ..metrics import count
+
+logger = logging.getLogger(__name__)
 
 SAMPLE: Final = 50  # handshakes in one measurement of the pace
 WEIGHT: Final = 0.3  # of a new measurement
@@ -29,6 +33,12 @@ class Visitor(Protocol):
     def refuse(self, milliseconds: int) -> None:
         """Tell the client to come back after this time."""
 
+    def restart(self) -> None:
+        """Tell the client that the server restarts."""
+
+    def abort(self) -> None:
+        """Cut the connection."""
+
 
 class Admission:
     """The handshakes of one process: those in progress, and those that wait."""
@@ -39,6 +49,8 @@ class Admission:
         self._in_progress: OrderedDict[Visitor, float] = OrderedDict()  # since when
         self._admitting = False
         self._pace = FIRST_PACE
+        self._has_measured = False
+        self._draining = False
         self._finished = 0  # since the current measurement began
         self._measured_at: float | None = None  # when it began; None: nobody waits
         self._booked = 0.0  # the time that the last refused client was given
@@ -50,6 +62,9 @@ class Admission:
 
     def arrive(self, visitor: Visitor) -> None:
         """Admit a client or let it wait; refuse it if too many wait."""
+        if self._draining:
+            visitor.restart()
+            return
         if self.waiting >= limits.ADMISSIONS_WAITING:
             self._refuse(visitor)
             return
@@ -68,6 +83,13 @@ class Admission:
             del self._waiting[visitor]
             self._refuse(visitor)
         self._admit()
+
+    def drain(self) -> list[Visitor]:
+        """Admit nobody any more. Returns those who wait: the caller tells them that the server restarts."""
+        self._draining = True
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
 
     def leave(self, visitor: Visitor) -> None:
         """Forget a client that is gone."""
@@ -94,7 +116,12 @@ class Admission:
             while self._waiting and self._has_room(now):
                 visitor, _ = self._waiting.popitem(last=False)
                 self._in_progress[visitor] = now
-                visitor.admit()
+                try:
+                    visitor.admit()
+                except Exception:  # one client must not affect another, in whose call this may be
+                    logger.exception("a handshake could not begin; its connection is cut")
+                    self._in_progress.pop(visitor, None)
+                    visitor.abort()
         finally:
             self._admitting = False
 
@@ -110,8 +137,10 @@ class Admission:
         """Give each refused client a time of its own, at the pace at which they can be admitted."""
         count("admissions_refused")
         now = self._time()
-        self._booked = max(self._booked, now) + 1 / self._pace
-        wait = min(self._booked - now, limits.RETURN_SECONDS)
+        self._booked = min(max(self._booked, now) + 1 / self._pace, now + limits.RETURN_SECONDS)
+        wait = self._booked - now
+        if wait >= limits.RETURN_SECONDS:  # there are no more times to give out
+            wait *= random.uniform(0.5, 1)
         visitor.refuse(int(wait * 1000))
 
     def _measure(self) -> None:
@@ -121,5 +150,7 @@ class Admission:
             return
         now = self._time()
         pace = self._finished / max(now - self._measured_at, 0.001)
-        self._pace = max(SLOWEST_PACE, (1 - WEIGHT) * self._pace + WEIGHT * pace)
+        weight = WEIGHT if self._has_measured else 1.0
+        self._has_measured = True
+        self._pace = max(SLOWEST_PACE, (1 - weight) * self._pace + weight * pace)
         self._measured_at, self._finished = now, 0

@@ -112,10 +112,14 @@ class DrainingServer(Server):
         finish = self._doors.finisher(protocol.transport) if self._doors is not None else None
         if scope["type"] == "websocket":
             scope["extensions"]["websocket.http.response"] = {}
-            protocol.finish_handshake = finish
-        elif finish is not None:
+            protocol.extensions = scope["extensions"]
+        if finish is not None:
             scope["extensions"][HANDSHAKE] = finish
-        return super().create_application(protocol, scope)
+        queue = super().create_application(protocol, scope)
+        application = self.connections.get(protocol, {}).get("application_instance")
+        if finish is not None and application is not None:
+            application.add_done_callback(lambda _: finish())
+        return queue
 
     def protocol_disconnected(self, protocol: Any) -> None:
         if protocol in self.connections:  # it may be removed already, or never have been added
@@ -161,9 +165,9 @@ class DrainingServer(Server):
         return self._doors
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_later(1, self._sweep, loop)
         if self._doors is not None:
             self._doors.sweep()
-        loop.call_later(1, self._sweep, loop)
 
     def _start_hub(self) -> None:
         from ..push.hub import get_hub  # needs Django's apps, which the application has set up
@@ -195,6 +199,8 @@ class DrainingServer(Server):
         if self._hub is not None:
             self._hub.draining = True
             ends = [connection.restart for connection in self._hub.people.connections]
+        if self._doors is not None:
+            ends += [door.restart for door in self._doors.admission.drain()]
         logger.info("stopping: %d connections to close", len(ends))
         # At most as many closes a second as the remaining processes can take as reconnects.
         spread = max(limits.CLOSES_SECONDS, len(ends) / limits.RECONNECTS_PER_SECOND)
@@ -237,7 +243,7 @@ class ServedWebSocket(WebSocketProtocol):
     """Daphne's protocol of one WebSocket, with fixes."""
 
     _denial: dict[str, Any] | None = None
-    finish_handshake: Callable[[], None] | None = None
+    extensions: dict[str, Any] | None = None  # of the scope
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -268,7 +274,8 @@ class ServedWebSocket(WebSocketProtocol):
             super()._closeConnection(abort=abort)
 
     def _finish_handshake(self) -> None:
-        finish, self.finish_handshake = self.finish_handshake, None
+        # An application that takes the function out of the scope calls it itself, at hello.
+        finish = self.extensions.pop(HANDSHAKE, None) if self.extensions is not None else None
         if finish is not None:
             finish()
 

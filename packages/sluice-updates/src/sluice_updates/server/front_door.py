@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from .. import limits
 from ..asgi import origin
 from ..asgi.transport import below, write
-from ..close_codes import TRY_LATER
+from ..close_codes import RESTART, TRY_LATER
 from ..metrics import count
 from ..push.frames import SUBPROTOCOL, close_event
 from . import rfc6455, upgrade
 from .admission import Admission
 from .update_socket import UpdateSocket
 
+REST_BYTES: Final = 4096  # that a client may send after the head while it waits
 HEAD_SECONDS: Final = 20  # from the connection to the end of the head
 
 _SWITCH: Final = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
@@ -79,7 +79,7 @@ class FrontDoors:
         lost = transport.connectionLost
 
         def connection_lost(reason: Any) -> None:
-            del transport.connectionLost
+            transport.__dict__.pop("connectionLost", None)
             self._handed.pop(transport, None)
             lost(reason)
             door.finish()
@@ -125,7 +125,7 @@ class FrontDoor:
     def dataReceived(self, data: bytes) -> None:
         self._received += data
         if self._head is not None:  # it waits
-            if len(self._received) > upgrade.HEAD_BYTES + limits.MESSAGE_BYTES:
+            if len(self._received) - len(self._head) > REST_BYTES:
                 self.abort()
             return
         end = self._received.find(upgrade.END)
@@ -155,23 +155,31 @@ class FrontDoor:
         write(self._transport, self._switch(request))
         assert self._doors.open_socket is not None
         socket.open(self._doors.open_socket(request.scope, socket, self.finish))
-        if rest := self._rest():
+        rest, self._received = self._rest(), b""
+        if rest:
             socket.dataReceived(rest)
 
     def refuse(self, milliseconds: int) -> None:
-        """Accept, and close with 1013 and the time to come back: a page can't read a refusal's status."""
+        self._turn_away(TRY_LATER, milliseconds)
+
+    def restart(self) -> None:
+        """Tell the client that the server restarts."""
+        self._turn_away(RESTART, None)
+
+    def _turn_away(self, code: int, milliseconds: int | None) -> None:
+        """Accept, and close with the code and the time to come back: a page can't read a refusal's status."""
         request = self._update_request()
         if request is not None:
-            frame = rfc6455.close_frame(TRY_LATER, f"retry={milliseconds}")
-            self._transport.write(self._switch(request) + frame)
-        elif upgrade.path(self._head or b"") == self._doors.event_path:
+            reason = "" if milliseconds is None else f"retry={milliseconds}"
+            self._transport.write(self._switch(request) + rfc6455.close_frame(code, reason))
+        elif self._wants_events():
             self._transport.write(self._lines(_STREAM, (b"Connection", b"close")))
-            self._transport.write(close_event(TRY_LATER, milliseconds))
+            self._transport.write(close_event(code, milliseconds))
         else:
-            seconds = str(max(1, -(-milliseconds // 1000))).encode()
+            seconds = str(max(1, -(-(milliseconds or 0) // 1000))).encode()
             line = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n"
             self._transport.write(self._lines(line, (b"Retry-After", seconds), (b"Connection", b"close")))
-        count("closes", code=TRY_LATER)
+        count("closes", code=code)
         self._transport.loseConnection()
 
     def finish(self) -> None:
@@ -186,7 +194,13 @@ class FrontDoor:
 
     def _is_handshake(self) -> bool:
         assert self._head is not None
-        return upgrade.wants_upgrade(self._head) or upgrade.path(self._head) == self._doors.event_path
+        if upgrade.has_body(self._head):  # Daphne would wait for it
+            return False
+        return upgrade.wants_upgrade(self._head) or self._wants_events()
+
+    def _wants_events(self) -> bool:
+        assert self._head is not None
+        return bool(self._doors.event_path) and upgrade.path(self._head) == self._doors.event_path
 
     def _update_request(self) -> upgrade.Upgrade | None:
         """The request, if it is a correct one for the updates' WebSocket, of a page of this site."""
@@ -210,7 +224,8 @@ class FrontDoor:
         protocol = self._doors.daphne.buildProtocol(self._address)
         self._transport.protocol = protocol
         protocol.makeConnection(self._transport)
-        protocol.dataReceived(self._received)
+        received, self._received = self._received, b""
+        protocol.dataReceived(received)
 
     def _rest(self) -> bytes:
         assert self._head is not None

@@ -103,7 +103,8 @@ class Reader:
         if final and self._opcode is None:
             return Message(opcode, payload)
         self._opcode = opcode if self._opcode is None else self._opcode
-        self._fragments.append(payload)
+        if payload:  # empty fragments would cost memory without counting
+            self._fragments.append(payload)
         self._size += len(payload)
         if not final:
             return None

@@ -38,6 +38,7 @@ class UpdateSocket:
         "_heard_at",
         "_ignored",
         "_is_deaf",
+        "_ping",
         "_pinged",
         "_reader",
         "_sockets",
@@ -53,6 +54,7 @@ class UpdateSocket:
         self._user: User | None = None
         self._reader: rfc6455.Reader | None = None  # while a message is incomplete
         self._heard_at = time()
+        self._ping: bytes | None = None  # the payload of a ping that is not answered yet
         self._pinged = False  # since the client was heard last
         self._closing_since: float | None = None  # when a close frame was sent
         self._is_deaf = False  # what the client sends can no longer be understood, or matters no longer
@@ -124,6 +126,7 @@ class UpdateSocket:
             self.close(violation.code)
             self._leave()
         self._reader = None if self._is_deaf or reader.is_empty else reader
+        self._pong()
 
     def connectionLost(self, reason: Any) -> None:
         self._sockets.discard(self)
@@ -142,12 +145,19 @@ class UpdateSocket:
         elif self._closing_since is not None:
             pass
         elif opcode == rfc6455.PING:
-            write(self._transport, rfc6455.control_frame(rfc6455.PONG, payload))
-            if self.unsent > limits.UNSENT_BYTES:
-                self.close(close_codes.TOO_SLOW)
-                self._leave()
+            self._ping = payload
         elif opcode in (rfc6455.TEXT, rfc6455.BINARY) and self._user is not None:
             self._user.read(rfc6455.text(payload) if opcode == rfc6455.TEXT else None)
+
+    def _pong(self) -> None:
+        """Answer the last of the pings that arrived together, as RFC 6455 (5.5.3) allows."""
+        payload, self._ping = self._ping, None
+        if payload is None or self._closing_since is not None:
+            return
+        write(self._transport, rfc6455.control_frame(rfc6455.PONG, payload))
+        if self.unsent > limits.UNSENT_BYTES:
+            self.close(close_codes.TOO_SLOW)
+            self._leave()
 
     def _leave(self) -> None:
         user, self._user = self._user, None

@@ -13,8 +13,10 @@ HEAD_BYTES: Final = 16 * 1024
 END: Final = b"\r\n\r\n"
 
 _REQUEST_LINE = re.compile(rb"GET (/[!-~]*) HTTP/1\.1")
-_HEADER = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+):[ \t]*([\t -~\x80-\xff]*)")
-_UPGRADE = re.compile(rb"\nupgrade:", re.IGNORECASE)
+# White space around the value is stripped later: a pattern for it would take quadratic time on bad input.
+_HEADER = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+):([\t -~\x80-\xff]*)")
+_UPGRADE = re.compile(rb"\nupgrade:[ \t]*websocket[ \t]*(?:\r|$)", re.IGNORECASE)
+_BODY = re.compile(rb"\n(?:content-length|transfer-encoding):", re.IGNORECASE)
 _SINGLE: Final = (b"host", b"upgrade", b"connection", b"sec-websocket-key", b"sec-websocket-version")
 _WITHOUT_EFFECT_HERE: Final = (b"content-length", b"transfer-encoding", b"daphne-root-path", b"expect")
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
@@ -50,8 +52,13 @@ def path(head: bytes) -> bytes:
 
 
 def wants_upgrade(head: bytes) -> bool:
-    """Whether there is a header `Upgrade`."""
+    """Whether it asks for a WebSocket."""
     return _UPGRADE.search(head) is not None
+
+
+def has_body(head: bytes) -> bool:
+    """Whether a body may follow."""
+    return _BODY.search(head) is not None
 
 
 def upgrade(head: bytes) -> Upgrade | None:
@@ -68,7 +75,7 @@ def upgrade(head: bytes) -> Upgrade | None:
         match = _HEADER.fullmatch(text)
         if match is None:
             return None
-        headers.append((match[1].lower(), match[2].rstrip(b" \t")))
+        headers.append((match[1].lower(), match[2].strip(b" \t")))
     values = dict(headers)
     names = [name for name, _ in headers]
     if any(names.count(name) != 1 for name in _SINGLE) or any(
@@ -78,7 +85,7 @@ def upgrade(head: bytes) -> Upgrade | None:
     key = values[b"sec-websocket-key"]
     if (
         values[b"upgrade"].lower() != b"websocket"
-        or b"upgrade" not in re.split(rb"[ \t]*,[ \t]*", values[b"connection"].lower())
+        or b"upgrade" not in [part.strip() for part in values[b"connection"].lower().split(b",")]
         or values[b"sec-websocket-version"] != b"13"
         or not _is_key(key)
         or names.count(b"sec-websocket-protocol") > 1
