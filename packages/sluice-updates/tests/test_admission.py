@@ -24,7 +24,7 @@ class Client:
     """Notes what it hears."""
 
     def __init__(self) -> None:
-        self.admitted = False
+        self.admitted = self.told = self.cut = False
         self.retry: int | None = None
 
     def admit(self) -> None:
@@ -32,6 +32,12 @@ class Client:
 
     def refuse(self, milliseconds: int) -> None:
         self.retry = milliseconds
+
+    def restart(self) -> None:
+        self.told = True
+
+    def abort(self) -> None:
+        self.cut = True
 
 
 @pytest.fixture
@@ -113,6 +119,29 @@ def test_a_handshake_may_finish_while_it_begins(admission: Admission) -> None:
         admission.arrive(client)
     admission.finish(first[0])
     assert all(client.admitted for client in waiting)
+
+
+def test_a_drain_admits_nobody_any_more(admission: Admission) -> None:
+    clients = arrive(admission, 4)
+    assert admission.drain() == clients[2:]
+    admission.finish(clients[0])
+    late = arrive(admission, 1)
+    assert admitted([*clients, *late]) == [0, 1]
+    assert late[0].told
+
+
+def test_an_error_of_one_client_does_not_reach_another(admission: Admission) -> None:
+    class Broken(Client):
+        def admit(self) -> None:
+            raise RuntimeError("told to fail")
+
+    first = arrive(admission, 2)
+    broken, following = Broken(), Client()
+    admission.arrive(broken)
+    admission.arrive(following)
+    admission.finish(first[0])
+    assert broken.cut
+    assert following.admitted
 
 
 def test_the_time_to_come_back_follows_the_pace(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

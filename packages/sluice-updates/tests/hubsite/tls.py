@@ -66,7 +66,7 @@ def read(port: int) -> None:
 def main() -> None:
     loop: Any = reactor
     factory = protocol.ServerFactory()
-    factory.protocol = Writer  # type: ignore[assignment]
+    factory.protocol = Writer
     context = PrivateCertificate.loadPEM(certificate()).options()
     port = loop.listenSSL(0, factory, context, interface="127.0.0.1").getHost().port
     threading.Thread(target=read, args=(port,), daemon=True).start()
