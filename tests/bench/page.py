@@ -139,8 +139,10 @@ def broadcast_cost(data: Data, server: str, who: str) -> Model:
 
 
 def page(data: Data) -> str:
-    """Its text."""
-    return "\n".join(line for section in _SECTIONS for line in section(data)).rstrip() + "\n"
+    """Its text. A section without any figures is left out."""
+    sections = [[*section(data)] for section in _SECTIONS]
+    kept = [lines for lines in sections if any(line and not line.startswith("#") for line in lines)]
+    return "\n".join(line for lines in kept for line in lines).rstrip() + "\n"
 
 
 def _text(text: str, *, first: str = "", then: str = "") -> Iterator[str]:
