@@ -184,7 +184,7 @@ BROKER = {
         "layer-round-trip",
         "daphne, LAYER",
         "ms to come back",
-        "overload",
+        "check the load",
         "warning",
     ),
     "no Celery worker is connected": Mistake(

@@ -56,7 +56,7 @@ def test_crops_that_root_has_cut(house: House, data: Path) -> None:
     said = examined(house, data)
     assert {where for _, where, _ in said.bad} == {"celery", "beat"} and said.code == 1
     assert said.of("files", "celery")["message"].startswith(
-        f"www-data can't write crops to {data}/media/crops,"
+        f"www-data can't write crops to {data}/media/crops or remove them"
     )
     assert said.of("files", "beat")["fix"].startswith(f"chown --recursive www-data {data}/media ")
 
@@ -64,7 +64,10 @@ def test_crops_that_root_has_cut(house: House, data: Path) -> None:
 def test_a_folder_that_is_not_there_yet_in_one_of_roots(house: House, data: Path) -> None:
     (data / "media/crops").rmdir()
     (data / "media").rmdir()
-    assert f"can't write crops to {data}," in examined(house, data).of("files", "celery")["message"]
+    assert (
+        f"can't write crops to {data} or remove them"
+        in examined(house, data).of("files", "celery")["message"]
+    )
 
 
 @pytest.mark.parametrize("hidden", ["volumes", "volumes/a.zarr", "volumes/a.zarr/zarr.json"])
