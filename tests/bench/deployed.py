@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .client import Person, Place
+from harness.waiting import Hopeless, TimedOut, wait_until
+
+from .client import LoadClient, Person, Place
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,6 +110,52 @@ _HEADS = "SELECT name, head, head_tag FROM sluice_updates_stream WHERE name = 'a
 
 class Failed(Exception):
     """A command for the stack failed."""
+
+
+def wait(
+    condition: Callable[[], object],
+    deadline: float,
+    what: str,
+    *,
+    fatal: Callable[[], str | None] = lambda: None,
+    every: float = 0.1,
+) -> None:
+    """`wait_until`, but raises Failed: outside of pytest, a measurement that is not ready is no assertion."""
+    try:
+        wait_until(condition, deadline, what, fatal=fatal, every=every)
+    except (TimedOut, Hopeless) as error:
+        raise Failed(str(error)) from None
+
+
+def wait_listening(address: str, port: int, deadline: float, what: str) -> None:
+    """Wait until a server accepts connections there."""
+    wait(lambda: listens(address, port), deadline, f"{what} at {address}:{port}", every=0.05)
+
+
+def listens(address: str, port: int) -> bool:
+    """Whether a server accepts connections there."""
+    connection = http.client.HTTPConnection(address, port, timeout=1)
+    with contextlib.closing(connection), contextlib.suppress(OSError):
+        connection.connect()
+        return True
+    return False
+
+
+def wait_live(client: LoadClient, deadline: float) -> dict[str, Any]:
+    """Wait until all clients are live, and return the status."""
+    status: dict[str, Any] = {}
+
+    def all_live() -> bool:
+        nonlocal status
+        status = client.ask("status")
+        return status["states"].get("live", 0) == client.count
+
+    def turned_away() -> str | None:
+        stopped = status["states"].get("stopped")
+        return f"{stopped} clients were told to stay away: {status}" if stopped else None
+
+    wait(all_live, deadline, f"{client.count} live clients", fatal=turned_away)
+    return status
 
 
 def run(*command: str, given: str | None = None, deadline: float = 120) -> str:
@@ -230,6 +280,16 @@ class Deployed:
         command = ("docker", "exec", postgres, "psql", "--username=postgres", "--dbname=sluice", "-AtF", " ")
         rows = (line.split() for line in run(*command, "-c", _HEADS).splitlines())
         return {name: f"{head}-{tag}" for name, head, tag in rows}
+
+    def wait_healthy(self, service: str, deadline: float) -> None:
+        """Wait until all containers of a service are healthy."""
+        containers = self.containers(service)
+
+        def healthy() -> bool:
+            states = [self.inspect(one)["State"].get("Health", {}).get("Status") for one in containers]
+            return set(states) == {"healthy"}
+
+        wait(healthy, deadline, f"a healthy {service}", every=0.5)
 
     def publisher(self) -> Publisher:
         """A process of the site that publishes what it is told to."""

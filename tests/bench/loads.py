@@ -14,7 +14,7 @@ from typing import Final
 from harness.figures import quantile
 
 from .client import LoadClient
-from .deployed import Deployed
+from .deployed import Deployed, wait_live
 from .visits import Refused
 
 RATE: Final = 20.0  # requests a second
@@ -67,6 +67,11 @@ class Requests:
         self._over.set()
         self._thread.join(60)
 
+    @property
+    def count(self) -> int:
+        """How many requests have ended, successful or not."""
+        return len(self.taken) + self.failed
+
     def figures(self) -> dict[str, float]:
         """The quantiles of the times, without the first ones."""
         taken = self.taken[_WARM_UP:]
@@ -112,8 +117,7 @@ def message_to_browser(stack: Deployed, count: int = 200) -> dict[str, float]:
     name = "bench-1"
     with LoadClient(place, [receiver]) as client, ThreadPoolExecutor(16) as pool:
         client.ask("start 1")
-        while client.ask("status")["states"].get("live") != 1:
-            time.sleep(0.05)
+        wait_live(client, 30)
         token = secrets.token_hex(16)  # Django compares cookie and header; the value is the client's
         headers = {
             "Host": place.host,
@@ -124,6 +128,8 @@ def message_to_browser(stack: Deployed, count: int = 200) -> dict[str, float]:
             "Accept": "application/json",
         }
         local = threading.local()
+
+        refused = threading.Event()
 
         def post(due: float) -> None:
             connection = getattr(local, "connection", None)
@@ -136,6 +142,7 @@ def message_to_browser(stack: Deployed, count: int = 200) -> dict[str, float]:
             response = connection.getresponse()
             text = response.read()
             if response.status != 201:
+                refused.set()
                 raise Refused(f"POST /messages/: {response.status} {text[:200]!r}")
 
         def send(times: int) -> None:
@@ -143,7 +150,8 @@ def message_to_browser(stack: Deployed, count: int = 200) -> dict[str, float]:
             posts = []
             for number in range(times):
                 due = begin + number / RATE
-                time.sleep(max(0.0, due - time.monotonic()))
+                if refused.wait(max(0.0, due - time.monotonic())):
+                    break
                 posts.append(pool.submit(post, due))
             for one in posts:
                 one.result(30)

@@ -10,25 +10,14 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from .markdown import heading, item, paragraph, table
+from .measured import SERVERS, SIZES, Data, broadcast_cost, broadcasts, is_modelled
 from .plots import bars, curves, number_of
 
-SERVERS: Final = {
-    "sluice": "Sluice, directly to Daphne",
-    "sluice-nginx": "Sluice, through nginx",
-    "nchan": "nchan (C, in nginx)",
-    "ws": "ws (Node.js)",
-    "socketio": "Socket.IO (Node.js)",
-    "uvicorn": "uvicorn, a bare list of sockets",
-    "channels-redis": "Channels, channels_redis",
-    "channels-rabbitmq": "Channels, channels_rabbitmq",
-}
-SIZES: Final = (100, 1000, 5000)
 CASES: Final = {
     "cut": "all connections cut at once",
     "kill": "asgi killed, started again at once",
@@ -38,101 +27,6 @@ STREAMS: Final = (1, 11, 51)
 ENOUGH: Final = 5  # rounds
 QUIET: Final = 1.0  # load average before the run
 _USERS: Final = (100, 1000, 2000, 5000, 10_000, 20_000)
-
-
-class Data:
-    """The figures."""
-
-    def __init__(self, data: dict[str, Any]) -> None:
-        self.data = data
-
-    def has(self, workload: str) -> bool:
-        """Whether it was measured."""
-        return bool(self.data.get(workload, {}).get("figures"))
-
-    def about(self, workload: str) -> dict[str, Any]:
-        """When, on what, and how often."""
-        found: dict[str, Any] = self.data[workload]["about"]
-        return found
-
-    def servers(self, workload: str, what: str) -> list[str]:
-        """The servers that were measured, in the page's order."""
-        known = self.data[workload]["figures"].get(f"{workload} {what}", {})
-        return [name for name in SERVERS if name in known]
-
-    def values(self, workload: str, what: str, server: str, name: str) -> list[float]:
-        """A figure, one for each round; empty if it was not measured."""
-        key = f"{workload} {what}".strip()
-        found: list[float] = self.data[workload]["figures"].get(key, {}).get(server, {}).get(name, [])
-        return found
-
-    def median(self, workload: str, what: str, server: str, name: str) -> float:
-        """Its median over the rounds."""
-        return statistics.median(self.values(workload, what, server, name) or [0.0])
-
-    def cell(self, workload: str, what: str, server: str, name: str, factor: float = 1.0) -> str:
-        """Median and spread, as a table has it."""
-        values = [factor * value for value in self.values(workload, what, server, name)]
-        if not values:
-            return "–"
-        text = number_of(statistics.median(values))
-        return text if len(values) == 1 else f"{text} [{number_of(min(values))}–{number_of(max(values))}]"
-
-    @staticmethod
-    def ratio(server: str, measure: Callable[[str], list[float]]) -> str:
-        """The median of the rounds' ratios to Sluice, directly; of the medians, if a round was refused."""
-        ours, theirs = measure("sluice"), measure(server)
-        if len(ours) != len(theirs):
-            ours, theirs = [[statistics.median(one)] if one else [] for one in (ours, theirs)]
-        ratios = [their / our for our, their in zip(ours, theirs, strict=False) if our > 0]
-        return f"{statistics.median(ratios):.2f}" if ratios else "–"
-
-    def cpu(self, workload: str, what: str, server: str, suffix: str) -> list[float]:
-        """CPU of the server and, where it is in the way, of nginx, by round."""
-        parts = [self.values(workload, what, server, f"{who}_{suffix}") for who in ("server", "nginx")]
-        return [sum(row) for row in zip(*(part for part in parts if part), strict=False)]
-
-
-@dataclass(frozen=True)
-class Model:
-    """cost = a + b · clients, by least squares through the medians at 100, 1,000 and 5,000 clients."""
-
-    a: float
-    b: float
-
-    @classmethod
-    def through(cls, points: Sequence[tuple[float, float]]) -> Model:
-        """The line with the least relative errors: small sizes count as much as large ones."""
-        weights = [1 / max(cost, 1e-9) ** 2 for _, cost in points]
-        total = sum(weights)
-        mean_x = sum(w * x for w, (x, _) in zip(weights, points, strict=True)) / total
-        mean_y = sum(w * y for w, (_, y) in zip(weights, points, strict=True)) / total
-        over = sum(w * (x - mean_x) * (y - mean_y) for w, (x, y) in zip(weights, points, strict=True))
-        under = sum(w * (x - mean_x) ** 2 for w, (x, _) in zip(weights, points, strict=True))
-        b = over / under
-        return cls(mean_y - b * mean_x, b)
-
-    def at(self, clients: float) -> float:
-        """The cost for so many."""
-        return max(0.0, self.a + self.b * clients)
-
-
-def broadcasts(data: Data, server: str, who: str) -> list[tuple[float, float]]:
-    """Clients, and CPU milliseconds of a broadcast to them; of the sizes that were measured."""
-    costs = {
-        size: data.values("broadcast", f"single-{size}", server, f"{who}_us_per_frame") for size in SIZES
-    }
-    return [(size, size * statistics.median(values) / 1000) for size, values in costs.items() if values]
-
-
-def is_modelled(data: Data, server: str, who: str) -> bool:
-    """Whether there are enough sizes for a line."""
-    return data.has("broadcast") and len(broadcasts(data, server, who)) > 1
-
-
-def broadcast_cost(data: Data, server: str, who: str) -> Model:
-    """CPU milliseconds of a broadcast."""
-    return Model.through(broadcasts(data, server, who))
 
 
 # ---- the page
@@ -145,52 +39,20 @@ def page(data: Data) -> str:
     return "\n".join(line for lines in kept for line in lines).rstrip() + "\n"
 
 
-def _text(text: str, *, first: str = "", then: str = "") -> Iterator[str]:
-    """A paragraph, wrapped."""
-    yield from textwrap.wrap(
-        " ".join(text.split()),
-        100,
-        initial_indent=first,
-        subsequent_indent=then,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    if not first:
-        yield ""
-
-
-def _item(text: str, bullet: str = "-") -> Iterator[str]:
-    yield from _text(text, first=f"{bullet} ", then=" " * (len(bullet) + 1))
-
-
-def _heading(text: str, level: int = 2) -> Iterator[str]:
-    yield f"{'#' * level} {text}"
-    yield ""
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> Iterator[str]:
-    """A table whose first `left` columns are text, the others figures."""
-    yield f"| {' | '.join(titles)} |"
-    yield "|" + "---|" * left + "---:|" * (len(titles) - left)
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-    yield ""
-
-
 def _head(data: Data) -> Iterator[str]:
-    yield from _heading("Performance", 1)
-    yield from _text(
+    yield from heading("Performance", 1)
+    yield from paragraph(
         """What push costs, how it compares with other servers, what happens when all clients come back at
         once, and how large a machine must be."""
     )
-    yield from _text(
+    yield from paragraph(
         """`make bench` measured the figures on this page, or they are computed from its data,
         [performance.json](performance.json). Only those of `make up` come from `time make up`. `make figures`
         writes the page."""
     )
-    yield from _heading("How it was measured")
+    yield from heading("How it was measured")
     abouts = [(name, data.about(name)) for name in _measured(data)]
-    yield from _table(
+    yield from table(
         (
             "workload",
             "date (UTC)",
@@ -222,7 +84,7 @@ def _head(data: Data) -> Iterator[str]:
         name for name, about in abouts if about["rounds"] < ENOUGH or about["load_average"] > QUIET
     ]
     if preliminary:
-        yield from _text(
+        yield from paragraph(
             f"""**Preliminary:** {", ".join(preliminary)}. These had fewer than {ENOUGH} rounds, or other
             programs used the machine before. Compare ratios, not absolute figures."""
         )
@@ -239,12 +101,12 @@ def _head(data: Data) -> Iterator[str]:
         """Each client of Sluice is a user with a session and follows two streams. A message is 200 bytes and
         its envelope.""",
     ):
-        yield from _item(text)
+        yield from item(text)
     yield ""
     if versions := data.data.get("versions"):
         found = ", ".join(f"{name} {versions[name]}" for name in _VERSIONS if name in versions)
-        yield from _text(f"Peers: {found}.")
-    yield from _text("To repeat it, on a machine that does nothing else:")
+        yield from paragraph(f"Peers: {found}.")
+    yield from paragraph("To repeat it, on a machine that does nothing else:")
     yield "```sh"
     yield "make bench                                # everything"
     yield 'make bench ARGS="--only storms --rounds 9"  # only one workload; the others keep their figures'
@@ -254,31 +116,31 @@ def _head(data: Data) -> Iterator[str]:
 
 
 def _broadcast(data: Data) -> Iterator[str]:
-    yield from _heading("Broadcast")
+    yield from heading("Broadcast")
     if not data.has("broadcast"):
         yield from _missing("broadcast")
         return
-    yield from _text(
+    yield from paragraph(
         """One message to all clients. *Last* is the time until the last client has it. *CPU* is that of the
         server, plus nginx where it is in between. Ratios are to Sluice directly: below 1 is faster or
         cheaper than Sluice."""
     )
-    yield from _text("![Time until the last of 1,000 clients has a broadcast](broadcast.svg)")
+    yield from paragraph("![Time until the last of 1,000 clients has a broadcast](broadcast.svg)")
     for size in reversed(SIZES):
-        yield from _heading(f"To {size:,} clients", 3)
-        yield from _table(
+        yield from heading(f"To {size:,} clients", 3)
+        yield from table(
             ("server", "p50, ms", "p99, ms", "last, ms", "CPU µs a frame", "time, ratio", "CPU, ratio"),
             (
                 _single(data, f"single-{size}", server)
                 for server in data.servers("broadcast", f"single-{size}")
             ),
         )
-    yield from _heading("50 messages in a row, to 1,000 clients", 3)
-    yield from _text(
+    yield from heading("50 messages in a row, to 1,000 clients", 3)
+    yield from paragraph(
         """Sluice commits 50 transactions, one after the other. nchan gets 50 requests. The others publish
         in their own process."""
     )
-    yield from _table(
+    yield from table(
         ("server", "last, ms", "frames a second", "CPU µs a frame"),
         (
             (
@@ -292,13 +154,13 @@ def _broadcast(data: Data) -> Iterator[str]:
     )
     if not data.servers("broadcast", "idle-5000"):
         return
-    yield from _heading("Connecting and idling, 5,000 clients", 3)
-    yield from _text(
+    yield from heading("Connecting and idling, 5,000 clients", 3)
+    yield from paragraph(
         """60 clients connect at a time. Memory is PSS, less that of the same process without clients. Pings
         are included."""
     )
-    yield from _text("![Memory of an idle connection](idle.svg)")
-    yield from _table(
+    yield from paragraph("![Memory of an idle connection](idle.svg)")
+    yield from table(
         ("server", "connections a second", "CPU ms a connection", "KiB a connection", "idle CPU, µs/s"),
         (
             (
@@ -330,26 +192,26 @@ def _single(data: Data, what: str, server: str) -> tuple[str, ...]:
 
 
 def _storms(data: Data) -> Iterator[str]:
-    yield from _heading("Everybody comes back at once")
+    yield from heading("Everybody comes back at once")
     if not data.has("storms"):
         yield from _missing("storms")
         return
     clients = max(run["clients"] for run in data.data["storms"]["runs"])
-    yield from _text(
+    yield from paragraph(
         f"""{clients:,} clients lose their connections at the same moment, through nginx. They behave as
         [the protocol](../reference/protocol.md#what-a-client-does) says: back-off with jitter, and a timer of
         5 s for each attempt. Meanwhile updates go to all clients, and to single ones."""
     )
-    yield from _text("![Clients that are back, over time](storms.svg)")
-    yield from _table(
+    yield from paragraph("![Clients that are back, over time](storms.svg)")
+    yield from table(
         ("clients back after, s", "half", "95 %", "last", "last, after asgi listens", "not in time"),
         (_storm(data, case, _TIMES) for case in _cases(data)),
     )
-    yield from _table(
+    yield from table(
         ("the same runs", "failed attempts", "lost updates", "asgi's peak, MiB", "kills", "GET p99, ms"),
         (_storm(data, case, _COSTS_OF_STORM) for case in _cases(data)),
     )
-    yield from _text(
+    yield from paragraph(
         """*Lost* are updates that a client missed or got twice, counted by the positions. *Kills* are
         processes of asgi that the kernel killed for memory, and restarts by the engine. *GET* is a page of
         Gunicorn's, 20 requests a second meanwhile. Where clients are not back in time, the other times are
@@ -366,16 +228,16 @@ def _storm(data: Data, case: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _site(data: Data) -> Iterator[str]:
-    yield from _heading("Messages, pages, commits")
+    yield from heading("Messages, pages, commits")
     if data.has("message"):
         p50, p99 = (data.cell("message", "", "sluice-nginx", f"{name}_ms") for name in ("p50", "p99"))
-        yield from _text(
+        yield from paragraph(
             f"""A message from the POST to the other person's socket, through nginx, 20 a second: p50
             {p50} ms, p99 {p99} ms."""
         )
     if data.has("requests"):
         texts = {"alone": "alone", "broadcast": "beside uninterrupted broadcasts to 1,000"}
-        yield from _table(
+        yield from table(
             ("a page of Gunicorn's, 20 requests a second through nginx", "p50, ms", "p99, ms"),
             (
                 (text, *(data.cell("requests", what, "sluice-nginx", f"{p}_ms") for p in ("p50", "p99")))
@@ -383,7 +245,7 @@ def _site(data: Data) -> Iterator[str]:
             ),
         )
     if data.has("publishing"):
-        yield from _table(
+        yield from table(
             ("publishing, from one process", "commits a second", "updates a second"),
             (
                 (
@@ -396,41 +258,41 @@ def _site(data: Data) -> Iterator[str]:
         )
     if site := data.data.get("site"):
         about = site["about"]
-        yield from _text(
+        yield from paragraph(
             f"""What else people wait for, through nginx ({about["when"]}, {about["cores"]} cores,
             {about["memory_gib"]} GiB):"""
         )
         rows = site["rows"]
-        yield from _table(
+        yield from table(
             ("what", "p50", "p99", "of"), ((row["what"], row["p50"], row["p99"], row["of"]) for row in rows)
         )
         images = site["images"]
-        yield from _table(("image", *images), [("`docker image ls`", *images.values())])
+        yield from table(("image", *images), [("`docker image ls`", *images.values())])
 
 
 def _growth(data: Data) -> Iterator[str]:
-    yield from _heading("Growth")
+    yield from heading("Growth")
     if data.has("broadcast"):
-        yield from _heading("The model: cost = a + b · clients", 3)
-        yield from _text(
+        yield from heading("The model: cost = a + b · clients", 3)
+        yield from paragraph(
             """A broadcast has a fixed cost (the commit's wake-up, reading and encoding the update) and a cost
             for each client (a frame written to a socket). The lines go through the medians at 100, 1,000 and
             5,000 clients. *Error* is the largest distance of a median from its line."""
         )
-        yield from _text("![CPU of a broadcast by the number of clients](growth.svg)")
+        yield from paragraph("![CPU of a broadcast by the number of clients](growth.svg)")
         rows = []
         for server, who, text in _modelled(data):
             model, points = broadcast_cost(data, server, who), broadcasts(data, server, who)
             error = max(abs(model.at(size) / cost - 1) for size, cost in points)
             rows.append((text, number_of(model.a), number_of(1000 * model.b), f"{error:.0%}"))
-        yield from _table(("CPU of a broadcast", "a, ms", "b, µs a client", "error"), rows)
+        yield from table(("CPU of a broadcast", "a, ms", "b, µs a client", "error"), rows)
     if data.has("streams"):
-        yield from _heading("More streams a client", 3)
-        yield from _text(
+        yield from heading("More streams a client", 3)
+        yield from paragraph(
             """1,000 clients, directly to Daphne. Beside `all`, every stream is followed by one client
             only."""
         )
-        yield from _table(
+        yield from table(
             ("streams a client", "broadcast, last, ms", "CPU µs a frame", "CPU ms a connection",
              "KiB a connection"),
             (
@@ -445,9 +307,9 @@ def _growth(data: Data) -> Iterator[str]:
             ),
         )  # fmt: skip
     if data.has("replicas") or data.has("tls"):
-        yield from _heading("Replicas and TLS", 3)
+        yield from heading("Replicas and TLS", 3)
         texts = {"broadcast": "one asgi", "replicas": "two asgi", "tls": "one asgi, TLS at nginx"}
-        yield from _table(
+        yield from table(
             ("1,000 clients, through nginx", "broadcast, last, ms", "CPU of asgi, µs a frame",
              "CPU of nginx, µs a frame", "CPU of nginx, ms a connection"),
             (
@@ -465,12 +327,12 @@ def _growth(data: Data) -> Iterator[str]:
 
 
 def _sizing(data: Data) -> Iterator[str]:
-    yield from _heading("Sizing")
+    yield from heading("Sizing")
     measured = data.has("broadcast") and "sluice-nginx" in data.servers("broadcast", "idle-5000")
     if not (measured and is_modelled(data, "sluice-nginx", "nginx")):
         yield from _missing("broadcast")
         return
-    yield from _text(
+    yield from paragraph(
         """Computed by the model, for idle clients and for updates to all of them. *Cores* are those that asgi
         and nginx keep busy at the given number of updates a second to all clients. One asgi and one nginx
         worker can use one core each, so a share near 1 is the limit: add a replica of asgi before it. Memory
@@ -502,7 +364,7 @@ def _sizing(data: Data) -> Iterator[str]:
             f"{2 * clients + 512:,}",
         )
 
-    yield from _table(
+    yield from table(
         (
             "clients",
             "updates a second",
@@ -516,20 +378,20 @@ def _sizing(data: Data) -> Iterator[str]:
         (row(clients, updates) for clients in _USERS for updates in (0.1, 1, 10)),
         left=0,
     )
-    yield from _text(
+    yield from paragraph(
         """Above 5,000 clients, raise `MAX_CLIENTS` and `CHANNELS_PER_ADDRESS`
         ([environment variables](../reference/environment.md))."""
     )
 
 
 def _breaks(data: Data) -> Iterator[str]:
-    yield from _heading("What breaks first")
+    yield from heading("What breaks first")
     if data.has("storms"):
         runs = data.data["storms"]["runs"]
         killed = sum(sum(data.values("storms", case, "sluice-nginx", "killed")) for case in CASES)
         late = sum(run["clients"] > run["back"] for run in runs)
         peak = max(run["services"]["asgi"]["peak_mib"] for run in runs)
-        yield from _item(
+        yield from item(
             f"""**A reconnect storm.** Of {len(runs)} storms, {late} left clients that were not back in time,
             and asgi was killed or restarted {killed:.0f} times in all. Its memory peaked at {peak:.0f} MiB
             of the `mem_limit` in [compose.yaml](../../compose.yaml).""",
@@ -538,7 +400,7 @@ def _breaks(data: Data) -> Iterator[str]:
     if is_modelled(data, "sluice-nginx", "nginx"):
         asgi = broadcast_cost(data, "sluice-nginx", "server")
         nginx = broadcast_cost(data, "sluice-nginx", "nginx")
-        yield from _item(
+        yield from item(
             f"""**CPU, with updates to all.** To 5,000 clients, one core lasts for
             {number_of(1000 / asgi.at(5000))} updates a second in asgi, and for
             {number_of(1000 / nginx.at(5000))} in nginx. Beyond that, updates arrive later.""",
@@ -547,7 +409,7 @@ def _breaks(data: Data) -> Iterator[str]:
     if data.has("requests"):
         alone = data.median("requests", "alone", "sluice-nginx", "p99_ms")
         beside = data.median("requests", "broadcast", "sluice-nginx", "p99_ms")
-        yield from _item(
+        yield from item(
             f"""**Pages, beside broadcasts.** Where all services share the cores, the p99 of a page goes from
             {number_of(alone)} to {number_of(beside)} ms while broadcasts follow each other.""",
             "3.",
@@ -597,7 +459,7 @@ def _middle(values: Sequence[float], factor: float = 1.0) -> str:
 
 
 def _missing(workload: str) -> Iterator[str]:
-    yield from _text(f'Not measured yet: `make bench ARGS="--only {workload}"`, then `make figures`.')
+    yield from paragraph(f'Not measured yet: `make bench ARGS="--only {workload}"`, then `make figures`.')
 
 
 # ---- the plots

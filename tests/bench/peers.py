@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import secrets
-import time
 from types import TracebackType
 from typing import Final
 
 from .client import Person, Place
-from .deployed import Failed, Probe, monotonic_us, run
+from .deployed import Failed, Probe, monotonic_us, run, wait_listening
 
 BROKERS: Final = {"channels-rabbitmq": ("rabbitmq", 5672), "channels-redis": ("redis", 6379)}
 NAMES: Final = ("channels-rabbitmq", "channels-redis", "uvicorn", "socketio", "ws", "nchan")
@@ -32,7 +30,7 @@ class Peers:
         try:
             for name, (broker, port) in BROKERS.items():
                 address = _address(self._start(broker))
-                _await_port(address, port, 90)
+                wait_listening(address, port, 90, broker)
                 self.brokers[name] = address
         except BaseException:
             self.__exit__(None, None, None)
@@ -73,7 +71,7 @@ class Peer:
         self.containers = {"server": container}
         self._container = container
         self._address = _address(container)
-        _await_port(self._address, 9000, 30)
+        wait_listening(self._address, 9000, 30, name)
         self._control: http.client.HTTPConnection | None = None
 
     def __enter__(self) -> Peer:
@@ -135,16 +133,3 @@ class Peer:
 def _address(container: str) -> str:
     (known,) = json.loads(run("docker", "inspect", container))
     return str(known["NetworkSettings"]["IPAddress"])
-
-
-def _await_port(address: str, port: int, deadline: float) -> None:
-    until = time.monotonic() + deadline
-    while True:
-        with contextlib.suppress(OSError):
-            connection = http.client.HTTPConnection(address, port, timeout=1)
-            with contextlib.closing(connection):
-                connection.connect()
-                return
-        if time.monotonic() > until:
-            raise Failed(f"nothing listens at {address}:{port} after {deadline:g} s")
-        time.sleep(0.05)

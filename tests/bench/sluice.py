@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 from .client import Person, Place
-from .deployed import Deployed, Failed, Probe, Publisher, run
+from .deployed import Deployed, Probe, Publisher, run
 
 DIRECT: Final = "sluice"
 THROUGH_NGINX: Final = "sluice-nginx"
@@ -46,9 +45,4 @@ class Sluice:
         """Start Daphne afresh, with the memory of a process without clients."""
         for container in self.stack.containers("asgi"):
             run("docker", "restart", "--time", "1", container)
-        until = time.monotonic() + 90
-        for container in self.stack.containers("asgi"):
-            while self.stack.inspect(container)["State"].get("Health", {}).get("Status") != "healthy":
-                if time.monotonic() > until:
-                    raise Failed("asgi is not healthy 90 s after a restart")
-                time.sleep(0.2)
+        self.stack.wait_healthy("asgi", 90)

@@ -42,8 +42,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final
 
+from harness.waiting import TimedOut, wait_until
+
 from .client import LoadClient, Person, Place, Rules
-from .deployed import ROOT, Deployed, Failed, Probe, Publisher, Usage, run
+from .deployed import ROOT, Deployed, Failed, Probe, Publisher, Usage, listens, run, wait, wait_live
 
 CASES: Final = ("cut", "crash", "kill", "restart", "roll", "command")
 _KILL_DAPHNE: Final = r"""
@@ -219,20 +221,14 @@ def strike(stack: Deployed, client: LoadClient, case: str, command: str) -> tupl
     else:
         given = ["scripts/roll", "--no-build", "asgi"] if case == "roll" else shlex.split(command)
         subprocess.run(given, check=True, cwd=ROOT, stdout=sys.stderr, timeout=300)
-    while not _listens(stack):
-        time.sleep(0.02)
-        if time.monotonic() - began > 60:
-            raise Failed("Daphne did not listen within 60 s")
+    wait(lambda: _listens(stack), 60, "a Daphne that listens", every=0.02)
     return began, time.monotonic()
 
 
 def _listens(stack: Deployed) -> bool:
-    with contextlib.suppress(OSError, http.client.HTTPException, Failed, KeyError):
+    with contextlib.suppress(Failed, KeyError):  # the container is being replaced
         place = stack.place("asgi")
-        connection = http.client.HTTPConnection(place.address, place.port, timeout=1)
-        with contextlib.closing(connection):
-            connection.connect()
-            return True
+        return listens(place.address, place.port)
     return False
 
 
@@ -245,20 +241,6 @@ def connected(
         client.ask(f"start {parallel}")
         wait_live(client, deadline)
         yield client
-
-
-def wait_live(client: LoadClient, deadline: float) -> dict[str, Any]:
-    """Wait until all clients are live, and return the status."""
-    until = time.monotonic() + deadline
-    while True:
-        status: dict[str, Any] = client.ask("status")
-        if status["states"].get("live", 0) == client.count:
-            return status
-        if status["states"].get("stopped"):
-            raise Failed(f"clients were told to stay away: {status}")
-        if time.monotonic() > until:
-            raise Failed(f"not all clients were live within {deadline:g} s: {status}")
-        time.sleep(0.1)
 
 
 def storm(
@@ -291,7 +273,8 @@ def storm(
         publisher.publish(["all"])
         publishing = Publishing(publisher, people, to_all, to_users)
         with Watch(stack) as watch:
-            time.sleep(2)
+            some = 2 * (to_all + to_users)
+            wait(lambda: publishing.published >= some, 60, f"{some:g} published updates")
             began, up = strike(stack, client, case, command)
             tell(f"{case}: the server was up again after {up - began:.1f} s")
             status, curve = _wait_back(client, began + limit, tell)
@@ -334,18 +317,25 @@ def _wait_back(client: LoadClient, until: float, tell: Any) -> tuple[dict[str, A
     """Wait until all are back. Returns the status, and how many were back after how many seconds."""
     told = time.monotonic()
     curve: list[tuple[float, int]] = [(0.0, 0)]
-    while True:
-        status: dict[str, Any] = client.ask("status")
+    status: dict[str, Any] = {}
+
+    def all_back() -> bool:
+        nonlocal told, status
+        status = client.ask("status")
         curve.append((round(status["seconds"], 2), status["back"]["count"]))
-        if status["back"]["count"] == client.count or time.monotonic() > until:
-            return status, curve
+        if status["back"]["count"] == client.count:
+            return True
         if time.monotonic() - told >= 1:
             told = time.monotonic()
             tell(
                 f"{status['seconds']:6.1f} s  back {status['back']['count']:5}  failed {status['failed']:6}  "
                 f"{status['states']}"
             )
-        time.sleep(0.1)
+        return False
+
+    with contextlib.suppress(TimedOut):  # the report says how many are not back
+        wait_until(all_back, until - time.monotonic(), "all clients back")
+    return status, curve
 
 
 def _wait_caught_up(stack: Deployed, client: LoadClient, people: Sequence[Person]) -> int:
@@ -353,17 +343,21 @@ def _wait_caught_up(stack: Deployed, client: LoadClient, people: Sequence[Person
     missing; a client that stands at another tag misses one. A client that is not back is another problem.
     """
     heads = stack.heads()
-    until = time.monotonic() + 15
-    while True:
+    behind = 0
+
+    def caught_up() -> bool:
+        nonlocal behind
         behind = 0
         for positions in client.ask("positions"):
             for stream, position in positions.items():
                 head = heads.get(stream, "0-0")
                 if position != head:
                     behind += max(1, int(head.split("-")[0]) - int(position.split("-")[0]))
-        if not behind or time.monotonic() > until:
-            return behind
-        time.sleep(0.5)
+        return behind == 0
+
+    with contextlib.suppress(TimedOut):  # the report says how many are missing
+        wait_until(caught_up, 15, "all updates", every=0.5)
+    return behind
 
 
 def problems(report: dict[str, Any]) -> list[str]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 from .client import LoadClient, Person, Place
-from .deployed import Failed, Probe
-from .storm import CLIENT_SHARE, wait_live
+from .deployed import Failed, Probe, wait_live
+from .storm import CLIENT_SHARE
 
 BURST: Final = 50
 _SINGLES: Final = {100: 20, 1000: 10, 5000: 4}
@@ -79,15 +79,13 @@ class Visit:
         found = []
         for _ in range(singles + 1):
             found.append(self.broadcast())
-            time.sleep(0.1)
         return medians(found[1:])
 
     def idle(self, base: dict[str, int]) -> dict[str, float]:
         """Memory and CPU for each connection, where `base` is the memory without any."""
         count = self.client.count
-        time.sleep(1)
         before = self._cpu()
-        time.sleep(_IDLE)
+        time.sleep(_IDLE)  # the interval that is measured; there is nothing to wait for
         after = self._cpu()
         figures: dict[str, float] = {}
         for name, probe in self.probes.items():

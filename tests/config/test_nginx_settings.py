@@ -200,7 +200,7 @@ def test_backends_learn_that_the_site_is_https(tmp_path: Path) -> None:
 
 
 def test_the_place_of_a_host_works_as_it_is_in_a_stock_configuration(tmp_path: Path) -> None:
-    """Debian's main file, shortened, with nginx/ beside it: no placeholder and no warning remains."""
+    """Debian's main file, shortened, with nginx/ beside it, needs no other line and gives no warning."""
     nginx = Nginx(tmp_path, {})
     nginx.port, nginx.tls_port, nginx.health_port = 1, 2, 3
     nginx.lay_out()

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench.page import SERVERS, SIZES, Data, Model, page, plots
+from bench.measured import SERVERS, SIZES, Data, Model
+from bench.page import page, plots
 from config.host_shell import SOURCE
 
 FOLDER = SOURCE / "docs/explanation"

@@ -279,7 +279,7 @@ class Service:
         """Replace its containers by new ones with the same names and new addresses. Return when they are
         healthy.
 
-        The engine assigns the lowest free address, so placeholder containers occupy the old addresses while
+        The engine assigns the lowest free address, so other containers occupy the old addresses while
         the new ones are created.
         """
         before = {tuple(sorted(replica.addresses.items())) for replica in self}
