@@ -118,6 +118,14 @@ def seconds(text: str) -> float:
 # --- the file ---
 
 
+def test_nginx_has_ports_for_one_storm_after_another() -> None:
+    """Without these, a second reconnect of 5,000 clients within a minute takes 10 to 28 s instead of 4 s."""
+    sysctls = source()["services"]["nginx"]["sysctls"]
+    assert sysctls["net.ipv4.tcp_tw_reuse"] == "1"
+    low, high = map(int, sysctls["net.ipv4.ip_local_port_range"].split())
+    assert high - low > 50_000
+
+
 def test_the_services_are_in_the_order_of_the_traffic() -> None:
     assert list(source()["services"]) == TRAFFIC
 
