@@ -7,7 +7,7 @@ import time
 import pytest
 
 from harness.chromium import Windows
-from harness.peer import CUT, SERVE, STALL, SWALLOW, Answer, Close, Peer, Rule
+from harness.peer import CUT, HOLD, SERVE, STALL, SWALLOW, Answer, Close, Peer, Rule
 from harness.waiting import wait_until
 
 from .conftest import Open, lose_patience
@@ -32,6 +32,57 @@ def test_it_tries_a_websocket_first(peer: Peer, open_page: Open) -> None:
     page.wait_for_numbers(5)
     assert page.states == ["live"] and page.diagnosis is None
     assert not peer.attempts("sse") and not peer.attempts("polling")
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+def test_it_waits_for_its_turn(peer: Peer, open_page: Open, windows: Windows, transport: str) -> None:
+    """When many clients come at once, the server accepts within 9 s. Giving up makes the line longer."""
+    if transport == "sse":
+        windows.expect_complaints()
+        peer.rules["websocket"] = Answer(426)
+    peer.rules[transport] = HOLD
+    page = open_page(own_time=True)
+    wait_until(lambda: peer.attempts(transport), 10, "the attempt")
+    page.pass_time(9)
+    peer.release()
+    page.wait_for("live", transport=transport)
+    assert len(peer.attempts(transport)) == 1
+    assert not peer.attempts("polling")
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+def test_it_comes_back_at_the_time_that_the_server_gives_it(
+    peer: Peer, open_page: Open, windows: Windows, transport: str
+) -> None:
+    windows.expect_complaints()
+    if transport == "sse":
+        peer.rules["websocket"] = Answer(426)
+    peer.rules[transport] = Close(1013, retry=7000)
+    page = open_page(own_time=True)
+    wait_until(lambda: (transport, 1013) in page.ended, 10, "the close")
+    peer.all_rules(SERVE, "websocket", "sse")
+    page.pass_time(6)
+    assert len(peer.attempts(transport)) == 1
+    page.pass_time(1.5)
+    page.wait_for("live", transport="websocket")
+
+
+def test_the_pages_of_a_large_site_spread_their_first_polls(
+    peer: Peer, open_page: Open, windows: Windows
+) -> None:
+    windows.expect_complaints()
+    peer.retry = 8000  # of 4,000 connections
+    page = open_page(own_time=True, pollSeconds=60).wait_for("live")
+    page.page.evaluate("Math.random = () => 0.5")
+    peer.all_rules(Answer(502), "websocket", "sse")
+    peer.cut()
+    wait_until(lambda: page.ended, 10, "the cut")
+    page.pass_time(1)
+    wait_until(lambda: ("sse", 1006) in page.ended, 10, "the failure of both")
+    page.pass_time(10)
+    assert not peer.attempts("polling")
+    page.pass_time(2)  # half of 4 × (8,000 − 2,000) ms
+    wait_until(lambda: peer.attempts("polling"), 10, "the first poll")
 
 
 def test_without_a_websocket_it_takes_server_sent_events(peer: Peer, open_page: Open, refusal: Rule) -> None:

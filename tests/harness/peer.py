@@ -48,9 +48,12 @@ class Close:
     """Accept the connection, then close it with this code instead of sending hello."""
 
     code: int
+    retry: int | None = None  # milliseconds after which the client is to come back
 
 
 SERVE = "serve"
+HOLD = "hold"
+"""Don't accept before `release`, as a server to which many clients come at once."""
 SWALLOW = "swallow"
 """Accept, then send nothing."""
 CUT = "cut"
@@ -109,6 +112,7 @@ class Peer(LoopbackServer):
         self.denied: set[str] = set()
         self._log = _Log()
         self._lines: set[_Line] = set()
+        self._released = asyncio.Event()
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -157,6 +161,10 @@ class Peer(LoopbackServer):
     def say(self, frame: str) -> None:
         """Send a raw frame to all clients."""
         self._each(lambda line: self._write(line, frame))
+
+    def release(self) -> None:
+        """Accept the connections that are held."""
+        self._background.do(self._released.set)
 
     def connections(self, transport: str = "") -> int:
         """Number of connections that received a hello, by one transport or any."""
@@ -225,6 +233,9 @@ class Peer(LoopbackServer):
         if kind in ("websocket", "sse", "polling"):
             self.asked.append(Asked(kind, since, time.monotonic()))
         rule = self.rules.get(kind, SERVE)
+        if rule == HOLD:
+            await self._released.wait()
+            rule = SERVE
         if rule == STALL:
             await reader.read()
         elif isinstance(rule, Answer):
@@ -297,7 +308,7 @@ class Peer(LoopbackServer):
 
     def _begin(self, line: _Line, rule: Rule, since: str) -> None:
         if isinstance(rule, Close):
-            self._close(line, rule.code)
+            self._close(line, rule.code, rule.retry)
         elif rule == CUT:
             line.writer.close()
         elif rule == SERVE:
@@ -352,15 +363,17 @@ class Peer(LoopbackServer):
         head = struct.pack("!BB", 0x81, length) if length < 126 else struct.pack("!BBH", 0x81, 126, length)
         line.writer.write(head + data)
 
-    def _close(self, line: _Line, code: int) -> None:
+    def _close(self, line: _Line, code: int, retry: int | None = None) -> None:
         line.greeted = False
         if line.transport == "sse":
-            line.writer.write(b'event: close\ndata: {"code": %d}\n\n' % code)
+            data = {"code": code} if retry is None else {"code": code, "retry": retry}
+            line.writer.write(f"event: close\ndata: {json.dumps(data)}\n\n".encode())
             line.writer.close()
         elif code == 1005:
             line.writer.write(b"\x88\x00")
         else:
-            line.writer.write(struct.pack("!BBH", 0x88, 2, code))
+            reason = b"" if retry is None else f"retry={retry}".encode()
+            line.writer.write(struct.pack("!BBH", 0x88, 2 + len(reason), code) + reason)
 
     def _each(self, action: Callable[[_Line], None]) -> None:
         def run() -> None:
