@@ -39,17 +39,27 @@ _TICK_SECONDS: Final = 5.0
 # The thread closes its database connection after this number of ticks without work.
 _IDLE_TICKS: Final = 12
 
+_TEST_SECONDS: Final = 15.0  # longer than a step of the broker's connection may take
+
 _INSTALLED: Final = all(importlib.util.find_spec(name) for name in ("amqp", "msgpack"))
 
 
 def is_wanted() -> bool:
-    """Whether commits are announced: a broker is configured, and the extra `rabbitmq` is installed."""
-    return _INSTALLED and bool(conf.publisher_url())
+    """Whether commits are announced: a broker is configured, the extra `rabbitmq` is installed, and this is
+    no test run.
+    """
+    return _INSTALLED and bool(conf.publisher_url()) and conf.wake_ups()
 
 
 def wake(ids: list[int]) -> None:
-    """Announce the updates with these ids, all of one commit. Returns at once, broker or not."""
-    _sender(conf.publisher_url()).put(ids)
+    """Announce the updates with these ids, all of one commit. Returns at once, broker or not.
+
+    In a test run it waits instead: the test's next steps may empty or drop the tables that the thread reads.
+    """
+    sender = _sender(conf.publisher_url())
+    sender.put(ids)
+    if conf.is_test_run():
+        sender.flush(_TEST_SECONDS)
 
 
 def flush(timeout: float = FLUSH_SECONDS) -> bool:
@@ -123,6 +133,14 @@ class Wakeups:
 
     def send(self, commits: list[list[int]]) -> None:
         """Announce commits, each given by its updates' ids. Raises only the database's errors."""
+        try:
+            self._send(commits)
+        finally:
+            if conf.is_test_run():
+                # The end of the run drops the database, which fails while somebody is connected.
+                _close_database()
+
+    def _send(self, commits: list[list[int]]) -> None:
         from ..broker.connection import BrokerDown
 
         self._idle_ticks = 0
