@@ -10,15 +10,12 @@ from typing import Any, Final, Protocol
 
 from .client import LoadClient, Person, Place
 from .deployed import Failed, Probe, wait_live
+from .requesting import Refused
 from .storm import CLIENT_SHARE
 
 BURST: Final = 50
 _SINGLES: Final = {100: 20, 1000: 10, 5000: 4}
 _IDLE: Final = 6.0  # seconds
-
-
-class Refused(Exception):
-    """This measurement does not count."""
 
 
 class Server(Protocol):
