@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+
 from bench.client import Container, LoadClient, Rules
 from bench.deployed import OPEN, Deployed
 from bench.storm import connected, storm
-
 from harness.engine import OWNER_LABEL, PREFIX, own_image, run_id
 from harness.stack import Stack
 
@@ -70,8 +70,8 @@ def summary(report: dict[str, Any]) -> str:
     """A report in one line."""
     asgi, health = report["services"]["asgi"], report["health"]
     return (
-        f"{report['case']} {report['transport']}: up after {report['up_again_s']:.1f} s, {report['back']} back,"
-        f" the last {report['last_back_after_up_s']:.1f} s later; {report['failed']} failed attempts"
+        f"{report['case']} {report['transport']}: up after {report['up_again_s']:.1f} s,"
+        f" {report['back']} back, the last {report['last_back_after_up_s']:.1f} s later; {report['failed']} failed attempts"
         f" {report['ends']} {report['closes']} {report['statuses']}; polls {report['polls']};"
         f" peak {asgi['peak_mib']} MiB, CPU {asgi['cpu_seconds']} s; health {health};"
         f" {report['published']} published; GET {report['requests']};"

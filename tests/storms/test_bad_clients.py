@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+
 from bench.client import LoadClient, Person
 from bench.deployed import Deployed
 from bench.storm import Watch
-
 from harness.client.http import BadAnswer, Place
 from harness.client.websocket import Closed, Refused, WebSocket
 from harness.faults import PAUSE
 from harness.stack import Stack
-from harness.waiting import wait_until
 
 from .conftest import OTHERS, Live
 from .crowd import Crowd
@@ -74,14 +73,18 @@ def test_more_handshakes_than_may_wait(deployed: Deployed, others: Live, target:
         f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCookie: {person.cookie}; pad="
     ).encode()
     head += b"x" * (HEAD_BYTES - len(head)) + b"\r\n\r\n"
-    with others() as live, unharmed(deployed, live), PAUSE(target.service("postgres")):
-        with Crowd(place.address, place.port, TOO_MANY, head) as crowd:
-            crowd.run(6)
-            at_once = sum(_is_told(text) for text in crowd.received.values())
-            assert at_once >= TOO_MANY - WAITING - 500, at_once
-            crowd.run(12)
-            told = sum(_is_told(text) for text in crowd.received.values())
-            assert told >= TOO_MANY * 0.9, f"{told} were told when to come back"
+    with (
+        others() as live,
+        unharmed(deployed, live),
+        PAUSE(target.service("postgres")),
+        Crowd(place.address, place.port, TOO_MANY, head) as crowd,
+    ):
+        crowd.run(6)
+        at_once = sum(_is_told(text) for text in crowd.received.values())
+        assert at_once >= TOO_MANY - WAITING - 500, at_once
+        crowd.run(12)
+        told = sum(_is_told(text) for text in crowd.received.values())
+        assert told >= TOO_MANY * 0.9, f"{told} were told when to come back"
     newcomers(deployed, others)
 
 

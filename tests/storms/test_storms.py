@@ -9,9 +9,9 @@ import time
 from typing import Any
 
 import pytest
+
 from bench.client import LoadClient
 from bench.storm import failures
-
 from harness.faults import KILL, PAUSE, Fault
 from harness.rolling import roll
 from harness.stack import Stack
