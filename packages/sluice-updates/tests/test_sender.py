@@ -17,10 +17,10 @@ from django.db import connections, router, transaction
 
 from harness.servers import RabbitMQ, free_port
 from harness.waiting import wait_until
-from sluice_updates import history, publish
+from sluice_updates import history, identity, publish
 from sluice_updates.broker import connection as broker_module
 from sluice_updates.broker.connection import STEP_SECONDS, Broker, BrokerDown
-from sluice_updates.models import Update
+from sluice_updates.models import Database, Update
 from sluice_updates.positions import ZERO
 from sluice_updates.wakeup import sender
 from sluice_updates.wakeup.sender import Wakeups
@@ -103,6 +103,39 @@ def test_a_commit_is_one_message(database: str, layer: Layer, wakeups: Wakeups) 
         (each.stream, each.position.offset, each.position.tag, each.frame) for each in stored
     ]
     assert layer.next() is None and (wakeups.state, wakeups.announced) == ("up", 4)
+
+
+def test_a_wake_up_names_its_database(database: str, layer: Layer, wakeups: Wakeups) -> None:
+    wakeups.send([commit("all")])
+    first = layer.wait()["database"]
+    assert first == identity.read(connections[database])
+    identity.renew(database)
+    wakeups.send([commit("all")])
+    assert layer.wait()["database"] == identity.read(connections[database]) != first
+
+
+def test_without_an_identity_there_are_no_wake_ups_but_a_log_line(
+    database: str, layer: Layer, wakeups: Wakeups, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As before `migrate`. Updates are committed, and the poll delivers them."""
+    table = Database._meta.db_table
+    with connections[database].cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO elsewhere")
+        try:
+            wakeups.send([commit("all"), commit("all")])
+            assert (wakeups.state, wakeups.skipped, layer.next()) == ("down", 2, None)
+            wakeups._retry_at = 0
+            wakeups.send([commit("all")])
+            wakeups._retry_at = 0
+            wakeups.idle()
+            assert wakeups.state == "down"
+        finally:
+            cursor.execute(f"ALTER TABLE elsewhere RENAME TO {table}")
+    assert caplog.text.count("no wake-ups can be sent") == 1
+    assert "run `manage.py migrate`, and grant SELECT" in caplog.text
+    wakeups._retry_at = 0
+    wakeups.send([commit("all")])
+    assert layer.wait()["updates"][0][1] == 4 and wakeups.state == "up"
 
 
 def test_a_large_commit_is_cut(database: str, layer: Layer, wakeups: Wakeups) -> None:

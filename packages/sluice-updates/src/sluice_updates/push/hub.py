@@ -26,6 +26,7 @@ from .authenticator import Authenticator
 from .channel_layer import LayerLink
 from .database_thread import DatabaseThread
 from .frames import UpdateFrame
+from .own_database import OwnDatabase
 from .people import People
 from .poller import Poller, has_changed
 from .window import FollowedStream, Subscriber, Subscription
@@ -63,11 +64,13 @@ class Hub:
         self.authenticator = Authenticator(
             self.handshake, head=self._head, knows=self.knows, learn=self.learn
         )
-        self.layer = LayerLink(self.id, self._wake_up)
+        self.database = OwnDatabase()
+        self.layer = LayerLink(self.id, self._wake_up, self.database.is_own)
         self.auditor = Auditor(loop, self.people)
         self.poller = Poller(
             loop,
             self.streams,
+            self.database,
             take=self.take,
             history_rewritten=self.history_rewritten,
             cursor_lost=self.auditor.doubt_all,
