@@ -72,8 +72,9 @@ def summary(report: dict[str, Any]) -> str:
     return (
         f"{report['case']} {report['transport']}: up after {report['up_again_s']:.1f} s,"
         f" {report['back']} back, the last {report['last_back_after_up_s']:.1f} s later;"
-        f" {report['failed']} failed attempts {report['ends']} {report['closes']} {report['statuses']}; polls {report['polls']};"
-        f" peak {asgi['peak_mib']} MiB, CPU {asgi['cpu_seconds']} s; health {health};"
+        f" {report['failed']} failed attempts {report['ends']} {report['closes']} {report['statuses']};"
+        f" polls {report['polls']}; peak {asgi['peak_mib']} MiB, CPU {asgi['cpu_seconds']} s;"
+        f" health {health};"
         f" {report['published']} published; GET {report['requests']};"
         f" client {report['client_share_of_core']:.0%} of a core, {report['client_worst_lag_ms']:.0f} ms late"
     )
