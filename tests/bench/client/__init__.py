@@ -80,7 +80,7 @@ class Container:
         sysctls = [part for one in _SYSCTLS for part in ("--sysctl", one)]
         return [
             "docker", "run", "--rm", "--interactive", "--init", "--network", self.network,
-            "--ulimit", "nofile=65536:65536", *sysctls, *labels, self.image,
+            *sysctls, *labels, self.image,
             "bash", "-c", f'head -c {length} > /tmp/clients && exec "$@"', "load-client",
         ]  # fmt: skip
 

@@ -15,7 +15,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from importlib.metadata import version
 from typing import Any, Final
 
 from . import conf
@@ -44,7 +43,7 @@ def tracer() -> Any | None:
         from opentelemetry import trace
     except ImportError:  # a system check reports it
         return None
-    return trace.get_tracer("sluice_updates", version("sluice-updates"))
+    return trace.get_tracer("sluice_updates")
 
 
 # In the process that publishes

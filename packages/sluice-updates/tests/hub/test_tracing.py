@@ -6,6 +6,7 @@ import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -44,14 +45,15 @@ def served(traced: Site, rabbitmq: RabbitMQ, serve: Callable[..., Served]) -> Se
 
 def test_one_trace_leads_from_the_request_to_the_sockets(traced: Site, served: Served) -> None:
     people = [traced.person() for _ in range(3)]
-    sockets = [served.connect(person, "streams=all") for person in people]
-    for socket in sockets:
-        socket.hello()
-    known = ids(everything(traced, served))
-    traced.send_traced("all", 1)
-    for socket in sockets:
-        assert socket.numbers(1) == [1]
-    way = wait_for_way(traced, served, known)
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(served.connect(person, "streams=all")) for person in people]
+        for socket in sockets:
+            socket.hello()
+        known = ids(everything(traced, served))
+        traced.send_traced("all", 1)
+        for socket in sockets:
+            assert socket.numbers(1) == [1]
+        way = wait_for_way(traced, served, known)
     (request,) = [span for span in everything(traced, served) if span["id"] == way["publish"]["parent"]]
     assert request["name"] == "request" and request["parent"] is None
     for before, after in itertools.pairwise(WAY):
@@ -64,8 +66,6 @@ def test_one_trace_leads_from_the_request_to_the_sockets(traced: Site, served: S
         "sluice.updates": 1,
         "sluice.connections": 3,
     }
-    for socket in sockets:
-        socket.close()
 
 
 def test_a_commit_of_several_updates_has_one_wake_up(traced: Site, served: Served) -> None:
