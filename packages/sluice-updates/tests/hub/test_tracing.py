@@ -34,13 +34,21 @@ def traced(site: Site, rabbitmq: RabbitMQ) -> Iterator[Site]:
 @pytest.fixture
 def served(traced: Site, rabbitmq: RabbitMQ, serve: Callable[..., Served]) -> Served:
     """A server whose hub is traced, too, and hears of updates by wake-ups only."""
-    return serve(
-        on=traced,
-        HUBSITE_LAYER="rabbitmq",
-        HUBSITE_LAYER_URL=rabbitmq.url,
-        HUBSITE_LIMITS=SLOW_POLL,
-        HUBSITE_TRACING="yes",
+    return hearing(
+        serve(
+            on=traced,
+            HUBSITE_LAYER="rabbitmq",
+            HUBSITE_LAYER_URL=rabbitmq.url,
+            HUBSITE_LIMITS=SLOW_POLL,
+            HUBSITE_TRACING="yes",
+        )
     )
+
+
+def hearing(served: Served) -> Served:
+    """Wait until wake-ups reach the server."""
+    wait_until(lambda: served.health()[1]["layer"]["works"], SOON, "the first loop-back")
+    return served
 
 
 def test_one_trace_leads_from_the_request_to_the_sockets(traced: Site, served: Served) -> None:
@@ -103,9 +111,8 @@ def test_a_rollback_ends_the_trace(traced: Site, served: Served) -> None:
 def test_a_hub_without_tracing_ignores_the_context(
     traced: Site, rabbitmq: RabbitMQ, serve: Callable[..., Served]
 ) -> None:
-    served = serve(
-        on=traced, HUBSITE_LAYER="rabbitmq", HUBSITE_LAYER_URL=rabbitmq.url, HUBSITE_LIMITS=SLOW_POLL
-    )
+    layer = {"HUBSITE_LAYER": "rabbitmq", "HUBSITE_LAYER_URL": rabbitmq.url}
+    served = hearing(serve(on=traced, **layer, HUBSITE_LIMITS=SLOW_POLL))
     person = traced.person()
     with served.connect(person) as socket:
         socket.hello()
