@@ -21,6 +21,7 @@ import { poll } from "./transports.js";
  * @typedef {import("./diagnosis.js").Diagnosis} Diagnosis
  * @typedef {import("./diagnosis.js").Round} Round
  * @typedef {import("./transports.js").End} End
+ * @typedef {"websocket" | "sse"} Transport
  * @typedef {"catching-up" | "live" | "polling" | "offline" | "signed-out" | "stopped"} State
  * @typedef {(payload: any, update: Update) => void} Handler
  */
@@ -50,6 +51,9 @@ const FINAL = new Map([[4000, "stopped"], [4001, "signed-out"], [4003, "stopped"
 
 /** Close codes before hello that the server itself sent: another transport would end the same way. */
 const SERVERS_OWN = new Set([1011, 1012, 1013, 4008, 4010, 4013]);
+
+/** Diagnoses that say: the server is well, and something in front of it prevents WebSockets. */
+const PREVENTED = new Set(["frames-swallowed", "no-upgrade", "no-upgrade-to-daphne"]);
 
 /**
  * Connect this page.
@@ -82,8 +86,26 @@ export class Updates extends EventTarget {
    * @type {Connection | null}
    */
   #next = null;
-  /** Whether server-sent events worked where the last WebSocket failed. */
-  #fellBack = false;
+  /**
+   * The transport that received the last hello.
+   * @type {Transport}
+   */
+  #best = "websocket";
+  /**
+   * The transport of the next attempt while there is no connection. Each attempt is by one transport: when all pages
+   * of a site come back at once, the server gets one request from each.
+   * @type {Transport}
+   */
+  #turn = "websocket";
+  /** Whether a WebSocket has reached the server, and no diagnosis since then says that one can't. */
+  #reached = false;
+  /** The attempts that have failed in a row. */
+  #failures = 0;
+  /**
+   * How they ended.
+   * @type {Round}
+   */
+  #round = {};
   /** How many changes of our rights the server has announced. */
   #recalls = 0;
   #retries = new Retries();
@@ -105,6 +127,8 @@ export class Updates extends EventTarget {
    * @type {boolean | null}
    */
   #polled = null;
+  /** Whether the last poll failed because the server asked for a later one: once, that is no reason to be offline. */
+  #postponed = false;
   #pollBackoff = new Backoff(500, 20_000);
 
   /**
@@ -201,10 +225,10 @@ export class Updates extends EventTarget {
 
   // ---- connecting
 
-  /** Try, in turn, the transports that are better than the current one, until one receives hello. */
   #attempt() {
     clearTimeout(this.#retryTimer);
-    if (!this.#next && !this.#over && !this.#away) this.#try(this.#wanted(), {});
+    const wanted = this.#wanted();
+    if (wanted && !this.#next && !this.#over && !this.#away) this.#open(wanted);
   }
 
   /** Whether our rights have changed since the current connection was opened. */
@@ -212,28 +236,24 @@ export class Updates extends EventTarget {
     return this.#current !== null && this.#current.recalls < this.#recalls;
   }
 
-  /** @returns {("websocket" | "sse")[]} */
+  /** @returns {Transport | null} */
   #wanted() {
-    if (!this.#current) return this.#fellBack ? ["sse", "websocket"] : ["websocket", "sse"];
-    if (this.#current.name === "websocket") return this.#recalled ? ["websocket"] : [];
-    return this.#recalled ? ["websocket", "sse"] : ["websocket"];
+    if (!this.#current) return this.#turn;
+    if (this.#recalled) return this.#current.name;
+    return this.#current.name === "websocket" ? null : "websocket";
   }
 
-  /**
-   * @param {("websocket" | "sse")[]} names
-   * @param {Round} round how the others ended
-   */
-  #try([name, ...others], round) {
-    if (!name) return;
+  /** @param {Transport} name */
+  #open(name) {
     const path = name === "sse" ? "channels/updates/sse" : "channels/updates/";
     this.#tell({ what: "opening", transport: name, since: this.positions });
     this.#next = new Connection(name, this.#url(path), {
       hello: (connection, streams) => {
         this.#spread = Math.min(this.#pollEvery, POLLS * Math.max(0, connection.retry - RETRY));
-        this.#adopt(connection, streams, round);
+        this.#adopt(connection, streams);
       },
       update: (connection, update) => this.#apply(update, connection),
-      end: (connection, end) => this.#ended(connection, end, others, round),
+      end: (connection, end) => this.#ended(connection, end),
     }, this.#slot);
     this.#next.recalls = this.#recalls;
   }
@@ -241,23 +261,26 @@ export class Updates extends EventTarget {
   /**
    * @param {Connection} connection that has received hello
    * @param {Record<string, StreamState>} streams
-   * @param {Round} round how the transports ended that were tried before it
    */
-  #adopt(connection, streams, round) {
+  #adopt(connection, streams) {
     this.#tell({ what: "hello", transport: connection.name, streams });
     this.#current?.close();
     this.#current = connection;
     this.#next = null;
-    this.#fellBack = connection.name === "sse";
+    this.#best = this.#turn = connection.name;
+    this.#failures = 0;
     this.#failing = false;
     this.#polled = null;
     this.#stopPolling();
     if (connection.name === "websocket") {
+      this.#reached = true;
+      this.#round = {};
       this.#slot.release();
       this.#climb.reset();
       this.#conclude(null);
     } else {
-      this.#explain(round);
+      this.#round = { websocket: this.#round.websocket };
+      this.#explain();
     }
     connection.behind = this.#settle(streams);
     this.#improve();
@@ -267,10 +290,8 @@ export class Updates extends EventTarget {
   /**
    * @param {Connection} connection
    * @param {End} end
-   * @param {("websocket" | "sse")[]} others the transports still to try
-   * @param {Round} round
    */
-  #ended(connection, end, others, round) {
+  #ended(connection, end) {
     const { name, greeted } = connection;
     this.#tell({ what: "ended", transport: name, ...end });
     const final = FINAL.get(end.code);
@@ -278,30 +299,38 @@ export class Updates extends EventTarget {
       this.#finish(final);
       return;
     }
-    const candidate = connection === this.#next;
-    if (candidate) this.#next = null;
-    else this.#current = null;
-    round = { ...round, [name]: end };
-    // A proxy may refuse or hold back this transport, or no server answers. A code of the server's own is final.
-    if (candidate && others.length && !SERVERS_OWN.has(end.code)) {
-      this.#try(others, round);
-      return;
+    if (connection === this.#next) {
+      this.#next = null;
+      this.#failed(name, end);
+    } else {
+      this.#current = null;
     }
-    if (candidate) this.#failed(round);
     // A candidate that is still connecting has its own deadline.
-    if (!this.#next) this.#retry(end, greeted && { held: greeted.elapsed, retry: connection.retry }, round);
+    if (!this.#next) this.#retry(end, greeted && { held: greeted.elapsed, retry: connection.retry });
     this.#say();
   }
 
   /**
-   * All transports failed: poll, unless there is a connection.
+   * An attempt failed: choose the next transport. After two, or if the server itself refused, poll too, unless there is
+   * a connection.
    *
-   * @param {Round} round
+   * @param {Transport} name
+   * @param {End} end
    */
-  #failed(round) {
-    this.#explain(round);
-    if (this.#current) return;
-    this.#slot.release();
+  #failed(name, end) {
+    const refused = SERVERS_OWN.has(end.code);
+    this.#round = { ...this.#round, [name]: end };
+    if (refused && name === "websocket") this.#reached = true;
+    if (this.#current) {
+      this.#explain();
+      return;
+    }
+    this.#failures += 1;
+    if (name === "sse") this.#slot.release();
+    // A proxy may refuse or hold back this transport. Where a WebSocket has reached the server, it's the server.
+    if (!refused) this.#turn = name === "websocket" && !this.#reached ? "sse" : "websocket";
+    if (this.#failures < 2 && !refused) return;
+    this.#explain();
     if (this.#failing) return;
     this.#failing = true;
     this.#pollTimer = setTimeout(() => this.#poll(), Math.random() * this.#spread);
@@ -310,16 +339,17 @@ export class Updates extends EventTarget {
   /**
    * @param {End} end
    * @param {{held: number, retry: number} | null} greeted
-   * @param {Round} round
    */
-  #retry(end, greeted, round) {
+  #retry(end, greeted) {
     if (this.#current && !this.#recalled && ![4013, 1013].includes(end.code)) {
       this.#improve();
       return;
     }
-    // The response is from the site itself, or from a rule of the operator's: it won't change soon.
-    const settled = Object.values(round).some(({ foreign }) => foreign);
-    this.#schedule(Math.max(settled ? this.#pollEvery : 0, this.#retries.after(end, greeted)));
+    // A WebSocket's script can't see the status 429, but the diagnosis has seen it.
+    const limited = end.code === 1006 && this.#diagnosis?.code === "too-many-from-address";
+    const wait = this.#retries.after(limited ? { ...end, code: 4013 } : end, greeted);
+    // A foreign response is from the site itself, or from a rule of the operator's: it won't change soon.
+    this.#schedule(Math.max(end.foreign ? this.#pollEvery : 0, wait));
   }
 
   /** Schedule a replacement for a connection that is not the best transport, or predates a change of rights. */
@@ -340,6 +370,7 @@ export class Updates extends EventTarget {
     if (this.#over || this.#away) return;
     this.#retries.reset();
     this.#climb.reset();
+    this.#turn = this.#best;
     this.#current?.check();
     if (this.#next || this.#current?.name === "websocket") return;
     this.#attempt();
@@ -367,6 +398,7 @@ export class Updates extends EventTarget {
    */
   #read({ streams, updates, more }) {
     this.#polled = true;
+    this.#postponed = false;
     this.#tell({ what: "hello", transport: "polling", streams });
     this.#settle(streams);
     const states = Object.values(streams);
@@ -385,7 +417,8 @@ export class Updates extends EventTarget {
    * @returns {number} the wait until the next poll
    */
   #refused(end) {
-    this.#polled = false;
+    this.#polled = this.#polled === true && end.status === 503 && !this.#postponed;
+    this.#postponed = true;
     this.#tell({ what: "ended", transport: "polling", ...end });
     const final = FINAL.get(end.code);
     if (final) this.#finish(final);
@@ -521,6 +554,8 @@ export class Updates extends EventTarget {
     this.#current?.close();
     this.#next?.close();
     this.#current = this.#next = null;
+    this.#turn = this.#best;
+    this.#failures = 0;
     this.#failing = false;
     this.#polled = null;
     this.#slot.release();
@@ -557,17 +592,19 @@ export class Updates extends EventTarget {
     this.dispatchEvent(new CustomEvent("connection", { detail }));
   }
 
-  /**
-   * Find out why there is no WebSocket: once a minute, or at once if the failure differs from the last one.
-   *
-   * @param {Round} round
-   */
-  async #explain(round) {
+  /** Find out why there is no WebSocket: once a minute, or at once if the failure differs from the last one. */
+  async #explain() {
+    const round = this.#round;
     const of = JSON.stringify(round);
     if (!round.websocket || (of === this.#diagnosed.of && this.#diagnosed.since.elapsed < DIAGNOSE)) return;
     this.#diagnosed = { of, since: new Stopwatch() };
     const diagnosis = await diagnose(this.#root, round);
-    if (this.#diagnosed.of === of) this.#conclude(diagnosis);
+    if (this.#diagnosed.of !== of) return;
+    this.#conclude(diagnosis);
+    if (PREVENTED.has(diagnosis.code) && this.#reached) {
+      this.#reached = false; // this network differs from the one where a WebSocket worked
+      this.#turn = "sse";
+    }
   }
 
   /** @param {Diagnosis | null} diagnosis */
