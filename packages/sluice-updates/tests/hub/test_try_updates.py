@@ -260,15 +260,16 @@ def _site_itself(site: Site, *, serves_static_files: bool = True) -> Iterator[st
         [sys.executable, "-m", "django", *command], env=environment(DATABASE_URL=site.database_url)
     )
     try:
-        wait_until(lambda: _accepts(port), 20, "the server", fatal=lambda: _death(process))
+        wait_until(
+            lambda: _accepts(port),
+            20,
+            "the server",
+            fatal=lambda: None if process.poll() is None else "it has ended",
+        )
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _death(process: subprocess.Popen[bytes]) -> str | None:
-    return None if process.poll() is None else "it has ended"
 
 
 def _accepts(port: int) -> bool:

@@ -44,6 +44,7 @@ SLUICE_UPDATES_PUBLISHER_URL = os.environ.get("HUBSITE_PUBLISHER_URL", "")
 SLUICE_UPDATES_EXPOSE_BACKEND = True
 SLUICE_UPDATES_HEALTH_ALLOW = ("127.0.0.0/8",)
 SLUICE_UPDATES_METRICS_BIND = os.environ.get("HUBSITE_METRICS", "")
+SLUICE_UPDATES_TRACING = os.environ.get("HUBSITE_TRACING") == "yes"
 
 DATABASES: dict[str, dict[str, Any]]
 if _url.scheme == "sqlite":
