@@ -90,6 +90,7 @@ class Hub:
         self._writing: asyncio.TimerHandle | None = None
         self._wrote_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
 
     def start(self) -> None:
         """Start the tasks. Neither database nor broker needs to be up."""
@@ -102,6 +103,7 @@ class Hub:
         for way in self.ways:
             works += way.tasks()
         self._tasks = [self.loop.create_task(_supervise(work)) for work in works]
+        self._tasks.append(self.loop.create_task(self._end_with_the_loop()))
 
     async def stop(self) -> None:
         """End the hub's tasks and threads. The caller closes the connections before."""
@@ -110,6 +112,22 @@ class Hub:
         if self._writing is not None:
             self._writing.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stop_threads()
+
+    async def _end_with_the_loop(self) -> None:
+        """End the threads when the loop ends, which cancels all tasks: each has a connection to the database.
+
+        In an asynchronous test, that is a test database. It can't be dropped while somebody is connected.
+        """
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._stop_threads()
+
+    def _stop_threads(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
         for way in self.ways:
             way.stop()
         self.poller.stop()

@@ -41,6 +41,7 @@ _TICK_SECONDS: Final = 5.0
 # The thread closes its database connection after this number of ticks without work.
 _IDLE_TICKS: Final = 12
 
+_TEST_SECONDS: Final = 15.0  # longer than a step of the broker's connection may take
 _STATES: Final = ("idle", "up", "down")
 
 _INSTALLED: Final = all(importlib.util.find_spec(name) for name in ("amqp", "msgpack"))
@@ -71,9 +72,14 @@ def is_wanted() -> bool:
 
 
 def wake(ids: list[int]) -> None:
-    """Announce the updates with these ids, all of one commit. Returns at once, broker or not."""
+    """Announce the updates with these ids, all of one commit. Returns at once, broker or not.
+
+    In a test run it waits instead: the test's next steps may empty or drop the tables that the thread reads.
+    """
     for sender in _senders():
         sender.put(ids)
+        if conf.is_test_run():
+            sender.flush(_TEST_SECONDS)
 
 
 def flush(timeout: float = FLUSH_SECONDS) -> bool:
@@ -119,8 +125,13 @@ def figures() -> dict[str, float]:
 
 
 def _senders() -> list[_Sender]:
-    """A sender for each way that the settings ask for. Each has its own thread: none delays another."""
-    found = []
+    """A sender for each way that the settings ask for. Each has its own thread: none delays another.
+
+    None in a test run, unless its settings ask for wake-ups.
+    """
+    found: list[_Sender] = []
+    if not conf.wake_ups():
+        return found
     if notifications.is_wanted():
         found.append(_by_notify())
     if _INSTALLED and (url := conf.publisher_url()):
@@ -140,8 +151,18 @@ def _by_broker(url: str) -> _Sender:
 
 class _Sender(BackgroundSender[list[int]]):
     def __init__(self, way: Way) -> None:
-        super().__init__(f"updates sender {way.name}", way.send, idle=way.idle, idle_seconds=_TICK_SECONDS)
+        super().__init__(
+            f"updates sender {way.name}", self._send, idle=way.idle, idle_seconds=_TICK_SECONDS
+        )
         self.way = way
+
+    def _send(self, commits: list[list[int]]) -> None:
+        try:
+            self.way.send(commits)
+        finally:
+            if conf.is_test_run():
+                # The end of the run drops the database, which fails while somebody is connected.
+                connections[router.db_for_write(Update)].close()
 
 
 class Wakeups:
