@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 _IDLE_TICKS: Final = 12
 
 
-class Notifications:
+class ByNotify:
     """Sends a notification for one or more commits. It carries no update: the hubs read the table."""
 
     name = "notify"
