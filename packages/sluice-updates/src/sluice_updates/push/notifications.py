@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from django.db import Error
+
 from .. import history, limits
 from ..metrics import count
 from ..wakeup import notifications
@@ -74,7 +76,7 @@ class Notifications(LoopBackWay):
         return limits.POOLER_SECONDS if self._pooled and self.failures else super().pause()
 
     def is_outage(self, error: Exception) -> bool:
-        return isinstance(error, DatabaseUnavailable)
+        return isinstance(error, (DatabaseUnavailable, Error))
 
     def explain(self, error: Exception) -> str:
         if not (self._pooled and isinstance(error, TimeoutError)):

@@ -99,13 +99,18 @@ class Poller:
             await self._pause(began)
 
     async def _pause(self, began: float) -> None:
-        """Wait for the next poll. With the database down, hints do not hurry it."""
+        """Wait for the next poll.
+
+        After a hint, it comes when the pause is as long as the last poll, so that a slow database is not
+        asked without a pause. With the database down, hints do not hurry it.
+        """
+        ended = self._loop.time()
         due = began + limits.POLL_SECONDS
         if not self.failures:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
                     await self._hint.wait()
-                due = began + limits.HINT_SECONDS
+                due = min(due, max(began + limits.HINT_SECONDS, 2 * ended - began))
         await asyncio.sleep(max(0.0, due - self._loop.time()))
 
     async def fill_forever(self) -> None:

@@ -6,7 +6,7 @@ import logging
 from contextlib import ExitStack
 from typing import Final
 
-from django.db import InterfaceError, OperationalError, connections, router
+from django.db import Error, InterfaceError, OperationalError, connections, router
 
 from .. import conf, tracing
 from ..models import Update
@@ -39,7 +39,7 @@ class ByNotify:
                     for ids in commits:
                         spans.enter_context(tracing.waking(ids))
                 self._notify()
-        except (OperationalError, InterfaceError) as error:
+        except Error as error:
             self.skipped += len(commits)
             if self.state != "down":
                 self.state = "down"
