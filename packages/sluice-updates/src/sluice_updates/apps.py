@@ -1,6 +1,7 @@
 """The Django app."""
 
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class UpdatesConfig(AppConfig):
@@ -9,8 +10,11 @@ class UpdatesConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import publishing
-        from .checks import broker, configuration, consistency  # noqa: F401  (registers them)
+        from . import conf, publishing
+        from .checks import broker, configuration, consistency, project  # noqa: F401  (registers them)
         from .wakeup import sender
 
         publishing.announcer = sender
+        if layers := conf.channel_layers():
+            # For Channels, the project's consumers and its workers too. The project need not import anything.
+            settings.CHANNEL_LAYERS = layers
