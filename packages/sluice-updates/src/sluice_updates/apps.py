@@ -2,6 +2,7 @@
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.db.models.signals import post_migrate
 
 
 class UpdatesConfig(AppConfig):
@@ -10,11 +11,12 @@ class UpdatesConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import conf, publishing
+        from . import conf, identity, publishing
         from .checks import broker, configuration, consistency, project  # noqa: F401  (registers them)
         from .wakeup import sender
 
         publishing.announcer = sender
+        post_migrate.connect(identity.create, sender=self)
         if layers := conf.channel_layers():
             # For Channels, the project's consumers and its workers too. The project need not import anything.
             settings.CHANNEL_LAYERS = layers
