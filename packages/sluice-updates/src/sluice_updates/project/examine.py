@@ -75,6 +75,7 @@ def examine(
 
 def main() -> int:
     order = json.load(sys.stdin)
+    sys.dont_write_bytecode = True  # the project's folder stays as it is
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     overlay.install({path: text.encode("latin-1") for path, text in order["files"].items()})
