@@ -1,6 +1,5 @@
-// The connection of a page that has the template tag {% sluice_updates %}. All modules of the page share it:
+// The connection of a page with the template tag {% sluice_updates %}. All modules of the page import and share it:
 //
-//   import { updates } from "{% static 'sluice_updates/page.js' %}";
 //   updates.on("new-message", (payload) => …);
 //
 // Each update is also an event of the document, for scripts that are not modules: `sluice:new-message`, with the update
@@ -34,9 +33,9 @@ export const updates = (/** @type {any} */ (document)[KEY] ??= start(read(docume
  * @param {{signal?: AbortSignal}} [options]
  * @returns {Promise<{page: Document, positions: Record<string, string>}>} rejects if there is no such page any more
  */
-export async function fetchPage({ signal } = {}) {
+export async function fetchPage(options = {}) {
   const headers = { Accept: "text/html" };
-  const response = await fetch(location.href, { headers, cache: "no-store", redirect: "manual", signal });
+  const response = await fetch(location.href, { ...options, headers, cache: "no-store", redirect: "manual" });
   if (!response.ok) throw new Error(`${location.href} answers ${response.status || "a redirect"}`);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   return { page, positions: read(page).positions };

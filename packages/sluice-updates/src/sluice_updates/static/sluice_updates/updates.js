@@ -29,12 +29,21 @@ import { poll } from "./transports.js";
  */
 
 /**
- * `getState` is called with the streams whose updates can't be replayed. It shows the page's new state and returns its
- * positions, by stream, which the server has read before the state. Or it returns a URL, or is one: the response is
- * JSON with such `positions`, and comes with the event "restored". If it rejects, it is called again.
+ * Positions by stream, which the server has read before the state that they belong to.
  *
  * @typedef {Record<string, string>} StreamPositions
+ */
+
+/**
+ * The streams whose updates can't be replayed. `signal` is aborted when the new state is of no use any more.
+ *
  * @typedef {{streams: string[], signal: AbortSignal}} Losses
+ */
+
+/**
+ * It shows the page's new state and returns its positions. Or it returns a URL: the response is JSON with `positions`,
+ * and comes with the event "restored". If it rejects, it is called again.
+ *
  * @typedef {(losses: Losses) => StreamPositions | string | URL | Promise<StreamPositions | string | URL>} StateFunction
  */
 
@@ -647,6 +656,7 @@ export class Updates extends /** @type {new () => UpdatesTarget} */ (EventTarget
     if (!this.#getState) {
       this.#outdated = null;
       this.#report();
+      this.#say();
       return;
     }
     this.#outdated ??= new Stopwatch();
