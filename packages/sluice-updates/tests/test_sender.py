@@ -285,7 +285,7 @@ def test_a_request_is_not_delayed(
         if end:
             end()
         sender.flush(SOON)
-        close_connections_of(sender._sender(rabbitmq.url))
+        close_connections_of(sender._by_broker(rabbitmq.url))
 
 
 def close_connections_of(running: Any) -> None:
@@ -293,13 +293,13 @@ def close_connections_of(running: Any) -> None:
     closed = threading.Event()
 
     def close(items: list[object]) -> None:
-        running.wakeups.close()
+        running.way.close()
         closed.set()
 
     running._handle = close
     running.put([])
     assert closed.wait(30)
-    sender._sender.cache_clear()
+    sender._by_broker.cache_clear()
 
 
 def test_the_brokers_name_does_not_resolve() -> None:
@@ -414,7 +414,7 @@ def test_through_the_thread_to_the_layer(
         publish("user:7", "e", {})
     assert [update[0] for update in layer.wait()["updates"]] == ["all", "user:7"]
     assert sender.flush(10) and sender.status()["announced"] == 2
-    close_connections_of(sender._sender(rabbitmq.url))
+    close_connections_of(sender._by_broker(rabbitmq.url))
 
 
 def test_the_password_file_may_appear_later(

@@ -12,7 +12,13 @@ class UpdatesConfig(AppConfig):
 
     def ready(self) -> None:
         from . import conf, identity, publishing
-        from .checks import broker, configuration, consistency, project  # noqa: F401  (registers them)
+        from .checks import (  # noqa: F401  (registers them)
+            broker,
+            configuration,
+            consistency,
+            notifications,
+            project,
+        )
         from .wakeup import sender
 
         publishing.announcer = sender

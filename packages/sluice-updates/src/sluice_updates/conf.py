@@ -82,6 +82,12 @@ def channel_layers() -> dict[str, Any] | None:
     return {"default": layer}
 
 
+def notify() -> bool | None:
+    """SLUICE_UPDATES_NOTIFY: whether the database wakes the hubs; None: if there is no publisher URL."""
+    found: bool | None = getattr(settings, "SLUICE_UPDATES_NOTIFY", None)
+    return found
+
+
 def connections_per_user() -> int:
     """SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER: in one process; more are closed with 4013."""
     return int(getattr(settings, "SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER", DEFAULT_CONNECTIONS_PER_USER))

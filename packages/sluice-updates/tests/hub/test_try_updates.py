@@ -29,7 +29,10 @@ def lines(
     """Run the command. Return its exit status, and its sentences by subject."""
     done = subprocess.run(
         [sys.executable, "-m", "django", "try_updates", url, *arguments],
-        env=environment(DATABASE_URL=database or site.database_url, HUBSITE_LAYER="none", **variables),
+        env=environment(
+            DATABASE_URL=database or site.database_url,
+            **{"HUBSITE_LAYER": "none", "HUBSITE_NOTIFY": "no"} | variables,
+        ),
         capture_output=True,
         text=True,
         timeout=60,
@@ -85,6 +88,17 @@ def test_a_page_without_the_tag(site: Site, person: Person) -> None:
 def test_urls_without_polling(site: Site, person: Person) -> None:
     said = lines(site, "http://127.0.0.1:1", HUBSITE_URLCONF="django.contrib.auth.urls")[1]
     assert said["polling"] == "urls.py does not include sluice_updates.urls"
+
+
+def test_it_names_the_way_without_a_broker(site: Site, serve: Callable[..., Served], person: Person) -> None:
+    watching = serve(HUBSITE_NOTIFY="", HUBSITE_LAYER="none")
+    polling = serve(HUBSITE_NOTIFY="no", HUBSITE_LAYER="none")
+    said = lines(site, watching.origin, "--user", person.name, HUBSITE_NOTIFY="")[1]
+    assert said["event stream"].endswith("by a look at SQLite's file"), said
+    said = lines(site, polling.origin, "--user", person.name, HUBSITE_NOTIFY="")[1]
+    assert said["event stream"].endswith(
+        "/channels/healthz shows why a look at SQLite's file did not wake Daphne"
+    )
 
 
 @pytest.mark.parametrize(

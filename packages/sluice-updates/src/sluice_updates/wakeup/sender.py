@@ -12,14 +12,16 @@ import logging
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from django.db import InterfaceError, OperationalError, connections, router
 
 from .. import conf, history, identity
 from ..models import Update
+from . import notifications
 from .background import FLUSH_SECONDS, BackgroundSender
 from .message import GROUP, pack
+from .notify import Notifications
 
 if TYPE_CHECKING:  # needs amqp
     from ..broker.connection import Broker
@@ -40,15 +42,33 @@ _TICK_SECONDS: Final = 5.0
 _IDLE_TICKS: Final = 12
 
 _TEST_SECONDS: Final = 15.0  # longer than a step of the broker's connection may take
+_STATES: Final = ("idle", "up", "down")
 
 _INSTALLED: Final = all(importlib.util.find_spec(name) for name in ("amqp", "msgpack"))
 
 
+class Way(Protocol):
+    """A way of waking the hubs. One thread calls it, with Django's connections of its own."""
+
+    name: str
+    state: str  # "idle"; "up" and "down" from the first commit on
+    announced: int  # updates that the other side accepted
+    unheard: int  # updates that did not reach every hub
+    skipped: int  # commits skipped while the other side was down
+
+    def send(self, commits: list[list[int]], /) -> None:
+        """Announce commits, each given by its updates' ids."""
+
+    def idle(self) -> None:
+        """Called every few seconds without a commit."""
+
+    def close(self) -> None:
+        """Close all connections, until there is something to send."""
+
+
 def is_wanted() -> bool:
-    """Whether commits are announced: a broker is configured, the extra `rabbitmq` is installed, and this is
-    no test run.
-    """
-    return _INSTALLED and bool(conf.publisher_url()) and conf.wake_ups()
+    """Whether commits are announced at all."""
+    return bool(_senders())
 
 
 def wake(ids: list[int]) -> None:
@@ -56,10 +76,10 @@ def wake(ids: list[int]) -> None:
 
     In a test run it waits instead: the test's next steps may empty or drop the tables that the thread reads.
     """
-    sender = _sender(conf.publisher_url())
-    sender.put(ids)
-    if conf.is_test_run():
-        sender.flush(_TEST_SECONDS)
+    for sender in _senders():
+        sender.put(ids)
+        if conf.is_test_run():
+            sender.flush(_TEST_SECONDS)
 
 
 def flush(timeout: float = FLUSH_SECONDS) -> bool:
@@ -68,49 +88,81 @@ def flush(timeout: float = FLUSH_SECONDS) -> bool:
     This runs automatically at the interpreter's exit. Call it in processes that end without one, such as
     Celery's pool processes (signal worker_process_shutdown).
     """
-    return not is_wanted() or _sender(conf.publisher_url()).flush(timeout)
+    deadline = time.monotonic() + timeout
+    done = [sender.flush(max(0.0, deadline - time.monotonic())) for sender in _senders()]
+    return all(done)
 
 
 def status() -> dict[str, Any]:
-    """The counters of this process's sender, for a health page."""
-    if not is_wanted():
+    """The counters of this process's senders, for a health page. `state` is the worst of their states."""
+    senders = _senders()
+    if not senders:
         return {"state": "off"}
-    sender = _sender(conf.publisher_url())
-    wakeups = sender.wakeups
+    ways = {sender.way.name: sender.way.state for sender in senders}
     return {
-        "state": wakeups.state,
-        "announced": wakeups.announced,
-        "unheard": wakeups.unheard,
-        "skipped": wakeups.skipped,
-        "dropped": sender.dropped,
+        "state": max(ways.values(), key=_STATES.index),
+        "ways": ways,
+        "announced": sum(sender.way.announced for sender in senders),
+        "unheard": sum(sender.way.unheard for sender in senders),
+        "skipped": sum(sender.way.skipped for sender in senders),
+        "dropped": sum(sender.dropped for sender in senders),
     }
 
 
 def figures() -> dict[str, float]:
-    """The numbers of metrics.SENDER_FIGURES; empty without a broker."""
-    if not is_wanted():
+    """The numbers of metrics.SENDER_FIGURES; empty without a way."""
+    senders = _senders()
+    if not senders:
         return {}
-    sender = _sender(conf.publisher_url())
-    wakeups = sender.wakeups
     return {
-        "queued": sender.waiting,
-        "down": wakeups.state == "down",
-        "announced": wakeups.announced,
-        "unheard": wakeups.unheard,
-        "skipped": wakeups.skipped,
-        "dropped": sender.dropped,
+        "queued": sum(sender.waiting for sender in senders),
+        "down": sum(sender.way.state == "down" for sender in senders),
+        "announced": sum(sender.way.announced for sender in senders),
+        "unheard": sum(sender.way.unheard for sender in senders),
+        "skipped": sum(sender.way.skipped for sender in senders),
+        "dropped": sum(sender.dropped for sender in senders),
     }
 
 
+def _senders() -> list[_Sender]:
+    """A sender for each way that the settings ask for. Each has its own thread: none delays another.
+
+    None in a test run, unless its settings ask for wake-ups.
+    """
+    found: list[_Sender] = []
+    if not conf.wake_ups():
+        return found
+    if notifications.is_wanted():
+        found.append(_by_notify())
+    if _INSTALLED and (url := conf.publisher_url()):
+        found.append(_by_broker(url))
+    return found
+
+
 @functools.cache
-def _sender(url: str) -> _Sender:
+def _by_notify() -> _Sender:
+    return _Sender(Notifications())
+
+
+@functools.cache
+def _by_broker(url: str) -> _Sender:
     return _Sender(Wakeups(url))
 
 
 class _Sender(BackgroundSender[list[int]]):
-    def __init__(self, wakeups: Wakeups) -> None:
-        super().__init__("updates sender", wakeups.send, idle=wakeups.idle, idle_seconds=_TICK_SECONDS)
-        self.wakeups = wakeups
+    def __init__(self, way: Way) -> None:
+        super().__init__(
+            f"updates sender {way.name}", self._send, idle=way.idle, idle_seconds=_TICK_SECONDS
+        )
+        self.way = way
+
+    def _send(self, commits: list[list[int]]) -> None:
+        try:
+            self.way.send(commits)
+        finally:
+            if conf.is_test_run():
+                # The end of the run drops the database, which fails while somebody is connected.
+                connections[router.db_for_write(Update)].close()
 
 
 class Wakeups:
@@ -118,6 +170,8 @@ class Wakeups:
 
     While the broker is down, commits are skipped at no cost until the next try, 0.5 s to 5 s later at random.
     """
+
+    name = "rabbitmq"
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -133,14 +187,6 @@ class Wakeups:
 
     def send(self, commits: list[list[int]]) -> None:
         """Announce commits, each given by its updates' ids. Raises only the database's errors."""
-        try:
-            self._send(commits)
-        finally:
-            if conf.is_test_run():
-                # The end of the run drops the database, which fails while somebody is connected.
-                _close_database()
-
-    def _send(self, commits: list[list[int]]) -> None:
         from ..broker.connection import BrokerDown
 
         self._idle_ticks = 0
