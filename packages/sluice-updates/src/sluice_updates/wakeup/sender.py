@@ -151,9 +151,7 @@ def _by_broker(url: str) -> _Sender:
 
 class _Sender(BackgroundSender[list[int]]):
     def __init__(self, way: Way) -> None:
-        super().__init__(
-            f"updates sender {way.name}", self._send, idle=way.idle, idle_seconds=_TICK_SECONDS
-        )
+        super().__init__(f"updates sender {way.name}", self._send, idle=way.idle, idle_seconds=_TICK_SECONDS)
         self.way = way
 
     def _send(self, commits: list[list[int]]) -> None:
