@@ -445,11 +445,14 @@ def test_settings_of_an_installed_package_are_not_edited(project: Made) -> None:
 
 def test_an_app_in_use_is_not_removed(project: Made) -> None:
     project.init("--yes")
-    project.append("site1/urls.py", "\nfrom sluice_updates import publish\n")
+    project.append("site1/urls.py", "\nfrom sluice_updates import publish  # for sluice_updates\n")
+    project.write("site1/notes.py", "# sluice_updates was here\nPATH = 'static/sluice_updates/page.js'\n")
     project.write("site1/templates/page.html", "{% load sluice_updates %}\n")
     done = project.files()
     said = project.init("--remove", "--yes", status=1)
-    assert "the project still uses the package: site1/templates/page.html:1, site1/urls.py:" in said
+    lines = len(project.read("site1/urls.py").splitlines())
+    uses = f"site1/templates/page.html:1, site1/urls.py:{lines}. Remove these first"
+    assert f"the project still uses the package: {uses}" in said
     assert project.files() == done
 
 

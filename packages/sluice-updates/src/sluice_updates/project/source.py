@@ -85,7 +85,14 @@ class Source:
     @property
     def is_marked(self) -> bool:
         """Whether lines were added."""
-        return MARK in self._text and bool(self._marked_lines())
+        return MARK in self._text and bool(self._marks())
+
+    @property
+    def marked_lines(self) -> set[int]:
+        """The numbers of the lines that `without_marked` removes."""
+        marks = self._marks()
+        wrapped = (each for each in self.tree.body if each.end_lineno in marks)
+        return marks.union(*(range(each.lineno, (each.end_lineno or 0) + 1) for each in wrapped))
 
     def without_marked(self) -> Source:
         """The file without the marked statements and lines. Raises Uneditable if the rest isn't Python.
@@ -94,24 +101,21 @@ class Source:
         whole statement goes, but names that the rest of the file uses stay imported.
         """
         lines: list[str | None] = list(self._lines)
-        marked = self._marked_lines()
-        gone = [each for each in self.tree.body if each.end_lineno in marked]
+        marks = self._marks()
+        gone = [each for each in self.tree.body if each.end_lineno in marks]
         rest = ast.Module([each for each in self.tree.body if each not in gone], [])
         needed = _names(rest) - _bound(rest)
-        for statement in gone:
-            first, last = statement.lineno - 1, (statement.end_lineno or statement.lineno)
-            lines[first:last] = [None] * (last - first)
-            if kept := _still_needed(statement, needed):
-                lines[first] = ast.unparse(kept) + self._line_end
-        covered = {number for each in gone for number in range(each.lineno, (each.end_lineno or 0) + 1)}
-        for number in marked - covered:
+        for number in self.marked_lines:
             lines[number - 1] = None
+        for statement in gone:
+            if kept := _still_needed(statement, needed):
+                lines[statement.lineno - 1] = ast.unparse(kept) + self._line_end
         text = "".join(line for line in lines if line is not None)
         if lines and lines[-1] is None and not self._lines[-1].endswith("\n"):
             text = text.removesuffix("\n").removesuffix("\r")
         return self._changed(text)
 
-    def _marked_lines(self) -> set[int]:
+    def _marks(self) -> set[int]:
         tokens = tokenize.generate_tokens(io.StringIO(self._text.removeprefix("\ufeff")).readline)
         return {token.start[0] for token in tokens if token.type == tokenize.COMMENT and MARK in token.string}
 

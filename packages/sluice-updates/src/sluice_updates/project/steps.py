@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from collections.abc import Iterator
@@ -12,8 +13,11 @@ from typing import Final
 from .edits import ByHand, Draft
 from .examine import Finding, examine
 from .modules import python_files
+from .source import Source
 
 _USES: Final = re.compile(r"\bsluice_(?:updates|stack)\b")
+_DOTTED: Final = re.compile(r"sluice_(?:updates|stack)(?:\.\w+)*")
+_TEMPLATES: Final = (".html", ".jinja", ".jinja2", ".j2")
 _SHOWN: Final = 10
 
 
@@ -131,14 +135,40 @@ class Project:
             raise Problem(f"the project can't be imported: {error}.") from error
 
     def _uses(self, draft: Draft) -> Iterator[str]:
-        """FILE:LINE of what still uses the package after the edits."""
-        edited = {path.resolve(): after for path, (_, after) in draft.changes.items()}
-        for path in python_files(self.folder, ".py", ".html", ".txt", ".jinja", ".jinja2", ".j2"):
-            data = edited.get(path.resolve()) or path.read_bytes()
-            for number, line in enumerate(data.decode(errors="replace").splitlines(), 1):
-                code = line.partition("#")[0] if path.suffix == ".py" else line
-                if _USES.search(code):
-                    yield f"{path.relative_to(self.folder)}:{number}"
+        """FILE:LINE of what uses the package beside the lines that the draft removes."""
+        edited = {path.resolve() for path in draft.changes}
+        for path in python_files(self.folder, ".py", *_TEMPLATES):
+            data = path.read_bytes()
+            numbers = _used_by_python(data) if path.suffix == ".py" else _used_by_template(data)
+            ours = Source(path, data).marked_lines if path.resolve() in edited else ()
+            yield from (f"{path.relative_to(self.folder)}:{each}" for each in numbers if each not in ours)
+
+
+def _used_by_python(data: bytes) -> list[int]:
+    """The lines that import the packages, or name them in a dotted path."""
+    try:
+        tree = ast.parse(data)
+    except (SyntaxError, ValueError):
+        return _used_by_template(data)
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=aliases):
+                names = [alias.name for alias in aliases]
+            case ast.ImportFrom(module=str(module), level=0):
+                names = [module]
+            case ast.Constant(value=str(text)):
+                names = [text]
+            case _:
+                continue
+        if any(_DOTTED.fullmatch(name) for name in names):
+            found.add(node.lineno)
+    return sorted(found)
+
+
+def _used_by_template(data: bytes) -> list[int]:
+    lines = data.decode(errors="replace").splitlines()
+    return [number for number, line in enumerate(lines, 1) if _USES.search(line)]
 
 
 def _fix(finding: Finding) -> str:
