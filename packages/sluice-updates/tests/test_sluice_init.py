@@ -356,6 +356,14 @@ def test_an_address_of_the_sites_own_is_not_taken(project: Made) -> None:
     assert 'path("live/", include("sluice_updates.urls"))' in project.init("--yes", "--polling", "live")
 
 
+def test_a_project_that_uses_the_app_already_is_completed(project: Made) -> None:
+    """Such as one from whose settings someone took the app."""
+    project.append("site1/urls.py", "\nfrom sluice_updates import publish\n")
+    said = project.init("--yes")
+    assert f"+{APP}" in said
+    assert f"+{POLLING}" in said
+
+
 def test_a_catch_all_above_a_line_that_was_written_by_hand_is_named(project: Made) -> None:
     _catch_all(project)
     project.append("site1/urls.py", "urlpatterns += [path('updates/', include('sluice_updates.urls'))]\n")

@@ -13,11 +13,11 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.management import call_command
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin, Subprotocol
 
 from harness.waiting import wait_until
 from updates_lab.site import SOON, SUBPROTOCOL, environment
@@ -148,11 +148,11 @@ class Running:
         with urllib.request.urlopen(request, timeout=SOON) as response:
             return str(response.read().decode())
 
-    def connect(self, path: str, *protocols: Any) -> Any:
+    def connect(self, path: str, *protocols: str) -> ClientConnection:
         return connect(
             self.origin.replace("http", "ws") + path,
-            origin=self.origin,  # type: ignore[arg-type]
-            subprotocols=protocols or None,
+            origin=Origin(self.origin),
+            subprotocols=[Subprotocol(name) for name in protocols] or None,
             additional_headers={"Cookie": self.cookie},
         )
 

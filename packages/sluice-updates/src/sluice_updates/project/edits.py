@@ -23,7 +23,7 @@ class Draft:
     """The project's files with the edits so far."""
 
     def __init__(self, finding: Finding) -> None:
-        self._finding = finding
+        self.finding = finding
         self._modules = Modules(finding.path)
         self._before: dict[Path, bytes] = {}
         self._sources: dict[Path, Source] = {}
@@ -38,7 +38,7 @@ class Draft:
 
         manage.py may use other settings than the site. They mostly import INSTALLED_APPS from one module.
         """
-        names = {self._finding.settings: True, served_settings(self._finding, self._modules): True}
+        names = {self.finding.settings: True, served_settings(self.finding, self._modules): True}
         origins = {self._modules.origin(name, "INSTALLED_APPS"): name for name in reversed(names)}
         if None in origins:
             raise ByHand(
@@ -55,9 +55,7 @@ class Draft:
     def add_polling(self, address: str) -> None:
         """Put the polling view into the URLconf, before all patterns that could hide it. Raises ByHand."""
         statement = f'path("{address}", include("sluice_updates.urls"))'
-        source = self._editable(
-            Path(self._finding.urlconf_file), f"urlpatterns = [{statement}, *urlpatterns]"
-        )
+        source = self._editable(Path(self.finding.urlconf_file), f"urlpatterns = [{statement}, *urlpatterns]")
         after = source.after_last_binding("urlpatterns")
         if after is None:
             raise ByHand(
@@ -76,7 +74,7 @@ class Draft:
 
     def add_stack(self) -> None:
         """Put the stack's lines at the end of the settings that the site runs with. Raises ByHand."""
-        name = served_settings(self._finding, self._modules)
+        name = served_settings(self.finding, self._modules)
         path = self._modules.find(name)
         if path is None:
             raise ByHand(
@@ -98,7 +96,7 @@ class Draft:
     def marked(self, folder: Path) -> list[Source]:
         """The project's files with marked lines: those below its folder, and its settings elsewhere."""
         found = {source.path: source for source in marked_files(folder)}
-        for name in (self._finding.settings, served_settings(self._finding, self._modules)):
+        for name in (self.finding.settings, served_settings(self.finding, self._modules)):
             for path in (self._modules.find(name), self._modules.origin(name, "INSTALLED_APPS")):
                 with suppress(OSError, Uneditable):
                     if path and path not in found and (source := Source.read(path)).is_marked:

@@ -35,7 +35,7 @@ class Finding:
     urlconf: str = ""  # the name of ROOT_URLCONF
     urlconf_file: str = ""
     wsgi: str = ""  # WSGI_APPLICATION
-    installed: bool | None = None  # whether the app is; None: not known
+    installed: bool | None = None  # whether the app is; None: the settings can't be imported
     polling: str = ""  # the address of the polling view; empty: the URLs don't include it
     hidden_by: str = ""  # the view of another pattern that answers there
     taken_by: str = ""  # the view that has the address at which it would be included
@@ -134,6 +134,8 @@ def _settings(finding: Finding) -> None:
     from django.conf import settings
 
     finding.broken = f"the settings module {finding.settings}"
+    names = ("sluice_updates", "sluice_updates.apps.UpdatesConfig")
+    finding.installed = any(name in names for name in settings.INSTALLED_APPS)
     finding.urlconf = str(settings.ROOT_URLCONF)
     finding.wsgi = str(getattr(settings, "WSGI_APPLICATION", "") or "")
 
@@ -145,10 +147,8 @@ def _apps() -> None:
 
 
 def _urls(finding: Finding, address: str) -> None:
-    from django.apps import apps
     from django.urls import NoReverseMatch, get_script_prefix, reverse
 
-    finding.installed = apps.is_installed("sluice_updates")
     finding.broken = f"ROOT_URLCONF, {finding.urlconf},"
     finding.urlconf_file = str(importlib.import_module(finding.urlconf).__file__)
     try:

@@ -46,7 +46,7 @@ class Project:
             if before.installed is False:
                 draft.add_app()
                 if before.broken:  # perhaps since it uses the app already
-                    before = self._examine(draft)
+                    draft.finding = before = self._examine(draft)
             if before.broken:
                 raise Problem(f"{before.broken} can't be imported: {before.why}. {_fix(before)}")
             if not before.polling:
