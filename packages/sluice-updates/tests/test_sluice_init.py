@@ -16,7 +16,7 @@ import pytest
 from django.core.management import call_command
 
 from sluice_updates.project import files as project_files
-from updates_lab.site import environment
+from updates_lab.site import PACKAGES, environment
 
 COMMAND = (sys.executable, "-m", "sluice_updates.management.commands.sluice_init")
 APP = 'INSTALLED_APPS = [*INSTALLED_APPS, "sluice_updates"]  # sluice_init'
@@ -234,6 +234,16 @@ def test_the_environment_names_the_settings(project: Made) -> None:
     project.write("site1/settings/other.py", project.read("site1/settings/base.py"))
     project.init("--yes", DJANGO_SETTINGS_MODULE="site1.settings.other")
     assert APP in project.read("site1/settings/other.py")
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_the_stacks_lines_need_the_stacks_package(project: Made, split: bool) -> None:
+    """They go to the end of the settings that Gunicorn runs with."""
+    if split:
+        project.split_settings("from .base import *")
+    said = project.refused("--stack", PYTHONPATH=str(PACKAGES / "sluice-updates/src"))
+    name = "site1.settings.production" if split else "site1.settings"
+    assert f"the settings module {name} can't be imported: ModuleNotFoundError: No module named 'slu" in said
 
 
 def test_it_works_without_manage_py(project: Made) -> None:

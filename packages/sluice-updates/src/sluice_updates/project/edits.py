@@ -22,8 +22,9 @@ class ByHand(Exception):
 class Draft:
     """The project's files with the edits so far."""
 
-    def __init__(self, finding: Finding) -> None:
+    def __init__(self, finding: Finding, manage: Path | None) -> None:
         self.finding = finding
+        self._manage = manage
         self._modules = Modules(finding.path)
         self._before: dict[Path, bytes] = {}
         self._sources: dict[Path, Source] = {}
@@ -38,7 +39,7 @@ class Draft:
 
         manage.py may use other settings than the site. They mostly import INSTALLED_APPS from one module.
         """
-        names = {self.finding.settings: True, served_settings(self.finding, self._modules): True}
+        names = {self.finding.settings: True, self.served_settings(): True}
         origins = {self._modules.origin(name, "INSTALLED_APPS"): name for name in reversed(names)}
         if None in origins:
             raise ByHand(
@@ -74,7 +75,7 @@ class Draft:
 
     def add_stack(self) -> None:
         """Put the stack's lines at the end of the settings that the site runs with. Raises ByHand."""
-        name = served_settings(self.finding, self._modules)
+        name = self.served_settings()
         path = self._modules.find(name)
         if path is None:
             raise ByHand(
@@ -96,12 +97,22 @@ class Draft:
     def marked(self, folder: Path) -> list[Source]:
         """The project's files with marked lines: those below its folder, and its settings elsewhere."""
         found = {source.path: source for source in marked_files(folder)}
-        for name in (self.finding.settings, served_settings(self.finding, self._modules)):
+        for name in (self.finding.settings, self.served_settings()):
             for path in (self._modules.find(name), self._modules.origin(name, "INSTALLED_APPS")):
                 with suppress(OSError, Uneditable):
                     if path and path not in found and (source := Source.read(path)).is_marked:
                         found[path] = source
         return list(found.values())
+
+    def served_settings(self) -> str:
+        """The settings that the site runs with.
+
+        If the environment names others than manage.py, those; else what the module of WSGI_APPLICATION names.
+        """
+        served = self._modules.find(self.finding.wsgi.rpartition(".")[0]) if self.finding.wsgi else None
+        if self.finding.settings != (_settings_in(self._manage) or self.finding.settings):
+            return self.finding.settings
+        return _settings_in(served) or self.finding.settings
 
     def _editable(self, path: Path, line: str) -> Source:
         if path in self._sources:
@@ -122,18 +133,12 @@ class Draft:
         self._sources[changed.path] = changed
 
 
-def served_settings(finding: Finding, modules: Modules) -> str:
-    """The settings that the module of WSGI_APPLICATION sets: manage.py may use others, for development."""
-    path = modules.find(finding.wsgi.rpartition(".")[0]) if finding.wsgi else None
+def _settings_in(path: Path | None) -> str | None:
+    """X of `os.environ.setdefault("DJANGO_SETTINGS_MODULE", "X")` in a file, or of the assignment."""
     try:
-        found = _default_settings(Source.read(path).tree) if path else None
+        tree = Source.read(path).tree if path else ast.Module([], [])
     except (OSError, Uneditable):
-        found = None
-    return found or finding.settings
-
-
-def _default_settings(tree: ast.Module) -> str | None:
-    """X of `os.environ.setdefault("DJANGO_SETTINGS_MODULE", "X")`, or of the assignment."""
+        return None
     for node in ast.walk(tree):
         match node:
             case ast.Call(

@@ -44,16 +44,17 @@ class Finding:
 
 
 def examine(
-    folder: Path, *, manage: Path | None, address: str, files: Mapping[Path, bytes] | None = None
+    folder: Path, *, manage: Path | None, address: str, files: Mapping[Path, bytes], settings: str | None
 ) -> Finding:
-    """Import the project in another process. `files`: as if these files had these bytes.
+    """Import the project in another process, as if these files had these bytes.
 
-    Raises OSError if that process doesn't run to its end.
+    `settings`: instead of those of the environment or of manage.py. Raises OSError if that process doesn't
+    run to its end.
     """
     order = {
         "manage": str(manage) if manage else "",
         "address": address,
-        "files": {str(path): data.decode("latin-1") for path, data in (files or {}).items()},
+        "files": {str(path): data.decode("latin-1") for path, data in files.items()},
     }
     try:
         done = subprocess.run(
@@ -62,6 +63,7 @@ def examine(
             capture_output=True,
             text=True,
             cwd=folder,
+            env={**os.environ, "DJANGO_SETTINGS_MODULE": settings} if settings else None,
             timeout=SECONDS,
         )
     except subprocess.TimeoutExpired as error:

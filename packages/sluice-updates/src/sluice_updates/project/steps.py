@@ -41,7 +41,7 @@ class Project:
     def add(self, *, stack: bool) -> Draft:
         """The edits that are still missing. Raises Problem."""
         before = self._found()
-        draft = Draft(before)
+        draft = Draft(before, self.manage)
         try:
             if before.installed is False:
                 draft.add_app()
@@ -61,12 +61,14 @@ class Project:
         except ByHand as reason:
             raise Problem(f"{reason}.") from reason
         self._try(draft)
+        if stack:
+            self._try_served(draft)
         return draft
 
     def remove(self) -> Draft:
         """The edits that take out what `add` wrote. Raises Problem."""
         before = self._found()
-        draft = Draft(before)
+        draft = Draft(before, self.manage)
         try:
             for source in draft.marked(self.folder):
                 draft.remove(source)
@@ -119,18 +121,33 @@ class Project:
                 " `python -m sluice_updates.server sluice_updates.asgi.default:application`."
             )
 
+    def _try_served(self, draft: Draft) -> None:
+        """Import the settings with the stack's lines too, if manage.py uses others."""
+        served = draft.served_settings()
+        if served == draft.finding.settings:
+            return
+        after = self._examine(draft, settings=served)
+        if not after.broken:
+            return
+        if self._examine(Draft(Finding(), self.manage), settings=served).broken:
+            self.notes.append(f"{served} could not be tried: {after.why}.")
+        else:
+            raise Problem(f"with these lines {after.broken} can't be imported: {after.why}. {_fix(after)}")
+
     def _found(self) -> Finding:
         if self.manage is None and not os.environ.get("DJANGO_SETTINGS_MODULE"):
             raise Problem(
                 f"{self.folder} has no manage.py, and DJANGO_SETTINGS_MODULE is not set. Run this in the"
                 " folder of manage.py, or name it with --project."
             )
-        return self._examine(Draft(Finding()))
+        return self._examine(Draft(Finding(), self.manage))
 
-    def _examine(self, draft: Draft) -> Finding:
+    def _examine(self, draft: Draft, *, settings: str | None = None) -> Finding:
         files = {path: after for path, (_, after) in draft.changes.items()}
         try:
-            return examine(self.folder, manage=self.manage, address=self.address, files=files)
+            return examine(
+                self.folder, manage=self.manage, address=self.address, files=files, settings=settings
+            )
         except OSError as error:
             raise Problem(f"the project can't be imported: {error}.") from error
 
