@@ -90,8 +90,8 @@ class Project:
             raise Problem(f"without these lines {after.broken} can't be imported: {after.why}.")
         if before.installed:
             self.notes.append(
-                "The tables stay. To drop them with all updates, first run: manage.py migrate sluice_updates"
-                " zero"
+                "unless manage.py migrate sluice_updates zero has dropped them, the tables and their updates"
+                " stay in the database."
             )
         return draft
 
