@@ -494,6 +494,14 @@ def test_owner_permissions_and_links_stay(project: Made) -> None:
     assert real.stat().st_mode & 0o777 == 0o640
 
 
+def test_an_old_django_is_named(project: Made) -> None:
+    """Before anything of the package is imported that older versions don't have."""
+    older = "import sys\n\nimport django\n\ndjango.VERSION = (4, 2, 30, 'final', 0)\n"
+    project.replace("manage.py", "import sys\n", older)
+    said = project.refused()
+    assert "the project can't be imported: Django 4.2.30 is too old: install Django 5.2 or newer." in said
+
+
 # All files or none
 
 

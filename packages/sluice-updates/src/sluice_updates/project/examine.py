@@ -114,9 +114,6 @@ def _settings_module(finding: Finding, manage: str) -> None:
     import django
     from django.core.management import ManagementUtility
 
-    if django.VERSION < (5, 2):
-        raise _Refused(f"Django {django.get_version()} is too old: install Django 5.2 or newer")
-
     def reached(self: Any) -> None:
         raise _Reached
 
@@ -126,6 +123,8 @@ def _settings_module(finding: Finding, manage: str) -> None:
         sys.argv = [manage, "check"]
         with contextlib.suppress(_Reached):
             runpy.run_path(manage, run_name="__main__")
+    if django.VERSION < (5, 2):
+        raise _Refused(f"Django {django.get_version()} is too old: install Django 5.2 or newer")
     finding.path = [os.path.abspath(folder) for folder in sys.path]
     finding.settings = os.environ.get("DJANGO_SETTINGS_MODULE", "")
     if not finding.settings:

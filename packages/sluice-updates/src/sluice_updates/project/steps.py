@@ -48,7 +48,7 @@ class Project:
                 if before.broken:  # perhaps since it uses the app already
                     draft.finding = before = self._examine(draft)
             if before.broken:
-                raise Problem(f"{before.broken} can't be imported: {before.why}. {_fix(before)}")
+                raise Problem(_not_importable(before))
             if not before.polling:
                 if before.taken_by:
                     raise Problem(
@@ -104,7 +104,7 @@ class Project:
                 " in it. Add it by hand, after the last change."
             )
         if after.broken:
-            raise Problem(f"with these lines {after.broken} can't be imported: {after.why}. {_fix(after)}")
+            raise Problem(f"with these lines {_not_importable(after)}")
         if after.hidden_by:
             raise Problem(
                 f"{after.polling} does not reach the polling view: a pattern above it in {after.urlconf}"
@@ -132,7 +132,7 @@ class Project:
         if self._examine(Draft(Finding(), self.manage), settings=served).broken:
             self.notes.append(f"{served} could not be tried: {after.why}.")
         else:
-            raise Problem(f"with these lines {after.broken} can't be imported: {after.why}. {_fix(after)}")
+            raise Problem(f"with these lines {_not_importable(after)}")
 
     def _found(self) -> Finding:
         if self.manage is None and not os.environ.get("DJANGO_SETTINGS_MODULE"):
@@ -188,8 +188,11 @@ def _used_by_template(data: bytes) -> list[int]:
     return [number for number, line in enumerate(lines, 1) if _USES.search(line)]
 
 
-def _fix(finding: Finding) -> str:
+def _not_importable(finding: Finding) -> str:
+    problem = f"{finding.broken} can't be imported: {finding.why}."
+    if not finding.settings:
+        return problem
     return (
-        "Correct it until `python manage.py check` works with DJANGO_SETTINGS_MODULE="
-        f"{finding.settings or '…'} and the environment that the site runs with."
+        f"{problem} Correct it until `python manage.py check` works with DJANGO_SETTINGS_MODULE="
+        f"{finding.settings} and the environment that the site runs with."
     )
