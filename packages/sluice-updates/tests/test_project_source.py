@@ -29,6 +29,7 @@ FILES = {
     "a byte order mark": "\ufeffAPPS = ['a']\n",
     "a form feed": "APPS = ['a']\n\x0c\nB = 1\n",
     "text that looks like a mark": f"A = '{MARK}'\nAPPS = ['a']\n",
+    "a comment that begins like a mark": f"APPS = ['a']  {MARK}ial apps\n",
     "tabs": "if True:\n\tAPPS = ['a']\n",
 }
 

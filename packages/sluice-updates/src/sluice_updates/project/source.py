@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 MARK: Final = "# sluice_init"
+_MARKED: Final = re.compile(rf"{MARK}(?!\w)")
 
 
 class Uneditable(Exception):
@@ -116,8 +117,13 @@ class Source:
         return self._changed(text)
 
     def _marks(self) -> set[int]:
-        tokens = tokenize.generate_tokens(io.StringIO(self._text.removeprefix("\ufeff")).readline)
-        return {token.start[0] for token in tokens if token.type == tokenize.COMMENT and MARK in token.string}
+        """The numbers of the lines with a mark."""
+        tokens = tokenize.generate_tokens(io.StringIO(self._text).readline)
+        return {
+            token.start[0]
+            for token in tokens
+            if token.type == tokenize.COMMENT and _MARKED.search(token.string)
+        }
 
     # Parts
 
