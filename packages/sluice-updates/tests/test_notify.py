@@ -13,7 +13,7 @@ import pytest
 from django.db import connections, transaction
 
 from harness.waiting import wait_until
-from sluice_updates import publish
+from sluice_updates import conf, publish
 from sluice_updates.checks import notifications as checks
 from sluice_updates.wakeup import notifications, sender
 
@@ -22,8 +22,11 @@ QUIET = 0.3
 
 
 @pytest.fixture
-def on_postgresql(database_on: Callable[[str], str], settings: Any) -> Iterator[str]:
-    """The alias of a database whose commits are announced by NOTIFY."""
+def on_postgresql(
+    database_on: Callable[[str], str], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The alias of a database whose commits are announced by NOTIFY, as outside of a test run."""
+    monkeypatch.setattr(conf, "is_test_run", lambda: False)
     alias = database_on("postgresql")
     settings.SLUICE_UPDATES_NOTIFY = True
     settings.SLUICE_UPDATES_WAKE_UPS = True

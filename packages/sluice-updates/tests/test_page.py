@@ -319,7 +319,7 @@ def test_mistakes_with_the_decorator(database: str) -> None:
     with pytest.raises(TypeError, match="needs parentheses"):
         follows(view)(RequestFactory().get("/"))  # @follows
     with pytest.raises(TypeError, match="neither a stream's name nor a plain function"):
-        follows(source)
+        follows(source)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="neither a stream's name nor a plain function"):
         follows(["all"])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="For the class Page, use FollowsMixin"):

@@ -64,9 +64,12 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(command: tuple[str, ...], project: Path, database_url: str, broker: RabbitMQ, **more: str) -> str:
+def run(
+    command: tuple[str, ...], project: Path, database_url: str, broker: RabbitMQ | None, **more: str
+) -> str:
     """Run the tests. Returns what they printed."""
-    env = environment(DATABASE_URL=database_url, HUBSITE_PUBLISHER_URL=broker.url, **more)
+    url = broker.url if broker else ""
+    env = environment(DATABASE_URL=database_url, HUBSITE_PUBLISHER_URL=url, **more)
     env["PYTHONPATH"] = os.pathsep.join([str(project), env["PYTHONPATH"]])
     done = subprocess.run(
         [sys.executable, *command],
@@ -95,6 +98,12 @@ def test_a_run_that_asks_for_wake_ups_sends_them_and_ends_well(
 ) -> None:
     run(RUNS[name], project, database_url, rabbitmq, TESTEDSITE_WAKE_UPS="yes")
     assert layer.wait()["database"]
+
+
+@pytest.mark.parametrize("name", ["manage.py test", "pytest"])
+def test_a_run_that_asks_for_notifications_ends_well(project: Path, database_url: str, name: str) -> None:
+    more = {"TESTEDSITE_WAKE_UPS": "yes", "HUBSITE_NOTIFY": "yes" if "postgresql" in database_url else ""}
+    run(RUNS[name], project, database_url, None, **more)
 
 
 def test_the_examples_of_the_guide(project: Path, database_url: str, rabbitmq: RabbitMQ) -> None:

@@ -56,6 +56,17 @@ def test_it_times_an_update_and_finds_what_is_missing(site: Site, served: Served
     assert said["page"] == "404: 200 is expected"
 
 
+def test_it_names_the_way_without_a_broker(site: Site, serve: Callable[..., Served], person: Person) -> None:
+    watching = serve(HUBSITE_NOTIFY="", HUBSITE_LAYER="none")
+    polling = serve(HUBSITE_NOTIFY="no", HUBSITE_LAYER="none")
+    said = lines(site, watching.origin, "--user", person.name, HUBSITE_NOTIFY="")[1]
+    assert said["event stream"].endswith("by a look at SQLite's file"), said
+    said = lines(site, polling.origin, "--user", person.name, HUBSITE_NOTIFY="")[1]
+    assert said["event stream"].endswith(
+        "/channels/healthz shows why a look at SQLite's file did not wake Daphne"
+    )
+
+
 def test_polling_and_a_page(site: Site, person: Person) -> None:
     """The site itself, without Daphne. Its URL for polling is its own, and its page has the tag."""
     with _site_itself(site) as url:
@@ -88,17 +99,6 @@ def test_a_page_without_the_tag(site: Site, person: Person) -> None:
 def test_urls_without_polling(site: Site, person: Person) -> None:
     said = lines(site, "http://127.0.0.1:1", HUBSITE_URLCONF="django.contrib.auth.urls")[1]
     assert said["polling"] == "urls.py does not include sluice_updates.urls"
-
-
-def test_it_names_the_way_without_a_broker(site: Site, serve: Callable[..., Served], person: Person) -> None:
-    watching = serve(HUBSITE_NOTIFY="", HUBSITE_LAYER="none")
-    polling = serve(HUBSITE_NOTIFY="no", HUBSITE_LAYER="none")
-    said = lines(site, watching.origin, "--user", person.name, HUBSITE_NOTIFY="")[1]
-    assert said["event stream"].endswith("by a look at SQLite's file"), said
-    said = lines(site, polling.origin, "--user", person.name, HUBSITE_NOTIFY="")[1]
-    assert said["event stream"].endswith(
-        "/channels/healthz shows why a look at SQLite's file did not wake Daphne"
-    )
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,12 @@ def _site_itself(site: Site, *, serves_static_files: bool = True) -> Iterator[st
         [sys.executable, "-m", "django", *command], env=environment(DATABASE_URL=site.database_url)
     )
     try:
-        wait_until(lambda: _accepts(port), 20, "the server", fatal=lambda: process.poll() and "it has ended")
+        wait_until(
+            lambda: _accepts(port),
+            20,
+            "the server",
+            fatal=lambda: None if process.poll() is None else "it has ended",
+        )
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

@@ -46,6 +46,7 @@ SLUICE_UPDATES_NOTIFY = {"": None, "yes": True, "no": False}[os.environ.get("HUB
 SLUICE_UPDATES_EXPOSE_BACKEND = True
 SLUICE_UPDATES_HEALTH_ALLOW = ("127.0.0.0/8",)
 SLUICE_UPDATES_METRICS_BIND = os.environ.get("HUBSITE_METRICS", "")
+SLUICE_UPDATES_TRACING = os.environ.get("HUBSITE_TRACING") == "yes"
 
 DATABASES: dict[str, dict[str, Any]]
 if _url.scheme == "sqlite":

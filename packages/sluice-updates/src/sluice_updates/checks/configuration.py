@@ -71,6 +71,20 @@ def check_publisher(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
+@register("sluice_updates")
+def check_tracing(**kwargs: Any) -> list[CheckMessage]:
+    """W017: tracing needs the extra `opentelemetry`."""
+    if not conf.tracing() or importlib.util.find_spec("opentelemetry") is not None:
+        return []
+    return [
+        Warning(
+            "SLUICE_UPDATES_TRACING is set, but opentelemetry can't be imported: updates have no spans.",
+            hint="Run `pip install sluice-updates[opentelemetry]`, or remove the setting.",
+            id="sluice_updates.W017",
+        )
+    ]
+
+
 def unreadable(setting: str, error: Exception) -> CheckMessage:
     """W012: the user who runs the check can't read a password file."""
     return Warning(

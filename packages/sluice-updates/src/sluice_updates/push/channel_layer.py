@@ -9,12 +9,21 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from .. import limits
 from ..metrics import count
-from ..wakeup.message import COMMITTED, GROUP, LOOP_BACK, Malformed, WokenUpdate, database_of, unpack
+from ..wakeup.message import (
+    COMMITTED,
+    GROUP,
+    LOOP_BACK,
+    Malformed,
+    WokenUpdate,
+    database_of,
+    trace_of,
+    unpack,
+)
 from .way import LoopBackWay
 
 logger = logging.getLogger(__name__)
@@ -35,7 +44,7 @@ class LayerLink(LoopBackWay):
     def __init__(
         self,
         hub_id: str,
-        wake_up: Callable[[Iterable[WokenUpdate]], None],
+        wake_up: Callable[[Iterable[WokenUpdate], Mapping[str, Any] | None], None],
         is_own: Callable[[str | None], bool],
     ) -> None:
         super().__init__(hub_id)
@@ -110,7 +119,7 @@ class LayerLink(LoopBackWay):
                     "a malformed wake-up arrived through the channel layer; the poll delivers its updates"
                 )
                 return
-            self._wake_up(updates)
+            self._wake_up(updates, trace_of(message))
         elif kind == LOOP_BACK and message.get("hub") == self.hub_id:
             self.returned(str(message.get("nonce")))
 

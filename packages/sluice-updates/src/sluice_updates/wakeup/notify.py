@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from typing import Final
 
 from django.db import InterfaceError, OperationalError, connections, router
 
+from .. import conf, tracing
 from ..models import Update
 from .notifications import COMMITTED, notify
 
@@ -16,7 +18,7 @@ logger = logging.getLogger(__name__)
 _IDLE_TICKS: Final = 12
 
 
-class Notifications:
+class ByNotify:
     """Sends a notification for one or more commits. It carries no update: the hubs read the table."""
 
     name = "notify"
@@ -32,7 +34,11 @@ class Notifications:
         """Announce commits, each given by its updates' ids."""
         self._idle_ticks = 0
         try:
-            self._notify()
+            with ExitStack() as spans:
+                if not conf.publisher_url():  # else RabbitMQ's message carries the trace on
+                    for ids in commits:
+                        spans.enter_context(tracing.waking(ids))
+                self._notify()
         except (OperationalError, InterfaceError) as error:
             self.skipped += len(commits)
             if self.state != "down":

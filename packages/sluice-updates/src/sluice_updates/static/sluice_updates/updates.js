@@ -181,6 +181,8 @@ export class Updates extends /** @type {new () => UpdatesTarget} */ (EventTarget
    * @type {boolean | null}
    */
   #polled = null;
+  /** Whether the last poll failed because the server asked for a later one: once, that is no reason to be offline. */
+  #postponed = false;
   #pollBackoff = new Backoff(500, 20_000);
 
   /**
@@ -499,6 +501,7 @@ export class Updates extends /** @type {new () => UpdatesTarget} */ (EventTarget
    */
   #read({ streams, updates, more }) {
     this.#polled = true;
+    this.#postponed = false;
     this.#tell({ what: "hello", transport: "polling", streams });
     this.#settle(streams);
     const states = Object.values(streams);
@@ -517,7 +520,8 @@ export class Updates extends /** @type {new () => UpdatesTarget} */ (EventTarget
    * @returns {number} the wait until the next poll
    */
   #refused(end) {
-    this.#polled = false;
+    this.#polled = this.#polled === true && end.status === 503 && !this.#postponed;
+    this.#postponed = true;
     this.#tell({ what: "ended", transport: "polling", ...end });
     const final = FINAL.get(end.code);
     if (final) this.#finish(final);
