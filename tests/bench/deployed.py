@@ -325,7 +325,9 @@ class Development(Deployed):
         """The one container."""
         return [self.project]
 
-    def place(self, way: str = "asgi", *, tls: bool = False) -> Place:
+    def place(
+        self, way: str = "asgi", *, tls: bool = False, transport: str = "websocket", polls: bool = False
+    ) -> Place:
         """Where clients connect."""
         networks = self.inspect(self.project)["NetworkSettings"]["Networks"]
         address = networks["bridge"]["IPAddress"]
