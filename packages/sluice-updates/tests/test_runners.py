@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from updates_lab.site import TESTS, environment
 
 GUIDE = TESTS.parents[2] / "docs/how-to/test-push.md"
 MANAGE = ("testedsite/manage.py", "test", "--noinput")
-PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "sluice_updates.pytest_plugin")
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
 TESTED = ("testedsite/for_pytest.py", "testedsite/tests.py")
 RUNS = {
     "manage.py test": (*MANAGE, "testedsite"),
@@ -58,9 +59,19 @@ def layer(rabbitmq: RabbitMQ) -> Iterator[Layer]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The folder of the project, apart from this package's own conftest.py and configuration."""
+    """The folder of the project, apart from this package's own conftest.py and configuration.
+
+    In its environment the package is installed, as far as pytest sees it: by its entry points.
+    """
     shutil.copytree(TESTS / "testedsite", tmp_path / "testedsite")
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    declared = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())["project"]["entry-points"][
+        "pytest11"
+    ]
+    (installed := tmp_path / "sluice_updates-0.dist-info").mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: sluice-updates\nVersion: 0\n")
+    lines = [f"{name} = {module}" for name, module in declared.items()]
+    (installed / "entry_points.txt").write_text("\n".join(["[pytest11]", *lines, ""]))
     return tmp_path
 
 
