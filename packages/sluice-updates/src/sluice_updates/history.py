@@ -67,7 +67,15 @@ def read(wanted: Mapping[str, Position | None], limit: int = LIMIT) -> Reading:
     Raises Django's database errors.
     """
     connection = database()
-    with _snapshot(connection), connection.cursor() as cursor:
+    with _snapshot(connection):
+        return read_inside(connection, wanted, limit)
+
+
+def read_inside(
+    connection: BaseDatabaseWrapper, wanted: Mapping[str, Position | None], limit: int = LIMIT
+) -> Reading:
+    """The same, in the caller's transaction. Without a snapshot, the queries may disagree."""
+    with connection.cursor() as cursor:
         states = _states(cursor, wanted)
         given = {stream: position for stream, position in wanted.items() if position is not None}
         recovered = _recoverable(cursor, given, states)

@@ -2,6 +2,7 @@
 arguments, then its result or an error.
 """
 
+import io
 import json
 import os
 import sys
@@ -154,7 +155,7 @@ def identity() -> str:
 
 
 def reset_xids() -> None:
-    call_command("reset_xids", verbosity=0)
+    call_command("reset_xids", stdout=io.StringIO())
 
 
 def heads(*streams: str) -> dict[str, str]:
