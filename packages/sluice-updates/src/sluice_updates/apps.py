@@ -11,7 +11,12 @@ class UpdatesConfig(AppConfig):
 
     def ready(self) -> None:
         from . import identity, publishing
-        from .checks import broker, configuration, consistency  # noqa: F401  (registers them)
+        from .checks import (  # noqa: F401  (registers them)
+            broker,
+            configuration,
+            consistency,
+            notifications,
+        )
         from .wakeup import sender
 
         publishing.announcer = sender

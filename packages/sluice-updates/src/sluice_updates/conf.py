@@ -62,6 +62,12 @@ def publisher_password() -> str | None:
     return Path(path).read_text(encoding="utf-8").rstrip("\r\n") if path else None
 
 
+def notify() -> bool | None:
+    """SLUICE_UPDATES_NOTIFY: whether the database wakes the hubs; None: if there is no publisher URL."""
+    found: bool | None = getattr(settings, "SLUICE_UPDATES_NOTIFY", None)
+    return found
+
+
 def connections_per_user() -> int:
     """SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER: in one process; more are closed with 4013."""
     return int(getattr(settings, "SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER", DEFAULT_CONNECTIONS_PER_USER))

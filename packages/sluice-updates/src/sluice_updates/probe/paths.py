@@ -26,12 +26,13 @@ from ..authentication import backend_of
 from ..models import Update
 from ..publishing import publish
 from ..streams import user_stream
+from ..wakeup import notifications
 from .http import Address, exchange, new_key, upgrade_headers
 
 EVENT: Final = "try-out"
 _SECONDS: Final = 10.0  # the limit for a response, and for an update
 _TIMES: Final = 3  # how many updates are sent to the event stream
-_BY_RABBITMQ: Final = 0.25  # an update that takes longer came by the hub's poll of the database
+_AT_ONCE: Final = 0.25  # an update that takes longer came by the hub's poll of the database
 
 _NOT_DAPHNE: Final = (
     "the site answers there, not Daphne:"
@@ -261,10 +262,16 @@ def _way(seconds: float) -> str:
         "SLUICE_UPDATES_PUBLISHER_URL": conf.publisher_url(),
     }
     missing = [name for name, value in values.items() if not value]
-    if missing:
+    if not missing:
+        way = "RabbitMQ"
+    elif notifications.is_wanted():
+        way = "PostgreSQL's notifications"
+    elif notifications.is_watched():
+        way = "a look at SQLite's file"
+    else:
         return (
             f"by the database, since {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set"
         )
-    if seconds < _BY_RABBITMQ:
-        return "by RabbitMQ"
-    return "by the database; /channels/healthz shows why RabbitMQ did not wake Daphne"
+    if seconds < _AT_ONCE:
+        return f"by {way}"
+    return f"by the database; /channels/healthz shows why {way} did not wake Daphne"
