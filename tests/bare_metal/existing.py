@@ -8,7 +8,6 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import requests
@@ -157,7 +156,7 @@ def existing_site(machine: Machine, *, times: int = 1) -> Iterator[Stages]:
 
     Each block is run `times` times.
     """
-    with Stages(machine, partial(follow, times=times), sign_in) as stages:
+    with Stages(machine, lambda machine, step: follow(machine, step, times), sign_in) as stages:
         machine.boot()
         machine.shell(f"apt-get update; apt-get install --yes --no-install-recommends {PACKAGES}")
         machine.shell(
@@ -198,7 +197,7 @@ def _filled_in(machine: Machine, script: str) -> str:
     return script
 
 
-def follow(machine: Machine, step: str, *, times: int = 1, **values: str) -> str:
+def follow(machine: Machine, step: str, times: int = 1, /, **values: str) -> str:
     """Make the edits that the step shows, then run each of its blocks `times` times in a row.
 
     Returns the output of the last runs. `values` replace those of the guide's first block.
