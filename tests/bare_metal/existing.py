@@ -171,12 +171,12 @@ def move_to_sqlite(machine: Machine) -> None:
     machine.shell(f"cd {PROJECT}{SQLITE}{TABLES}chown www-data data/*; supervisorctl restart guestbook")
 
 
-def split_settings(machine: Machine) -> dict[str, str]:
+def split_settings(machine: Machine) -> str:
     """Give the guestbook settings for each place, as Wagtail's start project has, and a URL pattern that
-    takes every path. Returns the guide's values.
+    takes every path. Returns the settings that the site runs with.
     """
     machine.shell(f"cd {PROJECT}{SPLIT_SETTINGS}")
-    return {"settings": "guestbook.settings.production"}
+    return "guestbook.settings.production"
 
 
 def move_behind_a_proxy(machine: Machine) -> None:
