@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import secrets
@@ -73,9 +74,11 @@ class Foreign:
         wait_until(self._is_heard, HEARD, "a foreign wake-up at each Daphne", every=0.5)
 
     def _is_heard(self) -> bool:
-        return all(
-            health(replica)["counters"].get("foreign_wake_ups") for replica in self.stack.service("asgi")
-        )
+        with contextlib.suppress(AssertionError):  # one may be starting
+            return all(
+                health(replica)["counters"].get("foreign_wake_ups") for replica in self.stack.service("asgi")
+            )
+        return False
 
     def _run(self) -> None:
         while not self._stop.wait(EVERY):
