@@ -328,7 +328,7 @@ class Development(Deployed):
     def place(
         self, way: str = "asgi", *, tls: bool = False, transport: str = "websocket", polls: bool = False
     ) -> Place:
-        """Where clients connect."""
+        """Where clients connect, by a WebSocket."""
         networks = self.inspect(self.project)["NetworkSettings"]["Networks"]
         address = networks["bridge"]["IPAddress"]
         return Place(address, 8001)
