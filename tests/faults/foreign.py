@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import secrets
@@ -34,6 +33,8 @@ class Foreign:
     has, as if the past had changed, and the next one. Every second wake-up names no database, like an earlier
     version's.
     """
+
+    counter = "foreign_wake_ups"  # in each Daphne's report, once it has received one
 
     def __init__(self, stack: Stack, positions: Callable[[], Mapping[str, Position]]) -> None:
         self.stack = stack
@@ -74,11 +75,11 @@ class Foreign:
         wait_until(self._is_heard, HEARD, "a foreign wake-up at each Daphne", every=0.5)
 
     def _is_heard(self) -> bool:
-        with contextlib.suppress(AssertionError):  # one may be starting
-            return all(
-                health(replica)["counters"].get("foreign_wake_ups") for replica in self.stack.service("asgi")
-            )
-        return False
+        try:
+            reports = [health(replica) for replica in self.stack.service("asgi")]
+        except AssertionError:  # one of them is still starting
+            return False
+        return all(report["counters"].get(self.counter) for report in reports)
 
     def _run(self) -> None:
         while not self._stop.wait(EVERY):
@@ -124,8 +125,7 @@ class Foreign:
 class Forger(Foreign):
     """The same without a broker: a role that may not publish sends notifications with forged updates."""
 
-    def _is_heard(self) -> bool:
-        return all(health(replica)["counters"].get("hints") for replica in self.stack.service("asgi"))
+    counter = "hints"
 
     def _send(self) -> None:
         """Send until PostgreSQL fails."""
