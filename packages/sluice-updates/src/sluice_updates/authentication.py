@@ -40,6 +40,13 @@ class Person:
         return hash(self.session_key)
 
 
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """A reader who is not signed in. All of them have the same rights; limits know them by their address."""
+
+    address: str  # as addresses.group() has it; empty: unknown
+
+
 Identity = tuple[Person, Any]
 """A person, and the user's model instance."""
 

@@ -12,6 +12,7 @@ django.setup()
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
 from channels.layers import get_channel_layer  # noqa: E402
+from django.core.asgi import get_asgi_application  # noqa: E402
 from django.urls import path  # noqa: E402
 
 from sluice_updates import limits  # noqa: E402
@@ -39,6 +40,14 @@ class Echo(AsyncJsonWebsocketConsumer):
         print("echo disconnected", code, flush=True)
 
 
+pages = get_asgi_application()
+
+
+async def otherwise(scope: Any, receive: Any, send: Any) -> None:
+    """Polling, which the WSGI side serves in a real site, and the relay."""
+    await (pages if scope["path"] == "/updates/" else relay)(scope, receive, send)
+
+
 async def relay(scope: Any, receive: Any, send: Any) -> None:
     """Send a request's JSON body to the group, as another process does through the broker."""
     if scope["path"] != "/relay":
@@ -53,7 +62,7 @@ async def relay(scope: Any, receive: Any, send: Any) -> None:
 
 
 application = updates_application(
-    websocket_urlpatterns=[path("channels/echo/", Echo.as_asgi())], otherwise=relay
+    websocket_urlpatterns=[path("channels/echo/", Echo.as_asgi())], otherwise=otherwise
 )
 
 

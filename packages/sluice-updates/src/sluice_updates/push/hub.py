@@ -16,11 +16,12 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from weakref import WeakKeyDictionary
 
-from .. import close_codes, history, limits, metrics
+from .. import close_codes, conf, history, limits, metrics
 from ..history import Reading, StreamState
 from ..metrics import count
 from ..positions import Position
 from ..wakeup.message import WokenUpdate
+from .anonymous_auditor import AnonymousAuditor
 from .auditor import Auditor
 from .authenticator import Authenticator
 from .channel_layer import LayerLink
@@ -64,7 +65,8 @@ class Hub:
             self.handshake, head=self._head, knows=self.knows, learn=self.learn
         )
         self.layer = LayerLink(self.id, self._wake_up)
-        self.auditor = Auditor(loop, self.people)
+        self.anonymous_auditor = AnonymousAuditor(loop, self.people)
+        self.auditor = Auditor(loop, self.people, self.anonymous_auditor.suspect)
         self.poller = Poller(
             loop,
             self.streams,
@@ -89,6 +91,8 @@ class Hub:
             self.layer.loop_back_forever,
             self.auditor.audit_forever,
         ]
+        if conf.anonymous():
+            works.append(self.anonymous_auditor.audit_anonymous_forever)
         self._tasks = [self.loop.create_task(_supervise(work)) for work in works]
 
     async def stop(self) -> None:
@@ -102,6 +106,7 @@ class Hub:
         self.authenticator.stop()
         self.handshake.stop()
         self.auditor.stop()
+        self.anonymous_auditor.stop()
         _hubs.pop(self.loop, None)
 
     # Streams and subscriptions

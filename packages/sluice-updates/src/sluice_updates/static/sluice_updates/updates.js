@@ -27,8 +27,8 @@ import { poll } from "./transports.js";
 
 /**
  * `root`: the site's root. `positions`: by stream, as read before the data that the page shows. `streams`: by default,
- * those of `positions`; without any, the user's own stream and `all`, from now on. `pollSeconds`: the time between two
- * polls, where no other transport works.
+ * those of `positions`; without any, the user's own stream and `all`, from now on; if nobody is signed in, `all`.
+ * `pollSeconds`: the time between two polls, where no other transport works.
  *
  * @typedef {object} Options
  * @property {string | URL} [root]
