@@ -30,7 +30,7 @@ from .deployed import Deployed, Failed, run, wait
 from .peers import NAMES, Peers
 from .sluice import DIRECT, THROUGH_NGINX, Sluice
 from .storm import problems, storm
-from .visits import BURST, Refused, describe, visit
+from .visits import Refused, describe, visit
 
 SIZES: Final = (100, 1000, 5000)
 STORM_CASES: Final = ("cut", "kill", "restart")
@@ -122,7 +122,7 @@ class Bench:
                 self.keep(f"{label} connect-{count}", server.name, connecting)
                 self.add(f"{label} single-{count}", server.name, here.broadcasts)
                 if count == 1000:
-                    self.add(f"{label} burst-{count}", server.name, lambda: here.broadcast(BURST))
+                    self.add(f"{label} burst-{count}", server.name, here.burst)
                 if count == SIZES[-1]:
                     self.add(f"{label} idle-{count}", server.name, lambda: here.idle(base))
         except Failed as failure:  # of this visit; the others count

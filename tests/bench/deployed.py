@@ -202,7 +202,7 @@ class Probe:
     def close(self) -> None:
         """End it."""
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()  # closes the pipes, also one that holds a question
 
     def _ask(self, what: str) -> str:
         assert self._process.stdin and self._process.stdout

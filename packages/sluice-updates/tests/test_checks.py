@@ -141,9 +141,9 @@ def members_only(user: Any, stream: str) -> bool:
     [
         (False, None, []),
         (True, "public_news", []),
-        (True, None, ["sluice_updates.W014"]),
-        ("yes", "public_news", ["sluice_updates.E011"]),
-        ("False", "public_news", ["sluice_updates.E011"]),
+        (True, None, ["sluice_updates.W041"]),
+        ("yes", "public_news", ["sluice_updates.E041"]),
+        ("False", "public_news", ["sluice_updates.E041"]),
     ],
 )
 def test_anonymous_readers_need_a_rule(
@@ -159,7 +159,7 @@ def test_anonymous_readers_need_a_rule(
     ("value", "rule", "expected"),
     [
         (True, "public_news", []),
-        (True, "members_only", ["sluice_updates.E012"]),
+        (True, "members_only", ["sluice_updates.E042"]),
         (False, "members_only", []),
         (True, "nothing", []),  # check_rights reports it
     ],

@@ -11,6 +11,7 @@
  *   positions     each live client's position in each stream
  *   await N MS    wait until N messages were delivered since the last report, at most MS milliseconds
  *   report        the deliveries since the last report: their delays
+ *   gather MS     from now on wait so long between two rounds of reading, so that one read takes several messages
  *   quit
  *
  * Dialects: `sluice` is a client as PROTOCOL.md describes it: positions, back-off, timers, close codes.
@@ -123,6 +124,7 @@ static struct {
 
 static struct delivery *deliveries;
 static uint64_t delivered, missed, repeated, report_since;
+static unsigned gather; /* µs between two rounds of reading */
 static uint64_t awaited, awaited_until; /* await's; 0: nothing is awaited */
 static struct rusage report_usage;
 
@@ -738,6 +740,7 @@ static void command(char *line) {
         return;
     }
     if (!strncmp(line, "start ", 6)) parallel = atoi(line + 6);
+    else if (!strncmp(line, "gather ", 7)) gather = 1000 * (unsigned)atoi(line + 7);
     else if (!strcmp(line, "mark")) mark();
     else if (!strcmp(line, "cut rst") || !strcmp(line, "cut fin")) cut(line[4] == 'r');
     else if (!strcmp(line, "status")) { status(); fflush(stdout); return; }
@@ -864,6 +867,7 @@ int main(int count, char **values) {
             if (events[i].data.ptr) happened(events[i].data.ptr, events[i].events);
             else commands();
         }
+        if (gather && ready) usleep(gather);
         now = now_us();
         answer_await(now);
         if (now < next) continue;

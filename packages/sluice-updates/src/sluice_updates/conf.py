@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -37,6 +38,23 @@ def may_read() -> str:
 def publisher_url() -> str:
     """SLUICE_UPDATES_PUBLISHER_URL: amqp:// or amqps://user:password@host:port/vhost; empty: no wake-ups."""
     return str(getattr(settings, "SLUICE_UPDATES_PUBLISHER_URL", "") or "")
+
+
+def wake_ups() -> bool:
+    """SLUICE_UPDATES_WAKE_UPS: whether commits are announced. None, the default: except in a test run."""
+    wanted = getattr(settings, "SLUICE_UPDATES_WAKE_UPS", None)
+    return not is_test_run() if wanted is None else bool(wanted)
+
+
+def is_test_run() -> bool:
+    """Whether this process runs tests: Django's test environment is set up.
+
+    `manage.py test` and pytest-django do that, also in the processes of parallel runs. The databases are then
+    the tests' own, and are dropped at the end.
+    """
+    # Not imported here: django.test is large, and a site never needs it.
+    state = getattr(sys.modules.get("django.test.utils"), "_TestState", None)
+    return hasattr(state, "saved_data")
 
 
 def publisher_password() -> str | None:

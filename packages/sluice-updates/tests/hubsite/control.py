@@ -2,6 +2,7 @@
 arguments, then its result or an error.
 """
 
+import io
 import json
 import os
 import sys
@@ -24,6 +25,7 @@ from django.db import connection, connections, transaction  # noqa: E402
 from django.http import HttpRequest  # noqa: E402
 
 from sluice_updates import history, publish  # noqa: E402
+from sluice_updates import identity as database  # noqa: E402
 from sluice_updates.positions import ZERO  # noqa: E402
 from sluice_updates.rights import anonymous_rights_changed, rights_changed  # noqa: E402
 
@@ -143,6 +145,15 @@ def wake_ups(stream: str) -> list[Any]:
         [update.stream, update.position.offset, update.position.tag, update.frame]
         for update in history.read({stream: ZERO}).updates
     ]
+
+
+def identity() -> str:
+    """The database's identity, which wake-ups name."""
+    return database.read(connection)
+
+
+def reset_xids() -> None:
+    call_command("reset_xids", stdout=io.StringIO())
 
 
 def heads(*streams: str) -> dict[str, str]:

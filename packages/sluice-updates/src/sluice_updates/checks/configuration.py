@@ -98,14 +98,14 @@ def check_rights(**kwargs: Any) -> list[CheckMessage]:
 
 @register("sluice_updates")
 def check_anonymous(**kwargs: Any) -> list[CheckMessage]:
-    """E011, W014: anonymous readers need a rule of the project's own."""
+    """E041, W041: anonymous readers need a rule of the project's own."""
     value = conf.anonymous_setting()
     if not isinstance(value, bool):
         return [
             Error(
                 f"SLUICE_UPDATES_ANONYMOUS is {value!r}: anonymous readers get nothing.",
                 hint="Set it to True or False. A value from the environment is text, and must be compared.",
-                id="sluice_updates.E011",
+                id="sluice_updates.E041",
             )
         ]
     if value and conf.may_read() == conf.DEFAULT_MAY_READ:
@@ -114,7 +114,7 @@ def check_anonymous(**kwargs: Any) -> list[CheckMessage]:
                 "SLUICE_UPDATES_ANONYMOUS is on, but the default rule of rights gives anonymous readers"
                 " nothing.",
                 hint="Set SLUICE_UPDATES_MAY_READ to a function that returns True for your public streams.",
-                id="sluice_updates.W014",
+                id="sluice_updates.W041",
             )
         ]
     return []
@@ -122,7 +122,7 @@ def check_anonymous(**kwargs: Any) -> list[CheckMessage]:
 
 @register("sluice_updates", deploy=True)
 def check_anonymous_rule(**kwargs: Any) -> list[CheckMessage]:
-    """E012: the rule must be able to decide for AnonymousUser. It may query the database: only --deploy."""
+    """E042: the rule must be able to decide for AnonymousUser. It may query the database: only --deploy."""
     if not conf.anonymous():
         return []
     try:
@@ -135,7 +135,7 @@ def check_anonymous_rule(**kwargs: Any) -> list[CheckMessage]:
             Error(
                 f"SLUICE_UPDATES_MAY_READ fails for a reader who is not signed in: {error!r}.",
                 hint="Look at user.is_authenticated first: AnonymousUser has no id.",
-                id="sluice_updates.E012",
+                id="sluice_updates.E042",
             )
         ]
     return []

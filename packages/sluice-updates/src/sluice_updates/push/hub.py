@@ -27,6 +27,7 @@ from .authenticator import Authenticator
 from .channel_layer import LayerLink
 from .database_thread import DatabaseThread
 from .frames import UpdateFrame
+from .own_database import OwnDatabase
 from .people import People
 from .poller import Poller, has_changed
 from .window import FollowedStream, Subscriber, Subscription
@@ -64,12 +65,14 @@ class Hub:
         self.authenticator = Authenticator(
             self.handshake, head=self._head, knows=self.knows, learn=self.learn
         )
-        self.layer = LayerLink(self.id, self._wake_up)
+        self.database = OwnDatabase()
+        self.layer = LayerLink(self.id, self._wake_up, self.database.is_own)
         self.anonymous_auditor = AnonymousAuditor(loop, self.people)
         self.auditor = Auditor(loop, self.people, self.anonymous_auditor.suspect)
         self.poller = Poller(
             loop,
             self.streams,
+            self.database,
             take=self.take,
             history_rewritten=self.history_rewritten,
             cursor_lost=self.auditor.doubt_all,
@@ -80,6 +83,7 @@ class Hub:
         self._writing: asyncio.TimerHandle | None = None
         self._wrote_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
 
     def start(self) -> None:
         """Start the tasks. Neither database nor broker needs to be up."""
@@ -94,6 +98,7 @@ class Hub:
         if conf.anonymous():
             works.append(self.anonymous_auditor.audit_anonymous_forever)
         self._tasks = [self.loop.create_task(_supervise(work)) for work in works]
+        self._tasks.append(self.loop.create_task(self._end_with_the_loop()))
 
     async def stop(self) -> None:
         """End the hub's tasks and threads. The caller closes the connections before."""
@@ -102,6 +107,22 @@ class Hub:
         if self._writing is not None:
             self._writing.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stop_threads()
+
+    async def _end_with_the_loop(self) -> None:
+        """End the threads when the loop ends, which cancels all tasks: each has a connection to the database.
+
+        In an asynchronous test, that is a test database. It can't be dropped while somebody is connected.
+        """
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._stop_threads()
+
+    def _stop_threads(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
         self.poller.stop()
         self.authenticator.stop()
         self.handshake.stop()
