@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from .client import LoadClient, Person, Place
 from .deployed import Failed, Probe, wait_live
+from .requesting import Refused
 from .storm import CLIENT_SHARE
 
 BURST: Final = 50
@@ -18,10 +19,6 @@ _IDLE: Final = 6.0  # seconds
 # Milliseconds between two rounds of reading in a burst. A read then takes several messages. With a read for
 # each message, the client would need more than its share of the core beside a fast server.
 _GATHER: Final = 5
-
-
-class Refused(Exception):
-    """This measurement does not count."""
 
 
 class Server(Protocol):

@@ -118,6 +118,11 @@ def metrics_bind() -> str:
     return str(getattr(settings, "SLUICE_UPDATES_METRICS_BIND", "") or "")
 
 
+def tracing() -> bool:
+    """SLUICE_UPDATES_TRACING: whether updates have OpenTelemetry's spans; needs the extra `opentelemetry`."""
+    return bool(getattr(settings, "SLUICE_UPDATES_TRACING", False))
+
+
 def site_url() -> str:
     """SLUICE_UPDATES_SITE_URL: the site's address, whose pages may connect. Empty: only the Host counts."""
     return str(getattr(settings, "SLUICE_UPDATES_SITE_URL", "") or "")

@@ -21,6 +21,7 @@ from updates_lab.site import SOON, Events, Person, Served, Site, running
 
 Serve = Callable[..., Served]
 
+PUBLIC = {"HUBSITE_ANONYMOUS": "yes", "HUBSITE_URLCONF": "hubsite.polling"}
 PROMISED = 5.0  # seconds, for changes made through Django
 OWN: tuple[str, ...] = ()
 STOCK = (
@@ -40,7 +41,7 @@ def public(
     """A server for anonymous readers too: ours, and stock Daphne."""
     log = tmp_path_factory.mktemp("public") / "server.log"
     limits = '{"POLL_SECONDS": 0.2, "COMPARE_SECONDS": 1}'
-    with running(site, log, *request.param, HUBSITE_ANONYMOUS="yes", HUBSITE_LIMITS=limits) as served:
+    with running(site, log, *request.param, **PUBLIC, HUBSITE_LIMITS=limits) as served:
         yield served
         assert served.stop() == 0
         assert "Traceback" not in served.text(), served.text()
@@ -52,8 +53,8 @@ def page() -> str:
     return f"page:{next(_numbers)}"
 
 
-def poll(served: Served, query: str, **headers: str) -> tuple[int, dict[str, object]]:
-    status, found, body = served.get(f"/updates/?{query}", **headers)
+def poll(served: Served, query: str, path: str = "/updates/") -> tuple[int, dict[str, object]]:
+    status, found, body = served.get(f"{path}?{query}")
     assert "no-store" in found["cache-control"]
     return status, json.loads(body)
 
@@ -64,7 +65,8 @@ def test_by_default_they_get_nothing_whatever_the_rule_says(served: Served, site
         assert socket.close_code() == 4001
     with Events(served, None, f"streams={page}") as events:
         assert events.next() == {"event": "close", "data": {"code": 4001}}
-    assert poll(served, f"streams={page}") == (401, {"error": {"detail": "sign in to receive updates"}})
+    refused = (401, {"error": {"detail": "sign in to receive updates"}})
+    assert poll(served, f"streams={page}", "/push/news/") == refused
 
 
 def test_they_get_what_is_public_by_every_transport(public: Served, site: Site, page: str) -> None:
@@ -178,7 +180,7 @@ def test_a_page_that_is_closed_to_them_ends_within_the_promise(public: Served, s
 
 
 def test_a_change_of_rights_that_nobody_announced_is_noticed_too(serve: Serve, site: Site, page: str) -> None:
-    served = serve(HUBSITE_ANONYMOUS="yes", HUBSITE_LIMITS='{"JUDGE_SECONDS": 0.5, "POLL_SECONDS": 0.2}')
+    served = serve(**PUBLIC, HUBSITE_LIMITS='{"JUDGE_SECONDS": 0.5, "POLL_SECONDS": 0.2}')
     with served.connect(None, f"streams={page}") as socket:
         socket.hello()
         site.close_page(page, tell=False)
@@ -186,7 +188,7 @@ def test_a_change_of_rights_that_nobody_announced_is_noticed_too(serve: Serve, s
 
 
 def test_a_rule_that_fails_for_them_fails_only_those_who_asked(serve: Serve, site: Site, page: str) -> None:
-    served = serve(HUBSITE_ANONYMOUS="yes")
+    served = serve(**PUBLIC)
     with (
         served.connect(None, f"streams={page}") as good,
         served.connect(None, f"streams={page},broken") as bad,
@@ -199,7 +201,7 @@ def test_a_rule_that_fails_for_them_fails_only_those_who_asked(serve: Serve, sit
 
 
 def test_an_address_may_have_so_many_connections(serve: Serve, site: Site, page: str) -> None:
-    served = serve(HUBSITE_ANONYMOUS="yes", HUBSITE_CONNECTIONS_PER_ADDRESS="2")
+    served = serve(**PUBLIC, HUBSITE_CONNECTIONS_PER_ADDRESS="2")
     query, here, there = f"streams={page}", {"X-Real-IP": "192.0.2.1"}, {"X-Real-IP": "192.0.2.2"}
     with served.connect(None, query, headers=here) as one, Events(served, None, query, **here) as two:
         one.hello(), two.next()
@@ -218,7 +220,7 @@ def test_an_address_may_have_so_many_connections(serve: Serve, site: Site, page:
 
 
 def test_a_network_of_ipv6_is_one_address(serve: Serve, page: str) -> None:
-    served = serve(HUBSITE_ANONYMOUS="yes", HUBSITE_CONNECTIONS_PER_ADDRESS="1")
+    served = serve(**PUBLIC, HUBSITE_CONNECTIONS_PER_ADDRESS="1")
     query = f"streams={page}"
     with served.connect(None, query, headers={"X-Real-IP": "2001:db8:1:2::1"}) as one:
         one.hello()
@@ -229,7 +231,7 @@ def test_a_network_of_ipv6_is_one_address(serve: Serve, page: str) -> None:
 
 
 def test_an_address_may_follow_so_many_streams(serve: Serve, page: str) -> None:
-    served = serve(HUBSITE_ANONYMOUS="yes", HUBSITE_SUBSCRIPTIONS_PER_ADDRESS="5")
+    served = serve(**PUBLIC, HUBSITE_SUBSCRIPTIONS_PER_ADDRESS="5")
     three = f"streams={page},{page}-a,{page}-b"
     with served.connect(None, three) as one:
         one.hello()
@@ -243,7 +245,7 @@ def test_an_address_may_follow_so_many_streams(serve: Serve, page: str) -> None:
 def test_a_process_may_have_so_many_of_all_addresses_and_users_have_room_beside_them(
     serve: Serve, site: Site, page: str
 ) -> None:
-    served = serve(HUBSITE_ANONYMOUS="yes", HUBSITE_ANONYMOUS_CONNECTIONS="3")
+    served = serve(**PUBLIC, HUBSITE_ANONYMOUS_CONNECTIONS="3")
     with ExitStack() as stack:
         for number in range(3):
             address = {"X-Real-IP": f"192.0.2.{number}"}
@@ -260,7 +262,7 @@ def test_a_process_may_have_so_many_of_all_addresses_and_users_have_room_beside_
 
 
 def test_an_address_may_poll_so_often(serve: Serve, site: Site, page: str) -> None:
-    served = serve(HUBSITE_ANONYMOUS="yes", HUBSITE_POLLS_PER_ADDRESS="3")
+    served = serve(**PUBLIC, HUBSITE_POLLS_PER_ADDRESS="3")
     here, there, query = {"X-Real-IP": "192.0.2.1"}, {"X-Real-IP": "192.0.2.2"}, f"/updates/?streams={page}"
     assert [served.get(query, **here)[0] for _ in range(4)] == [200, 200, 200, 429]
     status, headers, body = served.get(query, **here)

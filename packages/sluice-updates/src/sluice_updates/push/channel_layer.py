@@ -10,12 +10,21 @@ import contextlib
 import logging
 import random
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .. import limits
 from ..metrics import count
-from ..wakeup.message import COMMITTED, GROUP, LOOP_BACK, Malformed, WokenUpdate, database_of, unpack
+from ..wakeup.message import (
+    COMMITTED,
+    GROUP,
+    LOOP_BACK,
+    Malformed,
+    WokenUpdate,
+    database_of,
+    trace_of,
+    unpack,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +39,7 @@ class LayerLink:
     def __init__(
         self,
         hub_id: str,
-        wake_up: Callable[[Iterable[WokenUpdate]], None],
+        wake_up: Callable[[Iterable[WokenUpdate], Mapping[str, Any] | None], None],
         is_own: Callable[[str | None], bool],
     ) -> None:
         self.configured = True
@@ -178,7 +187,7 @@ class LayerLink:
                     "a malformed wake-up arrived through the channel layer; the poll delivers its updates"
                 )
                 return
-            self._wake_up(updates)
+            self._wake_up(updates, trace_of(message))
         elif kind == LOOP_BACK and message.get("hub") == self._hub_id:
             returned = self._returns.get(str(message.get("nonce")))
             if returned is not None and not returned.done():

@@ -14,9 +14,10 @@ import random
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from .. import close_codes, conf, history, limits, metrics
+from .. import close_codes, conf, history, limits, metrics, tracing
 from ..history import Reading, StreamState
 from ..metrics import count
 from ..positions import Position
@@ -267,6 +268,7 @@ class Hub:
         first, last = burst.frames[0], burst.frames[-1]
         single = first is last
         now = self.loop.time()
+        span = tracing.writing([(stream.name, one.offset) for one in burst.frames]) if tracing.taken else None
         written = 0
         for subscription in list(stream.subscriptions):
             if not subscription.live or subscription.offset >= last.offset:
@@ -286,6 +288,8 @@ class Hub:
                 logger.exception("an update could not be written to a connection; closing it with 1011")
                 connection.close(close_codes.INTERNAL_ERROR)
             written += 1
+        if span is not None:
+            tracing.written(span, written)
         count("frames_written", written * len(burst.frames))
         if not single:
             count("coalesced_writes", written)
@@ -299,8 +303,14 @@ class Hub:
         if len(sightings) > limits.SIGHTINGS:
             sightings.popitem(last=False)
 
-    def _wake_up(self, updates: Iterable[WokenUpdate]) -> None:
-        self.take(UpdateFrame(*update) for update in updates)
+    def _wake_up(self, updates: Iterable[WokenUpdate], trace: Mapping[str, Any] | None) -> None:
+        frames = [UpdateFrame(*update) for update in updates]
+        places = [(frame.stream, frame.offset) for frame in frames] if trace else []
+        with tracing.receiving(trace, places):
+            self.take(frames)
+        if tracing.taken:
+            waiting = {stream.name for stream in self._unwritten}
+            tracing.forget(place for place in places if place[0] not in waiting)
 
     # Memory
 

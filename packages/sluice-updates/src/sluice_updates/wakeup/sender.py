@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import InterfaceError, OperationalError, connections, router
 
-from .. import conf, history, identity
+from .. import conf, history, identity, tracing
 from ..models import Update
 from .background import FLUSH_SECONDS, BackgroundSender
 from .message import GROUP, pack
@@ -154,9 +154,10 @@ class Wakeups:
             now = _take(pieces)
             try:
                 database, found = _read(now)
-                for updates in found:
-                    for message in _messages(updates):
-                        self._publish(message, database)
+                for ids, updates in zip(now, found, strict=True):
+                    with tracing.waking(ids) as trace:
+                        for message in _messages(updates):
+                            self._publish(message, database, trace)
             except (BrokerDown, identity.Unknown) as error:
                 self.skipped += len(now) + len(pieces)
                 self._back_off(error)
@@ -186,12 +187,14 @@ class Wakeups:
             self._broker = None
         _close_database()
 
-    def _publish(self, updates: Sequence[history.Update], database: str) -> None:
+    def _publish(
+        self, updates: Sequence[history.Update], database: str, trace: tracing.Carrier | None
+    ) -> None:
         from ..broker.connection import Broker
 
         if self._broker is None:
             self._broker = Broker(self.url, conf.publisher_password)
-        body = pack(updates, database)
+        body = pack(updates, database, trace)
         if self._broker.publish(EXCHANGE, GROUP, body, {"expiration": EXPIRATION_MILLISECONDS}):
             self.announced += len(updates)
         else:
