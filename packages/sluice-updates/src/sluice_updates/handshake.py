@@ -121,7 +121,7 @@ def _admit(
         return found
     try:
         if found is None:
-            names = handshake.wanted if handshake.wanted is not None else [streams.ALL]
+            names = handshake.wanted if handshake.wanted is not None else streams.default_streams(None)
             allowed = rights.allowed_anonymously(names, decided)
             return Admission(Anonymous(handshake.address) if allowed else None, names, allowed)
         person, user = found

@@ -23,8 +23,8 @@ def project_stream(project_id: object) -> str:
 
 
 def default_streams(user_id: object) -> list[str]:
-    """The streams of a client that names none."""
-    return [user_stream(user_id), ALL]
+    """The streams of a client that names none. None: nobody is signed in."""
+    return [ALL] if user_id is None else [user_stream(user_id), ALL]
 
 
 def is_personal(name: str) -> bool:

@@ -16,7 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from . import addresses, conf, history, positions, rights
-from .streams import ALL, default_streams
+from .streams import default_streams
 
 logger = logging.getLogger(__name__)
 
@@ -91,16 +91,14 @@ def _poll(request: HttpRequest) -> HttpResponse:
         )
     query = request.META.get("QUERY_STRING", "")
     since = positions.parse_since(query)
-    wanted = positions.parse_streams(query)
+    wanted = positions.parse_streams(query) or default_streams(user.pk)
     if signed_in:
-        wanted = wanted or default_streams(user.pk)
         allowed = rights.allowed(user, wanted)
     else:
         if seconds := _throttle.wait(_address(request), conf.polls_per_address()):
             response = _error(429, "this address polls too often", limit=conf.polls_per_address())
             response["Retry-After"] = str(seconds)
             return response
-        wanted = wanted or [ALL]
         allowed = rights.allowed_anonymously(wanted, {})
         if not allowed:
             return _error(401, _SIGN_IN)
