@@ -53,6 +53,8 @@ layer: ## Test the channel layer and the stock one on RabbitMQ
 	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml packages/sluice-layer/tests $(ARGS)
 layer-versions: ## Test the layer with each Python, Channels and RabbitMQ
 	@scripts/layer-versions $(ARGS)
+package-versions: ## Test the packages and the site with each Python, Django, PostgreSQL
+	@scripts/package-versions $(ARGS)
 faults: ## Break the stack under load, and count lost updates
 	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
 browser: ## Chromium: updates.js under faults, and the site
@@ -80,4 +82,4 @@ help: ## Print this list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions faults browser storms rolling soak bare-metal monitoring bench figures types help
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions package-versions faults browser storms rolling soak bare-metal monitoring bench figures types help
