@@ -230,9 +230,8 @@ class Postgres(_Server):
             "no PostgreSQL is installed here: use `make test`, which runs in an image that has one"
         )
         # Some sources of an older version have the server's programs only. Any version's client will do.
-        if not (binaries / name).exists():
-            binaries = _all_postgres_binaries()[-1]
-        return str(binaries / name)
+        folders = [binaries, *reversed(_all_postgres_binaries())]
+        return str(next(folder / name for folder in folders if (folder / name).exists()))
 
 
 class RabbitMQ(_Server):

@@ -75,10 +75,12 @@ def test_a_project_of_another_kind_pushes(
                 assert sorted(events.next()["data"]["payload"]["message_id"] for _ in range(3)) == [1, 2, 3]  # type: ignore[index]
                 assert neighbour.numbers(1) == [3]
                 cookie = f"sessionid={person.session}"
-                status, _, body = served.get(f"/updates/?{query}", Cookie=cookie)
+                status, _, body = served.get(f"/push/news/?{query}", Cookie=cookie)
                 assert status == 200
                 assert [one["payload"]["message_id"] for one in json.loads(body)["updates"]] == [1, 2]
-                assert served.get(f"/updates/?streams={other.stream}", Cookie=cookie)[2].count(b"denied") == 1
+                assert (
+                    served.get(f"/push/news/?streams={other.stream}", Cookie=cookie)[2].count(b"denied") == 1
+                )
                 site.change_password(other.name)
                 assert neighbour.close_code() == 4009
                 site.sign_out(person.session)
