@@ -307,6 +307,7 @@ class Events:
         return self
 
     def __exit__(self, *raised: object) -> None:
+        self.response.close()  # it may have the socket alone
         self._connection.close()
 
 
