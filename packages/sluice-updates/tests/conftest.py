@@ -29,6 +29,13 @@ from sluice_updates.models import Stream, Update  # noqa: E402
 from updates_lab.support import RouteTo  # noqa: E402
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that always use PostgreSQL. The hub's tests have a rule of their own."""
+    for item in items:
+        if "on_postgresql" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.servers)
+
+
 @pytest.fixture(scope="session")
 def sqlite_alias(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> str:
     """The alias of this run's own, migrated SQLite file."""
@@ -78,7 +85,11 @@ def database_on(request: pytest.FixtureRequest, django_db_blocker: Any) -> Itera
 
         def use(vendor: str) -> str:
             alias: str = request.getfixturevalue(f"{vendor}_alias")
-            override = override_settings(DATABASE_ROUTERS=[RouteTo(alias)], SLUICE_UPDATES_PUBLISHER_URL="")
+            override = override_settings(
+                DATABASE_ROUTERS=[RouteTo(alias)],
+                SLUICE_UPDATES_PUBLISHER_URL="",
+                SLUICE_UPDATES_NOTIFY=False,
+            )
             override.enable()
             overrides.append(override)
             empty(alias)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
@@ -28,21 +27,18 @@ from .sessions import SessionStore
 _SESSION_KEY: Final = re.compile(r"[!-~]+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
-    """The user of a connection, and the session that it was opened with."""
+class Person(NamedTuple):
+    """The user of a connection, and the session that it was opened with. A tuple, because each audit hashes
+    all of them several times.
+    """
 
     user_id: Any
     session_key: str
     session_hash: str  # changes with the password
     backend: str
 
-    def __hash__(self) -> int:
-        return hash(self.session_key)
 
-
-@dataclass(frozen=True, slots=True)
-class Anonymous:
+class Anonymous(NamedTuple):
     """A reader who is not signed in. All of them have the same rights; limits know them by their address."""
 
     address: str  # as addresses.group() has it; empty: unknown

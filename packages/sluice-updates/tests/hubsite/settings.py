@@ -5,6 +5,7 @@ import urllib.parse
 from typing import Any
 
 SECRET_KEY = "for these tests only"
+DEBUG = "HUBSITE_DEBUG" in os.environ
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 SLUICE_UPDATES_SITE_URL = "https://site.example"
 CSRF_TRUSTED_ORIGINS = ["https://*.trusted.example", "http://other.example:8000"]
@@ -49,6 +50,7 @@ SLUICE_UPDATES_MAX_SUBSCRIPTIONS_PER_ADDRESS = int(
 SLUICE_UPDATES_MAX_POLLS_PER_ADDRESS = int(os.environ.get("HUBSITE_POLLS_PER_ADDRESS", "600"))
 SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER = int(os.environ.get("HUBSITE_CONNECTIONS_PER_USER", "32"))
 SLUICE_UPDATES_PUBLISHER_URL = os.environ.get("HUBSITE_PUBLISHER_URL", "")
+SLUICE_UPDATES_NOTIFY = {"": None, "yes": True, "no": False}[os.environ.get("HUBSITE_NOTIFY", "")]
 SLUICE_UPDATES_EXPOSE_BACKEND = True
 SLUICE_UPDATES_HEALTH_ALLOW = ("127.0.0.0/8",)
 SLUICE_UPDATES_METRICS_BIND = os.environ.get("HUBSITE_METRICS", "")
