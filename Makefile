@@ -6,10 +6,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
-# make roll SERVICE=asgi (default: all services of the application); make soak SOAK_MINUTES=5
+# make roll SERVICE=asgi (default: all services of the application); make soak SOAK_MINUTES=5; make storms STORM_CLIENTS=5000
 SERVICE ?=
 SOAK_MINUTES ?= 30
-# make storms STORM_CLIENTS=5000
 STORM_CLIENTS ?= 2000
 # Arguments for pytest (make test ARGS="-k nginx -x"), for the doctor, or the port for `make dev` (make dev ARGS=8001)
 ARGS ?=
@@ -49,7 +48,7 @@ docs: ## Build the documentation as a site, into results/docs
 layer: ## Test the channel layer and the stock one on RabbitMQ
 	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml packages/sluice-layer/tests $(ARGS)
 layer-versions: ## Test the layer with each Python, Channels and RabbitMQ
-package-versions: ## Test the packages and the site with each Python, Django, PostgreSQL
+package-versions: ## Test packages on each Python, Django, PostgreSQL
 faults: ## Break the stack under load, and count lost updates
 	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
 browser: ## Chromium: updates.js under faults, and the site
