@@ -6,10 +6,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
-# make roll SERVICE=asgi (default: all services of the application); make soak SOAK_MINUTES=5
+# make roll SERVICE=asgi (default: all services of the application); make soak SOAK_MINUTES=5; make storms STORM_CLIENTS=5000
 SERVICE ?=
 SOAK_MINUTES ?= 30
-# make storms STORM_CLIENTS=5000
 STORM_CLIENTS ?= 2000
 # Arguments for pytest (make test ARGS="-k nginx -x"), for the doctor, or the port for `make dev` (make dev ARGS=8001)
 ARGS ?=
@@ -24,7 +23,6 @@ logs: ## Follow the services' logs, from the last 100 lines
 roll: ## Replace containers one by one; SERVICE=asgi: only those
 	@scripts/roll $(SERVICE)
 doctor: ## Check the running site; ARGS=--quiet: not what passed
-	@scripts/doctor $(ARGS)
 password: ## Print the administrator's password
 	@scripts/password
 certificate: ## Use a renewed certificate (TLS=own); print it
@@ -34,7 +32,6 @@ base: ## Build or refresh the base image from Debian's packages
 clean: ## Remove everything: data, containers, images, lines in .env
 	@scripts/clean
 dev: ## Run the site without Docker, on SQLite, for development
-	@scripts/dev $(ARGS)
 
 ##@ Checks (in the image sluice-tests, except quick; results in results/)
 quick: ## Style, imports, tests without servers; no Docker
@@ -46,13 +43,12 @@ test: ## Unit and configuration tests
 e2e: ## Start the stack and test what it promises
 	@scripts/in-tests --with-images pytest --junit-xml=/results/e2e.xml tests/e2e $(ARGS)
 packages: ## Build the wheels into dist/, test them in a clean venv
-	@scripts/packages $(ARGS)
 docs: ## Build the documentation as a site, into results/docs
 	@scripts/in-tests --for-docs mkdocs build --site-dir /results/docs
 layer: ## Test the channel layer and the stock one on RabbitMQ
 	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml packages/sluice-layer/tests $(ARGS)
 layer-versions: ## Test the layer with each Python, Channels and RabbitMQ
-	@scripts/layer-versions $(ARGS)
+package-versions: ## Test packages on each Python, Django, PostgreSQL
 faults: ## Break the stack under load, and count lost updates
 	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
 browser: ## Chromium: updates.js under faults, and the site
@@ -64,7 +60,6 @@ rolling: ## `make roll` of each service under load
 soak: ## 300 clients and a fault a minute, for SOAK_MINUTES
 	@scripts/in-tests --with-images env SOAK_MINUTES=$(SOAK_MINUTES) pytest --junit-xml=/results/soak.xml tests/soak $(ARGS)
 bare-metal: ## Follow the guide for hosts on Debian 12 and 13; test it
-	@scripts/bare-metal $(ARGS)
 monitoring: ## Prometheus, its alerts and who may see it
 	@COMPOSE_PROFILES=monitoring scripts/in-tests --with-images pytest --junit-xml=/results/monitoring.xml tests/monitoring $(ARGS)
 bench: ## Measure the push and its peers; ARGS="--only storms"
@@ -72,10 +67,13 @@ bench: ## Measure the push and its peers; ARGS="--only storms"
 figures: ## Write what make bench measured into the documentation
 	@scripts/figures
 
+doctor dev packages layer-versions package-versions bare-metal:
+	@scripts/$@ $(ARGS)
+
 ##@ About
 help: ## Print this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions faults browser storms rolling soak bare-metal monitoring bench figures help
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions package-versions faults browser storms rolling soak bare-metal monitoring bench figures help

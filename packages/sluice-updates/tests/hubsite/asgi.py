@@ -14,6 +14,7 @@ from asgiref.sync import async_to_sync  # noqa: E402
 from channels.consumer import SyncConsumer  # noqa: E402
 from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
 from channels.layers import get_channel_layer  # noqa: E402
+from django.core.asgi import get_asgi_application  # noqa: E402
 from django.urls import path  # noqa: E402
 
 from hubsite import tracing  # noqa: E402
@@ -42,6 +43,15 @@ class Echo(AsyncJsonWebsocketConsumer):
 
     async def disconnect(self, code: int) -> None:
         print("echo disconnected", code, flush=True)
+
+
+pages = get_asgi_application()
+
+
+async def otherwise(scope: Any, receive: Any, send: Any) -> None:
+    """Polling, which the WSGI side serves in a real site, and the relay."""
+    polls = scope["path"] in ("/push/news/", "/updates/")
+    await (pages if polls else relay)(scope, receive, send)
 
 
 async def relay(scope: Any, receive: Any, send: Any) -> None:
@@ -85,7 +95,7 @@ application = updates_application(
         path("channels/asker/", Asker.as_asgi()),
     ],
     channels={"doubling": Doubler.as_asgi()},
-    otherwise=relay,
+    otherwise=otherwise,
 )
 
 
