@@ -12,10 +12,13 @@ django.setup()
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
 from channels.layers import get_channel_layer  # noqa: E402
-from django.urls import path  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.core.asgi import get_asgi_application  # noqa: E402
+from django.urls import path, re_path  # noqa: E402
 
 from sluice_updates import limits  # noqa: E402
 from sluice_updates.asgi import application as updates_application  # noqa: E402
+from sluice_updates.asgi import guarded  # noqa: E402
 from sluice_updates.asgi.responses import respond  # noqa: E402
 
 # Shorter intervals, for tests that don't measure them.
@@ -39,6 +42,14 @@ class Echo(AsyncJsonWebsocketConsumer):
         print("echo disconnected", code, flush=True)
 
 
+class Open(Echo):
+    """For everybody: nothing checks who connects."""
+
+    async def connect(self) -> None:
+        await self.accept()
+        await self.send_json({"user": None})
+
+
 async def relay(scope: Any, receive: Any, send: Any) -> None:
     """Send a request's JSON body to the group, as another process does through the broker."""
     if scope["path"] != "/relay":
@@ -53,8 +64,22 @@ async def relay(scope: Any, receive: Any, send: Any) -> None:
 
 
 application = updates_application(
-    websocket_urlpatterns=[path("channels/echo/", Echo.as_asgi())], otherwise=relay
+    websocket_urlpatterns=[path("channels/echo/", Echo.as_asgi())],
+    otherwise=ProtocolTypeRouter({"http": relay}),
 )
+
+# A project with WebSockets of its own below /ws/.
+own_sockets = URLRouter(
+    [
+        path("ws/open/", Open.as_asgi()),
+        re_path(r"^ws/guarded/", guarded(URLRouter([path("echo/", Echo.as_asgi())]))),
+        path("channels/own/", Open.as_asgi()),
+    ]
+)
+with_sockets = updates_application(otherwise=ProtocolTypeRouter({"http": relay, "websocket": own_sockets}))
+
+# A project whose whole site is served, as in development.
+with_site = updates_application(otherwise=get_asgi_application())
 
 
 async def wrapped(scope: Any, receive: Any, send: Any) -> None:
