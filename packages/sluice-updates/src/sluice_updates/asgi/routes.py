@@ -12,6 +12,7 @@ from django.core.handlers.asgi import ASGIHandler
 
 from ..asgi_types import Application, Receive, Scope, Send
 from ..push.hub import get_hub
+from . import stopping
 from .health import healthz
 from .responses import respond, saying_backend
 from .sse import server_sent_events
@@ -61,6 +62,7 @@ class UpdatesApplication:
         self._other_sockets = _serving(otherwise, "websocket") or _no_socket
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stopping.notice(scope)
         kind = scope["type"]
         if kind == "websocket":
             if scope["path"] == WEBSOCKET:
