@@ -9,6 +9,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 # make roll SERVICE=asgi (default: all services of the application); make soak SOAK_MINUTES=5
 SERVICE ?=
 SOAK_MINUTES ?= 30
+# make storms STORM_CLIENTS=5000
+STORM_CLIENTS ?= 2000
 # Arguments for pytest (make test ARGS="-k nginx -x"), for the doctor, or the port for `make dev` (make dev ARGS=8001)
 ARGS ?=
 
@@ -57,6 +59,8 @@ faults: ## Break the stack under load, and count lost updates
 	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
 browser: ## Chromium: updates.js under faults, and the site
 	@scripts/in-tests --with-images --with-browser pytest --junit-xml=/results/browser.xml tests/browser $(ARGS)
+storms: ## All clients come back at once; clients that misbehave
+	@scripts/in-tests --with-images --with-load-client env STORM_CLIENTS=$(STORM_CLIENTS) pytest -rP --junit-xml=/results/storms.xml tests/storms $(ARGS)
 rolling: ## `make roll` of each service under load
 	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/rolling.xml tests/roll $(ARGS)
 soak: ## 300 clients and a fault a minute, for SOAK_MINUTES
@@ -71,9 +75,11 @@ figures: ## Write what make bench measured into the documentation
 	@scripts/figures
 
 ##@ About
+types: ## Write the TypeScript types of updates.js
+	@scripts/types
 help: ## Print this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions asgi-servers faults browser rolling soak bare-metal monitoring bench figures help
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions asgi-servers faults browser storms rolling soak bare-metal monitoring bench figures types help

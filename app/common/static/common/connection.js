@@ -1,7 +1,7 @@
 // The page on how updates reach this browser, and what fails: the diagnosis of updates.js, and the server's health checks.
 
+import { updates } from "../sluice_updates/page.js";
 import { find } from "./find.js";
-import { root, updates } from "./live.js";
 
 /** @typedef {[name: string, words: string, status?: string]} Fact */
 
@@ -12,7 +12,7 @@ const $ = (id) => find(`#${id}`, HTMLElement);
 const VERDICTS = {
   "catching-up": ["waiting", "Connecting."],
   live: ["good", "Updates arrive at once."],
-  polling: ["fair", `Updates arrive every ${document.body.dataset.pollSeconds} seconds, by polling.`],
+  polling: ["fair", `Updates arrive every ${updates.pollSeconds} seconds, by polling.`],
   offline: ["bad", "The site can't be reached. This page keeps retrying."],
   "signed-out": ["bad", "You are signed out. Sign in again to get updates."],
   stopped: ["bad", "This page gets no more updates. Reload it."],
@@ -28,7 +28,7 @@ const PARTS = {
   publisher: ["Broker for wake-ups", {
     up: "answers",
     down: "can't be reached, so updates take up to a second. Check the service rabbitmq and PUBLISHER_URL",
-    off: "is not configured, so updates take up to a second. To change that, set PUBLISHER_URL",
+    off: "is not used: the database itself tells of each update",
   }],
   tasks: ["Broker for crops", {
     up: "answers",
@@ -39,7 +39,7 @@ const PARTS = {
 /** @type {Record<string, string>} */
 const DAPHNE = {
   ok: "delivers at once",
-  degraded: "delivers from the database, within a second. Check the service rabbitmq and LAYER_URL",
+  degraded: "delivers within a second. Check the service rabbitmq and LAYER_URL, or what makes the database tell of updates",
   deaf: "can't deliver updates. Check the services asgi, postgres and rabbitmq",
   stopping: "is stopping or restarting",
 };
@@ -103,7 +103,7 @@ async function askServer() {
  */
 async function ask(path) {
   try {
-    const response = await fetch(new URL(path, root), { cache: "no-store", signal: AbortSignal.timeout(8000) });
+    const response = await fetch(new URL(path, updates.root), { cache: "no-store", signal: AbortSignal.timeout(8000) });
     return await response.json();
   } catch {
     return null;

@@ -10,16 +10,21 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubsite.settings")
 django.setup()
 
+from asgiref.sync import async_to_sync  # noqa: E402
+from channels.consumer import SyncConsumer  # noqa: E402
 from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
 from channels.layers import get_channel_layer  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.core.asgi import get_asgi_application  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
+from hubsite import tracing  # noqa: E402
 from sluice_updates import limits  # noqa: E402
 from sluice_updates.asgi import application as updates_application  # noqa: E402
 from sluice_updates.asgi import guarded  # noqa: E402
 from sluice_updates.asgi.responses import respond  # noqa: E402
+
+tracing.set_up()
 
 # Shorter intervals, for tests that don't measure them.
 for name, seconds in json.loads(os.environ.get("HUBSITE_LIMITS", "{}")).items():
@@ -52,6 +57,9 @@ class Open(Echo):
 
 async def relay(scope: Any, receive: Any, send: Any) -> None:
     """Send a request's JSON body to the group, as another process does through the broker."""
+    if scope["path"] == "/spans":
+        await respond(send, 200, json.dumps(tracing.spans()).encode())
+        return
     if scope["path"] != "/relay":
         await respond(send, 404, b"Not found.\n")
         return
@@ -63,8 +71,31 @@ async def relay(scope: Any, receive: Any, send: Any) -> None:
     await respond(send, 200, b"")
 
 
+class Asker(AsyncJsonWebsocketConsumer):
+    """Sends what it receives to a worker, and the worker's answer to the browser."""
+
+    async def receive_json(self, content: dict[str, Any]) -> None:
+        message = {"type": "double", "reply_to": self.channel_name, "number": content["number"]}
+        await self.channel_layer.send("doubling", message)
+
+    async def doubled(self, message: dict[str, Any]) -> None:
+        await self.send_json({"number": message["number"]})
+
+
+class Doubler(SyncConsumer):
+    """The worker."""
+
+    def double(self, message: dict[str, Any]) -> None:
+        reply = {"type": "doubled", "number": 2 * message["number"]}
+        async_to_sync(self.channel_layer.send)(message["reply_to"], reply)
+
+
 application = updates_application(
-    websocket_urlpatterns=[path("channels/echo/", Echo.as_asgi())],
+    websocket_urlpatterns=[
+        path("channels/echo/", Echo.as_asgi()),
+        path("channels/asker/", Asker.as_asgi()),
+    ],
+    channels={"doubling": Doubler.as_asgi()},
     otherwise=ProtocolTypeRouter({"http": relay}),
 )
 

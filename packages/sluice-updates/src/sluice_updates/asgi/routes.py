@@ -14,8 +14,9 @@ from ..asgi_types import Application, Receive, Scope, Send
 from ..push.hub import get_hub
 from . import stopping
 from .health import healthz
+from .inner_workers import InnerWorkers
 from .responses import respond, saying_backend
-from .sse import server_sent_events
+from .sse import open_stream, server_sent_events
 from .websocket import open_socket, websocket
 
 PREFIX: Final = "/channels/"
@@ -34,27 +35,35 @@ def application(
 
     `websocket_urlpatterns`: Django URL patterns of ordinary Channels consumers, below channels/. Only the
     site's own pages reach them, and only users who are signed in; `scope["user"]` is the user.
-    `channels`: consumers of named channels, for `manage.py runworker`.
+    `channels`: consumers of named channels, for `manage.py runworker`. With DEBUG and a channel layer in
+    memory, which that can't reach, this application runs them itself.
     `otherwise`: the project's own application, for all WebSockets outside channels/ and for all other HTTP
     requests. A ProtocolTypeRouter, or Django's application, gets only what it serves; the rest gets 404.
     Nothing checks origin or session before it: it must, or be wrapped in `guarded`.
     """
     consumers = _consumers(websocket_urlpatterns) if websocket_urlpatterns else None
     workers = _workers(channels) if channels else None
+    inner = InnerWorkers(workers, list(channels)) if workers and channels else None
 
-    return UpdatesApplication(consumers, workers, otherwise)
+    return UpdatesApplication(consumers, workers, otherwise, inner)
 
 
 class UpdatesApplication:
-    """The ASGI application. For updates' WebSockets the package's own server calls `open_socket` instead."""
+    """The ASGI application. The package's own server calls `open_socket` and `open_stream` instead."""
 
     update_path = WEBSOCKET
     event_path = EVENTS
     open_socket = staticmethod(open_socket)
+    open_stream = staticmethod(open_stream)
 
     def __init__(
-        self, consumers: Application | None, workers: Application | None, otherwise: Application | None
+        self,
+        consumers: Application | None,
+        workers: Application | None,
+        otherwise: Application | None,
+        inner: InnerWorkers | None = None,
     ) -> None:
+        self._inner = inner
         self._consumers = consumers or _no_socket
         self._workers = workers
         self._views = {EVENTS: server_sent_events, HEALTH: healthz}
@@ -68,8 +77,10 @@ class UpdatesApplication:
             if scope["path"] == WEBSOCKET:
                 await websocket(scope, receive, send)
             elif scope["path"].startswith(PREFIX):
+                self._start_inner_workers()
                 await self._consumers(scope, receive, saying_backend(send))
             else:
+                self._start_inner_workers()
                 await self._other_sockets(scope, receive, saying_backend(send))
         elif kind == "http":
             await self._views.get(scope["path"], self._other_requests)(scope, receive, send)
@@ -79,6 +90,11 @@ class UpdatesApplication:
             await self._workers(scope, receive, send)
         else:
             raise ValueError(f"this application does not serve the scope {kind}")
+
+    def _start_inner_workers(self) -> None:
+        """A consumer is about to be served, and may send to named channels."""
+        if self._inner is not None:
+            self._inner.start()
 
 
 def _serving(application: Application | None, kind: str) -> Application | None:

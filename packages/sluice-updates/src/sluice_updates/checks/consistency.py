@@ -13,6 +13,7 @@ from django.http.request import validate_host
 from django.utils.module_loading import import_string
 
 from .. import conf
+from ..wakeup import notifications
 
 _STOCK_LAYER: Final = "channels_rabbitmq.core.RabbitmqChannelLayer"
 
@@ -22,6 +23,8 @@ def check_layer(**kwargs: Any) -> list[CheckMessage]:
     """E004, E005, W003, W004: the channel layer needs groups for wake-ups, and channels for `runworker`."""
     layer = _layer()
     if layer is None and not apps.is_installed("channels"):
+        return []
+    if layer is None and (notifications.is_wanted() or notifications.is_watched()):
         return []
     if layer is None:
         return [

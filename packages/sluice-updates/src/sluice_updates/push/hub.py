@@ -1,9 +1,10 @@
 """The hub, one per process: it receives every committed update once and writes it to all subscribers.
 
-Updates arrive by wake-ups through the channel layer (fast, may be lost) and by a poll of the database every
-second (always). Either is enough. Everything here runs on one event loop, except functions that are passed
-to a DatabaseThread. Input and output are in the modules that it puts together: poller, auditor,
-channel_layer, database_thread.
+Updates arrive by wake-ups through the channel layer (fast, may be lost) and by a poll of the database, every
+second (always) and whenever the database itself tells of a commit. Any of these is enough. Everything here
+runs on one event loop, except functions that are passed to a DatabaseThread. Input and output are in the
+modules that it puts together: poller, auditor, database_thread, and one for each way of waking:
+channel_layer, notifications, data_version.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import random
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from .. import close_codes, history, limits, metrics
+from .. import close_codes, history, limits, metrics, tracing
 from ..history import Reading, StreamState
 from ..metrics import count
 from ..positions import Position
@@ -24,10 +26,14 @@ from ..wakeup.message import WokenUpdate
 from .auditor import Auditor
 from .authenticator import Authenticator
 from .channel_layer import LayerLink
+from .data_version import DataVersion
 from .database_thread import DatabaseThread
 from .frames import UpdateFrame
+from .notifications import Notifications
+from .own_database import OwnDatabase
 from .people import People
 from .poller import Poller, has_changed
+from .way import Way
 from .window import FollowedStream, Subscriber, Subscription
 
 logger = logging.getLogger(__name__)
@@ -63,21 +69,29 @@ class Hub:
         self.authenticator = Authenticator(
             self.handshake, head=self._head, knows=self.knows, learn=self.learn
         )
-        self.layer = LayerLink(self.id, self._wake_up)
+        self.database = OwnDatabase()
+        self.layer = LayerLink(self.id, self._wake_up, self.database.is_own)
         self.auditor = Auditor(loop, self.people)
         self.poller = Poller(
             loop,
             self.streams,
+            self.database,
             take=self.take,
             history_rewritten=self.history_rewritten,
             cursor_lost=self.auditor.doubt_all,
         )
+        self.ways: list[Way] = [
+            self.layer,
+            Notifications(self.id, poll_soon=self.poller.poll_soon, send=self.poller.notify),
+            DataVersion(self.poller.poll_soon),
+        ]
         self._sightings: OrderedDict[str, int] = OrderedDict()
         self._window_bytes = 0
         self._unwritten: dict[FollowedStream, None] = {}  # those with updates that are not written yet
         self._writing: asyncio.TimerHandle | None = None
         self._wrote_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
 
     def start(self) -> None:
         """Start the tasks. Neither database nor broker needs to be up."""
@@ -85,11 +99,12 @@ class Hub:
             self.poller.poll_forever,
             self.poller.fill_forever,
             self._sweep_forever,
-            self.layer.listen,
-            self.layer.loop_back_forever,
             self.auditor.audit_forever,
         ]
+        for way in self.ways:
+            works += way.tasks()
         self._tasks = [self.loop.create_task(_supervise(work)) for work in works]
+        self._tasks.append(self.loop.create_task(self._end_with_the_loop()))
 
     async def stop(self) -> None:
         """End the hub's tasks and threads. The caller closes the connections before."""
@@ -98,6 +113,24 @@ class Hub:
         if self._writing is not None:
             self._writing.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stop_threads()
+
+    async def _end_with_the_loop(self) -> None:
+        """End the threads when the loop ends, which cancels all tasks: each has a connection to the database.
+
+        In an asynchronous test, that is a test database. It can't be dropped while somebody is connected.
+        """
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._stop_threads()
+
+    def _stop_threads(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        for way in self.ways:
+            way.stop()
         self.poller.stop()
         self.authenticator.stop()
         self.handshake.stop()
@@ -241,6 +274,7 @@ class Hub:
         first, last = burst.frames[0], burst.frames[-1]
         single = first is last
         now = self.loop.time()
+        span = tracing.writing([(stream.name, one.offset) for one in burst.frames]) if tracing.taken else None
         written = 0
         for subscription in list(stream.subscriptions):
             if not subscription.live or subscription.offset >= last.offset:
@@ -260,6 +294,8 @@ class Hub:
                 logger.exception("an update could not be written to a connection; closing it with 1011")
                 connection.close(close_codes.INTERNAL_ERROR)
             written += 1
+        if span is not None:
+            tracing.written(span, written)
         count("frames_written", written * len(burst.frames))
         if not single:
             count("coalesced_writes", written)
@@ -273,8 +309,14 @@ class Hub:
         if len(sightings) > limits.SIGHTINGS:
             sightings.popitem(last=False)
 
-    def _wake_up(self, updates: Iterable[WokenUpdate]) -> None:
-        self.take(UpdateFrame(*update) for update in updates)
+    def _wake_up(self, updates: Iterable[WokenUpdate], trace: Mapping[str, Any] | None) -> None:
+        frames = [UpdateFrame(*update) for update in updates]
+        places = [(frame.stream, frame.offset) for frame in frames] if trace else []
+        with tracing.receiving(trace, places):
+            self.take(frames)
+        if tracing.taken:
+            waiting = {stream.name for stream in self._unwritten}
+            tracing.forget(place for place in places if place[0] not in waiting)
 
     # Memory
 

@@ -6,6 +6,7 @@ It has its own thread and connection, so handshakes do not delay it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -13,10 +14,14 @@ from functools import partial
 from .. import commits, history, limits
 from ..commits import Cursor, Polled
 from ..history import StreamState
+from ..identity import Unknown
 from ..metrics import count
 from ..positions import Position
+from ..wakeup import notifications
+from . import own_database
 from .database_thread import DatabaseThread, DatabaseUnavailable
 from .frames import UpdateFrame
+from .own_database import OwnDatabase
 from .window import FollowedStream
 
 logger = logging.getLogger(__name__)
@@ -25,14 +30,16 @@ logger = logging.getLogger(__name__)
 class Poller:
     """Gives the hub every committed update that it does not have, and reports rewritten histories.
 
-    `streams`: the streams that the hub follows. `take` is called with updates, `history_rewritten` with
-    the name of a stream whose history changed, `cursor_lost` when the poll starts again without a cursor.
+    `streams`: the streams that the hub follows. `database` learns the database's identity. `take` is called
+    with updates, `history_rewritten` with the name of a stream whose history changed, `cursor_lost` when the
+    poll starts again without a cursor.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         streams: Mapping[str, FollowedStream],
+        database: OwnDatabase,
         *,
         take: Callable[[Iterable[UpdateFrame]], None],
         history_rewritten: Callable[[str], None],
@@ -44,6 +51,7 @@ class Poller:
         self.has_polled = asyncio.Event()  # successfully or not
         self._loop = loop
         self._streams = streams
+        self._database = database
         self._take = take
         self._history_rewritten = history_rewritten
         self._cursor_lost = cursor_lost
@@ -54,6 +62,15 @@ class Poller:
         self._compare_until = 0.0
         self._gaps: set[str] = set()
         self._gap = asyncio.Event()
+        self._hint = asyncio.Event()
+
+    def poll_soon(self) -> None:
+        """Poll at once: something may have been committed. Many calls have one poll."""
+        self._hint.set()
+
+    async def notify(self, *words: str) -> None:
+        """Send a notification by PostgreSQL. Raises DatabaseUnavailable."""
+        await self._thread.run(_notify, words, within=2 * limits.STALL_SECONDS)
 
     def fill(self, name: str) -> None:
         """Read the missing updates of a stream, soon."""
@@ -65,10 +82,12 @@ class Poller:
         self._thread.stop()
 
     async def poll_forever(self) -> None:
-        """Query every second what has committed since."""
+        """Query every second, and after each hint, what has committed since."""
         loop = self._loop
         while True:
             began = loop.time()
+            self._hint.clear()
+            count("polls")
             try:
                 await self._poll(began)
             except DatabaseUnavailable as error:
@@ -77,7 +96,22 @@ class Poller:
             else:
                 self._worked(began)
             self.has_polled.set()
-            await asyncio.sleep(max(0.0, began + limits.POLL_SECONDS - loop.time()))
+            await self._pause(began)
+
+    async def _pause(self, began: float) -> None:
+        """Wait for the next poll.
+
+        After a hint, it comes when the pause is as long as the last poll, so that a slow database is not
+        asked without a pause. With the database down, hints do not hurry it.
+        """
+        ended = self._loop.time()
+        due = began + limits.POLL_SECONDS
+        if not self.failures:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._hint.wait()
+                due = min(due, max(began + limits.HINT_SECONDS, 2 * ended - began))
+        await asyncio.sleep(max(0.0, due - self._loop.time()))
 
     async def fill_forever(self) -> None:
         """Read missing updates, whenever a stream has a gap."""
@@ -103,9 +137,12 @@ class Poller:
             or now < self._compare_until
         )
         heads = {name: stream.head for name, stream in self._streams.items()} if compare else None
-        polled, states, through = await self._thread.run(
-            partial(_poll, self._cursor, self._through, heads), within=2 * limits.STALL_SECONDS
+        ask = compare or self._database.in_doubt
+        polled, states, through, identity = await self._thread.run(
+            partial(_poll, self._cursor, self._through, heads, ask), within=2 * limits.STALL_SECONDS
         )
+        if identity is not None:
+            self._database.learn(identity)
         if not polled.complete or self._through is not through:
             self._compared_at = 0.0
         if self._through is not through:
@@ -164,14 +201,22 @@ def has_changed(before: Position, now: Position) -> bool:
     return now.offset < before.offset or (now.offset == before.offset and now.tag != before.tag)
 
 
+def _notify(words: tuple[str, ...]) -> None:
+    """In the thread."""
+    notifications.notify(history.database(), *words)
+
+
 def _poll(
-    cursor: Cursor | None, through: object, heads: dict[str, Position] | None
-) -> tuple[Polled, dict[str, StreamState] | None, object]:
-    """In the thread: what committed since the cursor, and the states of the streams in `heads`."""
+    cursor: Cursor | None, through: object, heads: dict[str, Position] | None, ask: bool
+) -> tuple[Polled, dict[str, StreamState] | None, object, str | Unknown | None]:
+    """In the thread: what committed since the cursor, and the states of the streams in `heads`. Also the
+    database's identity, if the caller asks for it or the connection is new.
+    """
     database = history.database()
     database.ensure_connection()
     current = database.connection
     if current is not through:
-        cursor = None
+        cursor, ask = None, True
+    identity = own_database.read(database) if ask else None
     polled = commits.poll(cursor)
-    return polled, history.heads(heads) if heads else None, current
+    return polled, history.heads(heads) if heads else None, current, identity
