@@ -183,7 +183,7 @@ def test_everything_else_is_gunicorns_upgrades_included(site: Target, target: st
 
 # Requests for a second ASGI prefix (method, path, headers), and their result (status, server). Where it isn't
 # an ASGI prefix, all of them are Gunicorn's.
-SECOND = (
+SECOND: tuple[tuple[str, str, dict[str, str], int, str], ...] = (
     ("GET", "/ws/status/", UPGRADE, 404, "asgi"),
     ("GET", "/ws/admin/", UPGRADE, 404, "asgi"),
     ("GET", "/ws/channels/updates/", UPGRADE, 404, "asgi"),

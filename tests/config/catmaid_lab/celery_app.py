@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 @app.task(name="crop")
 def crop(number: int) -> None:
-    from catmaid import consumers
+    from catmaid import consumers  # type: ignore[import-not-found]
 
     try:
         consumers.push(7, "new-message", {"message_id": number})

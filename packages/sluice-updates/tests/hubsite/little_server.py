@@ -37,9 +37,7 @@ class Server:
         async def send(message: dict[str, Any]) -> None:
             started.set()
 
-        lifespan = asyncio.create_task(
-            application({"type": "lifespan", "asgi": {}}, to_lifespan.get, send)  # type: ignore[arg-type]
-        )
+        lifespan = asyncio.ensure_future(application({"type": "lifespan", "asgi": {}}, to_lifespan.get, send))
         to_lifespan.put_nowait({"type": "lifespan.startup"})
         await started.wait()
         stream = asyncio.create_task(self._stream(session))
