@@ -117,6 +117,15 @@ def test_it_names_the_server_that_responds_instead_of_daphne(
         assert lines(site, url)[1]["event stream"].startswith(words)
 
 
+def test_it_connects_to_another_address_than_the_names(site: Site, served: Served, person: Person) -> None:
+    """As on a host whose name leads to a proxy in front of it."""
+    url = f"http://no-such-host.invalid:{served.port}"
+    said = lines(site, url, "--user", person.name, "--connect", "127.0.0.1")[1]
+    assert said["event stream"].startswith("3 updates arrived, the slowest after ")
+    said = lines(site, url, "--user", person.name)[1]
+    assert said["event stream"].startswith(f"no-such-host.invalid:{served.port} does not answer: ")
+
+
 def test_it_names_the_target_of_a_redirect(site: Site, person: Person) -> None:
     """The server only redirects to https."""
     with _answering(301, "", place="https://example.org/") as url:

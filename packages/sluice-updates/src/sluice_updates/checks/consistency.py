@@ -15,6 +15,10 @@ from django.utils.module_loading import import_string
 from .. import conf
 from ..wakeup import notifications
 
+_STORED_SESSIONS: Final = (
+    "django.contrib.sessions.backends.db",
+    "django.contrib.sessions.backends.cached_db",
+)
 _STOCK_LAYER: Final = "channels_rabbitmq.core.RabbitmqChannelLayer"
 
 
@@ -140,11 +144,15 @@ def check_apps(**kwargs: Any) -> list[CheckMessage]:
                 id="sluice_updates.E009",
             )
         )
-    for name in ("django.contrib.auth", "django.contrib.contenttypes"):
+    needed = ["django.contrib.auth", "django.contrib.contenttypes"]
+    if settings.SESSION_ENGINE in _STORED_SESSIONS:
+        needed.append("django.contrib.sessions")
+    for name in needed:
         if name not in order:
             found.append(
                 Error(
-                    f"{name} is not in INSTALLED_APPS, and sluice_updates needs it: streams belong to users.",
+                    f"{name} is not in INSTALLED_APPS, and sluice_updates needs it: streams belong to users"
+                    " who are signed in.",
                     hint=f"Add {name} to INSTALLED_APPS.",
                     id="sluice_updates.E010",
                 )

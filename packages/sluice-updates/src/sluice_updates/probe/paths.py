@@ -63,8 +63,11 @@ class _Failed(Exception):
 class Trial:
     """A context manager that tries the paths on a site, with a session that it creates and deletes."""
 
-    def __init__(self, url: str, user: Any) -> None:
-        """`url`: the site's. Raises ValueError for an invalid URL, LookupError if the user can't sign in."""
+    def __init__(self, url: str, user: Any, *, connect: str = "") -> None:
+        """`url`: the site's. `connect`: the address of the proxy, if not the one of the URL's host.
+
+        Raises ValueError for an invalid URL, LookupError if the user can't sign in.
+        """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ValueError(
@@ -72,7 +75,8 @@ class Trial:
             )
         secure = parts.scheme == "https"
         name = parts.hostname or ""
-        self._address = Address(name, parts.port or (443 if secure else 80), name if secure else "", _SECONDS)
+        port = parts.port or (443 if secure else 80)
+        self._address = Address(connect or name, port, name if secure else "", _SECONDS)
         self._host, self._prefix = parts.netloc, parts.path.rstrip("/")
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._user, self._backend = user, backend_of(user)
