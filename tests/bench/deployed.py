@@ -325,8 +325,10 @@ class Development(Deployed):
         """The one container."""
         return [self.project]
 
-    def place(self, way: str = "asgi", *, tls: bool = False) -> Place:
-        """Where clients connect."""
+    def place(
+        self, way: str = "asgi", *, tls: bool = False, transport: str = "websocket", polls: bool = False
+    ) -> Place:
+        """Where clients connect, by a WebSocket."""
         networks = self.inspect(self.project)["NetworkSettings"]["Networks"]
         address = networks["bridge"]["IPAddress"]
         return Place(address, 8001)
