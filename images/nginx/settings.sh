@@ -65,7 +65,7 @@ refuse_unknown "${names[@]}"
 read -ra asgi_prefixes <<< "$ASGI_PREFIXES"
 ASGI_PREFIXES=${asgi_prefixes[*]}
 [[ " $ASGI_PREFIXES " == *' /channels/ '* ]] || require_match ASGI_PREFIXES '' 'it must be a list with /channels/, where updates are'
-taken=(/static/ /protected-media/ /monitoring/)
+taken=(/static/ /media/ /protected-media/ /monitoring/)
 for path in "${asgi_prefixes[@]}"; do
     for other in "${taken[@]}"; do
         [[ $path != "$other"* && $other != "$path"* ]] ||

@@ -80,6 +80,7 @@ MALFORMED = {
         "/ws/x/ /channels/ /ws/",
         "/channels/ /static/",
         "/channels/ /static/js/",
+        "/channels/ /media/",
         "/channels/ /protected-media/",
         "/monitoring/ /channels/",
     ],

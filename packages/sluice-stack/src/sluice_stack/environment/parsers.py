@@ -90,7 +90,7 @@ def asgi_prefixes(value: str) -> tuple[str, ...]:
     prefixes = tuple(value.split())
     if "/channels/" not in prefixes:
         raise ValueError("must be a list with /channels/, where updates are")
-    others = ["/static/", "/protected-media/", "/monitoring/"]
+    others = ["/static/", "/media/", "/protected-media/", "/monitoring/"]
     for prefix in prefixes:
         for other in others:
             if prefix.startswith(other) or other.startswith(prefix):
