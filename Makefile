@@ -75,11 +75,9 @@ figures: ## Write what make bench measured into the documentation
 	@scripts/figures
 
 ##@ About
-types: ## Write the TypeScript types of updates.js
-	@scripts/types
 help: ## Print this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions asgi-servers faults browser storms rolling soak bare-metal monitoring bench figures types help
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions asgi-servers faults browser storms rolling soak bare-metal monitoring bench figures help
