@@ -10,6 +10,7 @@ from websockets.exceptions import InvalidStatus
 
 from updates_lab.site import Person, Served, Site, running
 
+pytestmark = pytest.mark.servers
 FOREIGN = "https://evil.example"
 
 
