@@ -15,27 +15,19 @@ ARGS ?=
 
 ##@ The stack (settings: .env, or the command line: make up HTTP_PORT=8081)
 up: ## Start the site; install what is missing
-	@scripts/up
 down: ## Stop the site; its data stays
-	@scripts/down
 logs: ## Follow the services' logs, from the last 100 lines
-	@scripts/logs
 roll: ## Replace containers one by one; SERVICE=asgi: only those
 	@scripts/roll $(SERVICE)
 doctor: ## Check the running site; ARGS=--quiet: not what passed
 password: ## Print the administrator's password
-	@scripts/password
 certificate: ## Use a renewed certificate (TLS=own); print it
-	@scripts/certificate
 base: ## Build or refresh the base image from Debian's packages
-	@scripts/base
 clean: ## Remove everything: data, containers, images, lines in .env
-	@scripts/clean
 dev: ## Run the site without Docker, on SQLite, for development
 
 ##@ Checks (in the image sluice-tests, except quick; results in results/)
 quick: ## Style, imports, tests without servers; no Docker
-	@scripts/quick
 lint: ## Ruff, mypy, imports, ShellCheck, Dockerfiles, JavaScript
 	@scripts/in-tests scripts/lint
 test: ## Unit and configuration tests
@@ -48,6 +40,8 @@ docs: ## Build the documentation as a site, into results/docs
 layer: ## Test the channel layer and the stock one on RabbitMQ
 	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml packages/sluice-layer/tests $(ARGS)
 layer-versions: ## Test the layer with each Python, Channels and RabbitMQ
+asgi-servers: ## Stop each other ASGI server under updates' clients
+	@scripts/in-tests pytest -rP --junit-xml=/results/asgi-servers.xml tests/asgi_servers $(ARGS)
 package-versions: ## Test packages on each Python, Django, PostgreSQL
 faults: ## Break the stack under load, and count lost updates
 	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
@@ -65,9 +59,8 @@ monitoring: ## Prometheus, its alerts and who may see it
 bench: ## Measure the push and its peers; ARGS="--only storms"
 	@scripts/in-tests --with-images --for-bench scripts/measure $(ARGS)
 figures: ## Write what make bench measured into the documentation
-	@scripts/figures
 
-doctor dev packages layer-versions package-versions bare-metal:
+up down logs doctor password certificate base clean dev quick packages layer-versions package-versions bare-metal figures:
 	@scripts/$@ $(ARGS)
 
 ##@ About
@@ -76,4 +69,4 @@ help: ## Print this list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions package-versions faults browser storms rolling soak bare-metal monitoring bench figures help
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions package-versions asgi-servers faults browser storms rolling soak bare-metal monitoring bench figures help

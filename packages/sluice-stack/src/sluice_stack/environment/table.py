@@ -59,6 +59,9 @@ class Environment:
         `make up TLS=…` writes 8443.""")
     url_prefix: str = setting("", is_.url_prefix, OPERATOR, "all", """
         The path below which the whole site is served, WebSocket included, such as `/catmaid`.""")
+    asgi_prefixes: tuple[str, ...] = setting("/channels/", is_.asgi_prefixes, OPERATOR, "nginx", """
+        The paths whose WebSockets Daphne serves, separated by spaces, such as `/channels/ /ws/`, without
+        `URL_PREFIX`. `/channels/` must be one of them. See docs/reference/the-split.md.""")
     expose_backend: bool = setting("no", is_.yes_no, OPERATOR, "nginx wsgi asgi", """
         `yes`: each response names the server that made it in `X-Backend`. For tests and debugging.""")
     admin_username: str = setting("admin", is_.matching(*is_.USERNAME), OPERATOR, "migrate", """
