@@ -3,13 +3,11 @@ SHELL := bash
 .SHELLFLAGS := -e -u -o pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 .DEFAULT_GOAL := help
-.DELETE_ON_ERROR:
 .NOTPARALLEL:
 
-# make roll SERVICE=asgi (default: all services of the application); make soak SOAK_MINUTES=5
+# make roll SERVICE=asgi (default: all services of the application); make soak SOAK_MINUTES=5; make test ARGS="-k nginx -x"; make dev ARGS=8001
 SERVICE ?=
 SOAK_MINUTES ?= 30
-# Arguments for pytest (make test ARGS="-k nginx -x"), for the doctor, or the port for `make dev` (make dev ARGS=8001)
 ARGS ?=
 
 ##@ The stack (settings: .env, or the command line: make up HTTP_PORT=8081)
@@ -31,6 +29,8 @@ base: ## Build or refresh the base image from Debian's packages
 	@scripts/base
 clean: ## Remove everything: data, containers, images, lines in .env
 	@scripts/clean
+init: ## Add the stack's lines to a project: make init SITE=…
+	@scripts/init $(ARGS)
 dev: ## Run the site without Docker, on SQLite, for development
 	@scripts/dev $(ARGS)
 
@@ -63,6 +63,8 @@ bare-metal: ## Follow the guide for hosts on Debian 12 and 13; test it
 	@scripts/bare-metal $(ARGS)
 monitoring: ## Prometheus, its alerts and who may see it
 	@COMPOSE_PROFILES=monitoring scripts/in-tests --with-images pytest --junit-xml=/results/monitoring.xml tests/monitoring $(ARGS)
+guests: ## Other Django projects in the stack, by their guide
+	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/guests.xml tests/guests $(ARGS)
 bench: ## Measure the push and its peers; ARGS="--only storms"
 	@scripts/in-tests --with-images --for-bench scripts/measure $(ARGS)
 figures: ## Write what make bench measured into the documentation
@@ -74,4 +76,4 @@ help: ## Print this list
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions faults browser rolling soak bare-metal monitoring bench figures help
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions faults browser rolling soak bare-metal monitoring bench figures init guests help
