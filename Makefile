@@ -5,9 +5,10 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
-# make roll SERVICE=asgi (default: all services of the application); make soak SOAK_MINUTES=5; make test ARGS="-k nginx -x"; make dev ARGS=8001
+# make roll SERVICE=asgi (default: all); soak SOAK_MINUTES=5; storms STORM_CLIENTS=5000; test ARGS="-k nginx -x"; dev ARGS=8001
 SERVICE ?=
 SOAK_MINUTES ?= 30
+STORM_CLIENTS ?= 2000
 ARGS ?=
 
 ##@ The stack (settings: .env, or the command line: make up HTTP_PORT=8081)
@@ -55,6 +56,8 @@ faults: ## Break the stack under load, and count lost updates
 	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
 browser: ## Chromium: updates.js under faults, and the site
 	@scripts/in-tests --with-images --with-browser pytest --junit-xml=/results/browser.xml tests/browser $(ARGS)
+storms: ## All clients come back at once; clients that misbehave
+	@scripts/in-tests --with-images --with-load-client env STORM_CLIENTS=$(STORM_CLIENTS) pytest -rP --junit-xml=/results/storms.xml tests/storms $(ARGS)
 rolling: ## `make roll` of each service under load
 	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/rolling.xml tests/roll $(ARGS)
 soak: ## 300 clients and a fault a minute, for SOAK_MINUTES
@@ -71,9 +74,11 @@ figures: ## Write what make bench measured into the documentation
 	@scripts/figures
 
 ##@ About
+types: ## Write the TypeScript types of updates.js
+	@scripts/types
 help: ## Print this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions faults browser rolling soak bare-metal monitoring bench figures init guests help
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions faults browser storms rolling soak bare-metal monitoring bench figures types init guests help

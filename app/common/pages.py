@@ -1,9 +1,8 @@
-"""Shared by the site's pages: the decorators `live` and `button`, and the pages for errors."""
+"""Shared by the site's pages: the decorators `shows_errors` and `button`, and the pages for errors."""
 
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_safe
 
 from sluice_stack.errors import error_response, wants_json
-from sluice_updates import history, streams
+from sluice_updates.page import follows
 
 from .api import ApiError, api, only_methods
 from .paging import place_of
@@ -27,32 +26,17 @@ from .paging import place_of
 View = Callable[..., HttpResponse]
 
 
-def live(*more_streams: Callable[[Any], str]) -> Callable[[View], View]:
-    """Decorator for a page whose data changes with updates.
+def shows_errors(view: View) -> View:
+    """Decorator for a page. If the view raises ApiError, the page shows its message."""
 
-    The user must be signed in. Nothing caches the page. The page carries the positions of the default
-    streams, and of `more_streams`: functions that return a stream's name for a user's id. They are read
-    before the view reads its data, so that no update is lost between the two (PROTOCOL: Pages). The page's
-    script continues from them. If the view raises ApiError, the page shows its message.
-    """
+    @functools.wraps(view)
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except ApiError as error:
+            return render(request, "common/refused.html", {"why": _sentence(error)}, status=error.status)
 
-    def decorate(view: View) -> View:
-        @never_cache
-        @login_required
-        @functools.wraps(view)
-        def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            user_id = request.user.pk
-            wanted = streams.default_streams(user_id) + [name(user_id) for name in more_streams]
-            heads = history.heads(wanted)
-            request.positions = {stream: str(heads[stream].head) for stream in wanted}
-            try:
-                return view(request, *args, **kwargs)
-            except ApiError as error:
-                return render(request, "common/refused.html", {"why": _sentence(error)}, status=error.status)
-
-        return wrapped
-
-    return decorate
+    return wrapped
 
 
 def button(page: str) -> Callable[[Callable[..., dict[str, Any]]], View]:
@@ -98,13 +82,8 @@ def _sentence(error: ApiError) -> str:
 
 
 def page(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: the values for the page's script, in attributes of the body."""
-    positions = getattr(request, "positions", None)
-    return {
-        "updates_positions": json.dumps(positions) if positions else "",
-        "poll_seconds": settings.POLL_SECONDS,
-        "site_root": get_script_prefix(),
-    }
+    """Context processor: the values for every page."""
+    return {"poll_seconds": settings.POLL_SECONDS, "site_root": get_script_prefix()}
 
 
 def home(request: HttpRequest) -> HttpResponse:
@@ -113,7 +92,8 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-@live()
+@login_required
+@follows()
 def connection(request: HttpRequest) -> HttpResponse:
     """The page on how updates reach this browser, and what fails. For users and operators."""
     return render(request, "common/connection.html")

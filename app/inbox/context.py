@@ -10,5 +10,5 @@ from .changes import unread_count
 
 
 def unread(request: HttpRequest) -> dict[str, Any]:
-    """`unread`, on pages that keep the number up to date (common.pages.live)."""
-    return {"unread": unread_count(request.user)} if hasattr(request, "positions") else {}
+    """`unread`, on pages that keep the number up to date (common/live.js)."""
+    return {"unread": unread_count(request.user)} if hasattr(request, "sluice_updates") else {}

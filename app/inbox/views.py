@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages as flash
+from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import get_script_prefix
 from django.views.decorators.http import require_http_methods
 
 from common.api import ApiError, api, bad_field, only_fields, only_methods, read_object
-from common.pages import button, live
+from common.pages import button, shows_errors
 from common.paging import Page, read_page
 from sluice_stack.errors import wants_json
+from sluice_updates.page import follows
 
 from . import changes
 from .forms import MessageForm
@@ -32,7 +34,9 @@ def messages(request: HttpRequest) -> HttpResponse:
 messages.csrf_exempt = True  # type: ignore[attr-defined]  # messages_api checks the token, after the 401
 
 
-@live()
+@login_required
+@follows()
+@shows_errors
 def inbox_page(request: HttpRequest) -> HttpResponse:
     return render(request, "inbox/inbox.html", {"page": _page(request)})
 
@@ -52,7 +56,8 @@ def messages_api(request: HttpRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@live()
+@login_required
+@follows()
 def write(request: HttpRequest) -> HttpResponse:
     """The form for a message. `to` in the query is the initial recipient."""
     if request.method == "POST":

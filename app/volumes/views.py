@@ -6,15 +6,18 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages as flash
+from django.contrib.auth.decorators import login_required
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from common.api import ApiError, api, only_fields, only_methods, read_object
-from common.pages import button, live
+from common.pages import button, shows_errors
 from common.paging import Page, read_page
 from sluice_stack.errors import wants_json
+from sluice_updates.page import follows
+from sluice_updates.streams import default_streams
 
 from . import progress, quota
 from .box import AXES
@@ -26,14 +29,16 @@ from .ordering import BadBox, OverQuota, TooManyCrops, order_crop
 
 
 @require_safe
-@live()
+@login_required
+@follows()
 def volumes(request: HttpRequest) -> HttpResponse:
     """The page with all volumes."""
     return render(request, "volumes/volumes.html", {"volumes": Volume.objects.all()})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@live()
+@login_required
+@follows()
 def volume(request: HttpRequest, volume_id: int) -> HttpResponse:
     """The page of a volume, with the form for ordering a crop."""
     shown = get_object_or_404(Volume, pk=volume_id)
@@ -98,8 +103,15 @@ def crops(request: HttpRequest) -> HttpResponse:
     return crops_api(request) if wants_json(request) else crops_page(request)
 
 
+def _streams(request: HttpRequest) -> list[str]:
+    """The default streams, and the progress of the user's crops."""
+    return [*default_streams(request.user.pk), progress.crops_stream(request.user.pk)]
+
+
 @require_safe
-@live(progress.crops_stream)
+@login_required
+@follows(_streams)
+@shows_errors
 def crops_page(request: HttpRequest) -> HttpResponse:
     return render(
         request,

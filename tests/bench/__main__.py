@@ -26,17 +26,24 @@ from typing import Any, Final
 
 from . import loads
 from .about import about, clock
-from .deployed import Deployed, Failed, run, wait
+from .deployed import OPEN, Deployed, Failed, run, wait
 from .peers import NAMES, Peers
+from .requesting import REQUESTS, Refused, Requests
 from .sluice import DIRECT, THROUGH_NGINX, Sluice
 from .storm import problems, storm
-from .visits import BURST, Refused, describe, visit
+from .visits import describe, visit
 
 SIZES: Final = (100, 1000, 5000)
-STORM_CASES: Final = ("cut", "kill", "restart")
+STORMS: Final = {  # case and transport
+    "cut": ("cut", "websocket"),
+    "kill": ("kill", "websocket"),
+    "restart": ("restart", "websocket"),
+    "cut-sse": ("cut", "sse"),
+    "restart-sse": ("restart", "sse"),
+    "away": ("away", "websocket"),
+}
+AWAY_ROUNDS: Final = 2  # it takes minutes, in which all pages poll
 STREAMS: Final = (1, 11, 51)
-OPEN: Final = {"CHANNELS_PER_ADDRESS": "32000", "CHANNELS_PER_ADDRESS_SECOND": "9999", "MAX_CLIENTS": "6000"}
-
 IMAGES: Final = ("wsgi", "asgi", "worker", "nginx", "rabbitmq", "postgres")
 _READ_ALL: Final = """
 FROM sluice-asgi:{tag}
@@ -49,7 +56,8 @@ USER 33:33
 class Bench:
     """The figures, by workload, server and name: one value for each round."""
 
-    def __init__(self, results: Path, rounds: int, peers: Peers | None) -> None:
+    def __init__(self, results: Path, rounds: int, peers: Peers | None, owner: str = "") -> None:
+        self.labels = (f"sluice.test.run={owner}",) if owner else ()
         self.results = results
         self.rounds = rounds
         self.peers = peers
@@ -122,7 +130,7 @@ class Bench:
                 self.keep(f"{label} connect-{count}", server.name, connecting)
                 self.add(f"{label} single-{count}", server.name, here.broadcasts)
                 if count == 1000:
-                    self.add(f"{label} burst-{count}", server.name, lambda: here.broadcast(BURST))
+                    self.add(f"{label} burst-{count}", server.name, here.burst)
                 if count == SIZES[-1]:
                     self.add(f"{label} idle-{count}", server.name, lambda: here.idle(base))
         except Failed as failure:  # of this visit; the others count
@@ -138,11 +146,11 @@ class Bench:
         publisher = stack.publisher()
         server = Sluice(stack, "nginx", publisher)
         for _ in range(self.rounds):
-            with loads.Requests(stack) as alone:
+            with Requests(stack) as alone:
                 wait(lambda: alone.count >= REQUESTS, 60, f"{REQUESTS} requests")
             self.keep("requests alone", THROUGH_NGINX, alone.figures())
             with visit(server, server.people(1000)) as (here, _connecting, _base):
-                with loads.Requests(stack) as beside:
+                with Requests(stack) as beside:
                     while beside.count < REQUESTS:  # a broadcast that takes too long is refused
                         here.broadcast()
                 self.keep("requests broadcast", THROUGH_NGINX, beside.figures())
@@ -192,16 +200,21 @@ class Bench:
 
 def run_storms(bench: Bench, stack: Deployed, clients: int, limit: float) -> None:
     """All clients come back at once, with requests to Gunicorn beside it."""
-    for _ in range(bench.rounds):
-        for case in STORM_CASES:
-            with loads.Requests(stack) as beside:
-                report = storm(stack, case=case, clients=clients, limit=limit)
-            report["requests"] = beside.figures()
+    for number in range(bench.rounds):
+        for name, (case, transport) in STORMS.items():
+            if case == "away" and number >= AWAY_ROUNDS:
+                continue
+            report = storm(
+                stack, case=case, transport=transport, clients=clients, limit=limit,
+                image=os.environ.get("SLUICE_BENCH_IMAGE", ""), labels=bench.labels,
+            )  # fmt: skip
+            report["name"] = name
             report["problems"] = problems(report)
             bench.storms.append(report)
             asgi = report["services"]["asgi"]
+            before, beside = (report["requests"][when] for when in ("before", "beside"))
             bench.keep(
-                f"storms {case}",
+                f"storms {name}",
                 THROUGH_NGINX,
                 _times(report)
                 | {
@@ -210,11 +223,16 @@ def run_storms(bench: Bench, stack: Deployed, clients: int, limit: float) -> Non
                     "lost": float(report["missed"] + report["doubled"] + report["unrecovered"]),
                     "peak_mib": asgi["peak_mib"],
                     "killed": float(asgi["killed_for_memory"] + asgi["restarts"]),
-                    "requests_p99_ms": report["requests"]["p99_ms"],
+                    "polls": float(report["polls"]["sent"]),
+                }
+                | {
+                    f"requests_{when}p99_ms": figures["p99_ms"]
+                    for when, figures in (("before_", before), ("", beside))
+                    if "p99_ms" in figures
                 },
             )
             for problem in report["problems"]:
-                bench.refuse(f"storms {case}", THROUGH_NGINX, problem)
+                bench.refuse(f"storms {name}", THROUGH_NGINX, problem)
             stack.wait_healthy("asgi", 120)
 
 
@@ -225,8 +243,6 @@ def _times(report: dict[str, Any]) -> dict[str, float]:
     back = {f"back_{part}_s": report["back_s"][part] for part in ("p50", "p95", "last")}
     return back | {"after_up_s": report["last_back_after_up_s"]}
 
-
-REQUESTS: Final = 160  # to Gunicorn, in one measurement: eight seconds of them
 
 # Which settings a workload's stack needs beside OPEN.
 WORKLOADS: Final[dict[str, dict[str, str]]] = {
@@ -263,7 +279,7 @@ def own_stack(tag: str, settings: dict[str, str]) -> Iterator[Deployed]:
 
 
 def owner(project: str | None) -> str:
-    """Whose the peers' containers are, if this runs in the image."""
+    """Whose the containers beside the stack are, if this runs in the image."""
     if project:
         return ""
     from harness.engine import PREFIX, run_id
@@ -304,10 +320,9 @@ def main() -> int:
         wanted = [name for name in wanted if not WORKLOADS[name]]
     with contextlib.ExitStack() as open_things:
         needs_peers = given.peers_image and "broadcast" in wanted
-        peers = (
-            open_things.enter_context(Peers(given.peers_image, owner(given.project))) if needs_peers else None
-        )
-        bench = Bench(given.results, given.rounds, peers)
+        who = owner(given.project)
+        peers = open_things.enter_context(Peers(given.peers_image, who)) if needs_peers else None
+        bench = Bench(given.results, given.rounds, peers, who)
         for settings in ({}, *(WORKLOADS[name] for name in wanted if WORKLOADS[name])):
             names = [name for name in wanted if WORKLOADS[name] == settings]
             if not names:

@@ -35,7 +35,7 @@ def _keep(rows: list[str]) -> None:
     for row in rows:
         what, p50, p99, _, of, _ = (cell.strip() for cell in row.strip("|").split("|"))
         if what.startswith("image "):
-            site["images"][what.removeprefix("image ")] = p50
+            site["images"][what.removeprefix("image sluice-")] = p50
         else:
             known[what] = {"what": what, "p50": p50, "p99": p99, "of": of}
     site["rows"] = list(known.values())

@@ -18,6 +18,8 @@ from harness.waiting import Hopeless, TimedOut, wait_until
 from .client import LoadClient, Person, Place
 
 ROOT = Path(__file__).resolve().parents[2]
+# The settings of a stack whose clients have one address.
+OPEN = {"CHANNELS_PER_ADDRESS": "32000", "CHANNELS_PER_ADDRESS_SECOND": "9999", "MAX_CLIENTS": "6000"}
 
 _PROBE = r"""
 cgroup=/sys/fs/cgroup
@@ -89,20 +91,25 @@ print("people", json.dumps(found))
 
 _PUBLISHER = """
 import json, sys, time
-from django.db import transaction
+from django.db import Error, connection, transaction
 from sluice_updates import publish
 print("ready", flush=True)
 for line in sys.stdin:
     order = json.loads(line)
     begun = time.monotonic_ns() // 1000
-    number = order["number"]
+    number, failed = order["number"], 0
     for _ in range(order["times"]):
-        with transaction.atomic():
-            for stream in order["streams"]:
-                mark = f"#{number}:{time.monotonic_ns() // 1000}#"
-                publish(stream, "bench", {"mark": mark, "pad": "x" * order["size"]})
-                number += number > 0
-    print(json.dumps({"begun": begun, "ended": time.monotonic_ns() // 1000}), flush=True)
+        try:
+            with transaction.atomic():
+                for stream in order["streams"]:
+                    mark = f"#{number}:{time.monotonic_ns() // 1000}#"
+                    publish(stream, "bench", {"mark": mark, "pad": "x" * order["size"]})
+                    number += number > 0
+        except Error:  # PostgreSQL is away; whether it was committed, the table says
+            failed += 1
+            connection.close()
+    answer = {"begun": begun, "ended": time.monotonic_ns() // 1000, "failed": failed}
+    print(json.dumps(answer), flush=True)
 """
 
 _HEADS = "SELECT name, head, head_tag FROM sluice_updates_stream WHERE name = 'all' OR name LIKE 'user:%'"
@@ -202,7 +209,7 @@ class Probe:
     def close(self) -> None:
         """End it."""
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()  # closes the pipes, also one that holds a question
 
     def _ask(self, what: str) -> str:
         assert self._process.stdin and self._process.stdout
@@ -241,17 +248,32 @@ class Deployed:
         pairs = self.inspect(self.containers(service)[0])["Config"]["Env"]
         return dict(pair.split("=", 1) for pair in pairs)
 
-    def place(self, way: str = "nginx", *, tls: bool = False) -> Place:
+    def network(self, way: str = "nginx") -> str:
+        """The network in which `nginx` or `asgi` is reached."""
+        return f"{self.project}_{'front' if way == 'nginx' else 'web'}"
+
+    def place(
+        self, way: str = "nginx", *, tls: bool = False, transport: str = "websocket", polls: bool = False
+    ) -> Place:
         """Where clients connect: `nginx`, or `asgi` for Daphne itself. By the container's own address: the
-        published port leads through a proxy of Docker's.
+        published port leads through a proxy of Docker's. `polls`: they poll while they have no connection.
         """
         networks = self.inspect(self.containers(way)[0])["NetworkSettings"]["Networks"]
-        address = networks[f"{self.project}_{'front' if way == 'nginx' else 'web'}"]["IPAddress"]
+        address = networks[self.network(way)]["IPAddress"]
         environment = self.environment("nginx")
         site = environment["SITE_URL"].rstrip("/")
         port = 8001 if way == "asgi" else 18080 if tls else 8080
-        path = "/channels/updates/" if way == "asgi" else f"{environment['URL_PREFIX']}/channels/updates/"
-        return Place(address, port, host=site.partition("://")[2], origin=site, path=path, tls=tls)
+        prefix = "" if way == "asgi" else environment["URL_PREFIX"]
+        return Place(
+            address,
+            port,
+            host=site.partition("://")[2],
+            origin=site,
+            path=f"{prefix}/channels/updates/{'sse' if transport == 'sse' else ''}",
+            tls=tls,
+            transport=transport,
+            poll_path=f"{prefix}/updates/" if polls else "",
+        )
 
     def shell(self, code: str, service: str = "wsgi") -> str:
         """Run Python in the project, as the service would."""
@@ -314,7 +336,7 @@ class Publisher:
         self, streams: Sequence[str], *, number: int = 0, times: int = 1, size: int = 200
     ) -> dict[str, int]:
         """Publish to these streams, `times` transactions in a row; messages are numbered from `number`.
-        Returns when it began and when the last commit was done (CLOCK_MONOTONIC, µs).
+        Returns when it began and when the last commit was done (CLOCK_MONOTONIC, µs), and how many failed.
         """
         order = {"streams": list(streams), "number": number, "times": times, "size": size}
         with self._lock:

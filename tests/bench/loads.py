@@ -1,4 +1,4 @@
-"""What the site does beside push: requests to Gunicorn, messages from one person to another, commits."""
+"""What the site does beside push: messages from one person to another, commits."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from harness.figures import quantile
-
 from .client import LoadClient
 from .deployed import Deployed, wait_live
-from .visits import Refused
+from .requesting import RATE, Refused
 
-RATE: Final = 20.0  # requests a second
 _WARM_UP: Final = 10
 
 _COMMITS: Final = """
@@ -41,71 +38,6 @@ for thread in threads: thread.start()
 for thread in threads: thread.join()
 print("commits", json.dumps(sum(counts) / (time.monotonic() - begun)))
 """
-
-
-class Requests:
-    """GET requests at a steady rate, whatever the last one took, until the end of the block; through nginx,
-    as one person who is signed in.
-    """
-
-    def __init__(self, stack: Deployed, path: str = "/messages/") -> None:
-        self.place = stack.place("nginx")
-        (person,) = stack.people(1)
-        self.path = path
-        self.headers = {"Host": self.place.host, "Cookie": person.cookie, "Accept": "text/html"}
-        self.taken: list[float] = []  # milliseconds
-        self.failed = 0
-        self._over = threading.Event()
-        self._local = threading.local()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Requests:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join(60)
-
-    @property
-    def count(self) -> int:
-        """How many requests have ended, successful or not."""
-        return len(self.taken) + self.failed
-
-    def figures(self) -> dict[str, float]:
-        """The quantiles of the times, without the first ones."""
-        taken = self.taken[_WARM_UP:]
-        if not taken:
-            raise Refused("no request was answered")
-        return {
-            "p50_ms": quantile(taken, 0.5),
-            "p99_ms": quantile(taken, 0.99),
-            "failed": float(self.failed),
-        }
-
-    def _run(self) -> None:
-        due = time.monotonic()
-        with ThreadPoolExecutor(16) as pool:
-            while not self._over.wait(max(0.0, due - time.monotonic())):
-                pool.submit(self._get, due)
-                due += 1 / RATE
-
-    def _get(self, due: float) -> None:
-        try:
-            connection = getattr(self._local, "connection", None)
-            if connection is None:
-                connection = http.client.HTTPConnection(self.place.address, self.place.port, timeout=30)
-                self._local.connection = connection
-            connection.request("GET", self.path, headers=self.headers)
-            response = connection.getresponse()
-            response.read()
-            if response.status == 200:
-                self.taken.append(1000 * (time.monotonic() - due))
-            else:
-                self.failed += 1
-        except (OSError, http.client.HTTPException):
-            self.failed += 1
-            self._local.connection = None
 
 
 def message_to_browser(stack: Deployed, count: int = 200) -> dict[str, float]:

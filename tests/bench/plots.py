@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Final
 
 _WIDTH: Final = 760
-_LEFT: Final = 190
+_LEFT: Final = 220
 _RIGHT: Final = 110
 _COLOURS: Final = ("#2a7de1", "#e07b00", "#1a9850", "#a050c0", "#d73027", "#6b7280")
 _INK: Final = "#6b7280"
@@ -47,10 +48,12 @@ def bars(title: str, unit: str, rows: Sequence[tuple[str, Sequence[float]]]) -> 
 def curves(
     title: str, across: str, up: str, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]
 ) -> str:
-    """Curves through points, both axes from zero."""
+    """Curves through points, both axes from zero. Their names are below them, at the right."""
     height, top, bottom, left = 380, 44, 50, 70
-    most_x = max((x for _, points in lines for x, _ in points), default=1.0) or 1.0
-    most_y = max((y for _, points in lines for _, y in points), default=1.0) or 1.0
+    steps_x = _steps(max((x for _, points in lines for x, _ in points), default=1.0))
+    steps_y = _steps(max((y for _, points in lines for _, y in points), default=1.0))
+    most_x = steps_x.size * steps_x.count
+    most_y = steps_y.size * steps_y.count
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
         return (
@@ -59,20 +62,21 @@ def curves(
         )
 
     parts = [_text(10, 24, title, weight="bold")]
-    for step in range(5):
-        value_x, value_y = most_x * step / 4, most_y * step / 4
-        x, _ = place((value_x, 0))
-        _, y = place((0, value_y))
+    for value in steps_y.values():
+        _, y = place((0, value))
         parts.append(_line(left, y, _WIDTH - 20, y, _INK, 0.4))
-        parts.append(_text(left - 6, y + 4, number_of(value_y), anchor="end"))
-        parts.append(_text(x, height - bottom + 18, number_of(value_x), anchor="middle"))
+        parts.append(_text(left - 6, y + 4, f"{value:,g}", anchor="end"))
+    for value in steps_x.values():
+        x, _ = place((value, 0))
+        parts.append(_text(x, height - bottom + 18, f"{value:,g}", anchor="middle"))
     parts.append(_text(_WIDTH / 2, height - 10, across, anchor="middle"))
     parts.append(_text(left + 6, top - 4, up))
     for number, (name, points) in enumerate(lines):
         colour = _COLOURS[number % len(_COLOURS)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(place, points))
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(_text(left + 14, top + 18 + 18 * number, name, colour=colour, weight="bold"))
+        y = height - bottom - 12 - 18 * (len(lines) - 1 - number)
+        parts.append(_text(_WIDTH - 26, y, name, anchor="end", colour=colour, weight="bold"))
     return _svg(height, parts)
 
 
@@ -83,6 +87,25 @@ def number_of(value: float) -> str:
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     rounded = round(value, 2 - math.floor(math.log10(abs(value))))
     return f"{rounded:,.{min(digits, 3)}f}"
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of an axis that begins at zero."""
+
+    size: float
+    count: int
+
+    def values(self) -> list[float]:
+        """Zero, and the end of each step."""
+        return [self.size * number for number in range(self.count + 1)]
+
+
+def _steps(most: float) -> Steps:
+    """Steps of 1, 2 or 5 times a power of ten: three to six of them reach `most`."""
+    power = 10.0 ** math.floor(math.log10(most or 1.0))
+    size = next(size for size in (power / 5, power / 2, power, 2 * power) if size * 6 >= most)
+    return Steps(size, math.ceil(most / size))
 
 
 def _median(values: Sequence[float]) -> float:

@@ -42,7 +42,10 @@ class Sluice:
         return found
 
     def restart(self) -> None:
-        """Start Daphne afresh, with the memory of a process without clients."""
-        for container in self.stack.containers("asgi"):
-            run("docker", "restart", "--time", "1", container)
-        self.stack.wait_healthy("asgi", 90)
+        """Start Daphne and nginx afresh, with the memory of processes without clients: both keep what clients
+        that are gone took.
+        """
+        for service in ("asgi", "nginx"):
+            for container in self.stack.containers(service):
+                run("docker", "restart", "--time", "1", container)
+            self.stack.wait_healthy(service, 90)

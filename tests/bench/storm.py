@@ -4,14 +4,15 @@
     PYTHONPATH=tests python3 -m bench.storm --project sluice --clients 5000 --case cut
 
 The limits are raised because all clients have one address here. A storm uses tens of thousands of local
-ports, and with few free ones each connect() takes milliseconds. So first, as root:
+ports, and with few free ones each connect() takes milliseconds. With --client-image sluice-tests-bench the
+load client runs in a container, which has the ports of its own network namespace. Without it, it needs a C
+compiler and OpenSSL's headers (Debian: gcc, libc6-dev, libssl-dev), and first, as root:
 
     sysctl -w net.ipv4.ip_local_port_range="10000 65000" net.ipv4.tcp_tw_reuse=1
- It needs Docker's command line, a C compiler
-and OpenSSL's headers (Debian: gcc, libc6-dev, libssl-dev), or the image sluice-tests-bench.
 
 Each client is a user with a session of its own, follows `user:<id>` and `all`, and behaves as PROTOCOL.md
-has it.
+has it: it connects by WebSocket (or with --transport sse by event stream), and polls while it has no
+connection.
 The cases:
 
   cut      every connection breaks at the same moment
@@ -19,6 +20,7 @@ The cases:
   kill     the container asgi is killed, and started again at once
   restart  the container asgi is restarted in order: Daphne drains, its clients get 1012
   roll     scripts/roll --no-build asgi
+  away     the container asgi is stopped, and started again after --away seconds: all clients poll meanwhile
   command  whatever --command says
 
 It exits with 1 if an update was missed or came twice, or if a client was not back within --limit.
@@ -38,16 +40,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final
 
 from harness.waiting import TimedOut, wait_until
 
-from .client import LoadClient, Person, Place, Rules
+from .client import Container, LoadClient, Person, Place, Rules
 from .deployed import ROOT, Deployed, Failed, Probe, Publisher, Usage, listens, run, wait, wait_live
+from .requesting import REQUESTS, Refused, Requests
 
-CASES: Final = ("cut", "crash", "kill", "restart", "roll", "command")
+CASES: Final = ("cut", "crash", "kill", "restart", "roll", "away", "command")
 _KILL_DAPHNE: Final = r"""
 for folder in /proc/[0-9]*; do
     [[ $(tr '\0' ' ' < "$folder/cmdline") == *"-m sluice_updates."[s]erver* ]] || continue
@@ -58,6 +61,7 @@ _NOTHING: Final = Usage(0.0, 0, 0, 0, 0)
 MEMORY: Final = 256  # MiB, the most that asgi may use in a storm of 5,000 clients; its container has 384
 LAG: Final = 2000  # ms, the longest time in which the load client may do nothing
 CLIENT_SHARE: Final = 0.6  # of its core, which the load client may use
+AWAY: Final = 120.0  # seconds for which Daphne is away in the case of that name
 
 
 class Watch:
@@ -92,6 +96,7 @@ class Watch:
     def summary(self) -> dict[str, Any]:
         """All of it."""
         answered = [seconds for _, status, seconds in self.health if status == 200]
+        all_answers = [at for at, status, _ in self.health if status > 0]
         return {
             "services": {
                 name: {
@@ -108,14 +113,17 @@ class Watch:
                 "ok": len(answered),
                 "median_ms": round(1000 * statistics.median(answered), 1) if answered else None,
                 "slowest_ms": round(1000 * max(answered), 1) if answered else None,
-                "longest_without_s": round(self._longest_without(), 2),
+                "longest_without_s": self._longest_without(
+                    [at for at, status, _ in self.health if status == 200]
+                ),
+                "longest_silence_s": self._longest_without(all_answers),
             },
         }
 
-    def _longest_without(self) -> float:
-        """Seconds between two good answers."""
-        good = [self.since, *(at for at, status, _ in self.health if status == 200), time.monotonic()]
-        return max(after - before for before, after in itertools.pairwise(good))
+    def _longest_without(self, answers: Sequence[float]) -> float:
+        """Seconds between two of these times, or before the first or after the last."""
+        times = [self.since, *answers, time.monotonic()]
+        return round(max(after - before for before, after in itertools.pairwise(times)), 2)
 
     def _restarts(self, name: str) -> int:
         return sum(self.stack.inspect(one)["RestartCount"] for one in self.stack.containers(name))
@@ -192,8 +200,8 @@ class Publishing:
 
     def _run(self, every: float, streams: Any) -> None:
         while not self._over.wait(every):
-            self._publisher.publish(streams())
-            self.published += 1
+            if not self._publisher.publish(streams())["failed"]:
+                self.published += 1
 
     def _to_all(self) -> list[str]:
         return ["all"]
@@ -202,8 +210,18 @@ class Publishing:
         return [random.choice(self._people)]
 
 
-def strike(stack: Deployed, client: LoadClient, case: str, command: str) -> tuple[float, float]:
-    """Do it. Returns when it began and when the server was up again (monotonic; for a cut the same)."""
+def strike(
+    stack: Deployed,
+    client: LoadClient,
+    case: str,
+    *,
+    command: str = "",
+    away: float = AWAY,
+    action: Callable[[LoadClient], None] | None = None,
+) -> tuple[float, float]:
+    """Do it. Returns when it began and when the server was up again (monotonic; for a cut the same).
+    `action`: what to do instead of the case's own.
+    """
     if case == "cut":
         client.ask("cut rst")
         began = time.monotonic()
@@ -211,13 +229,19 @@ def strike(stack: Deployed, client: LoadClient, case: str, command: str) -> tupl
     (asgi,) = stack.containers("asgi")
     client.ask("mark")
     began = time.monotonic()
-    if case == "crash":
+    if action is not None:
+        action(client)
+    elif case == "crash":
         run("docker", "exec", asgi, "bash", "-c", _KILL_DAPHNE)
     elif case == "kill":
         run("docker", "kill", "--signal", "KILL", asgi)
         run("docker", "start", asgi)
     elif case == "restart":
         run("docker", "restart", "--time", "25", asgi)
+    elif case == "away":
+        run("docker", "stop", "--time", "25", asgi)
+        threading.Event().wait(away)
+        run("docker", "start", asgi)
     else:
         given = ["scripts/roll", "--no-build", "asgi"] if case == "roll" else shlex.split(command)
         subprocess.run(given, check=True, cwd=ROOT, stdout=sys.stderr, timeout=300)
@@ -234,10 +258,16 @@ def _listens(stack: Deployed) -> bool:
 
 @contextlib.contextmanager
 def connected(
-    place: Place, people: Sequence[Person], rules: Rules, *, parallel: int = 60, deadline: float = 180
+    place: Place,
+    people: Sequence[Person],
+    rules: Rules,
+    *,
+    parallel: int = 60,
+    deadline: float = 180,
+    within: Container | None = None,
 ) -> Iterator[LoadClient]:
     """A load client with all of its clients live."""
-    with LoadClient(place, people, rules) as client:
+    with LoadClient(place, people, rules, within=within) as client:
         client.ask(f"start {parallel}")
         wait_live(client, deadline)
         yield client
@@ -250,14 +280,19 @@ def storm(
     clients: int = 5000,
     way: str = "nginx",
     tls: bool = False,
+    transport: str = "websocket",
     rules: Rules | None = None,
     limit: float = 180.0,
     to_all: float = 1.0,
     to_users: float = 20.0,
     command: str = "",
+    away: float = AWAY,
+    action: Callable[[LoadClient], None] | None = None,
+    image: str = "",
+    labels: tuple[str, ...] = (),
     quiet: bool = True,
 ) -> dict[str, Any]:
-    """One storm and its report."""
+    """One storm and its report. `image`: of the container in which the load client runs, with `labels`."""
 
     def tell(text: str) -> None:
         if not quiet:
@@ -265,19 +300,23 @@ def storm(
 
     people = stack.people(clients)
     publisher = stack.publisher()
-    with connected(stack.place(way, tls=tls), people, rules or Rules()) as client:
+    place = stack.place(way, tls=tls, transport=transport, polls=way == "nginx" and not tls)
+    within = Container(image, stack.network(way), labels) if image else None
+    with connected(place, people, rules or Rules(), within=within) as client:
         first = client.ask("status")
         connecting = first["back"]["last"] / 1000
         tell(f"{clients} clients connected, 60 at a time, in {connecting:.1f} s")
         # Each client has a position of its own to come back with.
         publisher.publish(["all"])
         publishing = Publishing(publisher, people, to_all, to_users)
-        with Watch(stack) as watch:
+        with Requests(stack) as before:
+            wait(lambda: before.count >= REQUESTS, 60, f"{REQUESTS} requests")
+        with Watch(stack) as watch, Requests(stack) as beside:
             some = 2 * (to_all + to_users)
             wait(lambda: publishing.published >= some, 60, f"{some:g} published updates")
-            began, up = strike(stack, client, case, command)
+            began, up = strike(stack, client, case, command=command, away=away, action=action)
             tell(f"{case}: the server was up again after {up - began:.1f} s")
-            status, curve = _wait_back(client, began + limit, tell)
+            status, curve = _wait_back(client, up + limit, tell)
         publishing.stop()
         behind = _wait_caught_up(stack, client, people)
         final = client.ask("status")
@@ -288,6 +327,7 @@ def storm(
         "case": case,
         "way": way,
         "tls": tls,
+        "transport": transport,
         "clients": clients,
         "rules": asdict(rules or Rules()),
         "connecting_s": connecting,
@@ -303,6 +343,13 @@ def storm(
         "ends": status["ends"],
         "closes": status["closes"],
         "statuses": status["statuses"],
+        "polls": {
+            "sent": status["polls"],
+            "statuses": status["poll_statuses"],
+            "updates": status["poll_updates"],
+            "ms": {name: status["poll_times"][name] for name in ("p50", "p99", "last")},
+        },
+        "requests": {"before": _figures(before), "beside": _figures(beside)},
         "published": publishing.published,
         "updates": final["updates"],
         "missed": behind,
@@ -311,6 +358,12 @@ def storm(
         "client_share_of_core": round(seconds_of_cpu, 3),
         "client_worst_lag_ms": status["worst_lag"],
     } | watch.summary()
+
+
+def _figures(requests: Requests) -> dict[str, float]:
+    with contextlib.suppress(Refused):
+        return requests.figures()
+    return {"failed": float(requests.failed)}
 
 
 def _wait_back(client: LoadClient, until: float, tell: Any) -> tuple[dict[str, Any], list[tuple[float, int]]]:
@@ -362,6 +415,11 @@ def _wait_caught_up(stack: Deployed, client: LoadClient, people: Sequence[Person
 
 def problems(report: dict[str, Any]) -> list[str]:
     """Why this run failed, or does not count."""
+    return [*failures(report), *doubts(report)]
+
+
+def failures(report: dict[str, Any]) -> list[str]:
+    """What the stack did wrong."""
     found = [
         f"{report[what]} updates {text}"
         for what, text in (
@@ -376,10 +434,22 @@ def problems(report: dict[str, Any]) -> list[str]:
     peak = report["services"]["asgi"]["peak_mib"]
     if peak > MEMORY:
         found.append(f"asgi used {peak:.0f} MiB, more than {MEMORY}")
+    for name, used in report["services"].items():
+        if used["killed_for_memory"] or used["restarts"]:
+            found.append(
+                f"{name}: {used['killed_for_memory']} killed for memory, {used['restarts']} restarts"
+            )
+    return found
+
+
+def doubts(report: dict[str, Any]) -> list[str]:
+    """Why its times don't count."""
+    found = []
     if report["client_worst_lag_ms"] > LAG:
         found.append(
             f"the load client was late by {report['client_worst_lag_ms'] / 1000:.1f} s; usually few local"
-            ' ports are free: sysctl -w net.ipv4.ip_local_port_range="10000 65000" net.ipv4.tcp_tw_reuse=1'
+            " ports are free: use --client-image, or"
+            ' sysctl -w net.ipv4.ip_local_port_range="10000 65000" net.ipv4.tcp_tw_reuse=1'
         )
     if report["client_share_of_core"] > CLIENT_SHARE:
         found.append(f"the load client used {report['client_share_of_core']:.0%} of its core")
@@ -397,7 +467,12 @@ def main() -> int:
     parser.add_argument("--command", default="", help="for --case command")
     parser.add_argument("--way", choices=("nginx", "asgi"), default="nginx", help="through nginx, or direct")
     parser.add_argument("--tls", action="store_true")
-    parser.add_argument("--limit", type=float, default=180.0, help="seconds until all must be back")
+    parser.add_argument("--transport", choices=("websocket", "sse"), default="websocket")
+    parser.add_argument("--away", type=float, default=AWAY, help="seconds, for --case away")
+    parser.add_argument("--client-image", default="", help="run the load client in a container of this image")
+    parser.add_argument(
+        "--limit", type=float, default=180.0, help="seconds after it is up, until all are back"
+    )
     parser.add_argument("--to-all", type=float, default=1.0, help="updates a second to all clients")
     parser.add_argument("--to-users", type=float, default=20.0, help="updates a second to one client each")
     parser.add_argument("--json", action="store_true", help="print only the report's JSON")
@@ -415,6 +490,9 @@ def main() -> int:
         clients=given.clients,
         way=given.way,
         tls=given.tls,
+        transport=given.transport,
+        away=given.away,
+        image=given.client_image,
         rules=rules,
         limit=given.limit,
         to_all=given.to_all,

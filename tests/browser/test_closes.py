@@ -158,6 +158,21 @@ def test_a_poll_is_repeated_after_retry_after(peer: Peer, open_page: Open, windo
     assert 3 <= second.at - first.at <= 3.5 + SLACK
 
 
+def test_a_page_whose_poll_is_postponed_once_is_not_offline(
+    peer: Peer, open_page: Open, windows: Windows
+) -> None:
+    """Too many pages poll at once. If it happens twice in a row, the page may be out of date."""
+    windows.expect_complaints()
+    peer.all_rules(Answer(502), "websocket", "sse")
+    page = open_page(pollSeconds=1).wait_for("polling")
+    peer.rules["polling"] = Answer(503, headers=(("Retry-After", "2"),))
+    wait_until(lambda: ("polling", 1006) in page.ended, 10, "the first refusal")
+    assert page.state == "polling"
+    page.wait_for("offline", 10)
+    peer.rules["polling"] = "serve"
+    page.wait_for("polling", 10)
+
+
 def test_a_poll_that_may_read_nothing_is_the_last(peer: Peer, open_page: Open, windows: Windows) -> None:
     windows.expect_complaints()
     peer.all_rules(Answer(502), "websocket", "sse")

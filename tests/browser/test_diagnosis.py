@@ -33,6 +33,7 @@ CAUSES: list[tuple[str, tuple[Rule | None, ...]]] = [
     ("daphne-down", (Answer(504), Answer(504), Answer(504), None)),
     ("daphne-deaf", (Answer(403), Answer(403), DEAF, None)),
     ("database-down", (Close(1013), None, None, None)),
+    ("too-many-at-once", (Close(1013, retry=1000), None, None, None)),
     ("restarting", (Close(1012), None, None, None)),
     ("server-error", (Close(1011), None, None, None)),
     ("too-many-connections", (Close(4013), None, None, None)),

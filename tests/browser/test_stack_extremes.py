@@ -116,9 +116,9 @@ class Load:
         answer = self.page.goto(url)
         assert answer
         html = answer.text()
-        (positions,) = re.findall(r'data-positions="([^"]+)"', html)
+        (data,) = re.findall(r'<script id="sluice-updates" type="application/json">(.+?)</script>', html)
         self.stream = stream
-        self.position = Position.parse(json.loads(positions.replace("&quot;", '"'))[stream])
+        self.position = Position.parse(json.loads(data)["positions"][stream])
         self.shown = {int(number) for number in re.findall(r'<li id="message-(\d+)"', html)}
 
     def _read(self, data: str | bytes) -> None:

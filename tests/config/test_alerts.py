@@ -46,6 +46,7 @@ HEALTHY = {
     f'sluice_publish_to_write_seconds_bucket{{{ASGI},le="+Inf"}}': "0+10x80",
     f"sluice_updates_total{{{ASGI}}}": "0+10x80",
     f"sluice_wakeups_total{{{ASGI}}}": "0+10x80",
+    f"sluice_updates_foreign_wake_ups_total{{{ASGI}}}": "7x80",
     f"sluice_sender_dropped_total{{{WSGI}}}": "0x80",
     f"sluice_sender_queue{{{WSGI}}}": "3x80",
     f"sluice_sender_down{{{WSGI}}}": "0x80",
@@ -90,6 +91,7 @@ FIRES: dict[str, list[Case]] = {
     "DatabaseDown": [Case({f"sluice_database_up{{{ASGI}}}": "0x80"}, ON_ASGI)],
     "UpdatesLate": [Case({f'sluice_publish_to_write_seconds_bucket{{{ASGI},le="0.1"}}': "0+9x80"})],
     "WakeUpsLost": [Case({f"sluice_wakeups_total{{{ASGI}}}": "100x80"})],
+    "ForeignWakeUps": [Case({f"sluice_updates_foreign_wake_ups_total{{{ASGI}}}": "0+1x80"})],
     "SenderDropsWakeUps": [
         Case({f"sluice_sender_dropped_total{{{WSGI}}}": "0+1x80"}, {"instance": "wsgi:9108", "job": "wsgi"}),
         Case({f"sluice_sender_queue{{{WSGI}}}": "900x80"}, {"instance": "wsgi:9108", "job": "wsgi"}),

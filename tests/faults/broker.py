@@ -20,6 +20,7 @@ from harness.waiting import wait_until
 
 VHOST, EXCHANGE, GROUP = "asgi", "groups", "updates"
 COMMITTED = b"updates.committed"
+FOREIGN = b"foreign"  # the event of faults.foreign
 WATERMARK = "256MiB"  # as in images/rabbitmq/rabbitmq.conf
 DISK_FREE = "256MiB"
 
@@ -123,7 +124,7 @@ class Courier:
 
     It unbinds the hubs' queues from the group and binds its own. It forwards each wake-up to each hub's queue
     as the policy decides, and other messages, such as the health check's, unchanged. `carried` counts the
-    wake-ups.
+    wake-ups of the stack's own publishers.
     """
 
     def __init__(self, stack: Stack, policy: Policy) -> None:
@@ -187,7 +188,7 @@ class Courier:
         body: bytes = message.body if isinstance(message.body, bytes) else message.body.encode("latin-1")
         deliveries: Sequence[Delivery] = ((0, body),)
         if COMMITTED in body:
-            self.carried += 1
+            self.carried += FOREIGN not in body
             deliveries = self.policy(body)
         for seconds, text in deliveries:
             heapq.heappush(self._due, (time.monotonic() + seconds, next(self._numbers), text))

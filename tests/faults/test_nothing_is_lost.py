@@ -1,16 +1,19 @@
 """20,000 updates by 8 writers to 200 clients on three transports, while Daphne, RabbitMQ and PostgreSQL are
 each killed and restarted once.
 
-Nothing is lost or duplicated, and nothing that was rolled back arrives.
+Nothing is lost or duplicated, and nothing arrives that was rolled back or that another database's publisher
+announced.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 import pytest
 
 from faults.containers import Crowd, Writers
+from faults.foreign import Foreign
 from faults.outcome import Outcome
 from harness.faults import KILL
 from harness.stack import Stack
@@ -28,8 +31,9 @@ def test_nothing_is_lost(pair: Stack, outcome: Outcome) -> None:
         "one asgi, rabbitmq and postgres killed in turn, with 20,000 updates to 200 clients",
         "Half of the sockets reconnect to the other Daphne; later, pages and POSTs fail for some seconds.",
     )
-    with Crowd(pair, [f"person-{number}" for number in range(PEOPLE)]) as crowd:
+    with Crowd(pair, [f"person-{number}" for number in range(PEOPLE)]) as crowd, ExitStack() as others:
         crowd.gather(CLIENTS, poll_every=POLL)
+        others.enter_context(Foreign(pair, lambda: dict(crowd.pages[0].positions)))
         writers = Writers(pair, ("wsgi", "celery"), list(crowd.ids.values()))
         writers.start(UPDATES, pause=PAUSE)
         for number, service in enumerate(("asgi", "rabbitmq", "postgres"), start=1):

@@ -1,6 +1,7 @@
 """A stack with users before, during and after a fault, and the requirements after it.
 
-Clients on all transports stay, others come and go, and two writers never pause.
+Clients on all transports stay, others come and go, and two writers never pause. Nor does a foreign publisher,
+whose wake-ups may reach nobody.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
 
 from docker.errors import APIError
 
+from faults.foreign import Foreign
 from faults.outcome import Outcome
 from harness.baseline import Baseline
 from harness.checker import Checker
-from harness.client.ledger import Arrived, Hello
+from harness.client.ledger import Arrived, Ended, Hello
 from harness.client.page import TRANSPORTS, Page
 from harness.client.positions import Position
 from harness.judge import Provoked, Report
@@ -31,6 +34,7 @@ LIVE = 2.0  # seconds from commit to arrival, with or without RabbitMQ
 STAYED = 25.0  # seconds within which clients that stayed have reconnected, including their back-off
 SILENT = 60.0  # the same after a cut that the clients got no notice of
 POLL = 1.0  # seconds between two polls of a client
+HISTORY_REWRITTEN = 4010  # the close code
 
 PEOPLE = ("alice", "bob")
 RATE = 10.0  # POSTs per second and writer
@@ -52,6 +56,7 @@ class Trial(Checker):
         self.staying: list[Page] = []
         self.begin: dict[str, Position] = {}
         self.held: tuple[float, float] | None = None
+        self.foreign = Foreign(stack, lambda: dict(self.staying[0].positions))
 
     def __enter__(self) -> Trial:
         try:
@@ -61,11 +66,25 @@ class Trial(Checker):
                 self.passers_by(*PEOPLE)
             self.writer("alice", to=["bob", "alice"], rate=RATE)
             self.writer("bob", to=["alice", "bob"], rate=RATE)
+            self.foreign.start()
             self.flows()
         except BaseException:
-            super().__exit__(AssertionError, None, None)
+            self.__exit__(AssertionError, None, None)
             raise
         return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.foreign.was_heard()
+        except BaseException:
+            kind = AssertionError
+            raise
+        finally:
+            self.foreign.stop()
+            super().__exit__(kind, error, trace)
 
     def flows(self, deadline: float = 30) -> None:
         """Wait until updates of another two seconds have arrived."""
@@ -132,6 +151,13 @@ class Trial(Checker):
         provoked: Provoked = lambda ledger, stream: False,
     ) -> Report:
         """Judge, then assert that all clients are gone, and the resources that they held."""
+        rewritten = [
+            page.name
+            for page in self.pages
+            for entry in page.ledger.entries
+            if isinstance(entry, Ended) and entry.code == HISTORY_REWRITTEN
+        ]
+        assert not rewritten, f"closed, as if the past had changed: {rewritten}"
         report = self.verdict(deadline=deadline, provoked=provoked).check()
         baseline.check()
         return report

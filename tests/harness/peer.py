@@ -3,7 +3,8 @@ rarely.
 
 It keeps a log of one stream and serves it by all three transports on a loopback port. For each transport the
 test sets a rule: serve, refuse, swallow, close, fall silent, omit an update. The server records what clients
-request and when. It also serves updates.js, and a blank page to run it in.
+request and when. It also serves updates.js, a blank page to run it in, the state that a page fetches after a
+loss, and files of the test's own.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .loopback import LoopbackServer
 STREAM = "user:7"
 MODULES = "/static/sluice_updates/"
 PAGE = "/page"
+STATE = "/state"
 _FILES = SOURCE / "packages/sluice-updates/src/sluice_updates/static/sluice_updates"
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:"
@@ -53,7 +55,7 @@ class Close:
 
 SERVE = "serve"
 HOLD = "hold"
-"""Don't accept before `release`, as a server to which many clients come at once."""
+"""Don't accept before `release`, as a server to which many clients come at once. The state is read before."""
 SWALLOW = "swallow"
 """Accept, then send nothing."""
 CUT = "cut"
@@ -103,13 +105,17 @@ class Peer(LoopbackServer):
 
     def __init__(self) -> None:
         super().__init__("peer")
-        self.rules: dict[str, Rule] = dict.fromkeys(("websocket", "sse", "polling", "health", "plain"), SERVE)
+        kinds = ("websocket", "sse", "polling", "health", "plain", "state")
+        self.rules: dict[str, Rule] = dict.fromkeys(kinds, SERVE)
         self.rules["plain"] = Answer(426, "426: this needs an upgrade.\n")
         self.asked: list[Asked] = []
         self.closed_by_clients: list[int] = []
         self.ping = 25
         self.retry = 2000
         self.denied: set[str] = set()
+        self.poll_path = "/updates/"
+        self.files: dict[str, Answer] = {}  # by their paths
+        self.slow: dict[str, float] = {}  # seconds before the response, by path
         self._log = _Log()
         self._lines: set[_Line] = set()
         self._released = asyncio.Event()
@@ -230,10 +236,14 @@ class Peer(LoopbackServer):
         target = urlsplit(request.split()[1])
         since = parse_qs(target.query).get("since", [""])[0]
         kind = self._kind(target.path, headers)
-        if kind in ("websocket", "sse", "polling"):
+        if kind in ("websocket", "sse", "polling", "state"):
             self.asked.append(Asked(kind, since, time.monotonic()))
         rule = self.rules.get(kind, SERVE)
-        if rule == HOLD:
+        await asyncio.sleep(self.slow.get(target.path, 0))
+        if rule == HOLD and kind == "state":
+            rule = self._plain_answer(kind, target.path, since)
+            await self._released.wait()
+        elif rule == HOLD:
             await self._released.wait()
             rule = SERVE
         if rule == STALL:
@@ -256,13 +266,16 @@ class Peer(LoopbackServer):
             self._answer(writer, self._plain_answer(kind, target.path, since))
         await writer.drain()
 
-    @staticmethod
-    def _kind(path: str, headers: dict[str, str]) -> str:
+    def _kind(self, path: str, headers: dict[str, str]) -> str:
         if path == "/channels/updates/":
             return "websocket" if headers.get("upgrade") == "websocket" else "plain"
-        return {"/channels/updates/sse": "sse", "/updates/": "polling", "/channels/healthz": "health"}.get(
-            path, "file"
-        )
+        kinds = {
+            "/channels/updates/sse": "sse",
+            "/channels/healthz": "health",
+            self.poll_path: "polling",
+            STATE: "state",
+        }
+        return kinds.get(path, "file")
 
     def _plain_answer(self, kind: str, path: str, since: str) -> Answer:
         if kind == "health":
@@ -275,6 +288,12 @@ class Peer(LoopbackServer):
                 f'{{"streams": {json.dumps({STREAM: state})}, "updates": [{updates}], "more": false}}',
                 "application/json",
             )
+        if kind == "state":
+            numbers = [json.loads(frame)["payload"]["number"] for frame in self._log.frames]
+            state = {"positions": {STREAM: self._log.head}, "numbers": numbers}
+            return Answer(200, json.dumps(state), "application/json")
+        if path in self.files:
+            return self.files[path]
         if path == PAGE:
             return Answer(200, _BLANK, "text/html", (("Content-Security-Policy", _POLICY),))
         if path.startswith(MODULES):

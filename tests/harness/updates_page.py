@@ -21,6 +21,7 @@ async ([module, options]) => {
   updates.on("*", (payload, update) => note("update", { update }));
   updates.addEventListener("state", () => note("state", { state: updates.state }));
   updates.addEventListener("lost", ({ detail }) => note("lost", detail));
+  updates.addEventListener("restored", ({ detail }) => note("restored", detail));
   updates.addEventListener("diagnosis", () => note("diagnosis", { diagnosis: updates.diagnosis }));
   updates.addEventListener("connection", ({ detail }) => note("connection", detail));
 }
@@ -57,7 +58,9 @@ class UpdatesPage:
         return dict(self.page.evaluate("updates.positions"))
 
     def log(self, kind: str) -> list[dict[str, Any]]:
-        """Log entries of one kind: update, state, lost, diagnosis, connection. `at` is in ms."""
+        """Log entries of one kind: update, state, lost, restored, diagnosis, connection. `at` is in
+        ms.
+        """
         found: list[dict[str, Any]] = self.page.evaluate(
             "(wanted) => log.filter(({ kind }) => kind === wanted)", kind
         )

@@ -27,19 +27,18 @@ ALLOWED_HOSTS = ["127.0.0.1"]
 """
 
 URLS = """
-import json
-
 from django.contrib import admin
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
+from django.template import engines
 from django.urls import include, path
 
-from sluice_updates import history
+from sluice_updates.page import follows
 
-PAGE = '''<!doctype html><title>Guest</title><p id="news"></p><p id="state"></p>
+PAGE = '''{% load static sluice_updates %}<!doctype html><title>Guest</title>
+{% sluice_updates %}<p id="news"></p><p id="state"></p>
 <script type="module">
-  import { connect } from "/static/sluice_updates/updates.js";
-  const updates = connect({ positions: %s });
+  import { updates } from "{% static 'sluice_updates/page.js' %}";
   const show = () => { document.getElementById("state").textContent = updates.state; };
   updates.on("note", ({ text }) => { document.getElementById("news").textContent = text; });
   updates.addEventListener("state", show);
@@ -47,14 +46,14 @@ PAGE = '''<!doctype html><title>Guest</title><p id="news"></p><p id="state"></p>
 
 
 @login_required(login_url="/admin/login/")
+@follows("all")
 def page(request):
-    positions = {"all": str(history.heads(["all"])["all"].head)}
-    return HttpResponse(PAGE % json.dumps(positions), headers={"Cache-Control": "no-store"})
+    return HttpResponse(engines["django"].from_string(PAGE).render({}, request))
 
 
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("updates/", include("sluice_updates.urls")),
+    path("push/news/", include("sluice_updates.urls")),
     path("", page),
 ]
 """

@@ -10,6 +10,8 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db import connections
 from django.test import RequestFactory
+from django.urls import clear_script_prefix, include, path, re_path, set_script_prefix
+from django.views.generic import View
 
 from sluice_updates.admin import StreamAdmin, UpdateAdmin
 from sluice_updates.checks import configuration as checks
@@ -54,11 +56,43 @@ def test_the_publishers_password(settings: Any, tmp_path: Path) -> None:
     assert checks.check_publisher() == []
 
 
+def test_the_urls_for_polling(settings: Any) -> None:
+    polling = path("push/", include("sluice_updates.urls"))
+    everything = re_path(r"^(?:[\w-]+/)*$", View.as_view(), name="serve")
+    found = {}
+    for name, urls in {
+        "included": (polling,),
+        "first": (polling, everything),
+        "missing": (everything,),
+        "behind another": (everything, polling),
+        "namespaced": (path("here/", include("sluice_updates.urls", namespace="push")),),
+    }.items():
+        settings.ROOT_URLCONF = urls
+        found[name] = ids(checks.check_polling())
+    assert found == {
+        "included": [],
+        "first": [],
+        "missing": ["sluice_updates.W014"],
+        "behind another": ["sluice_updates.W015"],
+        "namespaced": [],
+    }
+    settings.ROOT_URLCONF = (everything, polling)
+    (warning,) = checks.check_polling()
+    assert warning.msg.startswith("/push/ reaches the view django.views.generic.base.View of another pattern")
+    settings.FORCE_SCRIPT_NAME = "/notes"
+    set_script_prefix("/notes/")
+    try:
+        settings.ROOT_URLCONF = (polling, everything)
+        assert checks.check_polling() == []
+    finally:
+        clear_script_prefix()
+
+
 @pytest.mark.parametrize(
-    "path", ["sluice_updates.rights.nothing", "nowhere.at_all", "sluice_updates.streams.ALL", ""]
+    "dotted", ["sluice_updates.rights.nothing", "nowhere.at_all", "sluice_updates.streams.ALL", ""]
 )
-def test_the_rule_must_be_importable(settings: Any, path: str) -> None:
-    settings.SLUICE_UPDATES_MAY_READ = path
+def test_the_rule_must_be_importable(settings: Any, dotted: str) -> None:
+    settings.SLUICE_UPDATES_MAY_READ = dotted
     assert ids(checks.check_rights()) == ["sluice_updates.E003"]
 
 

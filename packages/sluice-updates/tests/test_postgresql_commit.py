@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import connections, transaction
 
 from harness.waiting import wait_until
-from sluice_updates import commits, history, publish
+from sluice_updates import commits, history, identity, publish
 from sluice_updates.models import Update
 from sluice_updates.positions import ZERO
 from sluice_updates.trimming import trim
@@ -218,8 +218,15 @@ def test_updates_of_another_cluster_are_polled_again_until_reset(database: str) 
 # Roles
 
 GRANTS = {
-    "publish": ["INSERT (stream, event, payload, key), SELECT ON sluice_updates_update"],
-    "read": ["SELECT ON sluice_updates_stream", "SELECT ON sluice_updates_update"],
+    "publish": [
+        "INSERT (stream, event, payload, key), SELECT ON sluice_updates_update",
+        "SELECT ON sluice_updates_database",
+    ],
+    "read": [
+        "SELECT ON sluice_updates_stream",
+        "SELECT ON sluice_updates_update",
+        "SELECT ON sluice_updates_database",
+    ],
     "trim": [
         "SELECT, UPDATE (floor, floor_tag) ON sluice_updates_stream",
         "SELECT, DELETE ON sluice_updates_update",
@@ -272,7 +279,8 @@ def test_a_publisher_needs_no_more_than_to_insert(database: str, as_role: Callab
     with transaction.atomic(using=database):
         publish("all", "e", {})
         publish("user:7", "e", {})
-    updates = history.by_ids(list(Update.objects.values_list("id", flat=True)))
+    named, updates = history.by_ids(list(Update.objects.values_list("id", flat=True)))
+    assert named
     assert [each.position.offset for each in updates.values()] == [1, 2, 1]
 
 
@@ -303,6 +311,7 @@ def test_a_publisher_cannot_forge(database: str, as_role: Callable[[str], None],
 def test_a_reader_needs_no_more_than_to_select(database: str, as_role: Callable[[str], None]) -> None:
     publish("all", "e", {})
     as_role("read")
+    assert identity.read(connections[database])
     cursor = commits.poll(None).cursor
     assert history.read({"all": ZERO}).recovered["all"] and commits.poll(cursor).updates == []
     with pytest.raises(Exception, match="permission denied"):

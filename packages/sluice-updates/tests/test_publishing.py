@@ -159,7 +159,7 @@ class Wakes:
         monkeypatch.setattr(sender, "wake", self._wake)
 
     def _wake(self, ids: list[int]) -> None:
-        self.commits.append([update.event for update in history.by_ids(ids).values()])
+        self.commits.append([update.event for update in history.by_ids(ids)[1].values()])
 
 
 def test_a_commit_wakes_once_and_a_rollback_never(database: str, monkeypatch: pytest.MonkeyPatch) -> None:

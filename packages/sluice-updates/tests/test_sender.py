@@ -10,56 +10,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import amqp
 import msgpack
 import pytest
 from django.db import connections, router, transaction
 
 from harness.servers import RabbitMQ, free_port
 from harness.waiting import wait_until
-from sluice_updates import history, publish
+from sluice_updates import conf, history, identity, publish
 from sluice_updates.broker import connection as broker_module
 from sluice_updates.broker.connection import STEP_SECONDS, Broker, BrokerDown
-from sluice_updates.models import Update
+from sluice_updates.models import Database, Update
 from sluice_updates.positions import ZERO
 from sluice_updates.wakeup import sender
 from sluice_updates.wakeup.sender import Wakeups
+from updates_lab.layer import Layer
 
 # The duration of the longest step until failure, on a busy machine.
 SOON = 3 * STEP_SECONDS + 2
-
-
-class Layer:
-    """A hub's queue, declared as the channel layer declares it."""
-
-    def __init__(self, url: str) -> None:
-        host, port = url.rsplit("@")[1].rstrip("/").split(":")
-        self.connection = amqp.Connection(f"{host}:{port}")
-        self.connection.connect()
-        self.channel = self.connection.channel()
-        self.channel.exchange_declare("groups", "direct", durable=False, auto_delete=False)
-        self.queue = self.channel.queue_declare(exclusive=True).queue
-        self.channel.queue_bind(self.queue, "groups", "updates")
-
-    def next(self) -> dict[str, Any] | None:
-        """The next message, decoded, or None."""
-        message = self.channel.basic_get(self.queue, no_ack=True)
-        if message is None:
-            return None
-        assert message.properties["expiration"] == "60000"
-        decoded: dict[str, Any] = msgpack.unpackb(message.body)
-        assert decoded["type"] == "updates.committed" and decoded["__asgi_group__"] == "updates"
-        return decoded
-
-    def wait(self) -> dict[str, Any]:
-        """Wait for the next message."""
-        message = wait_until(self.next, 10, "a message", every=0.02)
-        assert message is not None
-        return message
-
-    def close(self) -> None:
-        self.channel.exchange_delete("groups")
-        self.connection.close()
 
 
 @pytest.fixture
@@ -103,6 +70,43 @@ def test_a_commit_is_one_message(database: str, layer: Layer, wakeups: Wakeups) 
         (each.stream, each.position.offset, each.position.tag, each.frame) for each in stored
     ]
     assert layer.next() is None and (wakeups.state, wakeups.announced) == ("up", 4)
+
+
+def test_a_wake_up_names_its_database(database: str, layer: Layer, wakeups: Wakeups) -> None:
+    wakeups.send([commit("all")])
+    first = layer.wait()["database"]
+    assert first == identity.read(connections[database])
+    identity.renew(database)
+    wakeups.send([commit("all")])
+    assert layer.wait()["database"] == identity.read(connections[database]) != first
+
+
+def test_without_an_identity_there_are_no_wake_ups_but_a_log_line(
+    database: str, layer: Layer, wakeups: Wakeups, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As before `migrate`. Updates are committed, and the poll delivers them."""
+    table = Database._meta.db_table
+
+    def rename(before: str, after: str) -> None:
+        with connections[database].cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {before} RENAME TO {after}")
+
+    rename(table, "elsewhere")
+    try:
+        wakeups.send([commit("all"), commit("all")])
+        assert (wakeups.state, wakeups.skipped, layer.next()) == ("down", 2, None)
+        wakeups._retry_at = 0
+        wakeups.send([commit("all")])
+        wakeups._retry_at = 0
+        wakeups.idle()
+        assert wakeups.state == "down"
+    finally:
+        rename("elsewhere", table)
+    assert caplog.text.count("no wake-ups can be sent") == 1
+    assert "run `manage.py migrate`, and grant SELECT" in caplog.text
+    wakeups._retry_at = 0
+    wakeups.send([commit("all")])
+    assert layer.wait()["updates"][0][1] == 4 and wakeups.state == "up"
 
 
 def test_a_large_commit_is_cut(database: str, layer: Layer, wakeups: Wakeups) -> None:
@@ -256,12 +260,16 @@ def test_recovery_is_noticed_without_a_commit(
     wait_until(is_up, 20, "the broker to be found up again")
 
 
-def test_a_request_is_not_delayed(any_database: str, rabbitmq: RabbitMQ, settings: Any, trouble: Any) -> None:
+def test_a_request_is_not_delayed(
+    any_database: str, rabbitmq: RabbitMQ, settings: Any, trouble: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A wake-up costs microseconds and never waits, whether the broker is up or not.
 
     The limit is 1 ms for 99 of 100 requests (measure_publishing.py). It is higher here, for a busy machine.
     """
     settings.SLUICE_UPDATES_PUBLISHER_URL = rabbitmq.url
+    settings.SLUICE_UPDATES_WAKE_UPS = True
+    monkeypatch.setattr(conf, "is_test_run", lambda: False)  # in a test run, it waits
     ids = commit("all")
     end = None
     try:
@@ -400,6 +408,7 @@ def test_through_the_thread_to_the_layer(
     database: str, layer: Layer, rabbitmq: RabbitMQ, settings: Any
 ) -> None:
     settings.SLUICE_UPDATES_PUBLISHER_URL = rabbitmq.url
+    settings.SLUICE_UPDATES_WAKE_UPS = True
     with transaction.atomic(using=database):
         publish("all", "e", {})
         publish("user:7", "e", {})
@@ -430,3 +439,11 @@ def test_without_a_broker_there_is_no_thread(any_database: str, settings: Any) -
     commit("all")
     assert threading.active_count() == before
     assert sender.flush() and sender.status() == {"state": "off"}
+
+
+@pytest.mark.parametrize(("wanted", "sends"), [(None, False), (False, False), (True, True)])
+def test_a_test_run_sends_nothing_unless_asked(settings: Any, wanted: bool | None, sends: bool) -> None:
+    """This is one. Others are in test_runners.py."""
+    settings.SLUICE_UPDATES_PUBLISHER_URL = "amqp://broker.invalid/"
+    settings.SLUICE_UPDATES_WAKE_UPS = wanted
+    assert sender.is_wanted() is sends

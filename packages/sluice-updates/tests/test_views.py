@@ -11,7 +11,7 @@ from django.db import OperationalError, connections, transaction
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from sluice_updates import history, publish
+from sluice_updates import history, publish, views
 from sluice_updates.positions import MAX_URL_BYTES, ZERO
 from sluice_updates.views import poll
 
@@ -192,3 +192,37 @@ def test_all_positions_from_polling_alone(database: str) -> None:
                 position = update["position"]
                 seen.append(int(position.split("-")[0]))
     assert seen == list(range(1, 705))
+
+
+def test_polls_leave_threads_for_the_sites_other_requests(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at a time, and no waiting. Each of the others is told a time of its own, at a steady pace."""
+    monkeypatch.setattr(views, "_turns", views.Turns())  # nobody has been refused yet
+    for _ in range(views.POLLS_AT_ONCE):
+        assert views._turns.take()
+    try:
+        refused = [get() for _ in range(3 * views.POLLS_PER_SECOND)]
+    finally:
+        for _ in range(views.POLLS_AT_ONCE):
+            views._turns.leave()
+    assert {response.status_code for response in refused} == {503}
+    times = [int(response["Retry-After"]) for response in refused]
+    assert times == sorted(times) and times[0] == 1 and 3 <= times[-1] <= 4
+    assert answer()["more"] is False
+
+
+def test_times_to_come_back_end_after_a_minute() -> None:
+    turns = views.Turns()
+    times = [turns.seconds() for _ in range(3 * views.LONGEST_SECONDS * views.POLLS_PER_SECOND)]
+    assert max(times) <= views.LONGEST_SECONDS
+    late = times[-views.POLLS_PER_SECOND * views.LONGEST_SECONDS :]
+    assert len(set(late)) > views.LONGEST_SECONDS / 4, "they don't come back at the same moment"
+
+
+@pytest.mark.parametrize("query", ["", "?since=x", "?streams=No Stream"])
+def test_each_poll_gives_its_place_back(database: str, query: str) -> None:
+    for _ in range(3 * views.POLLS_AT_ONCE):
+        assert get(query).status_code in (200, 400)
+    assert get("", AnonymousUser()).status_code == 401
+    assert answer()["more"] is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 _SOURCE = Path(__file__).with_name("client.c")
+_SYSCTLS: Final = ("net.ipv4.ip_local_port_range=10000 65000", "net.ipv4.tcp_tw_reuse=1")
 
 
 class Broken(Exception):
@@ -32,6 +34,7 @@ class Rules:
     timer: float = 5_000  # from there to hello
     grace: float = 10_000  # of silence, beyond hello's `ping`
     retry: float = 0  # the window after 1012; 0: hello's
+    poll_every: float = 60_000  # while there is no connection
     sees_status: bool = False  # whether it sees 429, 503 and Retry-After; a browser's script does not
 
 
@@ -47,6 +50,8 @@ class Place:
     subprotocol: str = "sluice.v1"
     dialect: str = "sluice"  # or plain, or socketio
     tls: bool = False
+    transport: str = "websocket"  # or sse
+    poll_path: str = ""  # where clients poll while they have no connection; empty: nowhere
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,31 @@ class Person:
     streams: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Container:
+    """Where the load client runs if not beside this process: an image that has it, and a network.
+
+    It has the ports of a network namespace of its own, and may set what the kernel does with them. With few
+    free ports each connect() takes milliseconds, and the client stands still for seconds.
+    """
+
+    image: str
+    network: str
+    labels: tuple[str, ...] = ()
+
+    def command(self, length: int) -> list[str]:
+        """Start the program given after it, with /tmp/clients made of the first bytes of standard input."""
+        labels = [part for label in self.labels for part in ("--label", label)]
+        sysctls = [part for one in _SYSCTLS for part in ("--sysctl", one)]
+        return [
+            "docker", "run", "--rm", "--interactive", "--init", "--network", self.network,
+            *sysctls, *labels, self.image,
+            "bash", "-c", f'head -c {length} > /tmp/clients && exec "$@"', "load-client",
+        ]  # fmt: skip
+
+
 class LoadClient:
-    """Many WebSocket clients in one process. client.c describes the commands."""
+    """Many clients in one process. client.c describes the commands."""
 
     def __init__(
         self,
@@ -69,21 +97,35 @@ class LoadClient:
         sources: Sequence[str] = (),
         seed: int = 1,
         core: int | None = None,
+        within: Container | None = None,
     ) -> None:
         self.count = len(people)
-        with tempfile.NamedTemporaryFile("w", prefix="sluice-bench-", delete=False) as file:
-            file.writelines(f"{person.cookie}\t{','.join(person.streams)}\n" for person in people)
-        self._file = Path(file.name)
+        self._within = within
+        lines = "".join(f"{person.cookie}\t{','.join(person.streams)}\n" for person in people)
+        self._file: Path | None = None
+        if within is None:
+            with tempfile.NamedTemporaryFile("w", prefix="sluice-bench-", delete=False) as file:
+                file.write(lines)
+            self._file = Path(file.name)
         options: dict[str, Any] = asdict(place) | asdict(rules or Rules()) | {"seed": seed}
         if sources:
             options["sources"] = ",".join(sources)
-        command = [str(compiled()), "--clients", file.name]
+        if self._file is not None:
+            command = [str(compiled()), "--clients", str(self._file)]
+        else:
+            command = ["sluice-bench-client", "--clients", "/tmp/clients"]
         for name, value in options.items():
             text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
             command += [f"--{name.replace('_', '-')}", text]
         if core is not None:
             command = ["taskset", "--cpu-list", str(core), *command]
+        if within is not None:
+            command = [*within.command(len(lines)), *command]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if within is not None:
+            assert self._process.stdin
+            self._process.stdin.write(lines)
+            self._process.stdin.flush()
 
     def __enter__(self) -> LoadClient:
         return self
@@ -103,14 +145,33 @@ class LoadClient:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise Broken(f"the load client ended with status {self._process.wait(10)}: see its message above")
+            status = self._process.wait(10)
+            raise Broken(f"the load client ended with status {status}: {self._why(status)}")
         return json.loads(line)
 
     def close(self) -> None:
         """End it; its connections break."""
-        self._process.kill()
-        self._process.wait()
-        self._file.unlink(missing_ok=True)
+        assert self._process.stdin
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()  # it ends at the end of its input, in a container too
+        if self._within is None:
+            self._process.kill()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
+    def _why(self, status: int) -> str:
+        if self._within is not None and status == 125:  # of `docker run` itself
+            return (
+                "Docker could not start its container: see its message above. It needs the image"
+                f" {self._within.image}, the network {self._within.network} and the sysctls"
+                f" {', '.join(_SYSCTLS)} in a network namespace of its own"
+            )
+        return "see its message above"
 
 
 def compiled() -> Path:

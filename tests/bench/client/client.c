@@ -11,9 +11,11 @@
  *   positions     each live client's position in each stream
  *   await N MS    wait until N messages were delivered since the last report, at most MS milliseconds
  *   report        the deliveries since the last report: their delays
+ *   gather MS     from now on wait so long between two rounds of reading, so that one read takes several messages
  *   quit
  *
- * Dialects: `sluice` is a client as PROTOCOL.md describes it: positions, back-off, timers, close codes.
+ * Dialects: `sluice` is a client as PROTOCOL.md describes it: positions, back-off, timers, close codes. It
+ * connects by WebSocket or by event stream. With a poll path it polls, too, while it has no connection.
  * `plain` counts the messages of any WebSocket; `socketio` answers Socket.IO's packets too.
  *
  * A message that is timed contains #N:T# in any string: N counts up from 1 (0: not counted), T is the sender's
@@ -48,6 +50,7 @@
 #define TAG 16
 
 enum dialect { SLUICE, PLAIN, SOCKETIO };
+enum transport { WEBSOCKET, EVENTS };
 enum state { IDLE, WAITING, CONNECTING, SECURING, HANDSHAKING, OPEN, LIVE, STOPPED, STATES };
 static const char *const state_names[] = {"idle",        "waiting", "connecting", "securing",
                                           "handshaking", "open",    "live",       "stopped"};
@@ -61,8 +64,18 @@ struct stream {
     char *name;
     size_t length;
     uint64_t offset, target; /* target: hello's head */
+    uint64_t sent;           /* the last offset that this connection has sent, at first its `since` */
     char tag[TAG + 1];
     bool known;
+};
+
+struct poll {
+    int fd;
+    bool on, sent; /* on: while there is no connection; sent: the request */
+    uint64_t begun;
+    unsigned failures;
+    char *data;
+    size_t length;
 };
 
 struct client {
@@ -71,6 +84,11 @@ struct client {
     SSL *tls;
     uint8_t *rest; /* the beginning of a message whose end has not arrived */
     size_t rest_length;
+    uint8_t *event; /* of an event stream, likewise */
+    size_t event_length, chunk_left;
+    bool chunked;
+    struct poll poll;
+    unsigned attempts_failed; /* in a row */
     char *cookie;
     struct stream *streams;
     int stream_count, behind;
@@ -91,22 +109,25 @@ struct delivery {
 
 static struct {
     struct sockaddr_in server;
-    const char *host, *origin, *path, *subprotocol, *agent;
+    const char *host, *origin, *path, *subprotocol, *agent, *poll_path;
     enum dialect dialect;
+    enum transport transport;
     struct in_addr sources[256];
     int source_count;
     SSL_CTX *tls;
     /* PROTOCOL's figures, in µs */
-    uint64_t first, longest, far, settle, admission, timer, grace, retry;
+    uint64_t first, longest, far, settle, admission, timer, grace, retry, poll_every;
     bool sees_status;
 } options = {
     .host = "localhost", .origin = "http://localhost", .path = "/channels/updates/", .subprotocol = "sluice.v1",
     .dialect = SLUICE,   .first = 500000,              .longest = 10000000,          .far = 30000000,
     .settle = 10000000,  .admission = 10000000, .timer = 5000000,             .grace = 10000000,
+    .poll_path = "",     .poll_every = 60000000,
 };
 
 static struct client *clients;
 static uint64_t *deadlines; /* µs, by client: the next thing that its timer does */
+static uint64_t *poll_deadlines; /* µs, by client: the next poll, or the end of patience with one */
 static int client_count, epoll_fd;
 static int in_progress, parallel, next_to_start; /* of the first connections */
 static uint8_t *buffer;
@@ -118,11 +139,14 @@ static struct {
     uint64_t codes[5000], statuses[600];
     uint64_t updates, doubled, unrecovered, denied, most_in_progress;
     uint64_t worst_lag;
+    uint64_t polls, polls_answered, poll_updates, poll_statuses[600];
     struct rusage usage;
 } counts;
+static uint64_t *poll_times; /* µs, of the polls that were answered */
 
 static struct delivery *deliveries;
 static uint64_t delivered, missed, repeated, report_since;
+static unsigned gather; /* µs between two rounds of reading */
 static uint64_t awaited, awaited_until; /* await's; 0: nothing is awaited */
 static struct rusage report_usage;
 
@@ -176,8 +200,9 @@ static void drop(struct client *client, bool reset) {
     close(client->fd);
     client->fd = -1;
     free(client->rest);
-    client->rest = NULL;
-    client->rest_length = 0;
+    free(client->event);
+    client->rest = client->event = NULL;
+    client->rest_length = client->event_length = client->chunk_left = 0;
 }
 
 /* Full jitter: before attempt n a random time up to first × 2^n. */
@@ -206,16 +231,48 @@ static uint64_t wait_after(struct client *client, int code, int status, int64_t 
     return retry_after > (int64_t)wait ? (uint64_t)retry_after : wait;
 }
 
+/* ---- polling, see below */
+
+static void poll_after(struct client *client, uint64_t wait) { poll_deadlines[client - clients] = now_us() + wait; }
+
+static void poll_close(struct client *client) {
+    if (client->poll.fd >= 0) close(client->poll.fd);
+    client->poll.fd = -1;
+    free(client->poll.data);
+    client->poll.data = NULL;
+    client->poll.length = 0;
+}
+
+static void poll_stop(struct client *client) {
+    poll_close(client);
+    client->poll.on = false;
+    poll_deadlines[client - clients] = NEVER;
+}
+
+/* PROTOCOL: Choosing a transport, and Polling. */
+static void poll_unless_on(struct client *client, bool refused) {
+    if (!*options.poll_path || client->poll.on || (client->attempts_failed < 2 && !refused)) return;
+    uint64_t least = 2000000, spread = client->retry_window > least ? 4 * (client->retry_window - least) : 0;
+    client->poll.on = true;
+    poll_after(client, (uint64_t)between(0, spread < options.poll_every ? spread : options.poll_every));
+}
+
+static bool is_servers_own(int code) {
+    return code == 1011 || code == 1012 || code == 1013 || code == 4008 || code == 4010 || code == 4013;
+}
+
 static void ended(struct client *client, enum reason reason, int code, int status, int64_t retry_after) {
     uint64_t now = now_us();
     bool was_live = client->state == LIVE;
     counts.reasons[reason] += 1;
     if (reason == CLOSED && code >= 0 && code < 5000) counts.codes[code] += 1;
     if (status > 0 && status < 600) counts.statuses[status] += 1;
+    client->attempts_failed = was_live ? 0 : client->attempts_failed + 1;
     if (!was_live) counts.failed += 1;
     client->dropped = true;
     client->back = client->caught = 0;
-    if (!options.sees_status) { /* a browser shows no status to a script */
+    /* A browser shows a script no status of a WebSocket. */
+    if (!options.sees_status && options.transport == WEBSOCKET) {
         status = 0;
         if (code != 1013) retry_after = -1;
     }
@@ -224,6 +281,8 @@ static void ended(struct client *client, enum reason reason, int code, int statu
     client->greeted = 0;
     enter(client, wait == NEVER ? STOPPED : WAITING);
     deadlines[client - clients] = wait == NEVER ? NEVER : now + wait;
+    if (wait == NEVER) poll_stop(client);
+    else poll_unless_on(client, !was_live && reason == CLOSED && is_servers_own(code));
 }
 
 static void broke(struct client *client, const char *why) {
@@ -260,29 +319,35 @@ static bool put(struct client *client, const void *data, size_t length) {
     return send(client->fd, data, length, MSG_NOSIGNAL) == (ssize_t)length;
 }
 
+static size_t write_query(struct client *client, char *query, size_t size) {
+    size_t at = snprintf(query, size, "?streams=");
+    for (int i = 0; i < client->stream_count; i++)
+        at += snprintf(query + at, size - at, "%s%s", i ? "," : "", client->streams[i].name);
+    bool first = true;
+    for (int i = 0; i < client->stream_count; i++) {
+        struct stream *stream = &client->streams[i];
+        if (!stream->known) continue;
+        at += snprintf(query + at, size - at, "%s%s/%llu-%s", first ? "&since=" : ",", stream->name,
+                       (unsigned long long)stream->offset, stream->tag);
+        first = false;
+    }
+    return at;
+}
+
 static void request(struct client *client) {
     char text[8192 + 64], query[8192] = "";
-    size_t at = 0;
-    if (options.dialect == SLUICE) {
-        at += snprintf(query, sizeof query, "?streams=");
-        for (int i = 0; i < client->stream_count; i++)
-            at += snprintf(query + at, sizeof query - at, "%s%s", i ? "," : "", client->streams[i].name);
-        bool first = true;
-        for (int i = 0; i < client->stream_count; i++) {
-            struct stream *stream = &client->streams[i];
-            if (!stream->known) continue;
-            at += snprintf(query + at, sizeof query - at, "%s%s/%llu-%s", first ? "&since=" : ",", stream->name,
-                           (unsigned long long)stream->offset, stream->tag);
-            first = false;
-        }
-    }
+    char upgrade[512] = "Accept: text/event-stream\r\nSec-Fetch-Site: same-origin\r\n";
+    if (options.dialect == SLUICE) write_query(client, query, sizeof query);
+    for (int i = 0; i < client->stream_count; i++) client->streams[i].sent = client->streams[i].offset;
+    if (options.transport == WEBSOCKET)
+        snprintf(upgrade, sizeof upgrade,
+                 "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                 "Sec-WebSocket-Version: 13\r\nOrigin: %s\r\n%s%s%s",
+                 options.origin, *options.subprotocol ? "Sec-WebSocket-Protocol: " : "", options.subprotocol,
+                 *options.subprotocol ? "\r\n" : "");
     int length = snprintf(text, sizeof text,
-                          "GET %s%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-                          "User-Agent: sluice-bench\r\nOrigin: %s\r\n%s%s%s%s%s%s\r\n",
-                          options.path, query, options.host, options.origin,
-                          *options.subprotocol ? "Sec-WebSocket-Protocol: " : "", options.subprotocol,
-                          *options.subprotocol ? "\r\n" : "", *client->cookie ? "Cookie: " : "", client->cookie,
+                          "GET %s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: sluice-bench\r\n%s%s%s%s\r\n", options.path,
+                          query, options.host, upgrade, *client->cookie ? "Cookie: " : "", client->cookie,
                           *client->cookie ? "\r\n" : "");
     if (length >= (int)sizeof text) die("a request of %d bytes", length);
     if (!put(client, text, length)) {
@@ -305,6 +370,7 @@ static bool send_frame(struct client *client, int opcode, const void *payload, s
 static void live(struct client *client) {
     uint64_t now = now_us();
     enter(client, LIVE);
+    poll_stop(client);
     client->greeted = now;
     client->back = now;
     if (!counts.first_back) counts.first_back = now;
@@ -333,7 +399,8 @@ static bool read_position(const char *text, const char *end, uint64_t *offset, c
     return length > 0;
 }
 
-static bool hello(struct client *client, const char *text, const char *end) {
+/* The streams' states, of hello or of a poll. */
+static bool states(struct client *client, const char *text, const char *end) {
     client->behind = 0;
     for (int i = 0; i < client->stream_count; i++) {
         struct stream *stream = &client->streams[i];
@@ -354,14 +421,19 @@ static bool hello(struct client *client, const char *text, const char *end) {
         bool is_recovered = recovered && memmem(recovered, close - recovered, "true", 4);
         if (stream->known && recovered && is_recovered) {
             stream->target = head;
-            if (head > stream->offset) client->behind += 1;
+            if (head > stream->sent) client->behind += 1;
             continue;
         }
         if (stream->known) counts.unrecovered += 1;
         stream->known = true;
-        stream->offset = stream->target = head;
+        stream->offset = stream->target = stream->sent = head;
         memcpy(stream->tag, tag, sizeof tag);
     }
+    return true;
+}
+
+static bool hello(struct client *client, const char *text, const char *end) {
+    if (!states(client, text, end)) return false;
     client->ping = (uint64_t)number_of(text, end, "\"ping\"", 25) * 1000000;
     client->retry_window = (uint64_t)number_of(text, end, "\"retry\"", 2000) * 1000;
     if (options.retry) client->retry_window = options.retry;
@@ -386,8 +458,8 @@ static const char *last_of(const char *text, const char *end, const char *key) {
     return NULL;
 }
 
-/* An update of one of the streams. Returns false on a gap. */
-static bool update(struct client *client, const char *text, const char *end, const char *position) {
+/* An update of one of the streams. Returns false on a gap. `polled`: it came by a poll. */
+static bool update(struct client *client, const char *text, const char *end, const char *position, bool polled) {
     uint64_t offset;
     char tag[TAG + 1];
     const char *name = last_of(text, position, "\"stream\"");
@@ -396,13 +468,18 @@ static bool update(struct client *client, const char *text, const char *end, con
     struct stream *stream = stream_of(client, name, end);
     if (!stream) return true;
     counts.updates += 1;
-    if (offset <= stream->offset) {
+    counts.poll_updates += polled;
+    /* What a poll brought while this connection was being opened arrives again, and is dropped. */
+    if (offset <= (polled ? stream->offset : stream->sent)) {
         counts.doubled += 1;
         return true;
     }
-    if (offset > stream->offset + 1) return false;
-    stream->offset = offset;
-    memcpy(stream->tag, tag, sizeof tag);
+    if (offset > (polled ? stream->offset : stream->sent) + 1) return false;
+    if (!polled) stream->sent = offset;
+    if (offset > stream->offset) {
+        stream->offset = offset;
+        memcpy(stream->tag, tag, sizeof tag);
+    }
     if (client->behind && offset == stream->target && --client->behind == 0) client->caught = now_us();
     return true;
 }
@@ -439,7 +516,7 @@ static bool message(struct client *client, const char *text, size_t length, uint
         }
         deadlines[client - clients] = now + client->ping + options.grace;
         const char *position = last_of(text, end, "\"position\"");
-        if (position && !update(client, text, end, position)) {
+        if (position && !update(client, text, end, position, false)) {
             ended(client, GAP, 1006, 0, -1);
             return false;
         }
@@ -494,9 +571,9 @@ static ssize_t response(struct client *client, uint8_t *data, size_t available) 
     uint8_t *end = memmem(data, available, "\r\n\r\n", 4);
     if (!end) return available > 8192 ? (broke(client, "an endless response"), -1) : 0;
     int status = available > 12 ? atoi((char *)data + 9) : 0;
-    if (status != 101) {
+    *end = 0;
+    if (status != (options.transport == EVENTS ? 200 : 101)) {
         int64_t after = -1;
-        *end = 0;
         const char *header = strcasestr((char *)data, "\nRetry-After:");
         if (header) after = strtoll(header + 13, NULL, 10) * 1000000;
         ended(client, STATUS, status == 429 ? 4013 : 1006, status, after);
@@ -505,14 +582,78 @@ static ssize_t response(struct client *client, uint8_t *data, size_t available) 
     enter(client, OPEN);
     deadlines[client - clients] = now_us() + options.timer;
     if (options.dialect == PLAIN) live(client);
+    client->chunked = options.transport == EVENTS && strcasestr((char *)data, "\nTransfer-Encoding: chunked");
     return end + 4 - data;
+}
+
+/* One event of an event stream, with its last newline. Returns false if the connection is over. */
+static bool event(struct client *client, char *text, size_t length, uint64_t now) {
+    bool is_close = false;
+    char *data = NULL, *data_end = NULL;
+    for (char *line = text, *end; line < text + length; line = end + 1) {
+        end = memchr(line, '\n', text + length - line);
+        if (!end) break;
+        if (end - line > 6 && !memcmp(line, "data: ", 6)) {
+            data = line + 6;
+            data_end = end;
+        }
+        if (end - line >= 12 && !memcmp(line, "event: close", 12)) is_close = true;
+    }
+    if (!data) return true;
+    *data_end = 0;
+    if (is_close) {
+        int64_t after = number_of(data, data_end, "\"retry\"", -1);
+        ended(client, CLOSED, (int)number_of(data, data_end, "\"code\"", 1005), 0, after < 0 ? -1 : after * 1000);
+        return false;
+    }
+    return message(client, data, data_end - data, now);
+}
+
+/* Bytes of an event stream. Returns false if the connection is over. */
+static bool events(struct client *client, const uint8_t *data, size_t length, uint64_t now) {
+    client->event = realloc(client->event, client->event_length + length);
+    memcpy(client->event + client->event_length, data, length);
+    client->event_length += length;
+    uint8_t *begin = client->event, *all = begin + client->event_length, *end;
+    while ((end = memmem(begin, all - begin, "\n\n", 2))) {
+        if (!event(client, (char *)begin, end + 1 - begin, now)) return false;
+        begin = end + 2;
+    }
+    client->event_length = all - begin;
+    memmove(client->event, begin, client->event_length);
+    if (!client->event_length) {
+        free(client->event);
+        client->event = NULL;
+    }
+    return true;
+}
+
+/* A part of the body. Returns as frame() does. */
+static ssize_t body(struct client *client, uint8_t *data, size_t available, uint64_t now) {
+    if (!client->chunked) return events(client, data, available, now) ? (ssize_t)available : -1;
+    if (!client->chunk_left) {
+        uint8_t *end = memmem(data, available, "\r\n", 2);
+        if (!end) return available > 64 ? (broke(client, "a chunk without a length"), -1) : 0;
+        size_t length = strtoul((char *)data, NULL, 16);
+        if (!length) {
+            ended(client, RESET, 1006, 0, -1);
+            return -1;
+        }
+        client->chunk_left = length + 2; /* with the newline after it */
+        return end + 2 - data;
+    }
+    size_t taken = available < client->chunk_left ? available : client->chunk_left;
+    size_t content = client->chunk_left > 2 ? client->chunk_left - 2 : 0;
+    client->chunk_left -= taken;
+    return events(client, data, taken < content ? taken : content, now) ? (ssize_t)taken : -1;
 }
 
 static void consume(struct client *client, uint8_t *data, size_t length, uint64_t now) {
     size_t at = 0;
     while (at < length) {
-        ssize_t taken = client->state == HANDSHAKING ? response(client, data + at, length - at)
-                                                     : frame(client, data + at, length - at, now);
+        ssize_t taken = client->state == HANDSHAKING      ? response(client, data + at, length - at)
+                        : options.transport == WEBSOCKET ? frame(client, data + at, length - at, now)
+                                                         : body(client, data + at, length - at, now);
         if (taken < 0) return;
         if (!taken) break;
         at += taken;
@@ -587,7 +728,111 @@ static void happened(struct client *client, uint32_t events) {
     }
 }
 
+/* ---- polling */
+
+static void poll_ended(struct client *client, int status, int64_t retry_after) {
+    struct poll *poll = &client->poll;
+    if (status > 0 && status < 600) counts.poll_statuses[status] += 1;
+    poll_close(client);
+    double limit = poll->failures < 30 ? 500000.0 * (1u << poll->failures) : 1e18;
+    limit = limit < 20000000 ? limit : 20000000;
+    poll->failures += 1;
+    uint64_t asked = status == 429 ? options.far : 0;
+    if (retry_after > (int64_t)asked) asked = (uint64_t)retry_after;
+    poll_after(client, asked + (uint64_t)between(0, limit < options.poll_every ? limit : options.poll_every));
+}
+
+static void poll_begin(struct client *client) {
+    struct poll *poll = &client->poll;
+    if (poll->fd >= 0) { /* the last one is not answered */
+        poll_ended(client, 0, -1);
+        return;
+    }
+    poll->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (poll->fd < 0) die("socket: %s", strerror(errno));
+    poll->begun = now_us();
+    poll->sent = false;
+    counts.polls += 1;
+    poll_after(client, 120000000);
+    if (connect(poll->fd, (struct sockaddr *)&options.server, sizeof options.server) && errno != EINPROGRESS) {
+        poll_ended(client, 0, -1);
+        return;
+    }
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.ptr = (void *)((uintptr_t)client | 1)};
+    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, poll->fd, &event);
+}
+
+static void poll_send(struct client *client) {
+    char text[8192 + 64], query[8192];
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(client->poll.fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    write_query(client, query, sizeof query);
+    int length = snprintf(text, sizeof text,
+                          "GET %s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: sluice-bench\r\nAccept: application/json\r\n"
+                          "Connection: close\r\nCookie: %s\r\n\r\n",
+                          options.poll_path, query, options.host, client->cookie);
+    if (error || send(client->poll.fd, text, length, MSG_NOSIGNAL) != length) {
+        poll_ended(client, 0, -1);
+        return;
+    }
+    client->poll.sent = true;
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = (void *)((uintptr_t)client | 1)};
+    epoll_ctl(epoll_fd, EPOLL_CTL_MOD, client->poll.fd, &event);
+}
+
+/* The whole response. */
+static void poll_answered(struct client *client) {
+    struct poll *poll = &client->poll;
+    char *end = poll->data + poll->length, *content = memmem(poll->data, poll->length, "\r\n\r\n", 4);
+    int status = poll->length > 12 ? atoi(poll->data + 9) : 0;
+    if (status != 200 || !content) {
+        const char *header = content ? strcasestr(poll->data, "\nRetry-After:") : NULL;
+        poll_ended(client, status, header && header < content ? strtoll(header + 13, NULL, 10) * 1000000 : -1);
+        return;
+    }
+    char *updates = memmem(content, end - content, "\"updates\"", 9);
+    if (!updates || !states(client, content, updates)) {
+        poll_ended(client, 0, -1);
+        return;
+    }
+    client->behind = 0; /* of the connection that is to come */
+    for (char *at = updates, *position; (position = memmem(at, end - at, "\"position\"", 10)); at = position + 10)
+        if (!update(client, at, end, position + 10, true)) {
+            poll_ended(client, 0, -1);
+            return;
+        }
+    bool more = memmem(end > updates + 16 ? end - 16 : updates, 16, "true", 4);
+    poll_times[counts.polls_answered++ % DELIVERIES] = now_us() - poll->begun;
+    counts.poll_statuses[200] += 1;
+    poll->failures = 0;
+    poll_close(client);
+    poll_after(client, more ? 0 : (uint64_t)between(0.9 * options.poll_every, 1.1 * options.poll_every));
+}
+
+static void poll_happened(struct client *client, uint32_t happened) {
+    struct poll *poll = &client->poll;
+    if (poll->fd < 0) return;
+    if (!poll->sent) {
+        if (happened & (EPOLLOUT | EPOLLERR | EPOLLHUP)) poll_send(client);
+        return;
+    }
+    ssize_t got = recv(poll->fd, buffer, BUFFER, 0);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (got > 0) {
+        poll->data = realloc(poll->data, poll->length + got + 1);
+        memcpy(poll->data + poll->length, buffer, got);
+        poll->length += got;
+        poll->data[poll->length] = 0;
+        return;
+    }
+    if (got < 0 || !poll->length) poll_ended(client, 0, -1);
+    else poll_answered(client);
+}
+
 static void timers(uint64_t now) {
+    for (int i = 0; i < client_count; i++)
+        if (poll_deadlines[i] <= now) poll_begin(&clients[i]);
     for (int i = 0; i < client_count; i++) {
         if (deadlines[i] > now) continue;
         struct client *client = &clients[i];
@@ -654,11 +899,12 @@ static void print_counts(const char *name, const uint64_t *values, int count, co
 }
 
 static void status(void) {
-    uint64_t states[STATES] = {0}, now = now_us();
+    uint64_t states[STATES] = {0}, now = now_us(), polling = 0;
     uint64_t *back = calloc(client_count, sizeof *back), *caught = calloc(client_count, sizeof *caught);
     size_t back_count = 0, caught_count = 0, dropped = 0;
     for (int i = 0; i < client_count; i++) {
         states[clients[i].state] += 1;
+        polling += clients[i].poll.on;
         dropped += clients[i].dropped;
         if (clients[i].back) back[back_count++] = clients[i].back - counts.since;
         if (clients[i].caught) caught[caught_count++] = clients[i].caught - counts.since;
@@ -670,6 +916,10 @@ static void status(void) {
     print_counts("ends", counts.reasons, REASONS, reason_names);
     print_counts("closes", counts.codes, 5000, NULL);
     print_counts("statuses", counts.statuses, 600, NULL);
+    print_counts("poll_statuses", counts.poll_statuses, 600, NULL);
+    print_times("poll_times", poll_times, counts.polls_answered < DELIVERIES ? counts.polls_answered : DELIVERIES);
+    printf("\"polling\": %llu, \"polls\": %llu, \"poll_updates\": %llu, ", (unsigned long long)polling,
+           (unsigned long long)counts.polls, (unsigned long long)counts.poll_updates);
     printf("\"clients\": %d, \"dropped\": %zu, \"attempts\": %llu, \"failed\": %llu, \"most_in_progress\": %llu, "
            "\"updates\": %llu, \"doubled\": %llu, \"unrecovered\": %llu, \"denied\": %llu, "
            "\"seconds\": %.6f, \"cpu\": %.6f, \"worst_lag\": %.3f}\n",
@@ -738,6 +988,7 @@ static void command(char *line) {
         return;
     }
     if (!strncmp(line, "start ", 6)) parallel = atoi(line + 6);
+    else if (!strncmp(line, "gather ", 7)) gather = 1000 * (unsigned)atoi(line + 7);
     else if (!strcmp(line, "mark")) mark();
     else if (!strcmp(line, "cut rst") || !strcmp(line, "cut fin")) cut(line[4] == 'r');
     else if (!strcmp(line, "status")) { status(); fflush(stdout); return; }
@@ -783,7 +1034,7 @@ static void read_clients(const char *path) {
             clients = realloc(clients, room * sizeof *clients);
         }
         struct client *client = &clients[client_count++];
-        *client = (struct client){.fd = -1, .cookie = strdup(line), .streams = calloc(STREAMS, sizeof(struct stream))};
+        *client = (struct client){.fd = -1, .poll.fd = -1, .cookie = strdup(line), .streams = calloc(STREAMS, sizeof(struct stream))};
         char *names = strchr(client->cookie, '\t');
         if (!names) die("%s: a line without a tab", path);
         *names++ = 0;
@@ -797,7 +1048,8 @@ static void read_clients(const char *path) {
     free(line);
     fclose(file);
     deadlines = malloc(client_count * sizeof *deadlines);
-    for (int i = 0; i < client_count; i++) deadlines[i] = NEVER;
+    poll_deadlines = malloc(client_count * sizeof *poll_deadlines);
+    for (int i = 0; i < client_count; i++) deadlines[i] = poll_deadlines[i] = NEVER;
 }
 
 static uint64_t milliseconds(const char *text) { return (uint64_t)(atof(text) * 1000); }
@@ -823,6 +1075,9 @@ static void read_options(int count, char **values) {
         else if (!strcmp(name, "--timer")) options.timer = milliseconds(value);
         else if (!strcmp(name, "--grace")) options.grace = milliseconds(value);
         else if (!strcmp(name, "--retry")) options.retry = milliseconds(value);
+        else if (!strcmp(name, "--poll-every")) options.poll_every = milliseconds(value);
+        else if (!strcmp(name, "--poll-path")) options.poll_path = value;
+        else if (!strcmp(name, "--transport")) options.transport = !strcmp(value, "sse") ? EVENTS : WEBSOCKET;
         else if (!strcmp(name, "--sees-status")) options.sees_status = !strcmp(value, "yes");
         else if (!strcmp(name, "--tls")) {
             if (strcmp(value, "yes")) continue;
@@ -847,6 +1102,7 @@ int main(int count, char **values) {
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     buffer = malloc(BUFFER);
     deliveries = malloc(DELIVERIES * sizeof *deliveries);
+    poll_times = malloc(DELIVERIES * sizeof *poll_times);
     read_options(count, values);
     if (files.rlim_cur < (rlim_t)client_count + 16) die("%d clients need more open files than %d", client_count, (int)files.rlim_cur);
     struct epoll_event input = {.events = EPOLLIN, .data.ptr = NULL};
@@ -861,9 +1117,12 @@ int main(int count, char **values) {
         int wait = now >= next ? 0 : (int)((next - now + 999) / 1000);
         int ready = epoll_wait(epoll_fd, events, 512, wait);
         for (int i = 0; i < ready; i++) {
-            if (events[i].data.ptr) happened(events[i].data.ptr, events[i].events);
+            uintptr_t who = (uintptr_t)events[i].data.ptr;
+            if (who & 1) poll_happened((struct client *)(who - 1), events[i].events);
+            else if (who) happened(events[i].data.ptr, events[i].events);
             else commands();
         }
+        if (gather && ready) usleep(gather);
         now = now_us();
         answer_await(now);
         if (now < next) continue;

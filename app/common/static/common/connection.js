@@ -1,7 +1,7 @@
 // The page on how updates reach this browser, and what fails: the diagnosis of updates.js, and the server's health checks.
 
+import { updates } from "../sluice_updates/page.js";
 import { find } from "./find.js";
-import { root, updates } from "./live.js";
 
 /** @typedef {[name: string, words: string, status?: string]} Fact */
 
@@ -12,7 +12,7 @@ const $ = (id) => find(`#${id}`, HTMLElement);
 const VERDICTS = {
   "catching-up": ["waiting", "Connecting."],
   live: ["good", "Updates arrive at once."],
-  polling: ["fair", `Updates arrive every ${document.body.dataset.pollSeconds} seconds, by polling.`],
+  polling: ["fair", `Updates arrive every ${updates.pollSeconds} seconds, by polling.`],
   offline: ["bad", "The site can't be reached. This page keeps retrying."],
   "signed-out": ["bad", "You are signed out. Sign in again to get updates."],
   stopped: ["bad", "This page gets no more updates. Reload it."],
@@ -103,7 +103,7 @@ async function askServer() {
  */
 async function ask(path) {
   try {
-    const response = await fetch(new URL(path, root), { cache: "no-store", signal: AbortSignal.timeout(8000) });
+    const response = await fetch(new URL(path, updates.root), { cache: "no-store", signal: AbortSignal.timeout(8000) });
     return await response.json();
   } catch {
     return null;

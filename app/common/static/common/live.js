@@ -1,23 +1,17 @@
 // The updates of every page of a signed-in user: shows the state of the connection, announces new messages, and counts unread ones.
-// A page's own script imports `updates` from here, so that a page has one connection.
-//
-// The server read the streams' positions (data-positions) before the page's data. See "Pages" in the protocol.
+// The tag {% sluice_updates %} in base.html connects the page; every script imports `updates` from page.js.
 
-import { connect } from "../sluice_updates/updates.js";
+import { fetchPage, updates } from "../sluice_updates/page.js";
 import { find } from "./find.js";
 import { toHeading } from "./focus.js";
 import { isFinal, once } from "./once.js";
-import { refresh } from "./refresh.js";
-
-const page = document.body.dataset;
-export const root = new URL(page.root ?? "/", location.href);
-export const updates = connect({ root, positions: JSON.parse(page.positions ?? "{}"), pollSeconds: Number(page.pollSeconds) });
+import { show } from "./refresh.js";
 
 /** @type {Record<import("../sluice_updates/updates.js").State, string>} */
 const words = {
   "catching-up": "Connecting …",
   live: "Live.",
-  polling: `Not connected; polling every ${page.pollSeconds} s.`,
+  polling: `Not connected; polling every ${updates.pollSeconds} s.`,
   offline: "The site can't be reached; retrying.",
   "signed-out": "You are signed out. Sign in again.",
   stopped: "This page gets no more updates. Reload it.",
@@ -31,7 +25,7 @@ function sayState() {
 
 /** Fetch the number of unread messages. A count kept here would be wrong after an update that the page already contains. */
 const recount = once(async () => {
-  const response = await fetch(new URL("messages/unread/", root)).catch(() => null);
+  const response = await fetch(new URL("messages/unread/", updates.root)).catch(() => null);
   if (!response?.ok) return isFinal(response);
   const { unread } = await response.json();
   find("#unread", HTMLElement).hidden = unread === 0;
@@ -50,7 +44,7 @@ function announce({ message_id: id, message_title: title }) {
   const item = document.createElement("li");
   item.dataset.message = String(id);
   const link = document.createElement("a");
-  link.href = String(new URL(`messages/#message-${id}`, root));
+  link.href = String(new URL(`messages/#message-${id}`, updates.root));
   link.textContent = `New message: ${title}`; // text, never markup
   const close = document.createElement("button");
   close.type = "button";
@@ -82,8 +76,10 @@ updates.on("messages-read", ({ up_to }) => putAway((id) => id <= up_to));
 updates.on("message-deleted", ({ message_id }) => putAway((id) => id === message_id));
 for (const event of ["new-message", "message-read", "messages-read", "message-deleted"]) updates.on(event, recount);
 updates.addEventListener("state", sayState);
-updates.addEventListener("lost", () => {
+updates.getState = async ({ signal }) => {
+  const { page, positions } = await fetchPage({ signal });
+  show(page);
   recount();
-  refresh();
-});
+  return positions;
+};
 sayState();

@@ -8,23 +8,31 @@ const tokens = (within) =>
   /** @type {NodeListOf<HTMLInputElement>} */ (within.querySelectorAll('input[name="csrfmiddlewaretoken"]'));
 
 /**
- * Update #live to its state after the call. A page of older rows stays on these rows. Elements with an id are kept where possible,
- * with the focus.
+ * Update #live to its state after the call. A page of older rows stays on these rows.
  */
 export const refresh = once(async () => {
-  const part = document.getElementById("live");
-  if (!part) return true;
+  if (!document.getElementById("live")) return true;
   const response = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
   if (!response?.ok || response.redirected) return isFinal(response); // redirected: signed out, which the connection shows
-  const fresh = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("live");
-  if (!fresh) return true;
+  show(new DOMParser().parseFromString(await response.text(), "text/html"));
+  return true;
+});
+
+/**
+ * Change #live to that of a fresh page. Elements with an id are kept where possible, with the focus.
+ *
+ * @param {Document} page
+ */
+export function show(page) {
+  const part = document.getElementById("live");
+  const fresh = page.getElementById("live");
+  if (!part || !fresh) return;
   const token = tokens(document)[0]?.value; // each response has another one; keep ours, so that forms don't differ
   for (const input of tokens(fresh)) input.setAttribute("value", token ?? input.value);
   const giveFocus = keepFocus(part);
   renew(part, document.adoptNode(fresh));
   giveFocus();
-  return true;
-});
+}
 
 /**
  * Change `old` to `fresh`, and keep what is equal.

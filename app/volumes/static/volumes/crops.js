@@ -2,8 +2,8 @@
 
 import "../common/buttons.js";
 import { find } from "../common/find.js";
-import { updates } from "../common/live.js";
 import { refresh } from "../common/refresh.js";
+import { updates } from "../sluice_updates/page.js";
 
 updates.on("crop-deleted", refresh);
 updates.on("crop-progress", ({ crop_id: id, state, progress }) => {

@@ -2,7 +2,7 @@
 // script the page has three pictures and the form.
 
 import { find } from "../common/find.js";
-import { root, updates } from "../common/live.js";
+import { updates } from "../sluice_updates/page.js";
 import { AXES, Box, byAxis } from "./box.js";
 import { Pane } from "./pane.js";
 import { Preview } from "./preview.js";
@@ -128,7 +128,7 @@ if (contrastForm && sliders) {
 const preview = new Preview(socketUrl(), () => updates.transport === "websocket");
 
 function socketUrl() {
-  const url = new URL(`channels/volumes/${data.volume}/preview/`, root);
+  const url = new URL(`channels/volumes/${data.volume}/preview/`, updates.root);
   url.protocol = url.protocol.replace("http", "ws");
   return url;
 }

@@ -24,12 +24,18 @@ READ: Final = "SELECT"
 WRITE: Final = "SELECT, INSERT, UPDATE, DELETE"
 
 # To publish. Only these columns: a trigger, which runs as the owner, assigns offsets and tags, so no
-# publisher can forge them. SELECT: the sender reads the updates that it announces.
+# publisher can forge them. SELECT: the sender reads the updates that it announces, and the identity of their
+# database.
 PUBLISH: Final = {
+    "sluice_updates_database": READ,
     "sluice_updates_update": "SELECT, INSERT (stream, event, payload, key)",
 }
 # To read streams: for polling, for the hub, and for the positions in pages.
-FOLLOW: Final = {"sluice_updates_stream": READ, "sluice_updates_update": READ}
+FOLLOW: Final = {
+    "sluice_updates_database": READ,
+    "sluice_updates_stream": READ,
+    "sluice_updates_update": READ,
+}
 # To know who is signed in, and their permissions.
 IDENTITY: Final = {
     "auth_user": READ,
@@ -62,7 +68,8 @@ STACK: Final[Grants] = {
     "worker": {**PUBLISH, **IDENTITY, "sluice_updates_session": READ},
     "celery": {**PUBLISH},
     "beat": {
-        # Publishing and trimming. UPDATE of the floor is also enough to lock a stream's row.
+        **PUBLISH,
+        # Trimming as well. UPDATE of the floor is also enough to lock a stream's row.
         "sluice_updates_update": PUBLISH["sluice_updates_update"] + ", DELETE",
         "sluice_updates_stream": "SELECT, UPDATE (floor, floor_tag)",
         "sluice_updates_session": "SELECT, DELETE",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,23 @@ def publisher_url() -> str:
     return str(getattr(settings, "SLUICE_UPDATES_PUBLISHER_URL", "") or "")
 
 
+def wake_ups() -> bool:
+    """SLUICE_UPDATES_WAKE_UPS: whether commits are announced. None, the default: except in a test run."""
+    wanted = getattr(settings, "SLUICE_UPDATES_WAKE_UPS", None)
+    return not is_test_run() if wanted is None else bool(wanted)
+
+
+def is_test_run() -> bool:
+    """Whether this process runs tests: Django's test environment is set up.
+
+    `manage.py test` and pytest-django do that, also in the processes of parallel runs. The databases are then
+    the tests' own, and are dropped at the end.
+    """
+    # Not imported here: django.test is large, and a site never needs it.
+    state = getattr(sys.modules.get("django.test.utils"), "_TestState", None)
+    return hasattr(state, "saved_data")
+
+
 def publisher_password() -> str | None:
     """The password in the file SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE; None: the password is in the URL.
 
@@ -57,6 +75,11 @@ def bind() -> str:
 def metrics_bind() -> str:
     """SLUICE_UPDATES_METRICS_BIND: where metrics are served, ADDRESS:PORT. Empty: nowhere."""
     return str(getattr(settings, "SLUICE_UPDATES_METRICS_BIND", "") or "")
+
+
+def tracing() -> bool:
+    """SLUICE_UPDATES_TRACING: whether updates have OpenTelemetry's spans; needs the extra `opentelemetry`."""
+    return bool(getattr(settings, "SLUICE_UPDATES_TRACING", False))
 
 
 def site_url() -> str:

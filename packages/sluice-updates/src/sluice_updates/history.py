@@ -14,7 +14,7 @@ from typing import Any, Final
 from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from . import models
+from . import identity, models
 from .positions import ZERO, Position
 
 # The most updates that one read() returns (PROTOCOL: Polling).
@@ -67,7 +67,15 @@ def read(wanted: Mapping[str, Position | None], limit: int = LIMIT) -> Reading:
     Raises Django's database errors.
     """
     connection = database()
-    with _snapshot(connection), connection.cursor() as cursor:
+    with _snapshot(connection):
+        return read_inside(connection, wanted, limit)
+
+
+def read_inside(
+    connection: BaseDatabaseWrapper, wanted: Mapping[str, Position | None], limit: int = LIMIT
+) -> Reading:
+    """The same, in the caller's transaction. Without a snapshot, the queries may disagree."""
+    with connection.cursor() as cursor:
         states = _states(cursor, wanted)
         given = {stream: position for stream, position in wanted.items() if position is not None}
         recovered = _recoverable(cursor, given, states)
@@ -91,18 +99,24 @@ def heads(streams: Iterable[str]) -> dict[str, StreamState]:
         return _states(cursor, streams)
 
 
-def by_ids(ids: Sequence[int]) -> dict[int, Update]:
-    """The committed updates with these ids, by id. It makes one query."""
+def by_ids(ids: Sequence[int]) -> tuple[str, dict[int, Update]]:
+    """The identity of the database, and the committed updates with these ids, by id. It makes one query.
+
+    Without such an update, the identity is empty. Raises identity.Unknown.
+    """
     if not ids:
-        return {}
+        return "", {}
     connection = database()
-    with connection.cursor() as cursor:
+    with identity.readable(), connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id, {columns(connection)} FROM {UPDATE_TABLE} AS u"
+            f"SELECT {identity.SELECT}, id, {columns(connection)} FROM {UPDATE_TABLE} AS u"
             f' WHERE id IN ({_marks(ids)}) AND "offset" IS NOT NULL ORDER BY stream, "offset"',
             list(ids),
         )
-        return {row[0]: update_of(row[1:]) for row in cursor.fetchall()}
+        rows = cursor.fetchall()
+    if not rows:
+        return "", {}
+    return identity.text_of(rows[0][0]), {row[1]: update_of(row[2:]) for row in rows}
 
 
 STREAM_TABLE: Final = models.Stream._meta.db_table

@@ -1,6 +1,11 @@
-"""The two tables: streams and their updates. PROTOCOL.md explains what the columns mean for clients."""
+"""The tables: streams, their updates, and the database's identity.
+
+PROTOCOL.md explains what the columns of the first two mean for clients.
+"""
 
 from __future__ import annotations
+
+import uuid
 
 from django.db import models
 from django.db.models.functions import Now
@@ -67,3 +72,18 @@ class Update(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stream}/{self.offset}-{self.tag}"
+
+
+class Database(models.Model):
+    """The identity of this database, in its only row. `identity` explains its use."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    identity = models.UUIDField(default=uuid.uuid4)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(id=1), name="sluice_updates_database_only"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.identity)

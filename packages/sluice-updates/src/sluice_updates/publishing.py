@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from . import streams
+from . import streams, tracing
 from .models import EVENT_LENGTH, KEY_LENGTH, Stream, Update
 
 MAX_PAYLOAD_BYTES: Final = 32 * 1024
@@ -53,7 +53,7 @@ def publish(stream: str, event: str, payload: Mapping[str, Any], *, key: str | N
     text = _encode(payload)
     using = router.db_for_write(Update)
     insert = _insert_numbered if connections[using].vendor == "sqlite" else _insert
-    with transaction.atomic(using=using, savepoint=False):
+    with tracing.publishing(stream, event), transaction.atomic(using=using, savepoint=False):
         connection = connections[using]
         update_id = insert(connection, stream, event, text, key)
         if update_id is not None and announcer is not None and announcer.is_wanted():
@@ -109,10 +109,13 @@ class _Commit:
 
     def __init__(self) -> None:
         self.ids: list[int] = []
+        self.span = tracing.committing()
 
     def announce(self) -> None:
         ids, self.ids = self.ids, []
         if ids and announcer is not None:
+            if self.span is not None:
+                tracing.committed(self.span, ids)
             announcer.wake(ids)
 
 

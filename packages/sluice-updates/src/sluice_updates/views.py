@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import random
+import threading
+import time
 from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
@@ -17,6 +21,39 @@ from .streams import default_streams
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS: Final = 5
+POLLS_AT_ONCE: Final = 2  # in one process: its other threads are for the site's other requests
+POLLS_PER_SECOND: Final = 20  # at which refused clients come back
+LONGEST_SECONDS: Final = 60
+
+
+class Turns:
+    """Keeps polls from taking all threads of a process. Without Daphne, every page polls."""
+
+    def __init__(self) -> None:
+        self._places = threading.BoundedSemaphore(POLLS_AT_ONCE)
+        self._lock = threading.Lock()
+        self._booked = 0.0  # the time that the last refused client was given
+
+    def take(self) -> bool:
+        """Take a place, if one is free. Never waits: that would take a thread, too."""
+        return self._places.acquire(blocking=False)
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._places.release()
+
+    def seconds(self) -> int:
+        """When a refused client is to come back: each at a time of its own."""
+        with self._lock:
+            now = time.monotonic()
+            self._booked = max(self._booked, now) + 1 / POLLS_PER_SECOND
+            if self._booked > now + LONGEST_SECONDS:  # there are no more times to give out
+                self._booked = now + LONGEST_SECONDS
+                return random.randint(LONGEST_SECONDS // 2, LONGEST_SECONDS)
+            return math.ceil(self._booked - now)
+
+
+_turns: Final = Turns()
 
 
 @require_safe
@@ -24,6 +61,8 @@ RETRY_AFTER_SECONDS: Final = 5
 @transaction.non_atomic_requests
 def poll(request: HttpRequest) -> HttpResponse:
     """Answer `GET updates/?streams=…&since=…`: the streams' heads and the updates missed since, as JSON."""
+    if not _turns.take():
+        return _later("too many pages poll at once; try again", _turns.seconds())
     try:
         return _poll(request)
     except positions.MalformedQuery as error:
@@ -34,9 +73,9 @@ def poll(request: HttpRequest) -> HttpResponse:
             logger.warning("updates: a poll failed: %s", " ".join(str(error).split()))
         else:
             logger.exception("updates: a poll failed")
-        response = _error(503, "the database can't be reached at the moment; try again")
-        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        return response
+        return _later("the database can't be reached at the moment; try again", RETRY_AFTER_SECONDS)
+    finally:
+        _turns.leave()
 
 
 def _poll(request: HttpRequest) -> HttpResponse:
@@ -66,6 +105,12 @@ def _body(wanted: list[str], reading: history.Reading) -> str:
     # The frames are JSON already: the same text that goes over a socket.
     frames = ",".join(update.frame for update in reading.updates)
     return f'{{"streams":{json.dumps(streams)},"updates":[{frames}],"more":{json.dumps(reading.more)}}}'
+
+
+def _later(detail: str, seconds: int) -> JsonResponse:
+    response = _error(503, detail)
+    response["Retry-After"] = str(seconds)
+    return response
 
 
 def _error(status: int, detail: str, **more: Any) -> JsonResponse:

@@ -14,8 +14,9 @@ import pytest
 from django.db import OperationalError, connections
 
 from harness.servers import Postgres
-from harness.waiting import until
+from harness.waiting import until, wait_until
 from sluice_updates.push.database_thread import DatabaseThread, DatabaseUnavailable
+from sluice_updates.push.hub import get_hub, running_hubs
 
 
 def test_results_and_errors_come_back() -> None:
@@ -106,6 +107,22 @@ def test_a_server_that_stops_answering_leaves_no_files_open(
         asyncio.run(check())
     finally:
         gc.enable()
+
+
+def test_a_hubs_threads_end_with_its_loop(database: str) -> None:
+    """A test's loop ends without a stop(), and its database is dropped after that."""
+
+    def of_a_hub() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("sluice-")]
+
+    async def check() -> None:
+        hub = get_hub()
+        await hub.poller.has_polled.wait()
+        assert not hub.poller.failures and "sluice-hub" in of_a_hub()
+
+    asyncio.run(check())
+    wait_until(lambda: not of_a_hub(), 10, "their end")
+    assert running_hubs() == []
 
 
 def _ask(alias: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import sqlite3
 import ssl
 import subprocess
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.servers import free_port
 from harness.tls import Authority
+from harness.waiting import wait_until
 from updates_lab.site import Person, Served, Site, environment
 
 pytestmark = pytest.mark.servers  # these tests wait for seconds
@@ -46,8 +49,42 @@ def test_it_times_an_update_and_finds_what_is_missing(site: Site, served: Served
         "by the database, since CHANNEL_LAYERS and SLUICE_UPDATES_PUBLISHER_URL are not set"
     )
     assert said["WebSocket"] == "it opens"
-    assert said["polling"] == "404: urls.py does not include sluice_updates.urls at updates/"
+    assert said["polling"].startswith("404: nothing is at /push/news/; ")
     assert said["page"] == "404: 200 is expected"
+
+
+def test_polling_and_a_page(site: Site, person: Person) -> None:
+    """The site itself, without Daphne. Its URL for polling is its own, and its page has the tag."""
+    with _site_itself(site) as url:
+        status, said = lines(site, url, "--user", person.name, "--page", "/page/")
+        assert status == 1
+        assert said["polling"] == "the update arrived"
+        assert said["page"] == "/page/ loads /static/sluice_updates/page.js"
+    with _site_itself(site, serves_static_files=False) as url:
+        said = lines(site, url, "--user", person.name, "--page", "/page/")[1]
+        assert said["page"].startswith(
+            "/page/ loads /static/sluice_updates/page.js, which answers 404: run col"
+        )
+
+
+def test_below_a_prefix(site: Site, person: Person) -> None:
+    asked: list[str] = []
+    with _answering(404, "", asked=asked) as url:
+        lines(site, f"{url}/notes", HUBSITE_SCRIPT_NAME="/notes")
+        lines(site, f"{url}/notes")  # the server's WSGI environment sets it
+    polls = [path.split("?")[0] for path in asked if "channels" not in path]
+    assert polls == ["/notes/push/news/"] * 2
+
+
+def test_a_page_without_the_tag(site: Site, person: Person) -> None:
+    with _answering(200, "<p>A page") as url:
+        said = lines(site, url, "--page", "/")[1]
+    assert said["page"].startswith("/ does not have {% sluice_updates %}, and doesn't load updates.js")
+
+
+def test_urls_without_polling(site: Site, person: Person) -> None:
+    said = lines(site, "http://127.0.0.1:1", HUBSITE_URLCONF="django.contrib.auth.urls")[1]
+    assert said["polling"] == "urls.py does not include sluice_updates.urls"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +135,7 @@ def test_a_certificate_that_is_not_trusted(site: Site, person: Person, tmp_path:
         said = lines(site, url)[1]
         assert "'s certificate: unable to get local issuer certificate; if it is" in said["polling"]
         trusted = lines(site, url, SSL_CERT_FILE=str(tmp_path / "authority.pem"))[1]
-        assert trusted["polling"] == "404: urls.py does not include sluice_updates.urls at updates/"
+        assert trusted["polling"].startswith("404: nothing is at /push/news/; ")
 
 
 def test_there_is_no_such_user(site: Site) -> None:
@@ -155,7 +192,7 @@ def test_a_response_that_is_not_the_protocols(site: Site, person: Person, frame:
         said = lines(site, url)[1]
     assert said["event stream"].startswith("the response of 127.0.0.1:")
     assert "can't be read: " in said["event stream"]
-    assert said["polling"] == "the response at updates/ is not from sluice_updates.urls"
+    assert said["polling"].startswith("the response at /push/news/ is not from sluice_updates.urls; ")
 
 
 def test_the_session_is_by_a_backend_that_knows_the_user(site: Site, served: Served, person: Person) -> None:
@@ -211,6 +248,36 @@ def test_it_is_no_superuser_if_there_is_another(site: Site, tmp_path: Path) -> N
         own.close()
     streams = [line.split("streams=")[1].split("&")[0] for line in asked if "sse" in line]
     assert streams == [somebody.stream, root.stream]
+
+
+@contextmanager
+def _site_itself(site: Site, *, serves_static_files: bool = True) -> Iterator[str]:
+    """The URL of Django's development server."""
+    port = free_port()
+    command = ["runserver", "--noreload", "--skip-checks", f"127.0.0.1:{port}"]
+    command += ["--insecure"] if serves_static_files else ["--nostatic"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "django", *command], env=environment(DATABASE_URL=site.database_url)
+    )
+    try:
+        wait_until(
+            lambda: _accepts(port),
+            20,
+            "the server",
+            fatal=lambda: None if process.poll() is None else "it has ended",
+        )
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

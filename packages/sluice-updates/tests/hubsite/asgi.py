@@ -14,9 +14,12 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
 from channels.layers import get_channel_layer  # noqa: E402
 from django.urls import path  # noqa: E402
 
+from hubsite import tracing  # noqa: E402
 from sluice_updates import limits  # noqa: E402
 from sluice_updates.asgi import application as updates_application  # noqa: E402
 from sluice_updates.asgi.responses import respond  # noqa: E402
+
+tracing.set_up()
 
 # Shorter intervals, for tests that don't measure them.
 for name, seconds in json.loads(os.environ.get("HUBSITE_LIMITS", "{}")).items():
@@ -41,6 +44,9 @@ class Echo(AsyncJsonWebsocketConsumer):
 
 async def relay(scope: Any, receive: Any, send: Any) -> None:
     """Send a request's JSON body to the group, as another process does through the broker."""
+    if scope["path"] == "/spans":
+        await respond(send, 200, json.dumps(tracing.spans()).encode())
+        return
     if scope["path"] != "/relay":
         await respond(send, 404, b"Not found.\n")
         return

@@ -2,6 +2,7 @@
 arguments, then its result or an error.
 """
 
+import io
 import json
 import os
 import sys
@@ -23,7 +24,9 @@ from django.core.management import call_command  # noqa: E402
 from django.db import connection, connections, transaction  # noqa: E402
 from django.http import HttpRequest  # noqa: E402
 
+from hubsite import tracing  # noqa: E402
 from sluice_updates import history, publish  # noqa: E402
+from sluice_updates import identity as database  # noqa: E402
 from sluice_updates.positions import ZERO  # noqa: E402
 from sluice_updates.rights import rights_changed  # noqa: E402
 
@@ -96,6 +99,22 @@ def send(stream: str, *numbers: int, size: int = 0) -> None:
         publish(stream, "new-message", {"message_id": number, "message_title": "x" * size})
 
 
+def send_traced(stream: str, *numbers: int, undo: bool = False) -> None:
+    """Publish an update for each number in one transaction, in a request's span. `undo`: roll it back."""
+    from opentelemetry import trace
+
+    with trace.get_tracer("site").start_as_current_span("request"), transaction.atomic():
+        for number in numbers:
+            publish(stream, "new-message", {"message_id": number, "message_title": ""})
+        transaction.set_rollback(undo)
+
+
+def spans() -> list[dict[str, Any]]:
+    """What this process has exported."""
+    return tracing.spans()
+
+
+tracing.set_up()
 _open = ExitStack()
 
 
@@ -128,6 +147,15 @@ def wake_ups(stream: str) -> list[Any]:
         [update.stream, update.position.offset, update.position.tag, update.frame]
         for update in history.read({stream: ZERO}).updates
     ]
+
+
+def identity() -> str:
+    """The database's identity, which wake-ups name."""
+    return database.read(connection)
+
+
+def reset_xids() -> None:
+    call_command("reset_xids", stdout=io.StringIO())
 
 
 def heads(*streams: str) -> dict[str, str]:

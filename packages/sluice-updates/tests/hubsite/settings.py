@@ -14,8 +14,22 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
+    "django.contrib.staticfiles",
     "sluice_updates",
     "sluice_updates.sessions",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+ROOT_URLCONF = os.environ.get("HUBSITE_URLCONF", "hubsite.urls")
+FORCE_SCRIPT_NAME = os.environ.get("HUBSITE_SCRIPT_NAME")
+STATIC_URL = "static/"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+    }
 ]
 SESSION_ENGINE = os.environ.get("HUBSITE_SESSION_ENGINE", "sluice_updates.sessions")
 SESSION_FILE_PATH = os.environ.get("HUBSITE_SESSION_FILE_PATH")
@@ -30,6 +44,7 @@ SLUICE_UPDATES_PUBLISHER_URL = os.environ.get("HUBSITE_PUBLISHER_URL", "")
 SLUICE_UPDATES_EXPOSE_BACKEND = True
 SLUICE_UPDATES_HEALTH_ALLOW = ("127.0.0.0/8",)
 SLUICE_UPDATES_METRICS_BIND = os.environ.get("HUBSITE_METRICS", "")
+SLUICE_UPDATES_TRACING = os.environ.get("HUBSITE_TRACING") == "yes"
 
 DATABASES: dict[str, dict[str, Any]]
 if _url.scheme == "sqlite":

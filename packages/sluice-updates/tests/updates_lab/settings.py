@@ -9,6 +9,5 @@ INSTALLED_APPS = [
     "channels",
     "django.contrib.admin",
     "django.contrib.messages",
-    "django.contrib.staticfiles",
 ]
 SLUICE_UPDATES_MAY_READ = "sluice_updates.rights.default_may_read"

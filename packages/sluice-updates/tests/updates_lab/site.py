@@ -138,9 +138,10 @@ class Served:
         finally:
             connection.close()
 
-    def wake(self, updates: object) -> None:
-        """Announce updates to the hub, through the channel layer."""
-        message = {"type": "updates.committed", "updates": updates}
+    def wake(self, updates: object, **more: object) -> None:
+        """Announce updates to the hub, through the channel layer. `more`: other keys of the message."""
+        named = more or {"database": self.site.identity()}
+        message = {"type": "updates.committed", "updates": updates, **named}
         assert self.get("/relay", "POST", body=json.dumps(message).encode())[0] == 200
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import ClassVar
@@ -23,6 +24,7 @@ from ..push.window import Subscription
 logger = logging.getLogger(__name__)
 
 PACE_STEP_SECONDS = 0.01
+_PINGS_A_SECOND = 8  # turns in which pings are written
 
 
 class Closed(Exception):
@@ -356,7 +358,9 @@ class Connection(ABC):
             self.write_ping()
             self.last_frame_at = now
         if self.closed_with is None:
-            self._pinging = self.hub.loop.call_at(self.last_frame_at + limits.PING_SECONDS, self._keep_alive)
+            # Rounded, so that many connections share a turn of the loop, which costs as much as a ping.
+            due = math.ceil((self.last_frame_at + limits.PING_SECONDS) * _PINGS_A_SECOND) / _PINGS_A_SECOND
+            self._pinging = self.hub.loop.call_at(due, self._keep_alive)
 
 
 def _frames(reading: Reading | None, name: str) -> list[UpdateFrame]:

@@ -9,7 +9,7 @@ from ..asgi_types import Application, Receive, Scope, Send
 from ..push.hub import get_hub
 from .health import healthz
 from .responses import respond, saying_backend
-from .sse import server_sent_events
+from .sse import open_stream, server_sent_events
 from .websocket import open_socket, websocket
 
 PREFIX: Final = "/channels/"
@@ -38,11 +38,12 @@ def application(
 
 
 class UpdatesApplication:
-    """The ASGI application. For updates' WebSockets the package's own server calls `open_socket` instead."""
+    """The ASGI application. The package's own server calls `open_socket` and `open_stream` instead."""
 
     update_path = WEBSOCKET
     event_path = EVENTS
     open_socket = staticmethod(open_socket)
+    open_stream = staticmethod(open_stream)
 
     def __init__(
         self, consumers: Application | None, workers: Application | None, otherwise: Application

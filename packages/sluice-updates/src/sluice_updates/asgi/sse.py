@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from .. import limits
@@ -47,6 +48,18 @@ async def server_sent_events(scope: Scope, receive: Receive, send: Send) -> None
             pass
     finally:
         connection.leave()
+
+
+def open_stream(
+    scope: Scope, transport: StreamTransport, finished: Callable[[], None]
+) -> EventStreamConnection:
+    """Serve an event stream whose response the server has begun already.
+
+    `finished` is called once the client has hello or a close, or is gone.
+    """
+    connection = EventStreamConnection(get_hub(), transport)
+    connection.open(scope, finished)
+    return connection
 
 
 class EventStreamConnection(Connection):

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections, router
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils.module_loading import import_string
 
 from .. import conf
@@ -70,6 +71,20 @@ def check_publisher(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
+@register("sluice_updates")
+def check_tracing(**kwargs: Any) -> list[CheckMessage]:
+    """W017: tracing needs the extra `opentelemetry`."""
+    if not conf.tracing() or importlib.util.find_spec("opentelemetry") is not None:
+        return []
+    return [
+        Warning(
+            "SLUICE_UPDATES_TRACING is set, but opentelemetry can't be imported: updates have no spans.",
+            hint="Run `pip install sluice-updates[opentelemetry]`, or remove the setting.",
+            id="sluice_updates.W017",
+        )
+    ]
+
+
 def unreadable(setting: str, error: Exception) -> CheckMessage:
     """W012: the user who runs the check can't read a password file."""
     return Warning(
@@ -91,6 +106,39 @@ def check_rights(**kwargs: Any) -> list[CheckMessage]:
             Error(f"SLUICE_UPDATES_MAY_READ: {conf.may_read()} is not a function.", id="sluice_updates.E003")
         ]
     return []
+
+
+@register("sluice_updates")
+def check_polling(**kwargs: Any) -> list[CheckMessage]:
+    """W014, W015: a page without a connection polls the URL of sluice_updates.urls."""
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return []
+    try:
+        url = reverse("sluice_updates:poll")
+    except NoReverseMatch:
+        return [
+            Warning(
+                "the project's urls.py does not include sluice_updates.urls, so pages can't poll, and"
+                " {% sluice_updates %} is an error.",
+                hint='Add path("updates/", include("sluice_updates.urls")) to urlpatterns. The path is yours'
+                " to choose.",
+                id="sluice_updates.W014",
+            )
+        ]
+    try:
+        match = resolve("/" + url.removeprefix(get_script_prefix()))
+    except Resolver404:
+        return []  # by design, such as for another host name
+    if "sluice_updates" in match.app_names:
+        return []
+    return [
+        Warning(
+            f"{url} reaches the view {match._func_path} of another pattern, {match.route!r}, so pages can't"
+            " poll.",
+            hint="In urlpatterns, put the pattern that includes sluice_updates.urls before that one.",
+            id="sluice_updates.W015",
+        )
+    ]
 
 
 # Settings by their names in earlier versions, which had no prefix or another one.

@@ -40,6 +40,11 @@ COUNTERS: Final[Mapping[str, tuple[str, Sequence[str], str]]] = {
     "connections_opened": ("sluice_connections_opened", ["transport"], "Connections accepted"),
     "database_stalls": ("sluice_database_stalls", [], "Database calls abandoned because they took too long"),
     "fallen_behind": ("sluice_fallen_behind", [], "Subscriptions that fell behind and had to catch up"),
+    "foreign_wake_ups": (
+        "sluice_updates_foreign_wake_ups",
+        [],
+        "Wake-ups dropped because they name another database, or none",
+    ),
     "frames_written": ("sluice_deliveries", [], "Updates written to a connection live"),
     "histories_rewritten": ("sluice_histories_rewritten", [], "Streams whose past changed (close code 4010)"),
     "layer_found_dead": ("sluice_layer_found_dead", [], "Times that this process's channel layer was dead"),
@@ -54,7 +59,7 @@ COUNTERS: Final[Mapping[str, tuple[str, Sequence[str], str]]] = {
     "updates_out_of_order": ("sluice_gaps", [], "Updates that arrived before an earlier one"),
     "updates_replayed": ("sluice_replays", [], "Missed updates written to a connection"),
     "updates_taken": ("sluice_updates", [], "Updates taken from the layer or the database"),
-    "wake_ups": ("sluice_wakeups", [], "Wake-ups received through the channel layer"),
+    "wake_ups": ("sluice_wakeups", [], "Wake-ups of this database received through the channel layer"),
     "wake_ups_malformed": ("sluice_wakeups_malformed", [], "Wake-ups that could not be read"),
 }
 _LABELLED: Final = re.compile(r"(\w+)\{(.*)\}")

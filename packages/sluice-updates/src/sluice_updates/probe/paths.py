@@ -19,6 +19,7 @@ from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase
 from django.db import Error
+from django.urls import NoReverseMatch, get_script_prefix, reverse
 
 from .. import conf
 from ..authentication import backend_of
@@ -41,6 +42,7 @@ _HELD_BACK: Final = (
     " (turn that off; in nginx: proxy_buffering off)"
 )
 _TRUST: Final = "if it is the right one, put SSL_CERT_FILE=FILE before the command to trust it"
+_OTHER_URLS: Final = "was the site restarted after urls.py was changed?"
 _OTHER_SITE: Final = "do the site and this command use the same database?"
 
 
@@ -103,7 +105,7 @@ class Trial:
             self._session.delete()
 
     def outcomes(self, *, page: str | None = None) -> Iterator[Outcome]:
-        """Try the paths, one after the other. `page`: the path of a page that should load updates.js."""
+        """Try the paths, one after the other. `page`: the path of a page with the tag, or with updates.js."""
         ways = {
             "publishing": self._published,
             "polling": self._poll,
@@ -135,18 +137,20 @@ class Trial:
         return f"the site has published, last {last.event!r} in {last.stream!r}"
 
     def _poll(self) -> str:
-        path = f"/updates/?streams={self._stream}&since={self._stream}/{self._head()}"
+        try:
+            path = "/" + reverse("sluice_updates:poll").removeprefix(get_script_prefix())
+        except NoReverseMatch:
+            raise _Failed("urls.py does not include sluice_updates.urls") from None
+        query = f"?streams={self._stream}&since={self._stream}/{self._head()}"
         publish(self._stream, EVENT, {})
-        with self._get(path) as answer:
-            _expect(
-                answer,
-                200,
-                {404: "urls.py does not include sluice_updates.urls at updates/", 401: _OTHER_SITE},
-            )
+        with self._get(path + query) as answer:
+            _expect(answer, 200, {404: f"nothing is at {path}; {_OTHER_URLS}", 401: _OTHER_SITE})
             try:
                 came = {update["event"] for update in json.load(answer)["updates"]}
             except (ValueError, TypeError, KeyError):
-                raise _Failed("the response at updates/ is not from sluice_updates.urls") from None
+                raise _Failed(
+                    f"the response at {path} is not from sluice_updates.urls; {_OTHER_URLS}"
+                ) from None
         if EVENT not in came:
             raise _Failed(f"the update that was just published did not arrive; {_OTHER_SITE}")
         return "the update arrived"
@@ -187,19 +191,28 @@ class Trial:
         with self._get(path) as answer:
             _expect(answer, 200)
             text = answer.read().decode(errors="replace")
-        found = re.search(r"[^\"'\s]*updates/updates(\.[0-9a-f]{12})?\.js", text)
+        found = re.search(r"[^\"'\s]*sluice_updates/(page|updates)(\.[0-9a-f]{12})?\.js", text)
         if not found:
-            raise _Failed(f"{path} doesn't load sluice_updates/updates.js")
-        return f"{path} loads {found[0]}"
+            raise _Failed(f"{path} does not have {{% sluice_updates %}}, and doesn't load updates.js either")
+        script = found[0]
+        if script.startswith("/") and not script.startswith("//"):  # otherwise another server has it
+            with self._get(script, prefix="") as answer:
+                if answer.status != 200:
+                    raise _Failed(
+                        f"{path} loads {script}, which answers {answer.status}: run collectstatic, and serve"
+                        " the files of STATIC_ROOT at STATIC_URL"
+                    )
+        return f"{path} loads {script}"
 
     # Parts of the paths
 
     def _get(
-        self, path: str, headers: Mapping[str, str] | None = None
+        self, path: str, headers: Mapping[str, str] | None = None, *, prefix: str | None = None
     ) -> contextlib.AbstractContextManager[http.client.HTTPResponse]:
         cookie = f"{settings.SESSION_COOKIE_NAME}={self._session.session_key}"
         sent = {"Host": self._host, "Accept-Encoding": "identity", "Cookie": cookie, **(headers or {})}
-        return exchange(self._address, "GET", self._prefix + path, sent, verify=True)
+        target = (self._prefix if prefix is None else prefix) + path
+        return exchange(self._address, "GET", target, sent, verify=True)
 
     def _head(self) -> str:
         from ..history import heads

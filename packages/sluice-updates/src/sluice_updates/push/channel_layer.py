@@ -10,20 +10,38 @@ import contextlib
 import logging
 import random
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .. import limits
 from ..metrics import count
-from ..wakeup.message import COMMITTED, GROUP, LOOP_BACK, Malformed, WokenUpdate, unpack
+from ..wakeup.message import (
+    COMMITTED,
+    GROUP,
+    LOOP_BACK,
+    Malformed,
+    WokenUpdate,
+    database_of,
+    trace_of,
+    unpack,
+)
 
 logger = logging.getLogger(__name__)
 
 
 class LayerLink:
-    """Receives the group's wake-ups, and measures the loop-back."""
+    """Receives the group's wake-ups, and measures the loop-back.
 
-    def __init__(self, hub_id: str, wake_up: Callable[[Iterable[WokenUpdate]], None]) -> None:
+    `is_own` is asked with the identity of the database that a wake-up names. If it returns False, the wake-up
+    is dropped. A loop-back needs none: it contains a random number that only this hub knows.
+    """
+
+    def __init__(
+        self,
+        hub_id: str,
+        wake_up: Callable[[Iterable[WokenUpdate], Mapping[str, Any] | None], None],
+        is_own: Callable[[str | None], bool],
+    ) -> None:
         self.configured = True
         self.returned_at = 0.0  # loop time of the last loop-back that arrived; 0: none yet
         self.latency = 0.0  # of that loop-back, in seconds
@@ -33,6 +51,7 @@ class LayerLink:
         self.on_broken: Callable[[], None] | None = None  # see _look_closer()
         self._hub_id = hub_id
         self._wake_up = wake_up
+        self._is_own = is_own
         self._subscribed = asyncio.Event()
         self._anew = asyncio.Event()
         self._complained = False
@@ -157,6 +176,8 @@ class LayerLink:
     def _handle(self, message: dict[str, Any]) -> None:
         kind = message.get("type")
         if kind == COMMITTED:
+            if not self._is_own(database_of(message)):
+                return
             count("wake_ups")
             try:
                 updates = unpack(message)
@@ -166,7 +187,7 @@ class LayerLink:
                     "a malformed wake-up arrived through the channel layer; the poll delivers its updates"
                 )
                 return
-            self._wake_up(updates)
+            self._wake_up(updates, trace_of(message))
         elif kind == LOOP_BACK and message.get("hub") == self._hub_id:
             returned = self._returns.get(str(message.get("nonce")))
             if returned is not None and not returned.done():

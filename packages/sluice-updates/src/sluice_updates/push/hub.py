@@ -14,9 +14,10 @@ import random
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from .. import close_codes, history, limits, metrics
+from .. import close_codes, history, limits, metrics, tracing
 from ..history import Reading, StreamState
 from ..metrics import count
 from ..positions import Position
@@ -26,6 +27,7 @@ from .authenticator import Authenticator
 from .channel_layer import LayerLink
 from .database_thread import DatabaseThread
 from .frames import UpdateFrame
+from .own_database import OwnDatabase
 from .people import People
 from .poller import Poller, has_changed
 from .window import FollowedStream, Subscriber, Subscription
@@ -63,11 +65,13 @@ class Hub:
         self.authenticator = Authenticator(
             self.handshake, head=self._head, knows=self.knows, learn=self.learn
         )
-        self.layer = LayerLink(self.id, self._wake_up)
+        self.database = OwnDatabase()
+        self.layer = LayerLink(self.id, self._wake_up, self.database.is_own)
         self.auditor = Auditor(loop, self.people)
         self.poller = Poller(
             loop,
             self.streams,
+            self.database,
             take=self.take,
             history_rewritten=self.history_rewritten,
             cursor_lost=self.auditor.doubt_all,
@@ -78,6 +82,7 @@ class Hub:
         self._writing: asyncio.TimerHandle | None = None
         self._wrote_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
 
     def start(self) -> None:
         """Start the tasks. Neither database nor broker needs to be up."""
@@ -90,6 +95,7 @@ class Hub:
             self.auditor.audit_forever,
         ]
         self._tasks = [self.loop.create_task(_supervise(work)) for work in works]
+        self._tasks.append(self.loop.create_task(self._end_with_the_loop()))
 
     async def stop(self) -> None:
         """End the hub's tasks and threads. The caller closes the connections before."""
@@ -98,6 +104,22 @@ class Hub:
         if self._writing is not None:
             self._writing.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stop_threads()
+
+    async def _end_with_the_loop(self) -> None:
+        """End the threads when the loop ends, which cancels all tasks: each has a connection to the database.
+
+        In an asynchronous test, that is a test database. It can't be dropped while somebody is connected.
+        """
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._stop_threads()
+
+    def _stop_threads(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
         self.poller.stop()
         self.authenticator.stop()
         self.handshake.stop()
@@ -241,6 +263,7 @@ class Hub:
         first, last = burst.frames[0], burst.frames[-1]
         single = first is last
         now = self.loop.time()
+        span = tracing.writing([(stream.name, one.offset) for one in burst.frames]) if tracing.taken else None
         written = 0
         for subscription in list(stream.subscriptions):
             if not subscription.live or subscription.offset >= last.offset:
@@ -260,6 +283,8 @@ class Hub:
                 logger.exception("an update could not be written to a connection; closing it with 1011")
                 connection.close(close_codes.INTERNAL_ERROR)
             written += 1
+        if span is not None:
+            tracing.written(span, written)
         count("frames_written", written * len(burst.frames))
         if not single:
             count("coalesced_writes", written)
@@ -273,8 +298,14 @@ class Hub:
         if len(sightings) > limits.SIGHTINGS:
             sightings.popitem(last=False)
 
-    def _wake_up(self, updates: Iterable[WokenUpdate]) -> None:
-        self.take(UpdateFrame(*update) for update in updates)
+    def _wake_up(self, updates: Iterable[WokenUpdate], trace: Mapping[str, Any] | None) -> None:
+        frames = [UpdateFrame(*update) for update in updates]
+        places = [(frame.stream, frame.offset) for frame in frames] if trace else []
+        with tracing.receiving(trace, places):
+            self.take(frames)
+        if tracing.taken:
+            waiting = {stream.name for stream in self._unwritten}
+            tracing.forget(place for place in places if place[0] not in waiting)
 
     # Memory
 

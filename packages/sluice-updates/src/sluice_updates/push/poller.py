@@ -13,10 +13,13 @@ from functools import partial
 from .. import commits, history, limits
 from ..commits import Cursor, Polled
 from ..history import StreamState
+from ..identity import Unknown
 from ..metrics import count
 from ..positions import Position
+from . import own_database
 from .database_thread import DatabaseThread, DatabaseUnavailable
 from .frames import UpdateFrame
+from .own_database import OwnDatabase
 from .window import FollowedStream
 
 logger = logging.getLogger(__name__)
@@ -25,14 +28,16 @@ logger = logging.getLogger(__name__)
 class Poller:
     """Gives the hub every committed update that it does not have, and reports rewritten histories.
 
-    `streams`: the streams that the hub follows. `take` is called with updates, `history_rewritten` with
-    the name of a stream whose history changed, `cursor_lost` when the poll starts again without a cursor.
+    `streams`: the streams that the hub follows. `database` learns the database's identity. `take` is called
+    with updates, `history_rewritten` with the name of a stream whose history changed, `cursor_lost` when the
+    poll starts again without a cursor.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         streams: Mapping[str, FollowedStream],
+        database: OwnDatabase,
         *,
         take: Callable[[Iterable[UpdateFrame]], None],
         history_rewritten: Callable[[str], None],
@@ -44,6 +49,7 @@ class Poller:
         self.has_polled = asyncio.Event()  # successfully or not
         self._loop = loop
         self._streams = streams
+        self._database = database
         self._take = take
         self._history_rewritten = history_rewritten
         self._cursor_lost = cursor_lost
@@ -103,9 +109,12 @@ class Poller:
             or now < self._compare_until
         )
         heads = {name: stream.head for name, stream in self._streams.items()} if compare else None
-        polled, states, through = await self._thread.run(
-            partial(_poll, self._cursor, self._through, heads), within=2 * limits.STALL_SECONDS
+        ask = compare or self._database.in_doubt
+        polled, states, through, identity = await self._thread.run(
+            partial(_poll, self._cursor, self._through, heads, ask), within=2 * limits.STALL_SECONDS
         )
+        if identity is not None:
+            self._database.learn(identity)
         if not polled.complete or self._through is not through:
             self._compared_at = 0.0
         if self._through is not through:
@@ -165,13 +174,16 @@ def has_changed(before: Position, now: Position) -> bool:
 
 
 def _poll(
-    cursor: Cursor | None, through: object, heads: dict[str, Position] | None
-) -> tuple[Polled, dict[str, StreamState] | None, object]:
-    """In the thread: what committed since the cursor, and the states of the streams in `heads`."""
+    cursor: Cursor | None, through: object, heads: dict[str, Position] | None, ask: bool
+) -> tuple[Polled, dict[str, StreamState] | None, object, str | Unknown | None]:
+    """In the thread: what committed since the cursor, and the states of the streams in `heads`. Also the
+    database's identity, if the caller asks for it or the connection is new.
+    """
     database = history.database()
     database.ensure_connection()
     current = database.connection
     if current is not through:
-        cursor = None
+        cursor, ask = None, True
+    identity = own_database.read(database) if ask else None
     polled = commits.poll(cursor)
-    return polled, history.heads(heads) if heads else None, current
+    return polled, history.heads(heads) if heads else None, current, identity

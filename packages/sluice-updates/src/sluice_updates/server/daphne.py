@@ -23,6 +23,7 @@ from ..asgi.transport import EXTENSION, HANDSHAKE
 from .admission import Admission
 from .front_door import FrontDoors
 from .update_socket import UpdateSocket
+from .update_stream import UpdateStream
 from .watchdog import EXIT_STATUS as BROKEN
 from .watchdog import Watchdog
 
@@ -160,6 +161,7 @@ class DrainingServer(Server):
                 event_path=getattr(self.application, "event_path", "").encode(),
                 update_path=getattr(self.application, "update_path", "").encode(),
                 open_socket=getattr(self.application, "open_socket", None),
+                open_stream=getattr(self.application, "open_stream", None),
                 headers=backend_headers,
             )
         return self._doors
@@ -226,7 +228,7 @@ class DrainingServer(Server):
         while not is_so() and time.monotonic() < deadline:
             await asyncio.sleep(STEP_SECONDS)
 
-    def _sockets(self) -> list[ServedWebSocket | UpdateSocket]:
+    def _sockets(self) -> list[ServedWebSocket | UpdateSocket | UpdateStream]:
         daphnes = [
             protocol
             for protocol in self.connections

@@ -17,6 +17,7 @@ from ..push.frames import SUBPROTOCOL, close_event
 from . import rfc6455, upgrade
 from .admission import Admission
 from .update_socket import UpdateSocket
+from .update_stream import UpdateStream, chunk
 
 REST_BYTES: Final = 4096  # that a client may send after the head while it waits
 HEAD_SECONDS: Final = 20  # from the connection to the end of the head
@@ -27,13 +28,20 @@ _STREAM: Final = (
 )
 
 
+_OPEN_STREAM: Final = (
+    (b"X-Accel-Buffering", b"no"),  # nginx must not buffer it
+    (b"Transfer-Encoding", b"chunked"),
+    (b"Connection", b"close"),
+)
+
+
 class FrontDoors:
     """Builds the first protocol of each connection, and keeps what they share.
 
     `daphne` builds Daphne's protocol of a connection. `event_path` is the path of event streams.
     `update_path` is that of the WebSockets that `open_socket` serves: it gets the request's scope, the
-    socket, and a function to call when the handshake is finished, and returns the socket's user. `headers`
-    returns headers for each response.
+    socket, and a function to call when the handshake is finished, and returns the socket's user.
+    `open_stream` does the same for event streams. `headers` returns headers for each response.
     """
 
     def __init__(
@@ -45,6 +53,7 @@ class FrontDoors:
         event_path: bytes,
         update_path: bytes,
         open_socket: Callable[..., Any] | None,
+        open_stream: Callable[..., Any] | None,
         headers: Callable[[], list[tuple[bytes, bytes]]],
     ) -> None:
         self.daphne = daphne
@@ -53,9 +62,10 @@ class FrontDoors:
         self.event_path = event_path
         self.update_path = update_path
         self.open_socket = open_socket
+        self.open_stream = open_stream
         self.headers = headers
         self.reading: dict[FrontDoor, float] = {}  # those whose head is incomplete, and since when
-        self.sockets: set[UpdateSocket] = set()
+        self.sockets: set[UpdateSocket | UpdateStream] = set()
         self._handed: dict[
             Any, FrontDoor
         ] = {}  # by transport: admitted, and not known to the application yet
@@ -146,10 +156,17 @@ class FrontDoor:
 
     def admit(self) -> None:
         request = self._update_request()
-        if request is None:
-            self._doors.hand(self._transport, self)
-            self._hand_over()
+        if request is not None:
+            self._open_socket(request)
             return
+        plain = self._event_request()
+        if plain is not None:
+            self._open_stream(plain)
+            return
+        self._doors.hand(self._transport, self)
+        self._hand_over()
+
+    def _open_socket(self, request: upgrade.Upgrade) -> None:
         socket = UpdateSocket(self._transport, self._doors.sockets, self._doors.time)
         self._transport.protocol = socket
         write(self._transport, self._switch(request))
@@ -158,6 +175,13 @@ class FrontDoor:
         rest, self._received = self._rest(), b""
         if rest:
             socket.dataReceived(rest)
+
+    def _open_stream(self, request: upgrade.Request) -> None:
+        stream = UpdateStream(self._transport, self._doors.sockets, self._doors.time)
+        self._transport.protocol = stream
+        write(self._transport, self._lines(_STREAM, *_OPEN_STREAM) + chunk(b":\n\n"))
+        assert self._doors.open_stream is not None
+        stream.open(self._doors.open_stream(request.scope, stream, self.finish))
 
     def refuse(self, milliseconds: int) -> None:
         self._turn_away(TRY_LATER, milliseconds)
@@ -209,6 +233,14 @@ class FrontDoor:
             return None
         request = upgrade.upgrade(self._head)
         return request if request is not None and origin.may_connect(request.scope) else None
+
+    def _event_request(self) -> upgrade.Request | None:
+        """The request, if it is a usual one for an event stream, of a page of this site."""
+        assert self._head is not None
+        if self._doors.open_stream is None or not self._wants_events():
+            return None
+        request = upgrade.plain(self._head)
+        return request if request is not None and origin.may_stream(request.scope) else None
 
     def _switch(self, request: upgrade.Upgrade) -> bytes:
         headers = [(b"Sec-WebSocket-Accept", request.accept)]

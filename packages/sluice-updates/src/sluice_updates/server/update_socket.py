@@ -47,7 +47,7 @@ class UpdateSocket:
         "_user",
     )
 
-    def __init__(self, transport: Any, sockets: set[UpdateSocket], time: Callable[[], float]) -> None:
+    def __init__(self, transport: Any, sockets: set[Any], time: Callable[[], float]) -> None:
         self._transport = transport
         self._sockets = sockets
         self._time = time

@@ -1,9 +1,9 @@
 """The format of the wake-up, a message to the channel layer's group. It is packed and unpacked only here.
 
-A message of the type `updates.committed` lists the updates of one commit, each with its frame, and beside
-them when each was published (for metrics; a hub of an older version ignores the list). The sender
-publishes it directly to the broker, so it packs it as the layer does (msgpack, with the group's name). The
-hub receives it from the layer.
+A message of the type `updates.committed` names the database by its identity and lists the updates of one
+commit, each with its frame, and beside them when each was published (for metrics; a hub of an older version
+ignores the list). It may carry the context of a trace, likewise. The sender publishes it directly to the
+broker, so it packs it as the layer does (msgpack, with the group's name). The hub receives it from the layer.
 """
 
 from __future__ import annotations
@@ -24,23 +24,38 @@ class Malformed(ValueError):
     """A message of this type whose updates can't be read."""
 
 
-def pack(updates: Iterable[Update]) -> bytes:
-    """The body of the AMQP message that announces these updates. Needs msgpack."""
+def pack(updates: Iterable[Update], database: str, trace: Mapping[str, str] | None = None) -> bytes:
+    """The body of the AMQP message that announces these updates of a database. Needs msgpack."""
     import msgpack
 
     updates = list(updates)
+    more = {"trace": dict(trace)} if trace else {}
     body: bytes = msgpack.packb(
         {
             "type": COMMITTED,
+            "database": database,
             "updates": [
                 [update.stream, update.position.offset, update.position.tag, update.frame]
                 for update in updates
             ],
             "published": [update.published for update in updates],
             "__asgi_group__": GROUP,
+            **more,
         }
     )
     return body
+
+
+def database_of(message: Mapping[str, Any]) -> str | None:
+    """The identity of the database that a message from the layer names; None: it names none."""
+    database = message.get("database")
+    return database if isinstance(database, str) else None
+
+
+def trace_of(message: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The context of the trace that a message from the layer carries; None: it carries none."""
+    trace = message.get("trace")
+    return trace if isinstance(trace, Mapping) else None
 
 
 def unpack(message: Mapping[str, Any]) -> list[WokenUpdate]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import InterfaceError, OperationalError, connections, router
 
-from .. import conf, history
+from .. import conf, history, identity, tracing
 from ..models import Update
 from .background import FLUSH_SECONDS, BackgroundSender
 from .message import GROUP, pack
@@ -39,17 +39,27 @@ _TICK_SECONDS: Final = 5.0
 # The thread closes its database connection after this number of ticks without work.
 _IDLE_TICKS: Final = 12
 
+_TEST_SECONDS: Final = 15.0  # longer than a step of the broker's connection may take
+
 _INSTALLED: Final = all(importlib.util.find_spec(name) for name in ("amqp", "msgpack"))
 
 
 def is_wanted() -> bool:
-    """Whether commits are announced: a broker is configured, and the extra `rabbitmq` is installed."""
-    return _INSTALLED and bool(conf.publisher_url())
+    """Whether commits are announced: a broker is configured, the extra `rabbitmq` is installed, and this is
+    no test run.
+    """
+    return _INSTALLED and bool(conf.publisher_url()) and conf.wake_ups()
 
 
 def wake(ids: list[int]) -> None:
-    """Announce the updates with these ids, all of one commit. Returns at once, broker or not."""
-    _sender(conf.publisher_url()).put(ids)
+    """Announce the updates with these ids, all of one commit. Returns at once, broker or not.
+
+    In a test run it waits instead: the test's next steps may empty or drop the tables that the thread reads.
+    """
+    sender = _sender(conf.publisher_url())
+    sender.put(ids)
+    if conf.is_test_run():
+        sender.flush(_TEST_SECONDS)
 
 
 def flush(timeout: float = FLUSH_SECONDS) -> bool:
@@ -116,12 +126,21 @@ class Wakeups:
         self.unheard = 0  # updates that did not reach every hub: no exchange, or a full queue
         self.skipped = 0  # commits skipped while the broker was down
         self._broker: Broker | None = None
+        self._unidentified = False  # the database's identity could not be read
         self._failures = 0
         self._retry_at = 0.0
         self._idle_ticks = 0
 
     def send(self, commits: list[list[int]]) -> None:
         """Announce commits, each given by its updates' ids. Raises only the database's errors."""
+        try:
+            self._send(commits)
+        finally:
+            if conf.is_test_run():
+                # The end of the run drops the database, which fails while somebody is connected.
+                _close_database()
+
+    def _send(self, commits: list[list[int]]) -> None:
         from ..broker.connection import BrokerDown
 
         self._idle_ticks = 0
@@ -134,10 +153,12 @@ class Wakeups:
         while pieces:
             now = _take(pieces)
             try:
-                for updates in _read(now):
-                    for message in _messages(updates):
-                        self._publish(message)
-            except BrokerDown as error:
+                database, found = _read(now)
+                for ids, updates in zip(now, found, strict=True):
+                    with tracing.waking(ids) as trace:
+                        for message in _messages(updates):
+                            self._publish(message, database, trace)
+            except (BrokerDown, identity.Unknown) as error:
                 self.skipped += len(now) + len(pieces)
                 self._back_off(error)
                 return
@@ -151,7 +172,8 @@ class Wakeups:
             if time.monotonic() >= self._retry_at:
                 try:
                     self._broker.connect()
-                    self._is_up()
+                    if not self._unidentified:
+                        self._is_up()
                 except BrokerDown as error:
                     self._back_off(error)
         self._idle_ticks += 1
@@ -165,12 +187,15 @@ class Wakeups:
             self._broker = None
         _close_database()
 
-    def _publish(self, updates: Sequence[history.Update]) -> None:
+    def _publish(
+        self, updates: Sequence[history.Update], database: str, trace: tracing.Carrier | None
+    ) -> None:
         from ..broker.connection import Broker
 
         if self._broker is None:
             self._broker = Broker(self.url, conf.publisher_password)
-        if self._broker.publish(EXCHANGE, GROUP, pack(updates), {"expiration": EXPIRATION_MILLISECONDS}):
+        body = pack(updates, database, trace)
+        if self._broker.publish(EXCHANGE, GROUP, body, {"expiration": EXPIRATION_MILLISECONDS}):
             self.announced += len(updates)
         else:
             self.unheard += len(updates)
@@ -179,10 +204,11 @@ class Wakeups:
     def _is_up(self) -> None:
         if self.state == "down":
             logger.info(
-                "the broker accepts wake-ups again; the poll delivered %d commits meanwhile",
+                "wake-ups are sent again; the poll delivered %d commits meanwhile",
                 self.skipped,
             )
         self.state = "up"
+        self._unidentified = False
         self._failures = 0
 
     def _back_off(self, error: Exception) -> None:
@@ -190,9 +216,12 @@ class Wakeups:
         ceiling = min(longest, first * 2**self._failures)
         self._failures = min(self._failures + 1, 10)
         self._retry_at = time.monotonic() + random.uniform(first, max(first, ceiling))
-        if self.state != "down":
-            self.state = "down"
-            logger.warning("the broker accepts no wake-ups, so updates arrive by the poll: %s", error)
+        unidentified = isinstance(error, identity.Unknown)
+        if self.state != "down" or unidentified != self._unidentified:
+            problem = "no wake-ups can be sent" if unidentified else "the broker accepts no wake-ups"
+            logger.warning("%s, so updates arrive by the poll: %s", problem, error)
+        self.state = "down"
+        self._unidentified = unidentified
 
 
 def _take(pieces: list[list[int]]) -> list[list[int]]:
@@ -206,16 +235,17 @@ def _take(pieces: list[list[int]]) -> list[list[int]]:
     return taken
 
 
-def _read(pieces: list[list[int]]) -> list[list[history.Update]]:
-    """The committed updates of each piece, by stream, in order."""
+def _read(pieces: list[list[int]]) -> tuple[str, list[list[history.Update]]]:
+    """The database's identity, and the committed updates of each piece, by stream, in order."""
     owners = {update_id: index for index, ids in enumerate(pieces) for update_id in ids}
     found: list[list[history.Update]] = [[] for _ in pieces]
-    for update_id, update in _by_ids(list(owners)).items():
+    database, updates = _by_ids(list(owners))
+    for update_id, update in updates.items():
         found[owners[update_id]].append(update)
-    return found
+    return database, found
 
 
-def _by_ids(ids: list[int]) -> dict[int, history.Update]:
+def _by_ids(ids: list[int]) -> tuple[str, dict[int, history.Update]]:
     try:
         return history.by_ids(ids)
     except (OperationalError, InterfaceError):

@@ -32,7 +32,7 @@ class Command(BaseCommand):
             "--user", help="the session's user (default: the first active user who is not a superuser)"
         )
         parser.add_argument(
-            "--page", metavar="PATH", help="a page that should load updates.js, such as / or /notes/"
+            "--page", metavar="PATH", help="a page with {%% sluice_updates %%}, such as / or /notes/"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -43,6 +43,10 @@ export const KNOWN = {
     "the service asgi: DATABASE_URL, LAYER_URL",
   ],
   "database-down": ["Daphne can't query its database (1013).", "the service postgres; asgi's DATABASE_URL"],
+  "too-many-at-once": [
+    "More clients come at once than Daphne can accept; it gives each a time to return (1013).",
+    "nothing, unless it lasts; then the CPU of the service asgi, and the number of its replicas",
+  ],
   restarting: ["Daphne is restarting (1012).", "nothing, unless it lasts; then the log of the service asgi"],
   "server-error": ["Daphne failed (1011).", "the log of the service asgi"],
   "too-many-connections": ["This person has too many connections (4013).", "UPDATES_MAX_CONNECTIONS_PER_USER"],
@@ -88,7 +92,7 @@ function said({ websocket, sse }) {
     if (end?.code === 4013) return "too-many-connections";
     if (end?.code === 1011) return "server-error";
     if (end?.code === 1012) return "restarting";
-    if (end?.code === 1013) return "database-down";
+    if (end?.code === 1013) return end.retryAfter === undefined ? "database-down" : "too-many-at-once";
   }
   return null;
 }

@@ -5,14 +5,16 @@
 //   updates.on("new-message", (payload) => …);
 //   updates.addEventListener("lost", () => location.reload());
 //
-// docs/reference/protocol.md describes the wire, docs/reference/updates-js.md this module. It needs only the modules
-// beside it, and no build step. Types are in the comments. Times are in milliseconds unless a name says seconds.
+// A page with the template tag imports `updates` from page.js instead. docs/reference/protocol.md describes the wire,
+// docs/reference/updates-js.md this module. It needs only the modules beside it, and no build step. Types are in the
+// comments. Times are in milliseconds unless a name says seconds.
 
 import { Backoff, Retries, Stopwatch } from "./backoff.js";
 import { Connection, RETRY } from "./connection.js";
 import { diagnose } from "./diagnosis.js";
 import { Positions, offset } from "./positions.js";
 import { Slot } from "./slot.js";
+import { fetchState } from "./state.js";
 import { poll } from "./transports.js";
 
 /**
@@ -21,26 +23,76 @@ import { poll } from "./transports.js";
  * @typedef {import("./diagnosis.js").Diagnosis} Diagnosis
  * @typedef {import("./diagnosis.js").Round} Round
  * @typedef {import("./transports.js").End} End
+ * @typedef {"websocket" | "sse"} Transport
  * @typedef {"catching-up" | "live" | "polling" | "offline" | "signed-out" | "stopped"} State
  * @typedef {(payload: any, update: Update) => void} Handler
  */
 
 /**
- * `root`: the site's root. `positions`: by stream, as read before the data that the page shows. `streams`: by default,
- * those of `positions`; without any, the user's own stream and `all`, from now on. `pollSeconds`: the time between two
- * polls, where no other transport works.
+ * Positions by stream, which the server has read before the state that they belong to.
+ *
+ * @typedef {Record<string, string>} StreamPositions
+ */
+
+/**
+ * The streams whose updates can't be replayed. `signal` is aborted when the new state is of no use any more.
+ *
+ * @typedef {{streams: string[], signal: AbortSignal}} Losses
+ */
+
+/**
+ * It shows the page's new state and returns its positions. Or it returns a URL: the response is JSON with `positions`,
+ * and comes with the event "restored". If it rejects, it is called again.
+ *
+ * @typedef {(losses: Losses) => StreamPositions | string | URL | Promise<StreamPositions | string | URL>} StateFunction
+ */
+
+/**
+ * `root`: the site's root, for /channels/. `poll`: the URL for polling, relative to the root. `positions`: by stream, as
+ * read before the data that the page shows. `streams`: by default, those of `positions`; without any, the user's own
+ * stream and `all`, from now on. `pollSeconds`: the time between two polls, where no other transport works. `getState`:
+ * see there. `ready`: connect when this promise is settled, for instance when all handlers are set. `state`: begin in
+ * this final state, and connect only when `reconnect` is called.
  *
  * @typedef {object} Options
  * @property {string | URL} [root]
+ * @property {string | URL} [poll]
  * @property {Record<string, string>} [positions]
  * @property {string[]} [streams]
  * @property {number} [pollSeconds]
+ * @property {StateFunction | string | URL | null} [getState]
+ * @property {Promise<unknown>} [ready]
+ * @property {"signed-out" | "stopped"} [state]
+ */
+
+/**
+ * The events of Updates, by their names.
+ *
+ * @typedef {object} UpdatesEvents
+ * @property {Event} state
+ * @property {Event} diagnosis
+ * @property {CustomEvent<{streams: string[]}>} lost
+ * @property {CustomEvent<{streams: string[], data: any}>} restored
+ * @property {CustomEvent<{what: "opening" | "hello" | "ended", transport: string, [detail: string]: any}>} connection
+ */
+
+/**
+ * An EventTarget that knows the types of these events.
+ *
+ * @typedef {{
+ *   addEventListener<Name extends keyof UpdatesEvents>(
+ *     name: Name,
+ *     listener: (event: UpdatesEvents[Name]) => void,
+ *     options?: boolean | AddEventListenerOptions,
+ *   ): void,
+ * } & EventTarget} UpdatesTarget
  */
 
 const WATCH = 5_000; // between two checks for silence
 const LOST = 60_000; // the shortest time between two events "lost", at which a page reloads its state
 const POLLS = 4; // the first polls of all pages are spread over this multiple of the time for their reconnects
 const DIAGNOSE = 60_000; // between two diagnoses of the same failure
+const STATE = 30_000; // to wait for getState
 
 /**
  * Close codes after which nothing is tried again until the page is loaded again or calls `reconnect`, with the state.
@@ -50,6 +102,9 @@ const FINAL = new Map([[4000, "stopped"], [4001, "signed-out"], [4003, "stopped"
 
 /** Close codes before hello that the server itself sent: another transport would end the same way. */
 const SERVERS_OWN = new Set([1011, 1012, 1013, 4008, 4010, 4013]);
+
+/** Diagnoses that say: the server is well, and something in front of it prevents WebSockets. */
+const PREVENTED = new Set(["frames-swallowed", "no-upgrade", "no-upgrade-to-daphne"]);
 
 /**
  * Connect this page.
@@ -62,10 +117,13 @@ export function connect(options) {
 
 /**
  * A page's updates. Events: "state" when `state` changes, "diagnosis" when `diagnosis` changes, "lost" when updates
- * can't be replayed, "connection" for each step of a connection.
+ * can't be replayed, "restored" when getState has made up for them, "connection" for each step of a connection.
  */
-export class Updates extends EventTarget {
+export class Updates extends /** @type {new () => UpdatesTarget} */ (EventTarget) {
+  /** @type {StateFunction | string | URL | null} */
+  #getState;
   #root;
+  #pollUrl;
   #streams;
   #positions;
   #pollEvery;
@@ -82,9 +140,27 @@ export class Updates extends EventTarget {
    * @type {Connection | null}
    */
   #next = null;
-  /** Whether server-sent events worked where the last WebSocket failed. */
-  #fellBack = false;
-  /** How many changes of our rights the server has announced. */
+  /**
+   * The transport that received the last hello.
+   * @type {Transport}
+   */
+  #best = "websocket";
+  /**
+   * The transport of the next attempt while there is no connection. Each attempt is by one transport: when all pages
+   * of a site come back at once, the server gets one request from each.
+   * @type {Transport}
+   */
+  #turn = "websocket";
+  /** Whether a WebSocket has reached the server, and no diagnosis since then says that one can't. */
+  #reached = false;
+  /** The attempts that have failed in a row. */
+  #failures = 0;
+  /**
+   * How they ended.
+   * @type {Round}
+   */
+  #round = {};
+  /** How often the open connections had to be replaced: the rights changed, or the page's positions were set. */
   #recalls = 0;
   #retries = new Retries();
   #climb = new Backoff(2_000, 60_000); // for a better transport; slower, since the current one works
@@ -105,6 +181,8 @@ export class Updates extends EventTarget {
    * @type {boolean | null}
    */
   #polled = null;
+  /** Whether the last poll failed because the server asked for a later one: once, that is no reason to be offline. */
+  #postponed = false;
   #pollBackoff = new Backoff(500, 20_000);
 
   /**
@@ -119,24 +197,41 @@ export class Updates extends EventTarget {
   /** @type {Diagnosis | null} */
   #diagnosis = null;
   #diagnosed = { of: "", since: new Stopwatch(Infinity) };
-  /** @type {Set<string>} */
+  /**
+   * Streams with a loss that the page doesn't know yet. With `getState`, their updates are withheld.
+   * @type {Set<string>}
+   */
   #lost = new Set();
   #lostTold = new Stopwatch(Infinity);
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #lostTimer;
+  /**
+   * Since the first loss that getState has not made up for.
+   * @type {Stopwatch | null}
+   */
+  #outdated = null;
+  #restored = new Stopwatch(Infinity);
+  /** @type {AbortController | null} */
+  #restoring = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #restoreTimer;
+  #restoreBackoff = new Backoff(1_000, 30_000);
   /** @type {string[]} */
   #denied = [];
   #listening = new AbortController();
 
   /** @param {Options} options */
-  constructor({ root = "/", positions = {}, streams, pollSeconds = 60 } = {}) {
+  constructor({ root = "/", poll = "updates/", positions = {}, streams, pollSeconds = 60, getState, ready, state } = {}) {
     super();
+    this.#getState = getState ?? null;
     this.#root = new URL(root, location.href);
+    this.#pollUrl = new URL(poll, this.#root);
     this.#positions = new Positions(positions);
     this.#streams = streams ?? Object.keys(positions);
     this.#pollEvery = pollSeconds * 1000;
-    this.#listen();
-    this.#attempt();
+    if (state) this.#over = this.#state = state;
+    else if (ready) ready.then(() => this.#begin(), () => this.#begin());
+    else this.#begin();
   }
 
   // ---- the page's interface
@@ -174,6 +269,16 @@ export class Updates extends EventTarget {
     return this.#diagnosis;
   }
 
+  /** The site's root, with which this page's own addresses begin. */
+  get root() {
+    return String(this.#root);
+  }
+
+  /** The time between two polls, in seconds. */
+  get pollSeconds() {
+    return this.#pollEvery / 1000;
+  }
+
   /** The page's positions, by stream. */
   get positions() {
     return this.#positions.all();
@@ -184,13 +289,27 @@ export class Updates extends EventTarget {
     return [...this.#denied];
   }
 
+  /**
+   * How to fetch the page's state after a loss; null: the event "lost" tells the page. It may be set at any time.
+   *
+   * @returns {StateFunction | string | URL | null}
+   */
+  get getState() {
+    return this.#getState;
+  }
+
+  set getState(getState) {
+    this.#getState = getState;
+    clearTimeout(this.#lostTimer);
+    this.#restore();
+  }
+
   /** Reconnect now, also after a final state; for instance, after the user has signed in. */
   reconnect() {
     this.#hangUp();
     this.#over = null;
-    this.#listen();
     this.#retries.reset();
-    this.#attempt();
+    this.#begin();
     this.#say();
   }
 
@@ -201,39 +320,42 @@ export class Updates extends EventTarget {
 
   // ---- connecting
 
-  /** Try, in turn, the transports that are better than the current one, until one receives hello. */
-  #attempt() {
-    clearTimeout(this.#retryTimer);
-    if (!this.#next && !this.#over && !this.#away) this.#try(this.#wanted(), {});
+  #begin() {
+    if (this.#over) return;
+    this.#listen();
+    this.#attempt();
+    this.#restore();
   }
 
-  /** Whether our rights have changed since the current connection was opened. */
+  #attempt() {
+    clearTimeout(this.#retryTimer);
+    const wanted = this.#wanted();
+    if (wanted && !this.#next && !this.#over && !this.#away) this.#open(wanted);
+  }
+
+  /** Whether the current connection must be replaced. */
   get #recalled() {
     return this.#current !== null && this.#current.recalls < this.#recalls;
   }
 
-  /** @returns {("websocket" | "sse")[]} */
+  /** @returns {Transport | null} */
   #wanted() {
-    if (!this.#current) return this.#fellBack ? ["sse", "websocket"] : ["websocket", "sse"];
-    if (this.#current.name === "websocket") return this.#recalled ? ["websocket"] : [];
-    return this.#recalled ? ["websocket", "sse"] : ["websocket"];
+    if (!this.#current) return this.#turn;
+    if (this.#recalled) return this.#current.name;
+    return this.#current.name === "websocket" ? null : "websocket";
   }
 
-  /**
-   * @param {("websocket" | "sse")[]} names
-   * @param {Round} round how the others ended
-   */
-  #try([name, ...others], round) {
-    if (!name) return;
+  /** @param {Transport} name */
+  #open(name) {
     const path = name === "sse" ? "channels/updates/sse" : "channels/updates/";
     this.#tell({ what: "opening", transport: name, since: this.positions });
-    this.#next = new Connection(name, this.#url(path), {
+    this.#next = new Connection(name, this.#url(new URL(path, this.#root)), {
       hello: (connection, streams) => {
         this.#spread = Math.min(this.#pollEvery, POLLS * Math.max(0, connection.retry - RETRY));
-        this.#adopt(connection, streams, round);
+        this.#adopt(connection, streams);
       },
       update: (connection, update) => this.#apply(update, connection),
-      end: (connection, end) => this.#ended(connection, end, others, round),
+      end: (connection, end) => this.#ended(connection, end),
     }, this.#slot);
     this.#next.recalls = this.#recalls;
   }
@@ -241,23 +363,26 @@ export class Updates extends EventTarget {
   /**
    * @param {Connection} connection that has received hello
    * @param {Record<string, StreamState>} streams
-   * @param {Round} round how the transports ended that were tried before it
    */
-  #adopt(connection, streams, round) {
+  #adopt(connection, streams) {
     this.#tell({ what: "hello", transport: connection.name, streams });
     this.#current?.close();
     this.#current = connection;
     this.#next = null;
-    this.#fellBack = connection.name === "sse";
+    this.#best = this.#turn = connection.name;
+    this.#failures = 0;
     this.#failing = false;
     this.#polled = null;
     this.#stopPolling();
     if (connection.name === "websocket") {
+      this.#reached = true;
+      this.#round = {};
       this.#slot.release();
       this.#climb.reset();
       this.#conclude(null);
     } else {
-      this.#explain(round);
+      this.#round = { websocket: this.#round.websocket };
+      this.#explain();
     }
     connection.behind = this.#settle(streams);
     this.#improve();
@@ -267,10 +392,8 @@ export class Updates extends EventTarget {
   /**
    * @param {Connection} connection
    * @param {End} end
-   * @param {("websocket" | "sse")[]} others the transports still to try
-   * @param {Round} round
    */
-  #ended(connection, end, others, round) {
+  #ended(connection, end) {
     const { name, greeted } = connection;
     this.#tell({ what: "ended", transport: name, ...end });
     const final = FINAL.get(end.code);
@@ -278,30 +401,38 @@ export class Updates extends EventTarget {
       this.#finish(final);
       return;
     }
-    const candidate = connection === this.#next;
-    if (candidate) this.#next = null;
-    else this.#current = null;
-    round = { ...round, [name]: end };
-    // A proxy may refuse or hold back this transport, or no server answers. A code of the server's own is final.
-    if (candidate && others.length && !SERVERS_OWN.has(end.code)) {
-      this.#try(others, round);
-      return;
+    if (connection === this.#next) {
+      this.#next = null;
+      this.#failed(name, end);
+    } else {
+      this.#current = null;
     }
-    if (candidate) this.#failed(round);
     // A candidate that is still connecting has its own deadline.
-    if (!this.#next) this.#retry(end, greeted && { held: greeted.elapsed, retry: connection.retry }, round);
+    if (!this.#next) this.#retry(end, greeted && { held: greeted.elapsed, retry: connection.retry });
     this.#say();
   }
 
   /**
-   * All transports failed: poll, unless there is a connection.
+   * An attempt failed: choose the next transport. After two, or if the server itself refused, poll too, unless there is
+   * a connection.
    *
-   * @param {Round} round
+   * @param {Transport} name
+   * @param {End} end
    */
-  #failed(round) {
-    this.#explain(round);
-    if (this.#current) return;
-    this.#slot.release();
+  #failed(name, end) {
+    const refused = SERVERS_OWN.has(end.code);
+    this.#round = { ...this.#round, [name]: end };
+    if (refused && name === "websocket") this.#reached = true;
+    if (this.#current) {
+      this.#explain();
+      return;
+    }
+    this.#failures += 1;
+    if (name === "sse") this.#slot.release();
+    // A proxy may refuse or hold back this transport. Where a WebSocket has reached the server, it's the server.
+    if (!refused) this.#turn = name === "websocket" && !this.#reached ? "sse" : "websocket";
+    if (this.#failures < 2 && !refused) return;
+    this.#explain();
     if (this.#failing) return;
     this.#failing = true;
     this.#pollTimer = setTimeout(() => this.#poll(), Math.random() * this.#spread);
@@ -310,19 +441,20 @@ export class Updates extends EventTarget {
   /**
    * @param {End} end
    * @param {{held: number, retry: number} | null} greeted
-   * @param {Round} round
    */
-  #retry(end, greeted, round) {
+  #retry(end, greeted) {
     if (this.#current && !this.#recalled && ![4013, 1013].includes(end.code)) {
       this.#improve();
       return;
     }
-    // The response is from the site itself, or from a rule of the operator's: it won't change soon.
-    const settled = Object.values(round).some(({ foreign }) => foreign);
-    this.#schedule(Math.max(settled ? this.#pollEvery : 0, this.#retries.after(end, greeted)));
+    // A WebSocket's script can't see the status 429, but the diagnosis has seen it.
+    const limited = end.code === 1006 && this.#diagnosis?.code === "too-many-from-address";
+    const wait = this.#retries.after(limited ? { ...end, code: 4013 } : end, greeted);
+    // A foreign response is from the site itself, or from a rule of the operator's: it won't change soon.
+    this.#schedule(Math.max(end.foreign ? this.#pollEvery : 0, wait));
   }
 
-  /** Schedule a replacement for a connection that is not the best transport, or predates a change of rights. */
+  /** Schedule a replacement for a connection that is not the best transport, or that must be replaced. */
   #improve() {
     if (!this.#current || this.#next) return;
     if (this.#recalled && this.#current.caughtUp) this.#schedule(this.#retries.recall());
@@ -340,7 +472,9 @@ export class Updates extends EventTarget {
     if (this.#over || this.#away) return;
     this.#retries.reset();
     this.#climb.reset();
+    this.#turn = this.#best;
     this.#current?.check();
+    if (!this.#restoring) this.#restore();
     if (this.#next || this.#current?.name === "websocket") return;
     this.#attempt();
     if (this.#failing && !this.#polling) this.#poll();
@@ -352,7 +486,7 @@ export class Updates extends EventTarget {
     this.#stopPolling();
     const polling = new AbortController();
     this.#polling = polling;
-    const asked = await poll(this.#url("updates/"), polling.signal);
+    const asked = await poll(this.#url(this.#pollUrl), polling.signal);
     if (polling.signal.aborted) return;
     this.#polling = null;
     const wait = "answer" in asked ? this.#read(asked.answer) : this.#refused(asked.end);
@@ -367,6 +501,7 @@ export class Updates extends EventTarget {
    */
   #read({ streams, updates, more }) {
     this.#polled = true;
+    this.#postponed = false;
     this.#tell({ what: "hello", transport: "polling", streams });
     this.#settle(streams);
     const states = Object.values(streams);
@@ -385,7 +520,8 @@ export class Updates extends EventTarget {
    * @returns {number} the wait until the next poll
    */
   #refused(end) {
-    this.#polled = false;
+    this.#polled = this.#polled === true && end.status === 503 && !this.#postponed;
+    this.#postponed = true;
     this.#tell({ what: "ended", transport: "polling", ...end });
     const final = FINAL.get(end.code);
     if (final) this.#finish(final);
@@ -445,7 +581,7 @@ export class Updates extends EventTarget {
 
   /** @param {Update} update */
   #dispatch(update) {
-    for (const event of [update.event, "*"]) {
+    for (const event of this.#isWithheld(update.stream) ? [] : [update.event, "*"]) {
       for (const handler of this.#handlers.get(event) ?? []) {
         try {
           handler(update.payload, update);
@@ -454,10 +590,13 @@ export class Updates extends EventTarget {
         }
       }
     }
-    if (update.event === "streams-changed" && this.#current) {
-      this.#recalls += 1;
-      this.#improve();
-    }
+    if (update.event === "streams-changed" && this.#current) this.#replace();
+  }
+
+  /** Replace the open connections, without a gap between the old one and the new one. */
+  #replace() {
+    this.#recalls += 1;
+    this.#improve();
   }
 
   /**
@@ -472,20 +611,112 @@ export class Updates extends EventTarget {
     this.#say();
   }
 
+  // ---- losses
+
   /**
-   * Tell the page that updates of these streams can't be replayed: at most once a minute, then for all of them.
+   * Updates of these streams can't be replayed. What getState is about to return may be from before that.
    *
    * @param {string[]} streams
    */
   #lose(streams) {
     for (const stream of streams) this.#lost.add(stream);
+    if (!this.#getState) {
+      this.#report();
+      return;
+    }
+    // All pages lose at once. On a large site they fetch within a time that grows with their number. Where each new
+    // state is lost again, the web server and Daphne use different databases.
+    const wait = this.#outdated ? this.#restoreBackoff.next() : Math.random() * this.#spread;
+    this.#outdated ??= new Stopwatch();
+    this.#stopRestoring();
+    this.#restoreTimer = setTimeout(() => this.#restore(), Math.max(wait, LOST - this.#restored.elapsed));
+  }
+
+  /** Tell the page of the losses: at most once a minute, then of all of them. */
+  #report() {
     clearTimeout(this.#lostTimer);
     this.#lostTimer = setTimeout(() => {
       const detail = { streams: [...this.#lost] };
-      this.#lost.clear();
+      if (!this.#getState) this.#lost.clear();
       this.#lostTold.restart();
-      this.dispatchEvent(new CustomEvent("lost", { detail }));
+      this.dispatchEvent(new CustomEvent("lost", { detail, cancelable: true }));
     }, Math.max(0, LOST - this.#lostTold.elapsed));
+  }
+
+  /**
+   * Whether the page's handlers don't get this stream's updates: the state that getState returns has them, or they
+   * follow it.
+   *
+   * @param {string} stream
+   */
+  #isWithheld(stream) {
+    return this.#getState !== null && this.#lost.has(stream);
+  }
+
+  /** Make up for the losses, by the page's getState. */
+  async #restore() {
+    this.#stopRestoring();
+    if (!this.#lost.size || this.#over || this.#away) return;
+    if (!this.#getState) {
+      this.#outdated = null;
+      this.#report();
+      this.#say();
+      return;
+    }
+    this.#outdated ??= new Stopwatch();
+    const restoring = new AbortController();
+    this.#restoring = restoring;
+    const losses = { streams: [...this.#lost], signal: restoring.signal };
+    let state;
+    try {
+      state = await fetchState(this.#getState, losses, STATE);
+    } catch (error) {
+      if (this.#restoring === restoring) this.#failedToRestore(error);
+    }
+    if (!state || this.#restoring !== restoring) return; // a later loss, or the page's end
+    this.#restoring = null;
+    clearTimeout(this.#lostTimer);
+    this.#lost.clear();
+    this.#outdated = null;
+    this.#restored.restart();
+    this.#restoreBackoff.reset();
+    this.#move(state.positions);
+    this.dispatchEvent(new CustomEvent("restored", { detail: { streams: losses.streams, data: state.data } }));
+    this.#say();
+  }
+
+  /** @param {unknown} error */
+  #failedToRestore(error) {
+    this.#restoring?.abort();
+    this.#restoring = null;
+    console.warn("updates.js: getState failed, and is called again.", error);
+    if (this.#outdated && this.#outdated.elapsed >= LOST) this.#report();
+    this.#restoreTimer = setTimeout(() => this.#restore(), this.#restoreBackoff.next());
+  }
+
+  #stopRestoring() {
+    clearTimeout(this.#restoreTimer);
+    this.#restoring?.abort();
+    this.#restoring = null;
+  }
+
+  /**
+   * Set the positions to those of the page's new state. Where the connection is elsewhere, a new one judges them and
+   * brings what follows.
+   *
+   * @param {StreamPositions} positions of streams that the page follows, and perhaps others
+   */
+  #move(positions) {
+    let moved = false;
+    for (const [stream, position] of Object.entries(positions)) {
+      const known = this.#positions.get(stream);
+      if (known === undefined || known === position) continue;
+      this.#positions.move(stream, position);
+      moved = true;
+    }
+    if (!moved) return;
+    this.#replace();
+    if (this.#failing) this.#poll();
   }
 
   // ---- the page's life cycle
@@ -509,6 +740,7 @@ export class Updates extends EventTarget {
       if (!persisted) return;
       this.#away = false;
       this.#attempt();
+      this.#restore();
       this.#say();
     });
     const watch = setInterval(() => this.#current?.watch(), WATCH);
@@ -518,9 +750,12 @@ export class Updates extends EventTarget {
   #hangUp() {
     clearTimeout(this.#retryTimer);
     this.#stopPolling();
+    this.#stopRestoring();
     this.#current?.close();
     this.#next?.close();
     this.#current = this.#next = null;
+    this.#turn = this.#best;
+    this.#failures = 0;
     this.#failing = false;
     this.#polled = null;
     this.#slot.release();
@@ -547,9 +782,11 @@ export class Updates extends EventTarget {
   /** @returns {State} */
   #judge() {
     if (this.#over) return this.#over;
-    if (this.#current) return this.#current.caughtUp ? "live" : "catching-up";
+    const outdated = this.#outdated !== null;
+    if (this.#current) return this.#current.caughtUp && !outdated ? "live" : "catching-up";
     if (!this.#failing || this.#polled === null) return "catching-up";
-    return this.#polled ? "polling" : "offline";
+    if (!this.#polled) return "offline";
+    return outdated ? "catching-up" : "polling";
   }
 
   /** @param {object} detail */
@@ -557,17 +794,19 @@ export class Updates extends EventTarget {
     this.dispatchEvent(new CustomEvent("connection", { detail }));
   }
 
-  /**
-   * Find out why there is no WebSocket: once a minute, or at once if the failure differs from the last one.
-   *
-   * @param {Round} round
-   */
-  async #explain(round) {
+  /** Find out why there is no WebSocket: once a minute, or at once if the failure differs from the last one. */
+  async #explain() {
+    const round = this.#round;
     const of = JSON.stringify(round);
     if (!round.websocket || (of === this.#diagnosed.of && this.#diagnosed.since.elapsed < DIAGNOSE)) return;
     this.#diagnosed = { of, since: new Stopwatch() };
     const diagnosis = await diagnose(this.#root, round);
-    if (this.#diagnosed.of === of) this.#conclude(diagnosis);
+    if (this.#diagnosed.of !== of) return;
+    this.#conclude(diagnosis);
+    if (PREVENTED.has(diagnosis.code) && this.#reached) {
+      this.#reached = false; // this network differs from the one where a WebSocket worked
+      this.#turn = "sse";
+    }
   }
 
   /** @param {Diagnosis | null} diagnosis */
@@ -582,10 +821,10 @@ export class Updates extends EventTarget {
   /**
    * A transport's URL, with the page's positions. Nothing in it needs escaping, so the longest allowed list fits.
    *
-   * @param {string} path
+   * @param {URL} address
    */
-  #url(path) {
-    const url = new URL(path, this.#root);
+  #url(address) {
+    const url = new URL(address);
     const since = String(this.#positions);
     const parameters = [this.#streams.length && `streams=${this.#streams.join(",")}`, since && `since=${since}`];
     url.search = parameters.filter(Boolean).join("&");

@@ -1,0 +1,1 @@
+"""For templates: `{% load sluice_updates %}`."""
