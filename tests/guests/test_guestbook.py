@@ -134,7 +134,8 @@ def stack(tag: str) -> Iterator[GuestStack]:
 
 @pytest.fixture(scope="module")
 def small(tag: str) -> Iterator[GuestStack]:
-    with GuestStack(tag, FEW) as stack:
+    stack = GuestStack(tag, FEW)
+    with stack:
         yield stack
 
 

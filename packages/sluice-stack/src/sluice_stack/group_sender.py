@@ -20,7 +20,7 @@ EXCHANGE = "groups"
 EXPIRATION_MILLISECONDS = "60000"
 
 
-class GroupSender(BaseChannelLayer):  # type: ignore[misc]
+class GroupSender(BaseChannelLayer):
     """`CONFIG`: `host`, the broker's URL, and `password_file`, read at each connect."""
 
     extensions = ("groups",)

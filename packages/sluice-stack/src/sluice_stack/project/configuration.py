@@ -45,7 +45,7 @@ def configure(settings: MutableMapping[str, Any]) -> None:
     """
     if not os.environ.get("SLUICE_SERVICE"):
         return
-    env = stack.read_environment()
+    env: Environment = stack.read_environment()
     for block in _BLOCKS:
         settings.update(block(env, settings))
     if env.sluice_service in ("wsgi", "asgi", "worker"):
