@@ -79,7 +79,7 @@ def started(folder: Path) -> Path:
         f"--template={template}",
         "--ext=html,rst",
         "--name=Dockerfile",
-        "site",
+        "pages",
         folder,
     ]
     subprocess.run([sys.executable, "-m", "django", *command], check=True)
