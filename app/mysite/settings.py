@@ -119,6 +119,7 @@ AUTH_PASSWORD_VALIDATORS = [
 CHANNEL_LAYERS = stack.channel_layers(env)
 SLUICE_UPDATES_PUBLISHER_URL = env.publisher_url
 SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = env.publisher_password_file
+SLUICE_UPDATES_NOTIFY = stack.updates_notify(env)
 SLUICE_UPDATES_MAY_READ = "mysite.rights.may_read"
 SLUICE_UPDATES_MAX_AGE_DAYS = env.updates_max_age_days
 SLUICE_UPDATES_MAX_PER_STREAM = env.updates_max_per_stream

@@ -21,6 +21,8 @@ from harness.waiting import wait_until
 GUIDE = Guide.read("add-push.md")
 PROJECT = "/srv/guestbook"
 SETTINGS = f"{PROJECT}/guestbook/settings.py"
+URLS = f"{PROJECT}/guestbook/urls.py"
+ORIGINAL = "/opt/sluice/tests/bare_metal/guestbook"
 SERVER = "/etc/nginx/sites-available/guestbook"
 PACKAGES = "ca-certificates curl nginx openssl postgresql procps python3-venv supervisor"
 SITE = """
@@ -95,6 +97,25 @@ DATABASES["default"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR
 END
 install --directory --owner=www-data data
 """
+SPLIT_SETTINGS = r"""
+cd guestbook
+mkdir settings
+touch settings/__init__.py
+sed 's/parent\.parent$/parent.parent.parent/' settings.py >settings/base.py
+rm settings.py
+echo 'from .base import *' | tee settings/production.py >settings/development.py
+echo 'DEBUG = True' >>settings/development.py
+sed --in-place 's/guestbook\.settings/&.development/' ../manage.py
+sed --in-place 's/guestbook\.settings/&.production/' wsgi.py
+cat >>urls.py <<'END'
+
+from django.http import HttpResponse
+from django.urls import re_path
+
+urlpatterns += [re_path("^([a-z/]*)$", lambda request, name: HttpResponse("A page."))]
+END
+supervisorctl restart guestbook
+"""
 BEHIND_A_PROXY = """
 cat >>guestbook/settings.py <<'END'
 
@@ -151,6 +172,14 @@ def move_to_sqlite(machine: Machine) -> None:
     machine.shell(f"cd {PROJECT}{SQLITE}{TABLES}chown www-data data/*; supervisorctl restart guestbook")
 
 
+def split_settings(machine: Machine) -> dict[str, str]:
+    """Give the guestbook settings for each place, as Wagtail's start project has, and a URL pattern that
+    takes every path. Returns the guide's values.
+    """
+    machine.shell(f"cd {PROJECT}{SPLIT_SETTINGS}")
+    return {"settings": "guestbook.settings.production"}
+
+
 def move_behind_a_proxy(machine: Machine) -> None:
     """Put another nginx, which does the TLS, in front of the guestbook's. Django handles the path, if any,
     not Gunicorn.
@@ -193,7 +222,10 @@ def _begin(machine: Machine, **values: str) -> str:
 
 
 def _edit(machine: Machine, step: str) -> None:
-    """Insert the step's code into the guestbook's view and template."""
+    """Insert the step's code into the guestbook's view and template, or take it out."""
+    if step == "Remove push":
+        for file in ("views.py", "templates/guestbook/index.html"):
+            machine.shell(f"cp {ORIGINAL}/guestbook/{file} {PROJECT}/guestbook/{file}")
     if step not in ("3. Publish", "4. The page"):
         return
     # The second definition of a function replaces the first.

@@ -21,12 +21,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from . import loads
 from .about import about, clock
-from .deployed import OPEN, Deployed, Failed, run, wait
+from .deployed import OPEN, Deployed, Failed, development, run, wait
 from .peers import NAMES, Peers
 from .requesting import REQUESTS, Refused, Requests
 from .sluice import DIRECT, THROUGH_NGINX, Sluice
@@ -198,6 +199,20 @@ class Bench:
         publisher.close()
 
 
+def run_ways(bench: Bench, tag: str) -> None:
+    """An update from publish() to a browser, by each way of waking Daphne."""
+    with contextlib.ExitStack() as there:
+        stacks = {
+            "rabbitmq": there.enter_context(own_stack(tag, {})),
+            "notify": there.enter_context(own_stack(tag, {}, broker=False)),
+            "data_version": there.enter_context(development(tag, owner(None))),
+            "database": there.enter_context(own_stack(tag, {"UPDATES_NOTIFY": "no"}, broker=False)),
+        }
+        for _ in range(bench.rounds):
+            for way, stack in stacks.items():
+                bench.add(f"ways {way}", DIRECT, partial(loads.publish_to_browser, stack))
+
+
 def run_storms(bench: Bench, stack: Deployed, clients: int, limit: float) -> None:
     """All clients come back at once, with requests to Gunicorn beside it."""
     for number in range(bench.rounds):
@@ -254,11 +269,12 @@ WORKLOADS: Final[dict[str, dict[str, str]]] = {
     "streams": {"READ_ALL": "yes"},
     "replicas": {"SCALE": "2"},
     "tls": {"TLS": "self-signed"},
+    "ways": {"STACKS": "own"},
 }
 
 
 @contextlib.contextmanager
-def own_stack(tag: str, settings: dict[str, str]) -> Iterator[Deployed]:
+def own_stack(tag: str, settings: dict[str, str], *, broker: bool = True) -> Iterator[Deployed]:
     """A stack for some workloads, as an operator gets it but for the limits on one address."""
     from harness.stack import Stack  # needs Docker's Python package, which a host need not have
 
@@ -266,7 +282,7 @@ def own_stack(tag: str, settings: dict[str, str]) -> Iterator[Deployed]:
     given = {key: value for key, value in settings.items() if key not in ("SCALE", "READ_ALL")}
     if "READ_ALL" in settings:
         tag = read_all(tag)
-    stack = Stack(tag, {"EXPOSE_BACKEND": "no"} | OPEN | given)
+    stack = Stack(tag, {"EXPOSE_BACKEND": "no"} | OPEN | given, broker=broker)
     try:
         stack.boot()
         if scale:
@@ -326,6 +342,12 @@ def main() -> int:
         for settings in ({}, *(WORKLOADS[name] for name in wanted if WORKLOADS[name])):
             names = [name for name in wanted if WORKLOADS[name] == settings]
             if not names:
+                continue
+            if names == ["ways"]:
+                try:
+                    run_ways(bench, os.environ["SLUICE_IMAGE_TAG"])
+                finally:
+                    bench.save("ways")
                 continue
             with contextlib.ExitStack() as there:
                 if given.project:

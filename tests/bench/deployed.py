@@ -8,7 +8,7 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -316,6 +316,47 @@ class Deployed:
     def publisher(self) -> Publisher:
         """A process of the site that publishes what it is told to."""
         return Publisher(self.containers("wsgi")[0])
+
+
+class Development(Deployed):
+    """The site as `make dev` runs it: one process serves everything, on SQLite. Others publish."""
+
+    def containers(self, service: str) -> list[str]:
+        """The one container."""
+        return [self.project]
+
+    def place(
+        self, way: str = "asgi", *, tls: bool = False, transport: str = "websocket", polls: bool = False
+    ) -> Place:
+        """Where clients connect, by a WebSocket."""
+        networks = self.inspect(self.project)["NetworkSettings"]["Networks"]
+        address = networks["bridge"]["IPAddress"]
+        return Place(address, 8001)
+
+
+@contextlib.contextmanager
+def development(tag: str, name: str) -> Iterator[Development]:
+    """A container that runs the site as `make dev` does."""
+    container = f"{name}-development"
+    variables = {
+        "DEBUG": "yes",
+        "DATABASE_URL": "sqlite:////tmp/sluice.sqlite3",
+        "SITE_URL": "http://localhost",
+    }
+    options = [part for key, value in variables.items() for part in ("--env", f"{key}={value}")]
+    serve = (
+        "python manage.py migrate --verbosity 0 && exec python manage.py runserver --noreload 0.0.0.0:8001"
+    )
+    run(
+        "docker", "run", "--detach", "--name", container, "--label", f"sluice.test.run={name}",
+        "--cpus", "1", *options, "--entrypoint", "bash", f"sluice-asgi:{tag}", "-c", serve,
+    )  # fmt: skip
+    try:
+        found = Development(container)
+        wait_listening(found.place().address, 8001, 60, "the development server")
+        yield found
+    finally:
+        run("docker", "rm", "--force", "--volumes", container)
 
 
 class Publisher:

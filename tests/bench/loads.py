@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
@@ -95,6 +96,33 @@ def message_to_browser(stack: Deployed, count: int = 200) -> dict[str, float]:
         report = client.ask("report")
     if report["delivered"] != count:
         raise Refused(f"{report['delivered']} of {count} messages arrived")
+    return {"p50_ms": report["delay"]["p50"], "p99_ms": report["delay"]["p99"]}
+
+
+def publish_to_browser(stack: Deployed, count: int = 200) -> dict[str, float]:
+    """Publish `count` times at a steady rate, a transaction each, until it is in a browser's socket; directly
+    to Daphne. The time begins before the INSERT.
+    """
+    (person,) = stack.people(1)
+    publisher = stack.publisher()
+    with contextlib.closing(publisher), LoadClient(stack.place("asgi"), [person]) as client:
+        client.ask("start 1")
+        wait_live(client, 30)
+        clock = threading.Event()  # never set
+
+        def send(times: int, first: int) -> None:
+            begin = time.monotonic() + 0.1
+            for number in range(times):
+                clock.wait(max(0.0, begin + number / RATE - time.monotonic()))
+                publisher.publish(["all"], number=first + number)
+            client.ask(f"await {times} 30000")
+
+        send(_WARM_UP, 1)
+        client.ask("report")
+        send(count, 1 + _WARM_UP)
+        report = client.ask("report")
+    if report["delivered"] != count or report["missed"] or report["doubled"]:
+        raise Refused(f"{report['delivered']} of {count} updates arrived, {report['doubled']} twice")
     return {"p50_ms": report["delay"]["p50"], "p99_ms": report["delay"]["p99"]}
 
 

@@ -27,6 +27,12 @@ CASES: Final = {
     "away": "asgi away for 2 minutes, all pages poll",
 }
 STREAMS: Final = (1, 11, 51)
+WAYS: Final = {
+    "rabbitmq": "RabbitMQ",
+    "notify": "PostgreSQL's NOTIFY, without RabbitMQ",
+    "data_version": "`make dev`: SQLite's `data_version`",
+    "database": "none: the poll alone",
+}
 ENOUGH: Final = 5  # rounds
 QUIET: Final = 0.75  # of the cores: the load average before the run, in which the images were built
 _USERS: Final = (100, 1000, 2000, 5000, 10_000, 20_000)
@@ -250,6 +256,19 @@ def _site(data: Data) -> Iterator[str]:
             f"""A message from the POST to the other person's socket, through nginx, 20 a second: p50
             {p50} ms, p99 {p99} ms."""
         )
+    if data.has("ways"):
+        yield from paragraph(
+            """An update from `publish()`, in another process, to a browser's socket, directly to Daphne, 20
+            a second, by [each way](push-without-rabbitmq.md) that tells Daphne of a commit. The time begins
+            before the INSERT, so it includes the commit."""
+        )
+        yield from table(
+            ("way", "p50, ms", "p99, ms"),
+            (
+                (text, *(data.cell("ways", way, "sluice", f"{p}_ms") for p in ("p50", "p99")))
+                for way, text in WAYS.items()
+            ),
+        )
     if data.has("requests"):
         texts = {"alone": "alone", "broadcast": "beside uninterrupted broadcasts to 1,000"}
         yield from table(
@@ -466,7 +485,17 @@ _PUBLISHING: Final = (
     "8 threads, 100 streams",
     "1 thread, 50 updates a commit",
 )
-_WORKLOADS: Final = ("broadcast", "storms", "message", "requests", "publishing", "streams", "replicas", "tls")
+_WORKLOADS: Final = (
+    "broadcast",
+    "storms",
+    "message",
+    "requests",
+    "publishing",
+    "streams",
+    "replicas",
+    "tls",
+    "ways",
+)
 
 
 def _modelled(data: Data) -> list[tuple[str, str, str]]:

@@ -23,6 +23,7 @@ ALERTS: dict[str, dict[str, Any]] = {
 }
 TARGETS = ("nginx", "wsgi", "asgi", "worker", "celery", "beat", "rabbitmq")
 ASGI = 'instance="asgi:9108",job="asgi"'
+NOTIFIED = f'sluice_way_up{{{ASGI},way="notify"}}'
 WSGI = 'instance="wsgi:9108",job="wsgi"'
 
 # A system that is well, for twenty minutes. promtool's notation: start+step×samples.
@@ -41,6 +42,7 @@ HEALTHY = {
     f"sluice_database_up{{{ASGI}}}": "1x80",
     f"sluice_layer_up{{{ASGI}}}": "1x80",
     f"sluice_layer_configured{{{ASGI}}}": "1x80",
+    NOTIFIED: "1x80",
     f'sluice_publish_to_write_seconds_bucket{{{ASGI},le="0.1"}}': "0+10x80",
     f'sluice_publish_to_write_seconds_bucket{{{ASGI},le="10.0"}}': "0+10x80",
     f'sluice_publish_to_write_seconds_bucket{{{ASGI},le="+Inf"}}': "0+10x80",
@@ -90,7 +92,8 @@ FIRES: dict[str, list[Case]] = {
     "Deaf": [Case({f'sluice_health{{{ASGI},status="deaf"}}': "1x80"}, {**ON_ASGI, "status": "deaf"})],
     "DatabaseDown": [Case({f"sluice_database_up{{{ASGI}}}": "0x80"}, ON_ASGI)],
     "UpdatesLate": [Case({f'sluice_publish_to_write_seconds_bucket{{{ASGI},le="0.1"}}': "0+9x80"})],
-    "WakeUpsLost": [Case({f"sluice_wakeups_total{{{ASGI}}}": "100x80"})],
+    "WakeUpsLost": [Case({f"sluice_wakeups_total{{{ASGI}}}": "100x80", NOTIFIED: None})],
+    "NotificationsLost": [Case({NOTIFIED: "0x80"}, ON_ASGI | {"way": "notify"})],
     "ForeignWakeUps": [Case({f"sluice_updates_foreign_wake_ups_total{{{ASGI}}}": "0+1x80"})],
     "SenderDropsWakeUps": [
         Case({f"sluice_sender_dropped_total{{{WSGI}}}": "0+1x80"}, {"instance": "wsgi:9108", "job": "wsgi"}),

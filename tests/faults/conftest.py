@@ -9,7 +9,7 @@ import pytest
 from faults.outcome import Outcome
 from faults.trial import warm_up
 from harness.baseline import Baseline
-from harness.stack import SERVICES, Stack
+from harness.stack import Stack
 
 PASSED = pytest.StashKey[bool]()
 
@@ -40,7 +40,7 @@ def warm(standing: Stack) -> Baseline:
 @pytest.fixture
 def baseline(standing: Stack, warm: Baseline) -> Baseline:
     """The same baseline, for a test that starts with every service healthy."""
-    for name in SERVICES:
+    for name in standing.services:
         standing.service(name).wait_healthy()
     return warm
 

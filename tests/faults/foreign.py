@@ -13,6 +13,7 @@ from typing import Any
 
 import amqp
 import msgpack
+import psycopg
 
 from faults.broker import EXCHANGE, FOREIGN, GROUP, VHOST
 from faults.daphne import health
@@ -115,6 +116,29 @@ class Foreign:
             "__asgi_group__": GROUP,
         }
         return message if number % 2 else {**message, "database": self._database}
+
+
+class Forger(Foreign):
+    """The same without a broker: a role that may not publish sends notifications with forged updates."""
+
+    def _is_heard(self) -> bool:
+        return all(health(replica)["counters"].get("hints") for replica in self.stack.service("asgi"))
+
+    def _send(self) -> None:
+        """Send until PostgreSQL fails."""
+        with psycopg.connect(
+            host=self.stack.service("postgres")[0].addresses["data"],
+            dbname="sluice",
+            user="asgi",
+            password=self.stack.secrets()["db_asgi"],
+            connect_timeout=5,
+            autocommit=True,
+        ) as connection:
+            while not self._stop.wait(EVERY):
+                for forged in self._message(next(self._numbers))["updates"]:
+                    payload = f"committed {json.dumps(forged)}"
+                    connection.execute("SELECT pg_notify('sluice_updates', %s)", [payload])
+                self.sent += 1
 
 
 def update(stream: str, offset: int, number: int) -> list[Any]:

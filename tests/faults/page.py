@@ -19,6 +19,7 @@ SECTIONS: Final[Mapping[str, str]] = {
     "test_broker.py": "RabbitMQ and its messages",
     "test_commits.py": "Around a commit",
     "test_postgres.py": "PostgreSQL has no free connections",
+    "test_without_rabbitmq.py": "Without RabbitMQ: PostgreSQL's notifications",
     "test_restore.py": "PostgreSQL is restored to an earlier state",
     "test_nginx.py": "nginx",
     "test_clients.py": "Clients and proxies",

@@ -15,7 +15,7 @@ from types import TracebackType
 
 from docker.errors import APIError
 
-from faults.foreign import Foreign
+from faults.foreign import Foreign, Forger
 from faults.outcome import Outcome
 from harness.baseline import Baseline
 from harness.checker import Checker
@@ -24,7 +24,7 @@ from harness.client.page import TRANSPORTS, Page
 from harness.client.positions import Position
 from harness.judge import Provoked, Report
 from harness.site import Browser
-from harness.stack import SERVICES, Stack
+from harness.stack import Stack
 from harness.truth import read_heads
 from harness.waiting import TimedOut, wait_until
 
@@ -56,7 +56,8 @@ class Trial(Checker):
         self.staying: list[Page] = []
         self.begin: dict[str, Position] = {}
         self.held: tuple[float, float] | None = None
-        self.foreign = Foreign(stack, lambda: dict(self.staying[0].positions))
+        kind = Foreign if "rabbitmq" in stack.services else Forger
+        self.foreign = kind(stack, lambda: dict(self.staying[0].positions))
 
     def __enter__(self) -> Trial:
         try:
@@ -234,7 +235,7 @@ def warm_up(stack: Stack) -> None:
     with Checker(stack) as checker:
         checker.clients(*PEOPLE)
     checker.close()
-    for name in SERVICES:
+    for name in stack.services:
         stack.service(name).wait_healthy()
 
 

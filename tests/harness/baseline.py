@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from docker.errors import APIError
 
 from .service import Replica
-from .stack import SERVICES, Stack
+from .stack import Stack
 from .waiting import TimedOut, wait_until
 
 Figures = dict[str, int]
@@ -66,17 +66,17 @@ _DATABASE = """
 def read(stack: Stack, *, memory: bool = False) -> Figures:
     """Read all figures. Raises the engine's errors if a container is missing."""
     with ThreadPoolExecutor(4) as pool:
-        broker = pool.submit(_broker, stack)
+        broker = pool.submit(_broker, stack) if "rabbitmq" in stack.services else None
         database = pool.submit(_database, stack)
-        places = [name for name in SERVICES if name not in COUNTED_BY_CONNECTION]
+        places = [name for name in stack.services if name not in COUNTED_BY_CONNECTION]
         inside = pool.map(_inside, [replica for name in places for replica in stack.service(name)])
         figures: Counter[str] = Counter()
         for found in inside:
             figures.update(found)
         if memory:
-            for replica in (replica for name in SERVICES for replica in stack.service(name)):
+            for replica in (replica for name in stack.services for replica in stack.service(name)):
                 figures[f"{replica.service} memory"] += _memory(replica)
-        return dict(figures) | broker.result() | database.result()
+        return dict(figures) | (broker.result() if broker else {}) | database.result()
 
 
 def _inside(replica: Replica) -> Figures:

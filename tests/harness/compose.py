@@ -24,10 +24,12 @@ class Compose:
     folder: Path
 
     @classmethod
-    def create(cls, name: str, folder: Path, settings: Mapping[str, str]) -> "Compose":
-        """Create the project folder."""
+    def create(cls, name: str, folder: Path, settings: Mapping[str, str], override: str = "") -> "Compose":
+        """Create the project folder. `override` is the text of its compose.override.yaml."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "compose.yaml").write_bytes((SOURCE / "compose.yaml").read_bytes())
+        if override:
+            (folder / "compose.override.yaml").write_text(override)
         compose = cls(name, folder)
         compose.write_env(settings)
         return compose

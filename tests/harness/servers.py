@@ -221,6 +221,37 @@ class Postgres(_Server):
         return str(binaries / name)
 
 
+class PgBouncer(_Server):
+    """A PgBouncer in front of a PostgreSQL, in the pool mode `session` or `transaction`."""
+
+    user = "postgres"
+
+    def __init__(self, postgres: Postgres, mode: str) -> None:
+        super().__init__()
+        self._postgres = postgres
+        self.mode = mode
+
+    def url(self, database: str) -> str:
+        """A database's address in DATABASE_URL's form, through this pooler."""
+        return f"postgresql://owner@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> PgBouncer:
+        """Start it and return when it accepts connections."""
+        configuration = self.folder / "pgbouncer.ini"
+        configuration.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={self._postgres.port} user=owner\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
+            f"auth_type = any\npool_mode = {self.mode}\n"
+        )
+        self._launch("/usr/sbin/pgbouncer", str(configuration))
+        self._wait_for(self._listens, "PgBouncer")
+        return self
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
 class RabbitMQ(_Server):
     """A RabbitMQ with its default vhost and guest account, reachable from the loopback only.
 

@@ -27,6 +27,19 @@ from .waiting import Hopeless, TimedOut, wait_until
 
 ONE_SHOTS = frozenset({"init", "migrate"})
 SERVICES = ("nginx", "wsgi", "asgi", "worker", "celery", "beat", "rabbitmq", "postgres")
+WITHOUT_BROKER = ("nginx", "wsgi", "asgi", "postgres")
+"""What runs where the database wakes Daphne. All other services need RabbitMQ."""
+_NO_BROKER = """\
+services:
+  wsgi:
+    environment: {PUBLISHER_URL: "", PUBLISHER_PASSWORD_FILE: "", TASKS_URL: "", TASKS_PASSWORD_FILE: ""}
+  asgi:
+    environment: {LAYER_URL: "", LAYER_PASSWORD_FILE: ""}
+  worker: {profiles: ["broker"]}
+  celery: {profiles: ["broker"]}
+  beat: {profiles: ["broker"]}
+  rabbitmq: {profiles: ["broker"]}
+"""
 LIVE: list[Stack] = []
 """The running stacks, for the evidence on a failure."""
 
@@ -39,12 +52,15 @@ class Stack(People):
     """One instance of the stack. A context manager: `with Stack(tag) as stack` boots it, and removes it at
     the end.
 
-    `settings` is the operator's part of `.env`. SLUICE_KEEP=yes (pytest: --keep) keeps the stack after the
-    run.
+    `settings` is the operator's part of `.env`. Without a `broker` there is no RabbitMQ, nor what needs it.
+    SLUICE_KEEP=yes (pytest: --keep) keeps the stack after the run.
     """
 
-    def __init__(self, image_tag: str, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, image_tag: str, settings: Mapping[str, str] | None = None, *, broker: bool = True
+    ) -> None:
         super().__init__()
+        self.services = SERVICES if broker else WITHOUT_BROKER
         self.name = f"{PREFIX}-{run_id()}-{next(_numbers)}"
         self.image_tag = image_tag
         self.given = dict(settings or {})
@@ -53,7 +69,9 @@ class Stack(People):
         self.started = datetime.datetime.now(datetime.UTC)
         self.port = free_port()
         self.tls_port = free_port()
-        self.compose = Compose.create(self.name, self.folder, self.settings)
+        self.compose = Compose.create(
+            self.name, self.folder, self.settings, override="" if broker else _NO_BROKER
+        )
         LIVE.append(self)
 
     # ---- its description
@@ -207,7 +225,7 @@ class Stack(People):
             replicas = self.service(name).replicas
             return bool(replicas) and all(replica.healthy for replica in replicas)
 
-        if not all(is_whole(name) for name in SERVICES):
+        if not all(is_whole(name) for name in self.services):
             self.up(options=("--no-recreate",))
 
     def deaths(self) -> dict[tuple[str, str], str]:
@@ -236,7 +254,7 @@ class Stack(People):
 
     def wait_healthy(self, deadline: float = 90) -> None:
         """Wait until the containers of every service are healthy. One-shots don't count."""
-        for name in SERVICES:
+        for name in self.services:
             if self.service(name).replicas:
                 self.service(name).wait_healthy(deadline)
 

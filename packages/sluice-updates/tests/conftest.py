@@ -78,7 +78,11 @@ def database_on(request: pytest.FixtureRequest, django_db_blocker: Any) -> Itera
 
         def use(vendor: str) -> str:
             alias: str = request.getfixturevalue(f"{vendor}_alias")
-            override = override_settings(DATABASE_ROUTERS=[RouteTo(alias)], SLUICE_UPDATES_PUBLISHER_URL="")
+            override = override_settings(
+                DATABASE_ROUTERS=[RouteTo(alias)],
+                SLUICE_UPDATES_PUBLISHER_URL="",
+                SLUICE_UPDATES_NOTIFY=False,
+            )
             override.enable()
             overrides.append(override)
             empty(alias)

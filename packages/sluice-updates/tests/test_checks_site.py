@@ -46,7 +46,15 @@ def test_the_layer(settings: Any, layers: Any, expected: list[str], monkeypatch:
         lambda path: WithoutGroups if path.endswith("WithoutGroups") else imported(path),
     )
     settings.CHANNEL_LAYERS = layers
+    settings.SLUICE_UPDATES_NOTIFY = False
     assert ids(checks_site.check_layer()) == expected
+
+
+@pytest.mark.parametrize("notify", [None, True])
+def test_no_layer_is_needed_where_the_database_wakes_the_servers(settings: Any, notify: bool | None) -> None:
+    settings.CHANNEL_LAYERS = {}
+    settings.SLUICE_UPDATES_NOTIFY = notify
+    assert ids(checks_site.check_layer()) == []
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connections
@@ -222,11 +223,14 @@ def test_the_nonce_of_djangos_middleware(database: str, settings: Any) -> None:
 # ---- static files with hashes
 
 
-def manifest(settings: Any, root: Path) -> None:
+class RewritesImports(ManifestStaticFilesStorage):
+    support_js_module_import_aggregation = True
+
+
+def manifest(settings: Any, root: Path, storage: type = ManifestStaticFilesStorage) -> None:
     settings.STATIC_ROOT = str(root)
-    settings.STORAGES = settings.STORAGES | {
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"}
-    }
+    backend = f"{storage.__module__}.{storage.__qualname__}"
+    settings.STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": backend}}
 
 
 def test_the_hashed_name_of_the_script(database: str, settings: Any, tmp_path: Path) -> None:
@@ -235,6 +239,22 @@ def test_the_hashed_name_of_the_script(database: str, settings: Any, tmp_path: P
     (found,) = scripts_of(get("/default/?user=7"))
     (name,) = re.findall(r'src="/static/(sluice_updates/page\.[0-9a-f]{12}\.js)"', found)
     assert (tmp_path / name).is_file()
+
+
+def test_the_hashed_names_of_the_modules(database: str, settings: Any, tmp_path: Path) -> None:
+    """Django follows the modules' imports, also those in comments, and refuses a circle."""
+    manifest(settings, tmp_path, RewritesImports)
+    call_command("collectstatic", interactive=False, verbosity=0)
+    (script,) = scripts_of(get("/default/?user=7"))
+    waiting, seen = re.findall(r"sluice_updates/(page\.[^\"]+)", script), set()
+    while waiting:
+        seen.add(name := waiting.pop())
+        text = (tmp_path / "sluice_updates" / name).read_text()
+        imports = re.findall(r'^import .* from "\./([^"]+)";$', text, re.MULTILINE)
+        assert all(re.fullmatch(r"[a-z]+\.[0-9a-f]{12}\.js", each) for each in imports), (name, imports)
+        waiting += [each for each in imports if each not in seen]
+    modules = {path.name.split(".")[0] for path in (tmp_path / "sluice_updates").glob("*.js")}
+    assert {name.split(".")[0] for name in seen} == modules
 
 
 def test_static_files_that_were_not_collected(database: str, settings: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from updates_lab.site import TESTS, environment
 
 GUIDE = TESTS.parents[2] / "docs/how-to/test-push.md"
 MANAGE = ("testedsite/manage.py", "test", "--noinput")
-PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "sluice_updates.pytest_plugin")
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
 TESTED = ("testedsite/for_pytest.py", "testedsite/tests.py")
 RUNS = {
     "manage.py test": (*MANAGE, "testedsite"),
@@ -58,15 +59,28 @@ def layer(rabbitmq: RabbitMQ) -> Iterator[Layer]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The folder of the project, apart from this package's own conftest.py and configuration."""
+    """The folder of the project, apart from this package's own conftest.py and configuration.
+
+    In its environment the package is installed, as far as pytest sees it: by its entry points.
+    """
     shutil.copytree(TESTS / "testedsite", tmp_path / "testedsite")
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    declared = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())["project"]["entry-points"][
+        "pytest11"
+    ]
+    (installed := tmp_path / "sluice_updates-0.dist-info").mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: sluice-updates\nVersion: 0\n")
+    lines = [f"{name} = {module}" for name, module in declared.items()]
+    (installed / "entry_points.txt").write_text("\n".join(["[pytest11]", *lines, ""]))
     return tmp_path
 
 
-def run(command: tuple[str, ...], project: Path, database_url: str, broker: RabbitMQ, **more: str) -> str:
+def run(
+    command: tuple[str, ...], project: Path, database_url: str, broker: RabbitMQ | None, **more: str
+) -> str:
     """Run the tests. Returns what they printed."""
-    env = environment(DATABASE_URL=database_url, HUBSITE_PUBLISHER_URL=broker.url, **more)
+    url = broker.url if broker else ""
+    env = environment(DATABASE_URL=database_url, HUBSITE_PUBLISHER_URL=url, **more)
     env["PYTHONPATH"] = os.pathsep.join([str(project), env["PYTHONPATH"]])
     done = subprocess.run(
         [sys.executable, *command],
@@ -95,6 +109,12 @@ def test_a_run_that_asks_for_wake_ups_sends_them_and_ends_well(
 ) -> None:
     run(RUNS[name], project, database_url, rabbitmq, TESTEDSITE_WAKE_UPS="yes")
     assert layer.wait()["database"]
+
+
+@pytest.mark.parametrize("name", ["manage.py test", "pytest"])
+def test_a_run_that_asks_for_notifications_ends_well(project: Path, database_url: str, name: str) -> None:
+    more = {"TESTEDSITE_WAKE_UPS": "yes", "HUBSITE_NOTIFY": "yes" if "postgresql" in database_url else ""}
+    run(RUNS[name], project, database_url, None, **more)
 
 
 def test_the_examples_of_the_guide(project: Path, database_url: str, rabbitmq: RabbitMQ) -> None:

@@ -22,7 +22,7 @@ from sluice_updates.broker.connection import STEP_SECONDS, Broker, BrokerDown
 from sluice_updates.models import Database, Update
 from sluice_updates.positions import ZERO
 from sluice_updates.wakeup import sender
-from sluice_updates.wakeup.sender import Wakeups
+from sluice_updates.wakeup.rabbitmq import ByRabbitMQ
 from updates_lab.layer import Layer
 
 # The duration of the longest step until failure, on a busy machine.
@@ -43,8 +43,8 @@ def layer(rabbitmq: RabbitMQ) -> Iterator[Layer]:
 
 
 @pytest.fixture
-def wakeups(rabbitmq: RabbitMQ) -> Iterator[Wakeups]:
-    wakeups = Wakeups(rabbitmq.url)
+def wakeups(rabbitmq: RabbitMQ) -> Iterator[ByRabbitMQ]:
+    wakeups = ByRabbitMQ(rabbitmq.url)
     yield wakeups
     wakeups.close()
 
@@ -58,7 +58,7 @@ def commit(*streams: str) -> list[int]:
     return list(Update.objects.order_by("id").values_list("id", flat=True))[before:]
 
 
-def test_a_commit_is_one_message(database: str, layer: Layer, wakeups: Wakeups) -> None:
+def test_a_commit_is_one_message(database: str, layer: Layer, wakeups: ByRabbitMQ) -> None:
     wakeups.send([commit("user:7", "all", "user:7"), commit("all")])
     sent = [layer.wait()["updates"], layer.wait()["updates"]]
     assert [[update[:2] for update in updates] for updates in sent] == [
@@ -72,7 +72,7 @@ def test_a_commit_is_one_message(database: str, layer: Layer, wakeups: Wakeups) 
     assert layer.next() is None and (wakeups.state, wakeups.announced) == ("up", 4)
 
 
-def test_a_wake_up_names_its_database(database: str, layer: Layer, wakeups: Wakeups) -> None:
+def test_a_wake_up_names_its_database(database: str, layer: Layer, wakeups: ByRabbitMQ) -> None:
     wakeups.send([commit("all")])
     first = layer.wait()["database"]
     assert first == identity.read(connections[database])
@@ -82,7 +82,7 @@ def test_a_wake_up_names_its_database(database: str, layer: Layer, wakeups: Wake
 
 
 def test_without_an_identity_there_are_no_wake_ups_but_a_log_line(
-    database: str, layer: Layer, wakeups: Wakeups, caplog: pytest.LogCaptureFixture
+    database: str, layer: Layer, wakeups: ByRabbitMQ, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As before `migrate`. Updates are committed, and the poll delivers them."""
     table = Database._meta.db_table
@@ -109,13 +109,13 @@ def test_without_an_identity_there_are_no_wake_ups_but_a_log_line(
     assert layer.wait()["updates"][0][1] == 4 and wakeups.state == "up"
 
 
-def test_a_large_commit_is_cut(database: str, layer: Layer, wakeups: Wakeups) -> None:
+def test_a_large_commit_is_cut(database: str, layer: Layer, wakeups: ByRabbitMQ) -> None:
     wakeups.send([commit(*["all"] * 450)])
     sent = [[update[1] for update in layer.wait()["updates"]] for _ in range(3)]
     assert sent == [[*range(1, 201)], [*range(201, 401)], [*range(401, 451)]]
 
 
-def test_large_updates_are_cut_too(any_database: str, layer: Layer, wakeups: Wakeups) -> None:
+def test_large_updates_are_cut_too(any_database: str, layer: Layer, wakeups: ByRabbitMQ) -> None:
     with transaction.atomic(using=router.db_for_write(Update)):
         for _ in range(20):
             publish("all", "e", {"text": "x" * 32_000})
@@ -124,13 +124,13 @@ def test_large_updates_are_cut_too(any_database: str, layer: Layer, wakeups: Wak
     assert sent == [[*range(1, 17)], [*range(17, 21)]]
 
 
-def test_what_was_rolled_back_is_not_announced(database: str, layer: Layer, wakeups: Wakeups) -> None:
+def test_what_was_rolled_back_is_not_announced(database: str, layer: Layer, wakeups: ByRabbitMQ) -> None:
     wakeups.send([[10**9], commit("all"), [10**9 + 1]])
     assert len(layer.wait()["updates"]) == 1 and layer.next() is None
 
 
 def test_wake_ups_reach_a_layer_that_starts_later(
-    any_database: str, rabbitmq: RabbitMQ, wakeups: Wakeups
+    any_database: str, rabbitmq: RabbitMQ, wakeups: ByRabbitMQ
 ) -> None:
     wakeups.send([commit("all"), commit("all")])
     assert (wakeups.state, wakeups.unheard, wakeups.announced) == ("up", 2, 0)
@@ -142,7 +142,7 @@ def test_wake_ups_reach_a_layer_that_starts_later(
     layer.close()
 
 
-def test_a_receiver_that_is_full_is_no_failure(any_database: str, layer: Layer, wakeups: Wakeups) -> None:
+def test_a_receiver_that_is_full_is_no_failure(any_database: str, layer: Layer, wakeups: ByRabbitMQ) -> None:
     arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
     full = layer.channel.queue_declare(exclusive=True, arguments=arguments).queue
     layer.channel.queue_bind(full, "groups", "updates")
@@ -152,7 +152,7 @@ def test_a_receiver_that_is_full_is_no_failure(any_database: str, layer: Layer, 
 
 
 def test_a_connection_cut_while_idle_is_replaced(
-    any_database: str, rabbitmq: RabbitMQ, layer: Layer, wakeups: Wakeups
+    any_database: str, rabbitmq: RabbitMQ, layer: Layer, wakeups: ByRabbitMQ
 ) -> None:
     wakeups.send([commit("all")])
     wakeups._broker._connection.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
@@ -161,7 +161,7 @@ def test_a_connection_cut_while_idle_is_replaced(
 
 
 def test_a_database_connection_cut_while_idle_is_replaced(
-    database: str, layer: Layer, wakeups: Wakeups
+    database: str, layer: Layer, wakeups: ByRabbitMQ
 ) -> None:
     commits = [commit("all")]
     if connections[database].vendor == "postgresql":
@@ -219,7 +219,7 @@ def trouble(
 
 
 def test_trouble_and_recovery(
-    any_database: str, rabbitmq: RabbitMQ, wakeups: Wakeups, trouble: Any, caplog: pytest.LogCaptureFixture
+    any_database: str, rabbitmq: RabbitMQ, wakeups: ByRabbitMQ, trouble: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     wakeups.send([commit("all")])
     end = trouble()
@@ -245,7 +245,7 @@ def test_trouble_and_recovery(
 
 
 def test_recovery_is_noticed_without_a_commit(
-    any_database: str, rabbitmq: RabbitMQ, wakeups: Wakeups, trouble: Any
+    any_database: str, rabbitmq: RabbitMQ, wakeups: ByRabbitMQ, trouble: Any
 ) -> None:
     wakeups.send([commit("all")])
     end = trouble()
@@ -285,7 +285,7 @@ def test_a_request_is_not_delayed(
         if end:
             end()
         sender.flush(SOON)
-        close_connections_of(sender._sender(rabbitmq.url))
+        close_connections_of(sender._by_broker(rabbitmq.url))
 
 
 def close_connections_of(running: Any) -> None:
@@ -293,13 +293,13 @@ def close_connections_of(running: Any) -> None:
     closed = threading.Event()
 
     def close(items: list[object]) -> None:
-        running.wakeups.close()
+        running.way.close()
         closed.set()
 
     running._handle = close
     running.put([])
     assert closed.wait(30)
-    sender._sender.cache_clear()
+    sender._by_broker.cache_clear()
 
 
 def test_the_brokers_name_does_not_resolve() -> None:
@@ -346,7 +346,7 @@ def test_an_account_that_may_only_write_to_the_layers_exchange(
         with pytest.raises(BrokerDown, match=r"NOT_ALLOWED|NotAllowed|access"):
             Broker(url).publish("groups", "updates", b"", {})
         rabbitmq.ctl("set_permissions", "writer", "^$", "^groups$", "^$")
-        wakeups = Wakeups(url)
+        wakeups = ByRabbitMQ(url)
         wakeups.send([commit("all")])
         assert layer.wait()["updates"][0][:2] == ["all", 1]
         with pytest.raises(BrokerDown, match="ACCESS_REFUSED"):
@@ -414,7 +414,7 @@ def test_through_the_thread_to_the_layer(
         publish("user:7", "e", {})
     assert [update[0] for update in layer.wait()["updates"]] == ["all", "user:7"]
     assert sender.flush(10) and sender.status()["announced"] == 2
-    close_connections_of(sender._sender(rabbitmq.url))
+    close_connections_of(sender._by_broker(rabbitmq.url))
 
 
 def test_the_password_file_may_appear_later(
@@ -423,7 +423,7 @@ def test_the_password_file_may_appear_later(
     """Without the password the site still publishes, with one log line and no wake-up."""
     file = tmp_path / "password"
     settings.SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = str(file)
-    wakeups = Wakeups(rabbitmq.url.replace(":guest@", ":wrong@"))
+    wakeups = ByRabbitMQ(rabbitmq.url.replace(":guest@", ":wrong@"))
     wakeups.send([commit("all")])
     assert (wakeups.state, wakeups.skipped) == ("down", 1)
     assert f"No such file or directory: '{file}'" in caplog.text

@@ -41,13 +41,13 @@ export class Updates extends Updates_base {
     };
     /** The requested streams that this user may not read. */
     get denied(): string[];
-    set getState(arg: string | URL | StateFunction | null);
+    set getState(arg: string | URL | import("./state.js").StateFunction | null);
     /**
      * How to fetch the page's state after a loss; null: the event "lost" tells the page. It may be set at any time.
      *
      * @returns {StateFunction | string | URL | null}
      */
-    get getState(): string | URL | StateFunction | null;
+    get getState(): string | URL | import("./state.js").StateFunction | null;
     /** Reconnect now, also after a final state; for instance, after the user has signed in. */
     reconnect(): void;
     /** Close the connection for good. */
@@ -58,26 +58,12 @@ export type Update = import("./connection.js").Update;
 export type StreamState = import("./connection.js").StreamState;
 export type Diagnosis = import("./diagnosis.js").Diagnosis;
 export type Round = import("./diagnosis.js").Round;
+export type StateFunction = import("./state.js").StateFunction;
+export type StreamPositions = import("./state.js").StreamPositions;
 export type End = import("./transports.js").End;
 export type Transport = "websocket" | "sse";
 export type State = "catching-up" | "live" | "polling" | "offline" | "signed-out" | "stopped";
 export type Handler = (payload: any, update: Update) => void;
-/**
- * Positions by stream, which the server has read before the state that they belong to.
- */
-export type StreamPositions = Record<string, string>;
-/**
- * The streams whose updates can't be replayed. `signal` is aborted when the new state is of no use any more.
- */
-export type Losses = {
-    streams: string[];
-    signal: AbortSignal;
-};
-/**
- * It shows the page's new state and returns its positions. Or it returns a URL: the response is JSON with `positions`,
- * and comes with the event "restored". If it rejects, it is called again.
- */
-export type StateFunction = (losses: Losses) => StreamPositions | string | URL | Promise<StreamPositions | string | URL>;
 /**
  * `root`: the site's root, for /channels/. `poll`: the URL for polling, relative to the root. `positions`: by stream, as
  * read before the data that the page shows. `streams`: by default, those of `positions`; without any, the user's own
@@ -91,7 +77,7 @@ export type Options = {
     positions?: Record<string, string> | undefined;
     streams?: string[] | undefined;
     pollSeconds?: number | undefined;
-    getState?: string | URL | StateFunction | null | undefined;
+    getState?: string | URL | import("./state.js").StateFunction | null | undefined;
     ready?: Promise<unknown> | undefined;
     state?: "stopped" | "signed-out" | undefined;
 };

@@ -28,7 +28,7 @@ const PARTS = {
   publisher: ["Broker for wake-ups", {
     up: "answers",
     down: "can't be reached, so updates take up to a second. Check the service rabbitmq and PUBLISHER_URL",
-    off: "is not configured, so updates take up to a second. To change that, set PUBLISHER_URL",
+    off: "is not used: the database itself tells of each update",
   }],
   tasks: ["Broker for crops", {
     up: "answers",
@@ -39,7 +39,7 @@ const PARTS = {
 /** @type {Record<string, string>} */
 const DAPHNE = {
   ok: "delivers at once",
-  degraded: "delivers from the database, within a second. Check the service rabbitmq and LAYER_URL",
+  degraded: "delivers within a second. Check the service rabbitmq and LAYER_URL, or what makes the database tell of updates",
   deaf: "can't deliver updates. Check the services asgi, postgres and rabbitmq",
   stopping: "is stopping or restarting",
 };

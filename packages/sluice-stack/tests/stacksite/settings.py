@@ -48,6 +48,7 @@ SESSION_ENGINE = "sluice_updates.sessions"
 CHANNEL_LAYERS = stack.channel_layers(env)
 SLUICE_UPDATES_PUBLISHER_URL = env.publisher_url
 SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE = env.publisher_password_file
+SLUICE_UPDATES_NOTIFY = stack.updates_notify(env)
 CELERY_BROKER_URL = stack.celery_broker_url(env)
 CELERY_BROKER_USE_SSL = stack.celery_broker_ssl(env)
 CELERY_BEAT_SCHEDULE = {"greet": {"task": "stacksite.steps.greet", "schedule": 10.0}}

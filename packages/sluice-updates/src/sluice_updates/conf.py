@@ -1,13 +1,17 @@
-"""The Django settings of this package and their defaults: one accessor each. The README has the table."""
+"""The Django settings of this package and their defaults: one accessor each. The README has the table.
+
+Addresses differ between the places where a project runs. Where the settings don't have one, it comes from the
+environment variable of the same name, else from the file /etc/sluice/updates.env.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from django.conf import settings
+from .settings_file import settings
 
 DEFAULT_MAX_AGE_DAYS: Final = 7
 DEFAULT_MAX_PER_STREAM: Final = 10_000
@@ -60,6 +64,28 @@ def publisher_password() -> str | None:
     """
     path = getattr(settings, "SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE", "") or ""
     return Path(path).read_text(encoding="utf-8").rstrip("\r\n") if path else None
+
+
+def channel_layers() -> dict[str, Any] | None:
+    """CHANNEL_LAYERS with sluice_layer at SLUICE_UPDATES_LAYER_URL, if the project has that and no layer.
+
+    SLUICE_UPDATES_LAYER_PASSWORD_FILE has its password, unless the URL does.
+    """
+    url = str(getattr(settings, "SLUICE_UPDATES_LAYER_URL", "") or "")
+    file = str(getattr(settings, "SLUICE_UPDATES_LAYER_PASSWORD_FILE", "") or "")
+    if not url or getattr(settings, "CHANNEL_LAYERS", None):
+        return None
+    layer = {
+        "BACKEND": "sluice_layer.RabbitmqChannelLayer",
+        "CONFIG": {"host": url, "password_file": file or None},
+    }
+    return {"default": layer}
+
+
+def notify() -> bool | None:
+    """SLUICE_UPDATES_NOTIFY: whether the database wakes the hubs; None: if there is no publisher URL."""
+    found: bool | None = getattr(settings, "SLUICE_UPDATES_NOTIFY", None)
+    return found
 
 
 def connections_per_user() -> int:

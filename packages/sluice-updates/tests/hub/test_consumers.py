@@ -48,3 +48,19 @@ def test_a_consumer_that_fails_is_closed_with_1011_and_affects_no_other(
         assert socket.close_code() == 1011
         site.send(person.stream, 1)
         assert neighbour.numbers(1) == [1]
+
+
+def test_a_worker_runs_inside_a_development_server(serve: Callable[..., Served], person: Person) -> None:
+    served = serve(HUBSITE_DEBUG="yes")
+    for _ in range(2):
+        with served.connect(person, path="/channels/asker/") as socket:
+            for number in range(3):
+                socket.send({"number": number})
+                assert socket.frame() == {"number": 2 * number}
+    assert served.text().count("the channel layer is in memory") <= 1
+
+
+def test_no_worker_runs_inside_a_server_in_production(served: Served, person: Person) -> None:
+    with served.connect(person, path="/channels/asker/") as socket:
+        socket.send({"number": 1})
+        assert socket.is_quiet(0.5)

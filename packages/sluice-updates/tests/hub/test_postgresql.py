@@ -33,10 +33,13 @@ def site(postgresql: Postgres) -> Iterator[Site]:
         site.close()
 
 
-@pytest.fixture(scope="module")
-def served(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server of that site."""
-    with running(site, tmp_path_factory.mktemp("postgresql") / "server.log") as served:
+@pytest.fixture(scope="module", params=["no", "yes"], ids=["poll", "notify"])
+def served(
+    request: pytest.FixtureRequest, site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A server of that site: one that only polls, and one that PostgreSQL notifies."""
+    log = tmp_path_factory.mktemp("postgresql") / "server.log"
+    with running(site, log, HUBSITE_NOTIFY=request.param) as served:
         yield served
         assert served.stop() == 0
         assert "Traceback" not in served.text(), served.text()

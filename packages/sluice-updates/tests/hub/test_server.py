@@ -140,6 +140,33 @@ def test_a_port_that_is_taken_is_an_error(site: Site) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_project_needs_no_application_of_its_own(serve: Serve, site: Site, person: Person) -> None:
+    """With DJANGO_SETTINGS_MODULE alone: no file, no ASGI_APPLICATION."""
+    served = serve("-m", "sluice_updates.server")
+    with served.connect(person) as socket:
+        socket.hello()
+        site.send(person.stream, 1)
+        assert socket.numbers(1) == [1]
+    assert served.get("/")[0] == 404
+    assert served.stop() == 0
+
+
+def test_it_names_missing_settings() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sluice_updates.server", "--port", "0"],
+        env={name: value for name, value in environment().items() if name != "DJANGO_SETTINGS_MODULE"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "sluice_updates.server: there are no settings; set DJANGO_SETTINGS_MODULE, or pass MODULE:NAME of an"
+        " application"
+    )
+
+
 def test_the_backlog_is_raised_on_an_inherited_socket_too(served: Served) -> None:
     listed = subprocess.run(["ss", "-Hltn", f"sport = :{served.port}"], capture_output=True, text=True).stdout
     somaxconn = int(Path("/proc/sys/net/core/somaxconn").read_text())

@@ -29,7 +29,10 @@ def lines(
     """Run the command. Return its exit status, and its sentences by subject."""
     done = subprocess.run(
         [sys.executable, "-m", "django", "try_updates", url, *arguments],
-        env=environment(DATABASE_URL=database or site.database_url, HUBSITE_LAYER="none", **variables),
+        env=environment(
+            DATABASE_URL=database or site.database_url,
+            **{"HUBSITE_LAYER": "none", "HUBSITE_NOTIFY": "no"} | variables,
+        ),
         capture_output=True,
         text=True,
         timeout=60,
@@ -51,6 +54,17 @@ def test_it_times_an_update_and_finds_what_is_missing(site: Site, served: Served
     assert said["WebSocket"] == "it opens"
     assert said["polling"].startswith("404: nothing is at /push/news/; ")
     assert said["page"] == "404: 200 is expected"
+
+
+def test_it_names_the_way_without_a_broker(site: Site, serve: Callable[..., Served], person: Person) -> None:
+    watching = serve(HUBSITE_NOTIFY="", HUBSITE_LAYER="none")
+    polling = serve(HUBSITE_NOTIFY="no", HUBSITE_LAYER="none")
+    said = lines(site, watching.origin, "--user", person.name, HUBSITE_NOTIFY="")[1]
+    assert said["event stream"].endswith("by a look at SQLite's file"), said
+    said = lines(site, polling.origin, "--user", person.name, HUBSITE_NOTIFY="")[1]
+    assert said["event stream"].endswith(
+        "/channels/healthz shows why a look at SQLite's file did not wake Daphne"
+    )
 
 
 def test_polling_and_a_page(site: Site, person: Person) -> None:
@@ -101,6 +115,15 @@ def test_it_names_the_server_that_responds_instead_of_daphne(
 ) -> None:
     with _answering(status, text) as url:
         assert lines(site, url)[1]["event stream"].startswith(words)
+
+
+def test_it_connects_to_another_address_than_the_names(site: Site, served: Served, person: Person) -> None:
+    """As on a host whose name leads to a proxy in front of it."""
+    url = f"http://no-such-host.invalid:{served.port}"
+    said = lines(site, url, "--user", person.name, "--connect", "127.0.0.1")[1]
+    assert said["event stream"].startswith("3 updates arrived, the slowest after ")
+    said = lines(site, url, "--user", person.name)[1]
+    assert said["event stream"].startswith(f"no-such-host.invalid:{served.port} does not answer: ")
 
 
 def test_it_names_the_target_of_a_redirect(site: Site, person: Person) -> None:

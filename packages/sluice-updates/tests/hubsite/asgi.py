@@ -10,6 +10,8 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hubsite.settings")
 django.setup()
 
+from asgiref.sync import async_to_sync  # noqa: E402
+from channels.consumer import SyncConsumer  # noqa: E402
 from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
 from channels.layers import get_channel_layer  # noqa: E402
 from django.urls import path  # noqa: E402
@@ -58,8 +60,32 @@ async def relay(scope: Any, receive: Any, send: Any) -> None:
     await respond(send, 200, b"")
 
 
+class Asker(AsyncJsonWebsocketConsumer):
+    """Sends what it receives to a worker, and the worker's answer to the browser."""
+
+    async def receive_json(self, content: dict[str, Any]) -> None:
+        message = {"type": "double", "reply_to": self.channel_name, "number": content["number"]}
+        await self.channel_layer.send("doubling", message)
+
+    async def doubled(self, message: dict[str, Any]) -> None:
+        await self.send_json({"number": message["number"]})
+
+
+class Doubler(SyncConsumer):
+    """The worker."""
+
+    def double(self, message: dict[str, Any]) -> None:
+        reply = {"type": "doubled", "number": 2 * message["number"]}
+        async_to_sync(self.channel_layer.send)(message["reply_to"], reply)
+
+
 application = updates_application(
-    websocket_urlpatterns=[path("channels/echo/", Echo.as_asgi())], otherwise=relay
+    websocket_urlpatterns=[
+        path("channels/echo/", Echo.as_asgi()),
+        path("channels/asker/", Asker.as_asgi()),
+    ],
+    channels={"doubling": Doubler.as_asgi()},
+    otherwise=relay,
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 _url = urllib.parse.urlsplit(os.environ["DATABASE_URL"])
 
 SECRET_KEY = "for these tests only"
+DEBUG = "HUBSITE_DEBUG" in os.environ
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 SLUICE_UPDATES_SITE_URL = "https://site.example"
 CSRF_TRUSTED_ORIGINS = ["https://*.trusted.example", "http://other.example:8000"]
@@ -41,6 +42,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 SLUICE_UPDATES_MAY_READ = "hubsite.rights.may_read"
 SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER = int(os.environ.get("HUBSITE_CONNECTIONS_PER_USER", "32"))
 SLUICE_UPDATES_PUBLISHER_URL = os.environ.get("HUBSITE_PUBLISHER_URL", "")
+SLUICE_UPDATES_NOTIFY = {"": None, "yes": True, "no": False}[os.environ.get("HUBSITE_NOTIFY", "")]
 SLUICE_UPDATES_EXPOSE_BACKEND = True
 SLUICE_UPDATES_HEALTH_ALLOW = ("127.0.0.0/8",)
 SLUICE_UPDATES_METRICS_BIND = os.environ.get("HUBSITE_METRICS", "")

@@ -94,7 +94,10 @@ class Served:
     """A Daphne process that serves the site."""
 
     def __init__(self, site: Site, log: Path, *command: str, **variables: str) -> None:
-        """`command` follows `python`; `{port}` in it is the port, for a server that opens its own socket."""
+        """`command` follows `python`; `{port}` in it is the port, for a server that opens its own socket.
+
+        By default the database does not wake it (HUBSITE_NOTIFY), so that tests see each other way alone.
+        """
         self.site = site
         self.log = log
         listener = socket.create_server(("127.0.0.1", 0))
@@ -106,7 +109,7 @@ class Served:
         with listener, log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *(word.format(port=self.port) for word in command)],
-                env=environment(DATABASE_URL=site.database_url, **variables),
+                env=environment(DATABASE_URL=site.database_url, **{"HUBSITE_NOTIFY": "no"} | variables),
                 stdin=subprocess.DEVNULL if own else listener.fileno(),  # as supervisor's fcgi-program does
                 stdout=output,
                 stderr=output,

@@ -23,6 +23,19 @@ HELLO_SECONDS: Final = 4.0  # docs/reference/protocol.md allows 3
 # The hub pings an idle client after 25 s.
 PING_SECONDS: Final = 30.0
 PATIENT_SECONDS: Final = 70.0  # longer than the 60 s after which most proxies cut an idle connection
+# The ways of waking in the report of /channels/healthz, as what updates arrive by, and as what is broken.
+_WAYS: Final = {
+    "layer": "the channel layer",
+    "notify": "PostgreSQL's notifications",
+    "data_version": "a look at SQLite's file",
+    "database": "the poll of the database alone: no LAYER_URL, and UPDATES_NOTIFY=no",
+}
+_PARTS: Final = {
+    "layer": "the layer",
+    "notify": "PostgreSQL's notification",
+    "data_version": "the watch of SQLite's file",
+    "database": "the database",
+}
 _FOREIGN: Final = "https://doctor.invalid"
 _RESTARTED: Final = "restart Daphne if SITE_URL was changed since it started"
 
@@ -207,19 +220,24 @@ def _health(deployment: Deployment) -> Iterator[Finding]:
             "see split-channels and conf.d/sluice-split.conf",
         )
     elif status == "ok":
-        configured = report.get("layer", {}).get("configured", True)
-        yield passed(
-            "updates arrive by the channel layer"
-            if configured
-            else "updates arrive by the database: no LAYER_URL"
-        )
+        yield passed(f"updates arrive by {_WAYS.get(report.get('way', 'layer'), 'an unknown way')}")
     elif status == "degraded":
-        works = {part: report.get(part, {}).get("works") for part in ("layer", "database")}
-        broken = [f"the {part}" for part, does in works.items() if does is False]
+        parts = {part: report.get(part, {}) for part in ("layer", "notify", "data_version", "database")}
+        broken = [
+            _PARTS[part]
+            for part, state in parts.items()
+            if state.get("works") is False and state.get("configured", True)
+        ]
+        fix = "see broker-reachable, layer-round-trip, database-reachable; if those pass, see Daphne's log"
+        if "pooler" in str(parts["notify"].get("trouble")):
+            fix = (
+                "a connection pooler in transaction mode drops PostgreSQL's notifications: connect Daphne"
+                " directly, or through a pool in session mode"
+            )
         yield warning(
             f"Daphne is degraded: {' and '.join(broken) or 'the layer or the database'} carries none of its"
             " messages; updates arrive within about a second",
-            "see broker-reachable, layer-round-trip, database-reachable; if those pass, see Daphne's log",
+            fix,
         )
     else:
         yield failed(

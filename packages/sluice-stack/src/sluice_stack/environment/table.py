@@ -106,6 +106,9 @@ class Environment:
         Days for which an update can be replayed to a client that reconnects.""")
     updates_max_per_stream: int = setting("10000", is_.whole(1, 2**31), OPERATOR, "beat", """
         Updates that are kept of each stream.""")
+    updates_notify: str = setting("", is_.choice("yes", "no"), OPERATOR, "wsgi asgi worker celery beat", """
+        `yes`: PostgreSQL tells Daphne of each commit (NOTIFY), also beside RabbitMQ. `no`: it does not.
+        Empty: only without a broker. See docs/explanation/push-without-rabbitmq.md.""")
     updates_max_connections_per_user: int = setting("32", is_.whole(1, 10000), OPERATOR, "asgi", """
         Open sockets that one user may have in one Daphne process.""")
 
@@ -151,7 +154,7 @@ class Environment:
         A file with the password of that user.""")
     publisher_url: str = setting("", is_.amqp_url, INTERNAL, "wsgi worker celery beat", """
         The same vhost, `amqp://` or `amqps://`, with an account that may only wake the hubs.
-        Empty: no wake-ups; the hubs find updates in the database within 1 s.""")
+        Empty: RabbitMQ wakes no hub, see `UPDATES_NOTIFY`.""")
     publisher_password_file: str = setting("", is_.path, INTERNAL, "wsgi worker celery beat", """
         A file with the password of that user.""")
     tasks_url: str = setting("", is_.amqp_url, INTERNAL, "wsgi celery beat", """

@@ -11,7 +11,7 @@ None of them reads or changes Django's settings, so a project may use any of the
 
 from .database import database
 from .logs import logging
-from .messaging import celery_broker_ssl, celery_broker_url, channel_layers
+from .messaging import celery_broker_ssl, celery_broker_url, channel_layers, updates_notify
 from .monitoring import metrics_bind
 from .security import (
     SILENCED_SYSTEM_CHECKS,
@@ -41,5 +41,6 @@ __all__ = [
     "secret_key",
     "session_cookie_name",
     "storages",
+    "updates_notify",
     "with_password",
 ]

@@ -27,6 +27,16 @@ def channel_layers(env: Environment) -> dict[str, Any]:
     return {"default": {"BACKEND": "sluice_layer.RabbitmqChannelLayer", "CONFIG": options}}
 
 
+def updates_notify(env: Environment) -> bool | None:
+    """SLUICE_UPDATES_NOTIFY: UPDATES_NOTIFY; if it is empty, the database wakes the hubs without a broker.
+
+    A program may have only one of the broker's two URLs.
+    """
+    if env.updates_notify:
+        return env.updates_notify == "yes"
+    return False if env.layer_url or env.publisher_url else None
+
+
 def celery_broker_url(env: Environment) -> str:
     """CELERY_BROKER_URL: TASKS_URL with its password; empty without TASKS_URL.
 

@@ -1,5 +1,7 @@
 """The ASGI side of a site: WebSockets, event streams, consumers of Channels, health.
 
+A project with consumers of its own has an asgi.py; for others `sluice_updates.asgi.default` is enough.
+
 # asgi.py
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django.setup()

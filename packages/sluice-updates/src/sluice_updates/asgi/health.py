@@ -13,6 +13,7 @@ from .. import conf, limits
 from ..asgi_types import Receive, Scope, Send, headers
 from ..metrics import counters
 from ..push.hub import Hub, get_hub
+from ..push.way import Way
 from . import origin
 from .responses import NO_STORE, respond
 
@@ -21,7 +22,7 @@ JSON = (b"content-type", b"application/json")
 
 
 async def healthz(scope: Scope, receive: Receive, send: Send) -> None:
-    """200 while updates can be delivered, by the layer or the database; 503 when deaf or stopping."""
+    """200 while updates can be delivered, by any way or the poll; 503 when deaf or stopping."""
     hub = get_hub()
     with contextlib.suppress(TimeoutError):  # this request may have started the hub
         async with asyncio.timeout(limits.STALL_SECONDS):
@@ -39,36 +40,44 @@ async def healthz(scope: Scope, receive: Receive, send: Send) -> None:
 def health(hub: Hub) -> dict[str, Any]:
     """The state of this process. Ages and latencies are in seconds."""
     now = hub.loop.time()
-    layer = hub.layer
-    polled, returned = _age(now, hub.poller.polled_at), _age(now, layer.returned_at)
+    polled, returned = _age(now, hub.poller.polled_at), _age(now, hub.layer.returned_at)
     polls = _is_young(polled) and not hub.poller.failures
-    returns = _is_young(returned) and not layer.failures
-    way = "layer" if returns or (_is_young(returned) and not polls) else "database"
+    ways = {way.name: _way(way, now) for way in hub.ways}
+    # The others only tell of a commit, which the poll reads.
+    working = [way for way in hub.ways if ways[way.name]["works"] and (polls or way is hub.layer)]
+    best = next((way for way in working if way.carries), next(iter(working), None))
+    if best is None and _is_young(returned) and not polls:
+        best = hub.layer
     if hub.draining:
         status = "stopping"
     elif not _is_young(polled) and not _is_young(returned):
         status = "deaf"
-    elif polls and (returns or not layer.configured):
+    elif polls and all(ways[way.name]["works"] for way in hub.ways if way.configured):
         status = "ok"
     else:
         status = "degraded"
     return {
         "status": status,
-        "way": way,
-        "age": returned if way == "layer" else polled,
-        "latency": round(layer.latency if way == "layer" else hub.poller.latency, 6),
-        "layer": {
-            "configured": layer.configured,
-            "works": returns,
-            "age": returned,
-            "failures": layer.failures,
-            "trouble": layer.trouble,
-        },
+        "way": best.name if best else "database",
+        "age": ways[best.name]["age"] if best else polled,
+        "latency": round((best and best.latency) or hub.poller.latency, 6),
+        **ways,
         "database": {"works": polls, "age": polled, "failures": hub.poller.failures},
         "connections": len(hub.people.connections),
         "people": len(hub.people),
         "streams": len(hub.streams),
         "counters": dict(counters),
+    }
+
+
+def _way(way: Way, now: float) -> dict[str, Any]:
+    age = _age(now, way.returned_at)
+    return {
+        "configured": way.configured,
+        "works": _is_young(age) and not way.failures,
+        "age": age,
+        "failures": way.failures,
+        "trouble": way.trouble,
     }
 
 

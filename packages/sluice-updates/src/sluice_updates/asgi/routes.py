@@ -8,6 +8,7 @@ from typing import Any, Final
 from ..asgi_types import Application, Receive, Scope, Send
 from ..push.hub import get_hub
 from .health import healthz
+from .inner_workers import InnerWorkers
 from .responses import respond, saying_backend
 from .sse import open_stream, server_sent_events
 from .websocket import open_socket, websocket
@@ -28,13 +29,15 @@ def application(
 
     `websocket_urlpatterns`: Django URL patterns of ordinary Channels consumers, below channels/. Only the
     site's own pages reach them, and only users who are signed in; `scope["user"]` is the user.
-    `channels`: consumers of named channels, for `manage.py runworker`.
+    `channels`: consumers of named channels, for `manage.py runworker`. With DEBUG and a channel layer in
+    memory, which that can't reach, this application runs them itself.
     `otherwise`: an application for all other HTTP requests, for development. By default they get 404.
     """
     consumers = _consumers(websocket_urlpatterns) if websocket_urlpatterns else None
     workers = _workers(channels) if channels else None
+    inner = InnerWorkers(workers, list(channels)) if workers and channels else None
 
-    return UpdatesApplication(consumers, workers, otherwise or _not_found)
+    return UpdatesApplication(consumers, workers, otherwise or _not_found, inner)
 
 
 class UpdatesApplication:
@@ -46,8 +49,13 @@ class UpdatesApplication:
     open_stream = staticmethod(open_stream)
 
     def __init__(
-        self, consumers: Application | None, workers: Application | None, otherwise: Application
+        self,
+        consumers: Application | None,
+        workers: Application | None,
+        otherwise: Application,
+        inner: InnerWorkers | None = None,
     ) -> None:
+        self._inner = inner
         self._consumers = consumers
         self._workers = workers
         self._views = {EVENTS: server_sent_events, HEALTH: healthz}
@@ -59,6 +67,8 @@ class UpdatesApplication:
             if scope["path"] == WEBSOCKET:
                 await websocket(scope, receive, send)
             elif self._consumers is not None and scope["path"].startswith(PREFIX):
+                if self._inner is not None:
+                    self._inner.start()
                 await self._consumers(scope, receive, saying_backend(send))
             else:
                 await _no_socket(scope, receive, send)

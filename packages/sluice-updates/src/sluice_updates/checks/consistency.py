@@ -13,7 +13,12 @@ from django.http.request import validate_host
 from django.utils.module_loading import import_string
 
 from .. import conf
+from ..wakeup import notifications
 
+_STORED_SESSIONS: Final = (
+    "django.contrib.sessions.backends.db",
+    "django.contrib.sessions.backends.cached_db",
+)
 _STOCK_LAYER: Final = "channels_rabbitmq.core.RabbitmqChannelLayer"
 
 
@@ -22,6 +27,8 @@ def check_layer(**kwargs: Any) -> list[CheckMessage]:
     """E004, E005, W003, W004: the channel layer needs groups for wake-ups, and channels for `runworker`."""
     layer = _layer()
     if layer is None and not apps.is_installed("channels"):
+        return []
+    if layer is None and (notifications.is_wanted() or notifications.is_watched()):
         return []
     if layer is None:
         return [
@@ -137,11 +144,15 @@ def check_apps(**kwargs: Any) -> list[CheckMessage]:
                 id="sluice_updates.E009",
             )
         )
-    for name in ("django.contrib.auth", "django.contrib.contenttypes"):
+    needed = ["django.contrib.auth", "django.contrib.contenttypes"]
+    if settings.SESSION_ENGINE in _STORED_SESSIONS:
+        needed.append("django.contrib.sessions")
+    for name in needed:
         if name not in order:
             found.append(
                 Error(
-                    f"{name} is not in INSTALLED_APPS, and sluice_updates needs it: streams belong to users.",
+                    f"{name} is not in INSTALLED_APPS, and sluice_updates needs it: streams belong to users"
+                    " who are signed in.",
                     hint=f"Add {name} to INSTALLED_APPS.",
                     id="sluice_updates.E010",
                 )

@@ -46,10 +46,12 @@ COUNTERS: Final[Mapping[str, tuple[str, Sequence[str], str]]] = {
         "Wake-ups dropped because they name another database, or none",
     ),
     "frames_written": ("sluice_deliveries", [], "Updates written to a connection live"),
+    "hints": ("sluice_hints", [], "Times that the database itself told of a commit"),
     "histories_rewritten": ("sluice_histories_rewritten", [], "Streams whose past changed (close code 4010)"),
     "layer_found_dead": ("sluice_layer_found_dead", [], "Times that this process's channel layer was dead"),
     "loop_backs_failed": ("sluice_loop_backs_failed", [], "Messages to itself that did not come back"),
     "origins_refused": ("sluice_origins_refused", [], "Handshakes refused because of their Origin"),
+    "polls": ("sluice_database_polls", [], "Polls of the database"),
     "polls_failed": ("sluice_database_polls_failed", [], "Polls of the database that failed"),
     "refills": ("sluice_refills", [], "Readings of missing updates from the database"),
     "resumes": ("sluice_resumes", ["recovered"], "Streams resumed from a position, by success"),
@@ -163,6 +165,11 @@ def _hub(hub: Hub) -> Iterator[Metric]:
     layer, database = report["layer"], report["database"]
     yield gauge("sluice_layer_configured", "Whether there is a channel layer", layer["configured"])
     yield gauge("sluice_layer_up", "Whether messages to itself come back through the layer", layer["works"])
+    up = GaugeMetricFamily("sluice_way_up", "Whether this way of waking works", labels=["way"])
+    for way in hub.ways:
+        if way.configured:
+            up.add_metric([way.name], report[way.name]["works"])
+    yield up
     yield gauge("sluice_loop_back_seconds", "Time of the last message to itself", hub.layer.latency)
     if layer["age"] is not None:
         yield gauge("sluice_loop_back_age_seconds", "Since the last one came back", layer["age"])
@@ -173,17 +180,17 @@ def _hub(hub: Hub) -> Iterator[Metric]:
 
 
 def sender_families(figures: Iterable[Mapping[str, float]]) -> Iterator[Metric]:
-    """The senders of wake-ups, summed over the processes of a program. Nothing without a broker."""
+    """The senders of wake-ups, summed over the processes of a program. Nothing without one."""
     wanted = [found for found in figures if found]
     if not wanted:
         return
     total = {name: sum(found[name] for found in wanted) for name in metrics.SENDER_FIGURES}
     yield gauge("sluice_sender_queue", "Commits that wait to be announced", total["queued"])
-    yield gauge("sluice_sender_down", "Processes whose wake-ups the broker does not accept", total["down"])
+    yield gauge("sluice_sender_down", "Processes whose wake-ups are not accepted", total["down"])
     for name, meaning in (
-        ("announced", "Updates announced through the broker"),
+        ("announced", "Updates announced"),
         ("unheard", "Updates announced that not every hub received"),
-        ("skipped", "Commits not announced while the broker was down"),
+        ("skipped", "Commits not announced while the other side was down"),
         ("dropped", "Commits not announced because the queue was full"),
     ):
         yield counter(f"sluice_sender_{name}", meaning, total[name])

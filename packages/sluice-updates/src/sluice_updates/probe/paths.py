@@ -26,12 +26,13 @@ from ..authentication import backend_of
 from ..models import Update
 from ..publishing import publish
 from ..streams import user_stream
+from ..wakeup import notifications
 from .http import Address, exchange, new_key, upgrade_headers
 
 EVENT: Final = "try-out"
 _SECONDS: Final = 10.0  # the limit for a response, and for an update
 _TIMES: Final = 3  # how many updates are sent to the event stream
-_BY_RABBITMQ: Final = 0.25  # an update that takes longer came by the hub's poll of the database
+_AT_ONCE: Final = 0.25  # an update that takes longer came by the hub's poll of the database
 
 _NOT_DAPHNE: Final = (
     "the site answers there, not Daphne:"
@@ -62,8 +63,11 @@ class _Failed(Exception):
 class Trial:
     """A context manager that tries the paths on a site, with a session that it creates and deletes."""
 
-    def __init__(self, url: str, user: Any) -> None:
-        """`url`: the site's. Raises ValueError for an invalid URL, LookupError if the user can't sign in."""
+    def __init__(self, url: str, user: Any, *, connect: str = "") -> None:
+        """`url`: the site's. `connect`: the address of the proxy, if not the one of the URL's host.
+
+        Raises ValueError for an invalid URL, LookupError if the user can't sign in.
+        """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ValueError(
@@ -71,7 +75,8 @@ class Trial:
             )
         secure = parts.scheme == "https"
         name = parts.hostname or ""
-        self._address = Address(name, parts.port or (443 if secure else 80), name if secure else "", _SECONDS)
+        port = parts.port or (443 if secure else 80)
+        self._address = Address(connect or name, port, name if secure else "", _SECONDS)
         self._host, self._prefix = parts.netloc, parts.path.rstrip("/")
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._user, self._backend = user, backend_of(user)
@@ -261,10 +266,16 @@ def _way(seconds: float) -> str:
         "SLUICE_UPDATES_PUBLISHER_URL": conf.publisher_url(),
     }
     missing = [name for name, value in values.items() if not value]
-    if missing:
+    if not missing:
+        way = "RabbitMQ"
+    elif notifications.is_wanted():
+        way = "PostgreSQL's notifications"
+    elif notifications.is_watched():
+        way = "a look at SQLite's file"
+    else:
         return (
             f"by the database, since {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set"
         )
-    if seconds < _BY_RABBITMQ:
-        return "by RabbitMQ"
-    return "by the database; /channels/healthz shows why RabbitMQ did not wake Daphne"
+    if seconds < _AT_ONCE:
+        return f"by {way}"
+    return f"by the database; /channels/healthz shows why {way} did not wake Daphne"

@@ -1,6 +1,6 @@
-"""The hub's subscription to the channel layer, and the loop-back: a message to itself that proves it works.
+"""The hub's subscription to the channel layer.
 
-Any channel layer works. Without one, updates arrive by the poll. Nothing waits for this module.
+Any channel layer works. Without one, updates arrive by another way or by the poll.
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from .. import limits
 from ..metrics import count
@@ -25,16 +24,22 @@ from ..wakeup.message import (
     trace_of,
     unpack,
 )
+from .way import LoopBackWay
 
 logger = logging.getLogger(__name__)
 
+_IN_MEMORY: Final = "channels.layers.InMemoryChannelLayer"
 
-class LayerLink:
-    """Receives the group's wake-ups, and measures the loop-back.
+
+class LayerLink(LoopBackWay):
+    """Receives the group's wake-ups, which carry the updates.
 
     `is_own` is asked with the identity of the database that a wake-up names. If it returns False, the wake-up
     is dropped. A loop-back needs none: it contains a random number that only this hub knows.
     """
+
+    name = "layer"
+    source = "the channel layer"
 
     def __init__(
         self,
@@ -42,107 +47,31 @@ class LayerLink:
         wake_up: Callable[[Iterable[WokenUpdate], Mapping[str, Any] | None], None],
         is_own: Callable[[str | None], bool],
     ) -> None:
-        self.configured = True
-        self.returned_at = 0.0  # loop time of the last loop-back that arrived; 0: none yet
-        self.latency = 0.0  # of that loop-back, in seconds
-        self.failures = 0  # of loop-backs, in a row
-        self.trouble: str | None = None  # why the last one failed, in words; None: it arrived
+        super().__init__(hub_id)
+        backend = _backend()
+        self.configured = bool(backend)
+        self.carries = backend != _IN_MEMORY
         self.proofs = 0  # failures in a row while a new connection to the broker worked
-        self.on_broken: Callable[[], None] | None = None  # see _look_closer()
-        self._hub_id = hub_id
+        self.on_broken: Callable[[], None] | None = None  # see suspect()
         self._wake_up = wake_up
         self._is_own = is_own
-        self._subscribed = asyncio.Event()
-        self._anew = asyncio.Event()
-        self._complained = False
-        self._returns: dict[str, asyncio.Future[None]] = {}
 
-    async def listen(self) -> None:
-        """Stay subscribed to the group: subscribe again whenever it ends."""
+    async def subscribe(self) -> None:
         layer = _default_layer()
-        if layer is None:
-            self.configured = False
-            await asyncio.Event().wait()
-        while True:
-            try:
-                await self._listen(layer)
-            except Exception as error:
-                self._unsubscribed(error)
-            await asyncio.sleep(limits.LOOPBACK_SECONDS * random.uniform(0.04, 0.4))
-
-    async def _listen(self, layer: Any) -> None:
-        """Stay subscribed until a new subscription is requested. Raises what the layer raises."""
-        self._anew.clear()
         channel = await _bounded(layer.new_channel())
         try:
             await _bounded(layer.group_add(GROUP, channel))
-            self._subscribed.set()
-            if self._complained:
-                self._complained = False
-                logger.info("subscribed to the channel layer again")
+            self.established()
             await self._receive(layer, channel)
         finally:
-            self._subscribed.clear()
+            self.subscribed.clear()
             with contextlib.suppress(Exception):
                 await _bounded(layer.group_discard(GROUP, channel))
 
-    def _unsubscribed(self, error: Exception) -> None:
-        """Log one line for each outage; any other error every time, with its traceback."""
-        self.trouble = _in_words(error)
-        if not isinstance(error, (OSError, TimeoutError)):
-            logger.exception("the subscription to the channel layer failed; subscribing again")
-        elif not self._complained:
-            logger.warning("not subscribed to the channel layer: %s; retrying", error or repr(error))
-            self._complained = True
+    async def send(self, nonce: str) -> None:
+        await _default_layer().group_send(GROUP, {"type": LOOP_BACK, "hub": self.hub_id, "nonce": nonce})
 
-    async def loop_back_forever(self) -> None:
-        """Send a loop-back every few seconds; if none arrives, find out whether this process is the cause."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._subscribed.wait(), limits.LOOPBACK_TIMEOUT_SECONDS)
-            if self.configured:
-                await self._try()
-            await asyncio.sleep(limits.LOOPBACK_SECONDS * random.uniform(0.8, 1.0))
-
-    async def _try(self) -> None:
-        began = asyncio.get_running_loop().time()
-        try:
-            await self._loop_back()
-        except Exception as error:
-            self.failures += 1
-            count("loop_backs_failed")
-            if self._subscribed.is_set() or self.trouble is None:  # else the reason is known
-                self.trouble = _in_words(error)
-            if self.failures == 1:
-                logger.warning(
-                    "no loop-back arrives through the channel layer (%r); the database is polled", error
-                )
-            if self.failures % 2 == 0:
-                self._anew.set()
-            await self._look_closer()
-        else:
-            if self.failures:
-                logger.info("loop-backs arrive through the channel layer again")
-            self.failures = self.proofs = 0
-            self.trouble = None
-            self.returned_at = asyncio.get_running_loop().time()
-            self.latency = self.returned_at - began
-
-    async def _loop_back(self) -> None:
-        """Raises TimeoutError if the message does not come back in time."""
-        nonce = secrets.token_hex(8)
-        returned = self._returns[nonce] = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(limits.LOOPBACK_TIMEOUT_SECONDS):
-                await self._subscribed.wait()
-                await _default_layer().group_send(
-                    GROUP, {"type": LOOP_BACK, "hub": self._hub_id, "nonce": nonce}
-                )
-                await returned
-        finally:
-            self._returns.pop(nonce, None)
-
-    async def _look_closer(self) -> None:
+    async def suspect(self) -> None:
         """Find out by a new connection whether only this process's layer is dead, or the broker is down.
 
         After PROOFS such failures in a row, some 20 s, the layer counts as dead. In that time a working layer
@@ -159,10 +88,13 @@ class LayerLink:
         count("layer_found_dead")
         self.on_broken()
 
+    def worked(self) -> None:
+        self.proofs = 0
+
     async def _receive(self, layer: Any, channel: str) -> None:
-        anew = asyncio.ensure_future(self._anew.wait())
+        anew = asyncio.ensure_future(self.anew.wait())
         try:
-            while not self._anew.is_set():
+            while not self.anew.is_set():
                 message = asyncio.ensure_future(layer.receive(channel))
                 try:
                     await asyncio.wait({message, anew}, return_when=asyncio.FIRST_COMPLETED)
@@ -188,24 +120,23 @@ class LayerLink:
                 )
                 return
             self._wake_up(updates, trace_of(message))
-        elif kind == LOOP_BACK and message.get("hub") == self._hub_id:
-            returned = self._returns.get(str(message.get("nonce")))
-            if returned is not None and not returned.done():
-                returned.set_result(None)
+        elif kind == LOOP_BACK and message.get("hub") == self.hub_id:
+            self.returned(str(message.get("nonce")))
 
 
-def _in_words(error: Exception) -> str:
-    if isinstance(error, TimeoutError) and not str(error):
-        return f"no loop-back arrived within {limits.LOOPBACK_TIMEOUT_SECONDS:g} s"
-    return str(error) or repr(error)
+def _backend() -> str:
+    """The dotted path of the default layer's class; empty without a layer, or without Channels."""
+    try:
+        from channels.layers import channel_layers
+    except ImportError:
+        return ""
+    return str((channel_layers.configs or {}).get("default", {}).get("BACKEND", ""))
 
 
 def _default_layer() -> Any:
-    """The layer of the setting CHANNEL_LAYERS, or None."""
-    try:
-        from channels.layers import get_channel_layer
-    except ImportError:
-        return None
+    """The layer of the setting CHANNEL_LAYERS."""
+    from channels.layers import get_channel_layer
+
     return get_channel_layer()
 
 

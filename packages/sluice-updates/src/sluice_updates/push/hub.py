@@ -1,9 +1,10 @@
 """The hub, one per process: it receives every committed update once and writes it to all subscribers.
 
-Updates arrive by wake-ups through the channel layer (fast, may be lost) and by a poll of the database every
-second (always). Either is enough. Everything here runs on one event loop, except functions that are passed
-to a DatabaseThread. Input and output are in the modules that it puts together: poller, auditor,
-channel_layer, database_thread.
+Updates arrive by wake-ups through the channel layer (fast, may be lost) and by a poll of the database, every
+second (always) and whenever the database itself tells of a commit. Any of these is enough. Everything here
+runs on one event loop, except functions that are passed to a DatabaseThread. Input and output are in the
+modules that it puts together: poller, auditor, database_thread, and one for each way of waking:
+channel_layer, notifications, data_version.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ from ..wakeup.message import WokenUpdate
 from .auditor import Auditor
 from .authenticator import Authenticator
 from .channel_layer import LayerLink
+from .data_version import DataVersion
 from .database_thread import DatabaseThread
 from .frames import UpdateFrame
+from .notifications import Notifications
 from .own_database import OwnDatabase
 from .people import People
 from .poller import Poller, has_changed
+from .way import Way
 from .window import FollowedStream, Subscriber, Subscription
 
 logger = logging.getLogger(__name__)
@@ -76,6 +80,11 @@ class Hub:
             history_rewritten=self.history_rewritten,
             cursor_lost=self.auditor.doubt_all,
         )
+        self.ways: list[Way] = [
+            self.layer,
+            Notifications(self.id, poll_soon=self.poller.poll_soon, send=self.poller.notify),
+            DataVersion(self.poller.poll_soon),
+        ]
         self._sightings: OrderedDict[str, int] = OrderedDict()
         self._window_bytes = 0
         self._unwritten: dict[FollowedStream, None] = {}  # those with updates that are not written yet
@@ -90,10 +99,10 @@ class Hub:
             self.poller.poll_forever,
             self.poller.fill_forever,
             self._sweep_forever,
-            self.layer.listen,
-            self.layer.loop_back_forever,
             self.auditor.audit_forever,
         ]
+        for way in self.ways:
+            works += way.tasks()
         self._tasks = [self.loop.create_task(_supervise(work)) for work in works]
         self._tasks.append(self.loop.create_task(self._end_with_the_loop()))
 
@@ -120,6 +129,8 @@ class Hub:
         if self._stopped:
             return
         self._stopped = True
+        for way in self.ways:
+            way.stop()
         self.poller.stop()
         self.authenticator.stop()
         self.handshake.stop()

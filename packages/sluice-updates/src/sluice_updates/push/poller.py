@@ -6,6 +6,7 @@ It has its own thread and connection, so handshakes do not delay it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -16,6 +17,7 @@ from ..history import StreamState
 from ..identity import Unknown
 from ..metrics import count
 from ..positions import Position
+from ..wakeup import notifications
 from . import own_database
 from .database_thread import DatabaseThread, DatabaseUnavailable
 from .frames import UpdateFrame
@@ -60,6 +62,15 @@ class Poller:
         self._compare_until = 0.0
         self._gaps: set[str] = set()
         self._gap = asyncio.Event()
+        self._hint = asyncio.Event()
+
+    def poll_soon(self) -> None:
+        """Poll at once: something may have been committed. Many calls have one poll."""
+        self._hint.set()
+
+    async def notify(self, *words: str) -> None:
+        """Send a notification by PostgreSQL. Raises DatabaseUnavailable."""
+        await self._thread.run(_notify, words, within=2 * limits.STALL_SECONDS)
 
     def fill(self, name: str) -> None:
         """Read the missing updates of a stream, soon."""
@@ -71,10 +82,12 @@ class Poller:
         self._thread.stop()
 
     async def poll_forever(self) -> None:
-        """Query every second what has committed since."""
+        """Query every second, and after each hint, what has committed since."""
         loop = self._loop
         while True:
             began = loop.time()
+            self._hint.clear()
+            count("polls")
             try:
                 await self._poll(began)
             except DatabaseUnavailable as error:
@@ -83,7 +96,22 @@ class Poller:
             else:
                 self._worked(began)
             self.has_polled.set()
-            await asyncio.sleep(max(0.0, began + limits.POLL_SECONDS - loop.time()))
+            await self._pause(began)
+
+    async def _pause(self, began: float) -> None:
+        """Wait for the next poll.
+
+        After a hint, it comes when the pause is as long as the last poll, so that a slow database is not
+        asked without a pause. With the database down, hints do not hurry it.
+        """
+        ended = self._loop.time()
+        due = began + limits.POLL_SECONDS
+        if not self.failures:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._hint.wait()
+                due = min(due, max(began + limits.HINT_SECONDS, 2 * ended - began))
+        await asyncio.sleep(max(0.0, due - self._loop.time()))
 
     async def fill_forever(self) -> None:
         """Read missing updates, whenever a stream has a gap."""
@@ -171,6 +199,11 @@ class Poller:
 def has_changed(before: Position, now: Position) -> bool:
     """Whether a head moved back, or is a different update."""
     return now.offset < before.offset or (now.offset == before.offset and now.tag != before.tag)
+
+
+def _notify(words: tuple[str, ...]) -> None:
+    """In the thread."""
+    notifications.notify(history.database(), *words)
 
 
 def _poll(

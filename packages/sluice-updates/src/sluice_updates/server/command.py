@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from asgiref.compatibility import guarantee_single_callable
 from daphne.endpoints import build_endpoint_description_strings
@@ -17,6 +18,8 @@ from daphne.utils import import_by_path
 
 from .. import conf
 from .listening import is_listening, take_over
+
+DEFAULT: Final = "sluice_updates.asgi.default:application"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,21 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _configured() -> str:
-    """MODULE:NAME of the setting ASGI_APPLICATION. Exits with a message if there is none."""
+    """MODULE:NAME of the setting ASGI_APPLICATION, else DEFAULT. Exits with a message without settings."""
     from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
 
     try:
         path = str(getattr(settings, "ASGI_APPLICATION", "") or "")
     except ImproperlyConfigured:
-        path = ""
-    module, _, name = path.rpartition(".")
-    if not module:
         sys.exit(
-            "sluice_updates.server: there is no application to serve; pass MODULE:NAME, or set"
-            " DJANGO_SETTINGS_MODULE and, in the settings, ASGI_APPLICATION"
+            "sluice_updates.server: there are no settings; set DJANGO_SETTINGS_MODULE, or pass MODULE:NAME of"
+            " an application"
         )
-    return f"{module}:{name}"
+    module, _, name = path.rpartition(".")
+    return f"{module}:{name}" if module else DEFAULT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="the longest time over which a stop spreads its closes (default: %(default)g)",
     )
-    parser.add_argument("application", nargs="?", help="MODULE:NAME (default: the setting ASGI_APPLICATION)")
+    parser.add_argument(
+        "application", nargs="?", help=f"MODULE:NAME (default: the setting ASGI_APPLICATION, else {DEFAULT})"
+    )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The sender: after a commit, a thread of this process announces the updates to the hubs through RabbitMQ.
+"""The sender: after a commit, a thread of this process tells the hubs, for each way that is wanted.
 
 A lost wake-up costs a second: the hubs find the update in the database. So there are no long retries, and
 nothing is stored for later. The request only puts one item into a queue.
@@ -7,48 +7,45 @@ nothing is stored for later. The request only puts one item into a queue.
 from __future__ import annotations
 
 import functools
-import importlib.util
-import logging
-import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
-from django.db import InterfaceError, OperationalError, connections, router
+from django.db import connections, router
 
-from .. import conf, history, identity, tracing
+from .. import conf
 from ..models import Update
+from . import notifications, rabbitmq
 from .background import FLUSH_SECONDS, BackgroundSender
-from .message import GROUP, pack
+from .notify import ByNotify
+from .rabbitmq import ByRabbitMQ
 
-if TYPE_CHECKING:  # needs amqp
-    from ..broker.connection import Broker
-
-logger = logging.getLogger(__name__)
-
-# The channel layer's exchange, and how long a message may wait in a hub's queue.
-EXCHANGE: Final = "groups"
-EXPIRATION_MILLISECONDS: Final = "60000"
-
-# A message is a whole commit, up to these limits. One query reads the same number of updates.
-_UPDATES_AT_ONCE: Final = 200
-_CHARACTERS_PER_MESSAGE: Final = 512 * 1024
-
-_BACKOFF_SECONDS: Final = (0.5, 5.0)
 _TICK_SECONDS: Final = 5.0
-# The thread closes its database connection after this number of ticks without work.
-_IDLE_TICKS: Final = 12
-
 _TEST_SECONDS: Final = 15.0  # longer than a step of the broker's connection may take
+_STATES: Final = ("idle", "up", "down")
 
-_INSTALLED: Final = all(importlib.util.find_spec(name) for name in ("amqp", "msgpack"))
+
+class Way(Protocol):
+    """A way of waking the hubs. One thread calls it, with Django's connections of its own."""
+
+    name: str
+    state: str  # "idle"; "up" and "down" from the first commit on
+    announced: int  # updates that the other side accepted
+    unheard: int  # updates that did not reach every hub
+    skipped: int  # commits skipped while the other side was down
+
+    def send(self, commits: list[list[int]], /) -> None:
+        """Announce commits, each given by its updates' ids."""
+
+    def idle(self) -> None:
+        """Called every few seconds without a commit."""
+
+    def close(self) -> None:
+        """Close all connections, until there is something to send."""
 
 
 def is_wanted() -> bool:
-    """Whether commits are announced: a broker is configured, the extra `rabbitmq` is installed, and this is
-    no test run.
-    """
-    return _INSTALLED and bool(conf.publisher_url()) and conf.wake_ups()
+    """Whether commits are announced at all."""
+    return bool(_senders())
 
 
 def wake(ids: list[int]) -> None:
@@ -56,10 +53,10 @@ def wake(ids: list[int]) -> None:
 
     In a test run it waits instead: the test's next steps may empty or drop the tables that the thread reads.
     """
-    sender = _sender(conf.publisher_url())
-    sender.put(ids)
-    if conf.is_test_run():
-        sender.flush(_TEST_SECONDS)
+    for sender in _senders():
+        sender.put(ids)
+        if conf.is_test_run():
+            sender.flush(_TEST_SECONDS)
 
 
 def flush(timeout: float = FLUSH_SECONDS) -> bool:
@@ -68,208 +65,76 @@ def flush(timeout: float = FLUSH_SECONDS) -> bool:
     This runs automatically at the interpreter's exit. Call it in processes that end without one, such as
     Celery's pool processes (signal worker_process_shutdown).
     """
-    return not is_wanted() or _sender(conf.publisher_url()).flush(timeout)
+    deadline = time.monotonic() + timeout
+    done = [sender.flush(max(0.0, deadline - time.monotonic())) for sender in _senders()]
+    return all(done)
 
 
 def status() -> dict[str, Any]:
-    """The counters of this process's sender, for a health page."""
-    if not is_wanted():
+    """The counters of this process's senders, for a health page. `state` is the worst of their states."""
+    senders = _senders()
+    if not senders:
         return {"state": "off"}
-    sender = _sender(conf.publisher_url())
-    wakeups = sender.wakeups
+    ways = {sender.way.name: sender.way.state for sender in senders}
     return {
-        "state": wakeups.state,
-        "announced": wakeups.announced,
-        "unheard": wakeups.unheard,
-        "skipped": wakeups.skipped,
-        "dropped": sender.dropped,
+        "state": max(ways.values(), key=_STATES.index),
+        "ways": ways,
+        "announced": sum(sender.way.announced for sender in senders),
+        "unheard": sum(sender.way.unheard for sender in senders),
+        "skipped": sum(sender.way.skipped for sender in senders),
+        "dropped": sum(sender.dropped for sender in senders),
     }
 
 
 def figures() -> dict[str, float]:
-    """The numbers of metrics.SENDER_FIGURES; empty without a broker."""
-    if not is_wanted():
+    """The numbers of metrics.SENDER_FIGURES; empty without a way."""
+    senders = _senders()
+    if not senders:
         return {}
-    sender = _sender(conf.publisher_url())
-    wakeups = sender.wakeups
     return {
-        "queued": sender.waiting,
-        "down": wakeups.state == "down",
-        "announced": wakeups.announced,
-        "unheard": wakeups.unheard,
-        "skipped": wakeups.skipped,
-        "dropped": sender.dropped,
+        "queued": sum(sender.waiting for sender in senders),
+        "down": sum(sender.way.state == "down" for sender in senders),
+        "announced": sum(sender.way.announced for sender in senders),
+        "unheard": sum(sender.way.unheard for sender in senders),
+        "skipped": sum(sender.way.skipped for sender in senders),
+        "dropped": sum(sender.dropped for sender in senders),
     }
 
 
+def _senders() -> list[_Sender]:
+    """A sender for each way that the settings ask for. Each has its own thread: none delays another.
+
+    None in a test run, unless its settings ask for wake-ups.
+    """
+    found: list[_Sender] = []
+    if not conf.wake_ups():
+        return found
+    if notifications.is_wanted():
+        found.append(_by_notify())
+    if rabbitmq.is_wanted():
+        found.append(_by_broker(conf.publisher_url()))
+    return found
+
+
 @functools.cache
-def _sender(url: str) -> _Sender:
-    return _Sender(Wakeups(url))
+def _by_notify() -> _Sender:
+    return _Sender(ByNotify())
+
+
+@functools.cache
+def _by_broker(url: str) -> _Sender:
+    return _Sender(ByRabbitMQ(url))
 
 
 class _Sender(BackgroundSender[list[int]]):
-    def __init__(self, wakeups: Wakeups) -> None:
-        super().__init__("updates sender", wakeups.send, idle=wakeups.idle, idle_seconds=_TICK_SECONDS)
-        self.wakeups = wakeups
+    def __init__(self, way: Way) -> None:
+        super().__init__(f"updates sender {way.name}", self._send, idle=way.idle, idle_seconds=_TICK_SECONDS)
+        self.way = way
 
-
-class Wakeups:
-    """Reads committed updates and publishes them to the layer's group, a message for each commit.
-
-    While the broker is down, commits are skipped at no cost until the next try, 0.5 s to 5 s later at random.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.state = "idle"  # "up" and "down" from the first message on
-        self.announced = 0  # updates that the broker accepted
-        self.unheard = 0  # updates that did not reach every hub: no exchange, or a full queue
-        self.skipped = 0  # commits skipped while the broker was down
-        self._broker: Broker | None = None
-        self._unidentified = False  # the database's identity could not be read
-        self._failures = 0
-        self._retry_at = 0.0
-        self._idle_ticks = 0
-
-    def send(self, commits: list[list[int]]) -> None:
-        """Announce commits, each given by its updates' ids. Raises only the database's errors."""
+    def _send(self, commits: list[list[int]]) -> None:
         try:
-            self._send(commits)
+            self.way.send(commits)
         finally:
             if conf.is_test_run():
                 # The end of the run drops the database, which fails while somebody is connected.
-                _close_database()
-
-    def _send(self, commits: list[list[int]]) -> None:
-        from ..broker.connection import BrokerDown
-
-        self._idle_ticks = 0
-        if time.monotonic() < self._retry_at:
-            self.skipped += len(commits)
-            return
-        pieces = [
-            ids[i : i + _UPDATES_AT_ONCE] for ids in commits for i in range(0, len(ids), _UPDATES_AT_ONCE)
-        ]
-        while pieces:
-            now = _take(pieces)
-            try:
-                database, found = _read(now)
-                for ids, updates in zip(now, found, strict=True):
-                    with tracing.waking(ids) as trace:
-                        for message in _messages(updates):
-                            self._publish(message, database, trace)
-            except (BrokerDown, identity.Unknown) as error:
-                self.skipped += len(now) + len(pieces)
-                self._back_off(error)
-                return
-
-    def idle(self) -> None:
-        """Keep the broker's connection alive or reconnect, and close an unused database connection."""
-        from ..broker.connection import BrokerDown
-
-        if self._broker is not None:
-            self._broker.tick()
-            if time.monotonic() >= self._retry_at:
-                try:
-                    self._broker.connect()
-                    if not self._unidentified:
-                        self._is_up()
-                except BrokerDown as error:
-                    self._back_off(error)
-        self._idle_ticks += 1
-        if self._idle_ticks == _IDLE_TICKS:
-            _close_database()
-
-    def close(self) -> None:
-        """Close both connections, until there is something to send."""
-        if self._broker is not None:
-            self._broker.close()
-            self._broker = None
-        _close_database()
-
-    def _publish(
-        self, updates: Sequence[history.Update], database: str, trace: tracing.Carrier | None
-    ) -> None:
-        from ..broker.connection import Broker
-
-        if self._broker is None:
-            self._broker = Broker(self.url, conf.publisher_password)
-        body = pack(updates, database, trace)
-        if self._broker.publish(EXCHANGE, GROUP, body, {"expiration": EXPIRATION_MILLISECONDS}):
-            self.announced += len(updates)
-        else:
-            self.unheard += len(updates)
-        self._is_up()
-
-    def _is_up(self) -> None:
-        if self.state == "down":
-            logger.info(
-                "wake-ups are sent again; the poll delivered %d commits meanwhile",
-                self.skipped,
-            )
-        self.state = "up"
-        self._unidentified = False
-        self._failures = 0
-
-    def _back_off(self, error: Exception) -> None:
-        first, longest = _BACKOFF_SECONDS
-        ceiling = min(longest, first * 2**self._failures)
-        self._failures = min(self._failures + 1, 10)
-        self._retry_at = time.monotonic() + random.uniform(first, max(first, ceiling))
-        unidentified = isinstance(error, identity.Unknown)
-        if self.state != "down" or unidentified != self._unidentified:
-            problem = "no wake-ups can be sent" if unidentified else "the broker accepts no wake-ups"
-            logger.warning("%s, so updates arrive by the poll: %s", problem, error)
-        self.state = "down"
-        self._unidentified = unidentified
-
-
-def _take(pieces: list[list[int]]) -> list[list[int]]:
-    """Remove the first pieces, as many as one query reads."""
-    count = size = 0
-    while count < len(pieces) and (count == 0 or size + len(pieces[count]) <= _UPDATES_AT_ONCE):
-        size += len(pieces[count])
-        count += 1
-    taken = pieces[:count]
-    del pieces[:count]
-    return taken
-
-
-def _read(pieces: list[list[int]]) -> tuple[str, list[list[history.Update]]]:
-    """The database's identity, and the committed updates of each piece, by stream, in order."""
-    owners = {update_id: index for index, ids in enumerate(pieces) for update_id in ids}
-    found: list[list[history.Update]] = [[] for _ in pieces]
-    database, updates = _by_ids(list(owners))
-    for update_id, update in updates.items():
-        found[owners[update_id]].append(update)
-    return database, found
-
-
-def _by_ids(ids: list[int]) -> tuple[str, dict[int, history.Update]]:
-    try:
-        return history.by_ids(ids)
-    except (OperationalError, InterfaceError):
-        _close_database()  # it may have been cut while idle: try once more with a new one
-    try:
-        return history.by_ids(ids)
-    except Exception:
-        _close_database()
-        raise
-
-
-def _messages(updates: Iterable[history.Update]) -> Iterator[list[history.Update]]:
-    """Split updates that are too large for one message; this is rare."""
-    message: list[history.Update] = []
-    size = 0
-    for update in updates:
-        if message and size + len(update.frame) > _CHARACTERS_PER_MESSAGE:
-            yield message
-            message, size = [], 0
-        message.append(update)
-        size += len(update.frame)
-    if message:
-        yield message
-
-
-def _close_database() -> None:
-    connections[router.db_for_write(Update)].close()
+                connections[router.db_for_write(Update)].close()

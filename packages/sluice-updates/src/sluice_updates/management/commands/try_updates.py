@@ -35,6 +35,13 @@ class Command(BaseCommand):
             "--page", metavar="PATH", help="a page with {%% sluice_updates %%}, such as / or /notes/"
         )
 
+        parser.add_argument(
+            "--connect",
+            default="",
+            metavar="ADDRESS",
+            help="connect to this address instead of the URL's host, such as 127.0.0.1 for a proxy here",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             good = self._try(options)
@@ -56,7 +63,7 @@ class Command(BaseCommand):
         good = True
         with contextlib.ExitStack() as stack:
             try:
-                trial = stack.enter_context(Trial(options["url"], user))
+                trial = stack.enter_context(Trial(options["url"], user, connect=options["connect"]))
             except (LookupError, ValueError) as error:
                 raise CommandError(str(error)) from error
             for outcome in trial.outcomes(page=options["page"]):

@@ -1,4 +1,24 @@
-// Fetches a page's state again, after updates that can't be replayed.
+// Fetches a page's state again, after updates that can't be replayed. (It doesn't name updates.js, not even in a comment:
+// Django's static files with hashed names forbid a circle.)
+
+/**
+ * Positions by stream, which the server has read before the state that they belong to.
+ *
+ * @typedef {Record<string, string>} StreamPositions
+ */
+
+/**
+ * The streams whose updates can't be replayed. `signal` is aborted when the new state is of no use any more.
+ *
+ * @typedef {{streams: string[], signal: AbortSignal}} Losses
+ */
+
+/**
+ * It shows the page's new state and returns its positions. Or it returns a URL: the response is JSON with `positions`,
+ * and comes with the event "restored". If it rejects, it is called again.
+ *
+ * @typedef {(losses: Losses) => StreamPositions | string | URL | Promise<StreamPositions | string | URL>} StateFunction
+ */
 
 const POSITION = /^(0-0|[1-9][0-9]{0,15}-[0-9a-f]{16})$/;
 
@@ -6,10 +26,10 @@ const POSITION = /^(0-0|[1-9][0-9]{0,15}-[0-9a-f]{16})$/;
  * Call the page's getState, and return the new positions. `data` is the response, if getState is or returns a URL.
  * Rejects if there is no valid answer within this time.
  *
- * @param {import("./updates.js").StateFunction | string | URL} getState
- * @param {import("./updates.js").Losses} losses
+ * @param {StateFunction | string | URL} getState
+ * @param {Losses} losses
  * @param {number} milliseconds
- * @returns {Promise<{positions: Record<string, string>, data: any}>}
+ * @returns {Promise<{positions: StreamPositions, data: any}>}
  */
 export async function fetchState(getState, losses, milliseconds) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -26,8 +46,8 @@ export async function fetchState(getState, losses, milliseconds) {
 }
 
 /**
- * @param {import("./updates.js").StateFunction | string | URL} getState
- * @param {import("./updates.js").Losses} losses
+ * @param {StateFunction | string | URL} getState
+ * @param {Losses} losses
  * @returns {Promise<{positions: any, data?: any}>}
  */
 async function ask(getState, losses) {
@@ -46,7 +66,7 @@ async function ask(getState, losses) {
  *
  * @param {any} positions
  * @param {string[]} streams
- * @returns {Record<string, string>}
+ * @returns {StreamPositions}
  */
 function valid(positions, streams) {
   const found = Object.entries(positions ?? {}).filter(([, position]) => POSITION.test(position));

@@ -22,29 +22,12 @@ import { poll } from "./transports.js";
  * @typedef {import("./connection.js").StreamState} StreamState
  * @typedef {import("./diagnosis.js").Diagnosis} Diagnosis
  * @typedef {import("./diagnosis.js").Round} Round
+ * @typedef {import("./state.js").StateFunction} StateFunction
+ * @typedef {import("./state.js").StreamPositions} StreamPositions
  * @typedef {import("./transports.js").End} End
  * @typedef {"websocket" | "sse"} Transport
  * @typedef {"catching-up" | "live" | "polling" | "offline" | "signed-out" | "stopped"} State
  * @typedef {(payload: any, update: Update) => void} Handler
- */
-
-/**
- * Positions by stream, which the server has read before the state that they belong to.
- *
- * @typedef {Record<string, string>} StreamPositions
- */
-
-/**
- * The streams whose updates can't be replayed. `signal` is aborted when the new state is of no use any more.
- *
- * @typedef {{streams: string[], signal: AbortSignal}} Losses
- */
-
-/**
- * It shows the page's new state and returns its positions. Or it returns a URL: the response is JSON with `positions`,
- * and comes with the event "restored". If it rejects, it is called again.
- *
- * @typedef {(losses: Losses) => StreamPositions | string | URL | Promise<StreamPositions | string | URL>} StateFunction
  */
 
 /**
