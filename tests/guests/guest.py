@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -10,23 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.compose import SOURCE
-from harness.engine import run_id
-from harness.images import build_images
+from harness.engine import OWNER_LABEL, PREFIX, run_id
+from harness.images import build_images, build_settings
 from harness.site import TIMEOUT, Browser
 from harness.stack import Stack
 
 APPLICATION = ("wsgi", "asgi", "worker")  # the services whose images have the site
-STACK_LINES = """
-INSTALLED_APPS = [*INSTALLED_APPS, "sluice_updates"]
-from sluice_stack.project import configure  # noqa: E402
-
-configure(globals())
-"""
-POLLING = """
-from django.urls import include, path  # noqa: E402
-
-urlpatterns = [path("updates/", include("sluice_updates.urls")), *urlpatterns]
-"""
 
 
 @dataclass
@@ -57,10 +45,31 @@ class Guest:
         assert text.count(old) == 1, f"{path} has {text.count(old)} times {old!r}"
         file.write_text(text.replace(old, new))
 
-    def move_in(self, settings: str, urls: str) -> None:
-        """Write the lines that `make init` writes."""
-        self.add(settings, STACK_LINES)
-        self.add(urls, POLLING)
+    def move_in(self, settings: str = "") -> str:
+        """What `make init` does: sluice_init in the image of the tools. Returns what it prints.
+
+        The folder is copied in and out, since the engine may not see it.
+        """
+        tools = f"sluice-tools:{self.tag}"
+        build = ["build", "--quiet", "--file", "images/app/Dockerfile", "--target", "tools", "--tag", tools]
+        given = build_settings()
+        if base := given.get("BASE_IMAGE"):
+            build += ["--build-arg", f"BASE_IMAGE={base}"]
+        authorities = given.get("CA_CERTIFICATES", "images/base/ca-certificates")
+        contexts = [f"site={self.folder}", f"ca-certificates={authorities}"]
+        docker(*build, *(word for context in contexts for word in ("--build-context", context)), ".")
+        label = f"{OWNER_LABEL}={PREFIX}-{run_id()}-{self.name}"
+        options = ["--network", "none", "--label", label, "--env", f"DJANGO_SETTINGS_MODULE={settings}"]
+        if not settings:
+            options = options[:-2]
+        container = docker("create", *options, tools, "sluice_init", "--stack", "--yes").strip()
+        try:
+            docker("cp", f"{self.folder}/.", f"{container}:/opt/sluice/app")
+            said = docker("start", "--attach", container)
+            docker("cp", f"{container}:/opt/sluice/app/.", str(self.folder))
+        finally:
+            docker("rm", "--force", container)
+        return said
 
     def changed_lines(self, original: Path) -> int:
         """The number of lines that the project has more than the original."""
@@ -106,15 +115,16 @@ def copied(original: Path, folder: Path) -> Guest:
     return Guest(folder)
 
 
-def script(name: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run a script of the repository as make does."""
-    return subprocess.run(
-        [SOURCE / "scripts" / name, *arguments],
+def docker(*arguments: str) -> str:
+    """Run the engine's client in the repository. Returns what it prints."""
+    done = subprocess.run(
+        ["docker", *arguments],
         cwd=SOURCE,
-        env={"PATH": os.environ["PATH"], "HOME": "/tmp", **environ},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
+    assert done.returncode == 0, f"docker {arguments[0]}: {done.stdout[-4000:]}"
+    return done.stdout

@@ -47,14 +47,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Guest:
     folder = tmp_path_factory.mktemp("site")
     original = started(folder / "original")
     guest = Guest(started(folder / "wagtail"))
-    guest.add("pages/settings/base.py", '\nINSTALLED_APPS = [*INSTALLED_APPS, "sluice_updates"]\n')
-    guest.add(
-        "pages/settings/production.py",
-        "\nfrom sluice_stack.project import configure  # noqa: E402\n\nconfigure(globals())\n",
-    )
-    guest.add(
-        "pages/urls.py", '\nurlpatterns = [path("updates/", include("sluice_updates.urls")), *urlpatterns]\n'
-    )
+    guest.move_in("pages.settings.production")
     assert guest.changed_lines(original) <= 10
     guest.add("home/models.py", ANNOUNCE)
     return guest

@@ -24,7 +24,7 @@ def ensure_images(scratch: Path) -> str:
 def build_images(scratch: Path, tag: str, *services: str, **settings: str) -> None:
     """Build the images of all services, or of these, with the operator's settings. Raises BuildFailed."""
     env_file = scratch / "build.env"
-    settings = {"IMAGE_TAG": tag} | _build_settings() | settings
+    settings = {"IMAGE_TAG": tag} | build_settings() | settings
     env_file.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     command = ["docker", "compose", "--progress", "plain", "--env-file", str(env_file), "build", *services]
     built = subprocess.run(
@@ -44,7 +44,8 @@ class BuildFailed(AssertionError):
     """The text has the end of the build's output."""
 
 
-def _build_settings() -> dict[str, str]:
+def build_settings() -> dict[str, str]:
+    """The settings that only a build needs."""
     names = ("BASE_IMAGE", "CA_CERTIFICATES")
     found = _env_file(SOURCE / ".env") | os.environ
     return {name: found[name] for name in names if found.get(name)}

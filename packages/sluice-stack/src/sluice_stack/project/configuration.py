@@ -120,6 +120,7 @@ def _database(env: Environment, own: Settings) -> dict[str, Any]:
 
 def _messages(env: Environment, own: Settings) -> dict[str, Any]:
     found: dict[str, Any] = {
+        "SLUICE_UPDATES_NOTIFY": stack.updates_notify(env),
         "SLUICE_UPDATES_PUBLISHER_URL": env.publisher_url,
         "SLUICE_UPDATES_PUBLISHER_PASSWORD_FILE": env.publisher_password_file,
         "SLUICE_UPDATES_MAX_AGE_DAYS": env.updates_max_age_days,
