@@ -73,7 +73,7 @@ def started(folder: Path) -> Path:
         "--ext=html,rst",
         "--name=Dockerfile",
         "pages",
-        folder,
+        str(folder),
     ]
     subprocess.run([sys.executable, "-m", "django", *command], check=True)
     return folder
