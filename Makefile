@@ -4,7 +4,6 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-
 # make roll SERVICE=asgi (default: all); soak SOAK_MINUTES=5; storms STORM_CLIENTS=5000; test ARGS="-k nginx -x"; dev ARGS=8001
 SERVICE ?=
 SOAK_MINUTES ?= 30
@@ -74,11 +73,7 @@ figures: ## Write what make bench measured into the documentation
 	@scripts/figures
 
 ##@ About
-types: ## Write the TypeScript types of updates.js
-	@scripts/types
 help: ## Print this list
-	@awk 'BEGIN { FS = ":.*## " } \
-		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-
-.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions faults browser storms rolling soak bare-metal monitoring bench figures types init guests help
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions faults browser storms rolling soak bare-metal monitoring bench figures init guests help

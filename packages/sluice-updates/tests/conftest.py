@@ -29,6 +29,13 @@ from sluice_updates.models import Stream, Update  # noqa: E402
 from updates_lab.support import RouteTo  # noqa: E402
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that always use PostgreSQL. The hub's tests have a rule of their own."""
+    for item in items:
+        if "on_postgresql" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.servers)
+
+
 @pytest.fixture(scope="session")
 def sqlite_alias(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> str:
     """The alias of this run's own, migrated SQLite file."""

@@ -34,7 +34,7 @@ RUNS = {
 }
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database whose server has no test database, before and afterwards."""
     if request.param == "sqlite":

@@ -366,6 +366,17 @@ def test_an_address_of_the_sites_own_is_not_taken(project: Made) -> None:
     assert 'path("live/", include("sluice_updates.urls"))' in project.init("--yes", "--polling", "live")
 
 
+@pytest.mark.parametrize("pattern", [r"^(.*)$", r"^((?:[\w-]+/)*)$", "^([a-z]+)/$"])
+def test_an_address_of_a_pattern_for_many_pages_is_free(project: Made, pattern: str) -> None:
+    """Such as those of a CMS."""
+    project.append(
+        "site1/urls.py",
+        "\nfrom django.http import HttpResponse\nfrom django.urls import re_path\n"
+        f"urlpatterns += [re_path(r'{pattern}', lambda request, path: HttpResponse('a page'))]\n",
+    )
+    assert f"+{POLLING}" in project.init("--yes")
+
+
 def test_a_project_that_uses_the_app_already_is_completed(project: Made) -> None:
     """Such as one from whose settings someone took the app."""
     project.append("site1/urls.py", "\nfrom sluice_updates import publish\n")

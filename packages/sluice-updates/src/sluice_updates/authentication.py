@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
@@ -28,17 +27,15 @@ from .sessions import SessionStore
 _SESSION_KEY: Final = re.compile(r"[!-~]+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
-    """The user of a connection, and the session that it was opened with."""
+class Person(NamedTuple):
+    """The user of a connection, and the session that it was opened with. A tuple, because each audit hashes
+    all of them several times.
+    """
 
     user_id: Any
     session_key: str
     session_hash: str  # changes with the password
     backend: str
-
-    def __hash__(self) -> int:
-        return hash(self.session_key)
 
 
 Identity = tuple[Person, Any]

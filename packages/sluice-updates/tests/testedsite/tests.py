@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from channels.testing import WebsocketCommunicator
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import AnonymousUser, Group, User
 from django.db import IntegrityError, connections, transaction
 from django.test import TestCase, TransactionTestCase
 
@@ -130,6 +130,7 @@ class Shared:
         User.objects.update(is_active=False)
         assert page.receive() == [] and page.close_code == 4009
         assert FakeClient(User.objects.get()).close_code == 4001
+        assert FakeClient(AnonymousUser()).close_code == 4001
 
     def test_nothing_arrives_before_the_commit(self) -> None:
         page = FakeClient(self.bob)

@@ -11,6 +11,7 @@ import json
 import os
 import runpy
 import secrets
+import string
 import subprocess
 import sys
 import traceback
@@ -155,14 +156,18 @@ def _urls(finding: Finding, address: str) -> None:
     try:
         finding.polling = "/" + reverse("sluice_updates:poll").removeprefix(get_script_prefix())
     except NoReverseMatch:
-        # A view that answers everywhere is not in the way: the new pattern comes before it.
-        everywhere = _view_at(f"/{secrets.token_hex(8)}/{secrets.token_hex(8)}/")
+        # A view that answers at any such address is not in the way: the new pattern comes before its own.
         found = _view_at(f"/{address}")
-        finding.taken_by = "" if found == everywhere else found
+        finding.taken_by = "" if found == _view_at(f"/{_alike(address)}") else found
     else:
         found = _view_at(finding.polling)
         finding.hidden_by = "" if found == "sluice_updates.views.poll" else found
     finding.foreign_asgi = _foreign_asgi()
+
+
+def _alike(address: str) -> str:
+    """A random address of the same form."""
+    return "".join(secrets.choice(string.ascii_lowercase) if each.isalnum() else each for each in address)
 
 
 def _view_at(path: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 _DEFERRED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -29,18 +30,35 @@ def replace_all(files: Mapping[Path, tuple[bytes, bytes]]) -> None:
 
 
 def _rename(staged: list[tuple[Path, Path, Path]]) -> None:
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
     renamed: list[tuple[Path, Path]] = []
+    with _signals_wait():
+        try:
+            for target, new, old in staged:
+                os.replace(new, target)
+                renamed.append((target, old))
+        except OSError:
+            for target, old in renamed:
+                os.replace(old, target)
+            raise
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Signals count at the end of the block. To block them would not do: another thread could take them."""
+    if threading.current_thread() is not threading.main_thread():  # signals never interrupt it
+        yield
+        return
+    arrived: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: arrived.append(number)) for number in _DEFERRED
+    }
     try:
-        for target, new, old in staged:
-            os.replace(new, target)
-            renamed.append((target, old))
-    except OSError:
-        for target, old in renamed:
-            os.replace(old, target)
-        raise
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in arrived:
+            signal.raise_signal(number)
 
 
 def _staged(stack: ExitStack, target: Path, data: bytes) -> Path:

@@ -110,7 +110,7 @@ class FrontDoors:
             if now - since > HEAD_SECONDS:
                 door.abort()
         self.admission.expire()
-        for socket in list(self.sockets):
+        for socket in [one for one in self.sockets if one.due < now]:
             socket.watch(now)
 
 

@@ -35,7 +35,6 @@ class UpdateSocket:
 
     __slots__ = (
         "_closing_since",
-        "_heard_at",
         "_ignored",
         "_is_deaf",
         "_ping",
@@ -45,6 +44,7 @@ class UpdateSocket:
         "_time",
         "_transport",
         "_user",
+        "due",
     )
 
     def __init__(self, transport: Any, sockets: set[Any], time: Callable[[], float]) -> None:
@@ -53,7 +53,7 @@ class UpdateSocket:
         self._time = time
         self._user: User | None = None
         self._reader: rfc6455.Reader | None = None  # while a message is incomplete
-        self._heard_at = time()
+        self.due = time() + limits.PROTOCOL_PING_SECONDS  # when watch() must be called
         self._ping: bytes | None = None  # the payload of a ping that is not answered yet
         self._pinged = False  # since the client was heard last
         self._closing_since: float | None = None  # when a close frame was sent
@@ -66,15 +66,12 @@ class UpdateSocket:
         self._user = user
 
     def watch(self, now: float) -> None:
-        """Ping a client that is silent. Cut one that doesn't answer, or doesn't reply to a close."""
-        if self._closing_since is not None:
-            if now - self._closing_since > CLOSE_SECONDS:
-                self.abort()
-        elif self._pinged:
-            if now - self._heard_at > limits.PROTOCOL_PING_SECONDS + limits.PONG_SECONDS:
-                self.abort()
-        elif now - self._heard_at > limits.PROTOCOL_PING_SECONDS:
+        """It is due. Ping a silent client. Cut one that doesn't answer, or doesn't reply to a close."""
+        if self._closing_since is not None or self._pinged:
+            self.abort()
+        else:
             self._pinged = True
+            self.due += limits.PONG_SECONDS
             write(self._transport, rfc6455.control_frame(rfc6455.PING, b""))
 
     def restart(self) -> None:
@@ -102,14 +99,16 @@ class UpdateSocket:
     def close(self, code: int) -> None:
         if self._closing_since is None:
             self._closing_since = self._time()
+            self.due = self._closing_since + CLOSE_SECONDS
             write(self._transport, rfc6455.close_frame(code))
 
     # Twisted's protocol
 
     def dataReceived(self, data: bytes) -> None:
-        self._heard_at = self._time()
-        self._pinged = False
-        if self._closing_since is not None:
+        if self._closing_since is None:
+            self.due = self._time() + limits.PROTOCOL_PING_SECONDS
+            self._pinged = False
+        else:
             self._ignored += len(data)
             if self._ignored > CLOSING_BYTES:
                 self.abort()

@@ -29,7 +29,7 @@ class User(Protocol):
 class UpdateStream:
     """One event stream whose head is written: a response in chunks (RFC 9112, 7.1)."""
 
-    __slots__ = ("_closing_since", "_ignored", "_streams", "_time", "_transport", "_user")
+    __slots__ = ("_closing_since", "_ignored", "_streams", "_time", "_transport", "_user", "due")
 
     def __init__(self, transport: Any, streams: set[Any], time: Callable[[], float]) -> None:
         self._transport = transport
@@ -38,6 +38,7 @@ class UpdateStream:
         self._user: User | None = None
         self._closing_since: float | None = None  # when the end was written
         self._ignored = 0
+        self.due = float("inf")  # when watch() must be called
         streams.add(self)
 
     def open(self, user: User) -> None:
@@ -45,9 +46,8 @@ class UpdateStream:
         self._user = user
 
     def watch(self, now: float) -> None:
-        """Cut a client that does not take the end."""
-        if self._closing_since is not None and now - self._closing_since > CLOSE_SECONDS:
-            self.abort()
+        """It is due. Cut a client that does not take the end."""
+        self.abort()
 
     def restart(self) -> None:
         """Send 1012, unless a close was sent before."""
@@ -72,6 +72,7 @@ class UpdateStream:
     def finish(self) -> None:
         if self._closing_since is None:
             self._closing_since = self._time()
+            self.due = self._closing_since + CLOSE_SECONDS
             write(self._transport, _END)
             self._transport.loseConnection()
 

@@ -13,15 +13,16 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from .. import close_codes, history, rights
 from ..history import Reading
 from ..positions import Position
-from ..streams import default_streams
+from ..streams import ALL, default_streams
 
 
 class FakeClient:
     """Receives what an open page of this user would receive.
 
-    It follows `streams`; by default those of `since`, else the user's own and `all`. `since` has the
-    positions in the page, by stream, such as `{"user:7": "14-9f3ac1d20b7e4455"}`. Of a stream without a
-    position, it receives what is published from now on.
+    It follows `streams`; by default those of `since`, else the user's own and `all`. For a visitor who is not
+    signed in, the user is an AnonymousUser. `since` has the positions in the page, by stream, such as
+    `{"user:7": "14-9f3ac1d20b7e4455"}`. Of a stream without a position, it receives what is published from
+    now on.
 
     It starts at once: `hello` has what the protocol's hello has for each stream. `close_code` is the code
     with which the server would have closed the connection, or None.
@@ -37,7 +38,8 @@ class FakeClient:
             stream: position if isinstance(position, Position) else Position.parse(position)
             for stream, position in (since or {}).items()
         }
-        names = list(given or default_streams(user.pk)) if streams is None else list(streams)
+        usual = default_streams(user.pk) if user.is_authenticated else [ALL]
+        names = list(given or usual) if streams is None else list(streams)
         self.hello: dict[str, dict[str, Any]] = {}
         self.close_code: int | None = None
         self._user = user
