@@ -3,14 +3,12 @@ SHELL := bash
 .SHELLFLAGS := -e -u -o pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 .DEFAULT_GOAL := help
-.DELETE_ON_ERROR:
 .NOTPARALLEL:
 
-# make roll SERVICE=asgi (default: all services of the application); make soak SOAK_MINUTES=5; make storms STORM_CLIENTS=5000
+# make roll SERVICE=asgi (default: all); soak SOAK_MINUTES=5; storms STORM_CLIENTS=5000; test ARGS="-k nginx -x"; dev ARGS=8001
 SERVICE ?=
 SOAK_MINUTES ?= 30
 STORM_CLIENTS ?= 2000
-# Arguments for pytest (make test ARGS="-k nginx -x"), for the doctor, or the port for `make dev` (make dev ARGS=8001)
 ARGS ?=
 
 ##@ The stack (settings: .env, or the command line: make up HTTP_PORT=8081)
@@ -24,6 +22,7 @@ password: ## Print the administrator's password
 certificate: ## Use a renewed certificate (TLS=own); print it
 base: ## Build or refresh the base image from Debian's packages
 clean: ## Remove everything: data, containers, images, lines in .env
+init: ## Add the stack's lines to a project: make init SITE=…
 dev: ## Run the site without Docker, on SQLite, for development
 
 ##@ Checks (in the image sluice-tests, except quick; results in results/)
@@ -56,17 +55,18 @@ soak: ## 300 clients and a fault a minute, for SOAK_MINUTES
 bare-metal: ## Follow the guide for hosts on Debian 12 and 13; test it
 monitoring: ## Prometheus, its alerts and who may see it
 	@COMPOSE_PROFILES=monitoring scripts/in-tests --with-images pytest --junit-xml=/results/monitoring.xml tests/monitoring $(ARGS)
+guests: ## Other Django projects in the stack, by their guide
+	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/guests.xml tests/guests $(ARGS)
 bench: ## Measure the push and its peers; ARGS="--only storms"
 	@scripts/in-tests --with-images --for-bench scripts/measure $(ARGS)
 figures: ## Write what make bench measured into the documentation
 
-up down logs doctor password certificate base clean dev quick packages layer-versions package-versions bare-metal figures:
+up down logs doctor password certificate base clean init dev quick packages layer-versions package-versions bare-metal figures:
 	@scripts/$@ $(ARGS)
 
 ##@ About
 help: ## Print this list
-	@awk 'BEGIN { FS = ":.*## " } \
-		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions package-versions asgi-servers faults browser storms rolling soak bare-metal monitoring bench figures help
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions package-versions asgi-servers faults browser storms rolling soak bare-metal monitoring bench figures init guests help

@@ -50,6 +50,7 @@ setting PROMETHEUS_ADDRESS prometheus:9090 "$host:$port" 'it must be a host and 
 setting WSGI_ADDRESS wsgi:8000 "$host:$port" 'it must be a host and a port, such as wsgi:8000'
 setting ASGI_ADDRESS asgi:8001 "$host:$port" 'it must be a host and a port, such as asgi:8001'
 setting MAX_BODY_SIZE 1m '[1-9][0-9]{0,5}[km]?' 'it must be a size such as 512k or 1m'
+choice PUBLIC_MEDIA no yes
 whole MAX_CLIENTS 5000 1 32000 # each takes two connections, and nginx may open 65536 files
 whole CHANNELS_PER_ADDRESS 5000 1 32000
 whole CHANNELS_PER_ADDRESS_SECOND 200 1 9999
@@ -100,13 +101,14 @@ main_settings() {
 place() {
     local text name network
     local -A values=([SCHEME]=\$scheme [RESOLVERS]=$(resolvers) [NAMES]=$site_name [ALLOWED]='' [SITE]=$SITE_URL [LISTEN_TLS]='')
-    values+=([METRICS_SERVER]='' [MONITORING_PAGE]='')
+    values+=([METRICS_SERVER]='' [MONITORING_PAGE]='' [MEDIA_PAGE]='')
     for name in "${names[@]}"; do
         values[$name]=${!name}
     done
     # Clients use https, either to this nginx or to a proxy in front of it.
     [[ $SITE_URL == https:* ]] && values[SCHEME]=https
     [[ $TLS == off ]] || values[LISTEN_TLS]='include container/tls.conf;'
+    [[ $PUBLIC_MEDIA == no ]] || values[MEDIA_PAGE]='include container/public-media.conf;'
     while [[ ${values[SITE]} == */ ]]; do values[SITE]=${values[SITE]%/}; done
     for network in ${HEALTH_ALLOW//,/ }; do
         values[ALLOWED]+="$network yes; "

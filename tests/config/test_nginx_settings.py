@@ -111,6 +111,7 @@ MALFORMED = {
     ],
     "ASGI_ADDRESS": ["asgi", "asgi:0"],
     "MAX_BODY_SIZE": ["0", "1g", "-1", "1 m", "one"],
+    "PUBLIC_MEDIA": ["on", "YES"],
     "MAX_CLIENTS": ["0", "many", "1e3", "32001", "99999"],
     "CHANNELS_PER_ADDRESS": ["0", "-5", "5r/s", "65536"],
     "CHANNELS_PER_ADDRESS_SECOND": ["0", "0.5", "10000"],
@@ -150,6 +151,7 @@ GOOD = {
     "MAX_CLIENTS": ["1", "9999", "20000", "32000"],
     "CHANNELS_PER_ADDRESS": ["1", "32000"],
     "CHANNELS_PER_ADDRESS_SECOND": ["1", "9999"],
+    "PUBLIC_MEDIA": ["yes"],
     "MAX_BODY_SIZE": ["1024", "512k", "100m"],
 }
 

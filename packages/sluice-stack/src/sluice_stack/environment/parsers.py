@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 USERNAME = (r"[\w.@+-]{1,150}", "1 to 150 letters, digits and @ . + - _")
 PROJECT_NAME = (r"[a-z0-9][a-z0-9_-]*", "lower-case letters, digits, - and _")
 SIZE = (r"[1-9][0-9]{0,5}[km]?", "a size such as 512k or 1m")
+MODULE = (r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", "a module's name, such as mysite.settings")
 IMAGE_TAG = (r"\w[\w.-]{0,127}", "an image's tag: letters, digits, . _ and -")
 
 
