@@ -124,6 +124,7 @@ SLUICE_UPDATES_MAY_READ = "mysite.rights.may_read"
 SLUICE_UPDATES_MAX_AGE_DAYS = env.updates_max_age_days
 SLUICE_UPDATES_MAX_PER_STREAM = env.updates_max_per_stream
 SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER = env.updates_max_connections_per_user
+SLUICE_LAYER_WORKER_CHANNELS = ["previews"]
 # Seconds. `runworker` exits and is restarted if a preview takes longer. The database's time-outs are shorter.
 SLUICE_LAYER_WORKER_BUSY_LIMIT = 30
 SLUICE_LAYER_WORKER_WARM_UP = ["sluice_stack.monitoring.worker.start", "volumes.previews.warm_up"]

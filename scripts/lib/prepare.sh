@@ -2,6 +2,7 @@
 # Sources all parts in lib/ and machine/, and defines the first step of `make up` and of the tests.
 . "${BASH_SOURCE[0]%/*}/common.sh"
 . scripts/lib/settings.sh
+. scripts/lib/site.sh
 . scripts/lib/engine.sh
 . scripts/lib/checks.sh
 . scripts/lib/certificates.sh

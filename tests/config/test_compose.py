@@ -72,7 +72,7 @@ SECRETS = {
     "mq_tasks": 2323,
 }
 KEYS = """
-    << profiles image build pull_policy command hostname user group_add environment env_file depends_on
+    << profiles scale image build pull_policy command hostname user group_add environment env_file depends_on
     network_mode networks ports volumes tmpfs sysctls pids_limit mem_limit cpu_shares healthcheck restart
     stop_signal stop_grace_period
 """
@@ -328,8 +328,10 @@ def test_builds_trust_only_the_given_certificates(stack: dict[str, Any]) -> None
         if build := service.get("build"):
             assert build["context"] == str(ROOT)
             assert build["args"]["BASE_IMAGE"] == "debian:trixie-slim"
-            authorities = str(ROOT / "images/base/ca-certificates")
-            assert build["additional_contexts"] == {"ca-certificates": authorities}
+            contexts = {"ca-certificates": str(ROOT / "images/base/ca-certificates")}
+            if build["dockerfile"] == "images/app/Dockerfile":
+                contexts["site"] = str(ROOT / "app")
+            assert build["additional_contexts"] == contexts
             assert (ROOT / build["dockerfile"]).is_file()
 
 
@@ -337,6 +339,38 @@ def test_the_tag_and_the_base_can_be_chosen() -> None:
     services = config(IMAGE_TAG="v2", BASE_IMAGE="sluice-base")["services"]
     assert {service["image"].partition(":")[2] for service in services.values()} == {"v2"}
     assert services["asgi"]["build"]["args"]["BASE_IMAGE"] == "sluice-base"
+
+
+# --- another site ---
+
+
+def test_another_site_is_built_into_the_applications_images_alone() -> None:
+    services = config(SITE="../guestbook", SITE_SETTINGS="guestbook.settings")["services"]
+    built = {
+        name
+        for name, service in services.items()
+        if "site" in service.get("build", {}).get("additional_contexts", {})
+    }
+    assert built == {"wsgi", "asgi", "worker"}
+    for name in built:
+        build = services[name]["build"]
+        assert build["additional_contexts"]["site"] == str(ROOT.parent / "guestbook")
+        assert build["args"]["SITE_SETTINGS"] == "guestbook.settings"
+
+
+@pytest.mark.parametrize("service", ["worker", "celery", "beat", "rabbitmq"])
+def test_a_service_that_a_site_does_not_need_is_off(service: str) -> None:
+    services = config(**{f"{service.upper()}_CONTAINERS": "0"})["services"]
+    assert {name for name in services if services[name].get("scale") == 0} == {service}
+
+
+def test_gunicorn_may_write_uploads_if_told(stack: dict[str, Any]) -> None:
+    def writes(services: dict[str, Any]) -> bool:
+        (media,) = (volume for volume in services["wsgi"]["volumes"] if volume["source"] == "media")
+        return not media.get("read_only")
+
+    assert not writes(stack["services"])
+    assert writes(config(MEDIA_MODE="rw")["services"])
 
 
 def source() -> dict[str, Any]:

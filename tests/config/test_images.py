@@ -39,7 +39,9 @@ def test_shipped_images_run_as_a_numeric_user(dockerfile: str) -> None:
 def test_copied_files_are_readable_whatever_the_clones_umask(name: str) -> None:
     dockerfile = (ROOT / "images" / name / "Dockerfile").read_text()
     for copy in re.findall(r"^COPY (.*)$", dockerfile, re.M):
-        assert copy.startswith(("--from=", "--chmod=", "app/requirements", "app ", "packages ")), copy
+        assert copy.startswith(
+            ("--from=", "--chmod=", "app/requirements", "images/app/requirements", "app ", "packages ")
+        ), copy
     if name == "app":
         for folder in ("app", "packages"):
             assert f"chmod --recursive u=rwX,go=rX /opt/sluice/{folder};" in dockerfile
@@ -50,24 +52,40 @@ def test_no_package_list_and_no_setuid_program_stays(dockerfile: str) -> None:
     assert "-perm /6000 -exec chmod a-s {} +" in dockerfile
 
 
-def test_python_comes_from_the_lock_files_alone() -> None:
+def test_python_comes_from_the_lock_files_and_the_sites_requirements_alone() -> None:
     text = (ROOT / "images/app/Dockerfile").read_text().replace("\\\n", " ")
     commands = [step for line in text.splitlines() for step in line.split(";")]
     pips = [step for step in commands if re.search(r"\bpip .*\b(install|download|wheel)\b", step)]
     ours = [step for step in pips if "--no-index" in step]  # the project's own packages
     assert len(ours) == 2 and all("--no-deps" in step for step in ours)
-    locked = [step for step in pips if step not in ours]
+    (site,) = (step for step in pips if "--requirement requirements.txt" in step)
+    assert "cd /opt/build/site" in text and "--no-cache-dir" in site
+    locked = [step for step in pips if step not in (*ours, site)]
     assert len(locked) == 3
     for step in locked:
         assert "--require-hashes" in step and "--no-cache-dir" in step and "--only-binary :all:" in step
     assert (
-        text.index("AS venv") < text.index("COPY app/requirements") < text.index("COPY app /opt/sluice/app")
+        text.index("AS venv")
+        < text.index("COPY images/app/requirements.txt")
+        < text.index("COPY --from=needs /needs")
+        < text.index("COPY --from=site / /opt/sluice/app")
     )
+
+
+def test_the_stacks_packages_have_the_versions_of_the_sample_site() -> None:
+    """Otherwise the image would download them twice, and tests of the site would use others."""
+    files = ("images/app/requirements.txt", "app/requirements.txt", "app/requirements-async.txt")
+    stack, *site = (
+        dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (ROOT / name).read_text(), re.M)) for name in files
+    )
+    locked = site[0] | site[1]
+    assert len(stack) > 20
+    assert {name: version for name, version in stack.items() if locked[name] != version} == {}
 
 
 def test_a_build_never_sees_private_files() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    for name in (".git", ".env", ".env.*", "images/base/ca-certificates/*", "**/*.sqlite3*"):
+    for name in (".git", ".env", ".env.*", "/site.env", "images/base/ca-certificates/*", "**/*.sqlite3*"):
         assert name in ignored
 
 

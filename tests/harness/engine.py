@@ -16,7 +16,7 @@ PREFIX = "sluice-e2e"
 PROJECT_LABEL = "com.docker.compose.project"
 OWNER_LABEL = "sluice.test.run"
 _RUN_OF_PROJECT = re.compile(rf"{PREFIX}-([0-9a-f]{{12}})-")
-_RUN_OF_TAG = re.compile(r"^sluice-[a-z]+:e2e-([0-9a-f]{12})$")
+_RUN_OF_TAG = re.compile(r"^sluice-[a-z]+:e2e-([0-9a-f]{12})(?:-[a-z]+)?$")
 
 
 @functools.cache

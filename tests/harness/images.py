@@ -17,10 +17,16 @@ def ensure_images(scratch: Path) -> str:
     if given := os.environ.get("SLUICE_IMAGE_TAG"):
         return given
     tag = f"e2e-{run_id()}"
+    build_images(scratch, tag)
+    return tag
+
+
+def build_images(scratch: Path, tag: str, *services: str, **settings: str) -> None:
+    """Build the images of all services, or of these, with the operator's settings. Raises BuildFailed."""
     env_file = scratch / "build.env"
-    settings = {"IMAGE_TAG": tag} | _build_settings()
+    settings = {"IMAGE_TAG": tag} | build_settings() | settings
     env_file.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-    command = ["docker", "compose", "--progress", "plain", "--env-file", str(env_file), "build"]
+    command = ["docker", "compose", "--progress", "plain", "--env-file", str(env_file), "build", *services]
     built = subprocess.run(
         command,
         cwd=SOURCE,
@@ -31,11 +37,15 @@ def ensure_images(scratch: Path) -> str:
         env=_plain_environment(),
     )
     if built.returncode:
-        raise AssertionError(f"{' '.join(command)}: status {built.returncode}\n{built.stdout[-20000:]}")
-    return tag
+        raise BuildFailed(f"{' '.join(command)}: status {built.returncode}\n{built.stdout[-20000:]}")
 
 
-def _build_settings() -> dict[str, str]:
+class BuildFailed(AssertionError):
+    """The text has the end of the build's output."""
+
+
+def build_settings() -> dict[str, str]:
+    """The settings that only a build needs."""
     names = ("BASE_IMAGE", "CA_CERTIFICATES")
     found = _env_file(SOURCE / ".env") | os.environ
     return {name: found[name] for name in names if found.get(name)}

@@ -353,3 +353,29 @@ def test_a_setting_under_its_old_name_is_found(monkeypatch: pytest.MonkeyPatch, 
     assert (warning.id, prefixed in warning.msg) == ("sluice_layer.W002", True)
     monkeypatch.setattr(settings, prefixed, "1", raising=False)
     assert uses_prefixed_settings(None) == []
+
+
+def test_without_channels_it_waits_alive_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    """So a service that starts a worker for any project stays up in a project without channels."""
+    alive = tmp_path / "alive"
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, IMPORTABLE)),
+        "DJANGO_SETTINGS_MODULE": "layer_lab.worker_project",
+        "WORKER_APPS": json.dumps(["sluice_layer", "channels"]),
+        "WORKER_LAYER": "channels.layers.InMemoryChannelLayer",
+        "WORKER_HOST": "",
+        "WORKER_ALIVE": str(alive),
+        "WORKER_FOLDER": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "django", "runworker"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=environment, text=True, stdout=pipe, stderr=subprocess.STDOUT
+    ) as worker:
+        until = time.monotonic() + 20
+        while not alive.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        worker.terminate()
+        output, _ = worker.communicate(timeout=15)
+    assert (alive.exists(), worker.returncode) == (True, 0), output
+    assert "no channels to listen on: name them, or set SLUICE_LAYER_WORKER_CHANNELS" in output

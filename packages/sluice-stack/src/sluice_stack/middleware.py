@@ -10,10 +10,13 @@ from django.conf import settings
 from django.core.exceptions import MiddlewareNotUsed
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.template import TemplateDoesNotExist
 from django.template.loader import get_template
 
+from .challenge import ASKED, SIGNED, signature
 from .errors import error_response, wants_json
 from .health import views as health
+from .monitoring.views import access
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +51,19 @@ class ExposeBackend:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
         response["X-Backend"] = "wsgi"
+        return response
+
+
+class Challenge:
+    """Signs the challenge of the doctor, which so recognises the site (challenge.py)."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if challenge := request.headers.get(ASKED):
+            response[SIGNED] = signature(challenge)
         return response
 
 
@@ -104,9 +120,29 @@ class DatabaseDown:
                 503, "the database can't be reached at the moment; try again"
             )
         else:
-            response = HttpResponse(get_template("503.html").render(), status=503)
+            response = HttpResponse(_unavailable_page(), status=503)
         response["Retry-After"] = "5"
         return response
+
+
+def _unavailable_page() -> str:
+    try:
+        return str(get_template("503.html").render())
+    except TemplateDoesNotExist:  # the project's engines don't look into apps
+        return "The database can't be reached at the moment. Please try again.\n"
+
+
+class MonitoringAccess:
+    """Answers what nginx asks before it shows Prometheus, for a project without the URL for it.
+
+    It comes last, since it needs the user.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return (access if request.path_info == "/monitoring/access/" else self.get_response)(request)
 
 
 class ContentSecurityPolicy:

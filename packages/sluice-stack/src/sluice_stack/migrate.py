@@ -4,45 +4,42 @@ It migrates the tables, grants each role's rights, creates the administrator, ru
 and copies the static files for nginx.
 
 The project's setting SLUICE_STACK_MIGRATE_STEPS adds steps. It maps a step's name, for the log, to the dotted
-path of a function without arguments that returns what it did, in a few words.
+path of a function without arguments that returns what it did, in a few words. SLUICE_STACK_COMMANDS is a list
+of management commands, such as ["update_index", "loaddata places"], which run after those steps.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import environment
-from .environment import ENV_FILE
+from .startup import set_up
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 # The advisory lock that keeps a second process from running the steps at the same time.
 _LOCK: Final = 0x51CF << 40
+_ENGINE: Final = "sluice_stack.postgresql"
 # A running PostgreSQL takes a secret that init has just created at its next health check, every 10 s.
 _SECRET_SECONDS: Final = 25.0
 
 
 def main() -> None:
-    try:
-        environment.load()  # sets DJANGO_SETTINGS_MODULE on a host
-    except environment.Malformed as error:
-        environment.refuse(error.problems, "migrate")
-    if not os.environ.get("DJANGO_SETTINGS_MODULE"):
-        problem = f"DJANGO_SETTINGS_MODULE is not set; name the site's settings, on a host in {ENV_FILE}"
-        environment.refuse([problem], "migrate")
-    import django
-
-    django.setup()
+    set_up("migrate")
+    from django.core.management import CommandError
     from django.db import OperationalError, connection
 
+    _refuse_other_database()
     try:
         _sign_in(connection)
         with _alone(connection):
@@ -53,6 +50,9 @@ def main() -> None:
     except OperationalError as error:
         reason = " ".join(str(error).split())
         print(f"sluice migrate: the database can't be reached: {reason}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except CommandError as error:
+        print(f"sluice migrate: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
@@ -66,7 +66,20 @@ def steps() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "administrator", administrator
     for what, path in getattr(settings, "SLUICE_STACK_MIGRATE_STEPS", {}).items():
         yield what, import_string(path)
+    for line in getattr(settings, "SLUICE_STACK_COMMANDS", []):
+        yield f"manage.py {line}", partial(command, line)
     yield "static files", static
+
+
+def command(line: str) -> str:
+    """Run a management command. Raises CommandError."""
+    from django.core.management import CommandError, call_command
+
+    try:
+        call_command(*shlex.split(line))
+    except CommandError as error:
+        raise CommandError(f"the command {line!r} of SLUICE_STACK_COMMANDS failed: {error}") from error
+    return "done"
 
 
 def tables() -> str:
@@ -105,21 +118,45 @@ def administrator() -> str:
     from .settings.source import secret
 
     password = secret(getattr(settings, "SLUICE_STACK_ADMIN_PASSWORD_FILE", ""), "ADMIN_PASSWORD_FILE")
-    name = getattr(settings, "SLUICE_STACK_ADMIN_USERNAME", "admin")
+    model = get_user_model()
+    field = model.USERNAME_FIELD
+    name = _name_for(model._meta.get_field(field), getattr(settings, "SLUICE_STACK_ADMIN_USERNAME", "admin"))
     if not password:
         return "unchanged: ADMIN_PASSWORD_FILE is not set"
-    users = get_user_model().objects
-    user = users.filter(username=name).first()
+    user = model._default_manager.filter(**{field: name}).first()
     if user is None:
-        users.create_superuser(name, password=password)
-        return f"created {name}"
+        return _create_administrator(model, {field: name, "password": password}, name)
+    fields = {field.name for field in model._meta.fields}
+    rights = [right for right in ("is_active", "is_staff", "is_superuser") if right in fields]
     # Setting the same password again would end the administrator's sessions.
-    if user.check_password(password) and user.is_active and user.is_staff and user.is_superuser:
+    if user.check_password(password) and all(getattr(user, right) for right in rights):
         return f"{name} exists"
     user.set_password(password)
-    user.is_active = user.is_staff = user.is_superuser = True
+    for right in rights:
+        setattr(user, right, True)
     user.save()
     return f"reset {name}"
+
+
+def _name_for(field: Any, name: str) -> str:
+    """The administrator's name. Where users sign in with an address: one at the site's host."""
+    from django.conf import settings
+    from django.db.models import EmailField
+
+    if "@" in name or not isinstance(field, EmailField):
+        return name
+    return f"{name}@{settings.ALLOWED_HOSTS[0]}"
+
+
+def _create_administrator(model: Any, values: dict[str, str], name: str) -> str:
+    """Create it. A user model may require more than is known here; then the operator has to."""
+    try:
+        model._default_manager.create_superuser(**values)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        how = "docker compose run --rm migrate python manage.py createsuperuser"
+        return f"not created, since the project's user model needs more ({reason}): run {how}"
+    return f"created {name}"
 
 
 def static() -> str:
@@ -147,6 +184,19 @@ def _copy(source: Path, target: Path) -> bool:
     unfinished.chmod(0o644)
     os.replace(unfinished, target)
     return True
+
+
+def _refuse_other_database() -> None:
+    """In a container, refuse a database that lines after `configure(globals())` have put in its place."""
+    from django.conf import settings
+
+    wanted = environment.load().database_url
+    if wanted.startswith("postgresql:") and settings.DATABASES["default"].get("ENGINE") != _ENGINE:
+        problem = (
+            f"{settings.SETTINGS_MODULE} has another database than the stack's;"
+            " configure(globals()) must be the last line of the settings"
+        )
+        environment.refuse([problem], "migrate")
 
 
 def _sign_in(connection: BaseDatabaseWrapper) -> None:

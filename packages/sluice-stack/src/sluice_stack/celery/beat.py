@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from celery import beat
 from celery.apps.beat import Beat as CelerysBeat
@@ -22,15 +22,10 @@ from kombu.exceptions import OperationalError as BrokerError
 from sluice_updates import conf, monitoring
 
 from ..health.heartbeat import Heartbeat
+from ..housekeeping import JOBS
 from ..monitoring import jobs
 
 logger = logging.getLogger(__name__)
-
-# The stack's own jobs; intervals in seconds. A project's entry with the same name overrides one.
-JOBS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "trim updates": {"task": "sluice_updates.trimming.trim", "schedule": 3600.0},
-    "delete old sessions": {"task": "sluice_stack.session_cleaning.clean_up", "schedule": 3600.0},
-}
 
 
 class Beat(CelerysBeat):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from sluice_stack.challenge import ASKED, OURS
 from sluice_updates.probe.http import Address, Answer, NoAnswer, WebSocket, request
 
 from .finding import Skipped
@@ -69,7 +70,8 @@ class Front:
     ) -> Answer:
         """Send one request for prefix + `path`, which is not normalised. Raises NoAnswer or Skipped."""
         self._spare()
-        sent = {"Host": self.host, "Accept": "text/html", "Connection": "close"} | dict(headers or {})
+        usual = {"Host": self.host, "Accept": "text/html", "Connection": "close", ASKED: OURS}
+        sent = usual | dict(headers or {})
         if body:
             sent["Content-Length"] = str(len(body))
         try:
@@ -84,7 +86,12 @@ class Front:
         Raises NoAnswer or Skipped.
         """
         self._spare()
-        sent = {"Host": self.host, "Origin": self.origin, "Sec-WebSocket-Protocol": PROTOCOL}
+        sent = {
+            "Host": self.host,
+            "Origin": self.origin,
+            "Sec-WebSocket-Protocol": PROTOCOL,
+            ASKED: OURS,
+        }
         sent |= dict(headers or {})
         given = {name: value for name, value in sent.items() if value}
         try:

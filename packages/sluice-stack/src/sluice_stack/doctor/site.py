@@ -9,11 +9,14 @@ import ssl
 import time
 from collections.abc import Iterator
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.http import Http404
 from django.shortcuts import resolve_url
-from django.urls import get_script_prefix
+from django.urls import NoReverseMatch, get_script_prefix, resolve
 
+from sluice_stack.challenge import SIGNED, is_signed
 from sluice_updates.probe.http import Answer, NoAnswer
 
 from .deployment import Check, Deployment
@@ -33,14 +36,31 @@ def front_of(deployment: Deployment) -> Front:
 
 
 def page() -> str:
-    """The path of a page that everybody may see, without the prefix: the sign-in page."""
-    path = resolve_url(settings.LOGIN_URL)
-    return "/" + path.removeprefix(get_script_prefix()) if path.startswith("/") else "/"
+    """The path of a page that everybody may see, without the prefix: the sign-in page, if there is one."""
+    try:
+        path = resolve_url(settings.LOGIN_URL)
+        if not path.startswith("/"):  # another site signs people in
+            return "/"
+        path = "/" + path.removeprefix(get_script_prefix())
+        resolve(urlsplit(path).path)
+    except (NoReverseMatch, Http404):
+        return "/"
+    return path
 
 
 def is_django(answer: Answer) -> bool:
-    """Whether Gunicorn made the response. By X-Backend, or by the policy that the stack's middleware adds."""
+    """Whether Gunicorn made the response.
+
+    By X-Backend, by the policy that the stack's middleware adds, or by the answer to the doctor's challenge.
+    """
+    if is_foreign():
+        return answer.headers.get("x-backend") == "wsgi" or is_signed(answer.headers.get(SIGNED.lower(), ""))
     return answer.headers.get("x-backend") == "wsgi" or "content-security-policy" in answer.headers
+
+
+def is_foreign() -> bool:
+    """Whether the site is a project that takes the stack's settings by `configure`. Its pages are its own."""
+    return bool(getattr(settings, "SLUICE_STACK_CONFIGURED", False))
 
 
 def _policy(answer: Answer) -> str:
@@ -150,7 +170,7 @@ def _pages(deployment: Deployment) -> Iterator[Finding]:
             "nginx passes pages to Daphne instead of Gunicorn",
             f"$sluice_wsgi of {_PLACE} must lead to Gunicorn, $sluice_asgi to Daphne",
         )
-    elif place := answer.headers.get("location"):
+    elif (place := answer.headers.get("location")) and not _leads_to_the_site(front, place):
         yield failed(
             f"the sign-in page redirects to {place}",
             "set SITE_URL and URL_PREFIX to the address in the browser; where nginx or a proxy redirects"
@@ -169,7 +189,7 @@ def _pages(deployment: Deployment) -> Iterator[Finding]:
             f"another server answers for the site, with {answer.status}",
             "nginx must have no other default server for this address (rm /etc/nginx/sites-enabled/default)",
         )
-    elif answer.status != 200:
+    elif answer.status >= 500 or (answer.status != 200 and not is_foreign()):
         yield failed(f"the sign-in page gets {answer.status}", "see Gunicorn's log")
     elif front.origin.startswith("https:") and _takes_forms_without_tls(front, answer):
         yield failed(
@@ -179,6 +199,11 @@ def _pages(deployment: Deployment) -> Iterator[Finding]:
         )
     else:
         yield passed("Gunicorn serves them")
+
+
+def _leads_to_the_site(front: Front, place: str) -> bool:
+    """Whether a project's page redirects to another one of its own."""
+    return is_foreign() and (place.startswith(f"{front.prefix}/") or place.startswith(f"{front.url}/"))
 
 
 def _takes_forms_without_tls(front: Front, signing_in: Answer) -> bool:

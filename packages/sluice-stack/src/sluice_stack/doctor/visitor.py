@@ -50,7 +50,7 @@ class Visitor:
         from django.contrib.auth import get_user_model
 
         try:
-            get_user_model().objects.filter(pk=self._user_id).delete()
+            get_user_model()._default_manager.filter(pk=self._user_id).delete()
             _store(self._session).delete()
         except Exception:  # the site's own session store may raise anything
             return
@@ -60,14 +60,24 @@ class Visitor:
 
     def _sign_in(self) -> None:
         from django.contrib import auth
+        from django.db.models import EmailField
         from django.utils import timezone
 
         from sluice_updates.authentication import backend_of
 
         store = _store(None)
-        users = auth.get_user_model().objects
-        users.filter(username__startswith=_NAME, date_joined__lt=timezone.now() - _LEFT_BEHIND).delete()
-        user = users.create_user(_NAME + secrets.token_hex(8))  # without a password: nobody can sign in
+        model = auth.get_user_model()
+        users, named = model._default_manager, model.USERNAME_FIELD
+        if "date_joined" in {field.name for field in model._meta.fields}:
+            left = {f"{named}__startswith": _NAME, "date_joined__lt": timezone.now() - _LEFT_BEHIND}
+            users.filter(**left).delete()
+        name = _NAME + secrets.token_hex(8)
+        if isinstance(model._meta.get_field(named), EmailField):
+            name += "@doctor.invalid"
+        try:
+            user = users.create_user(**{named: name})  # without a password: nobody can sign in
+        except (TypeError, ValueError) as error:
+            raise LookupError(f"the project's user model needs more than a name: {error}") from None
         self._user_id = user.pk
         store[auth.SESSION_KEY] = str(user.pk)
         store[auth.BACKEND_SESSION_KEY] = backend_of(user)

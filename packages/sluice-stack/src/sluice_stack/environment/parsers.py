@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 USERNAME = (r"[\w.@+-]{1,150}", "1 to 150 letters, digits and @ . + - _")
 PROJECT_NAME = (r"[a-z0-9][a-z0-9_-]*", "lower-case letters, digits, - and _")
 SIZE = (r"[1-9][0-9]{0,5}[km]?", "a size such as 512k or 1m")
+MODULE = (r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", "a module's name, such as mysite.settings")
 IMAGE_TAG = (r"\w[\w.-]{0,127}", "an image's tag: letters, digits, . _ and -")
 
 
@@ -77,6 +78,26 @@ def url_prefix(value: str) -> str:
             "must be empty or a path such as /catmaid: letters, digits, . _ ~ -, without a slash at the end"
         )
     return value
+
+
+def asgi_prefixes(value: str) -> tuple[str, ...]:
+    """Paths that nginx passes on to Daphne. images/nginx/settings.sh has the same rules."""
+    path = r"/((?!\.{1,2}/)[A-Za-z0-9._~-]+/)+"
+    if not re.fullmatch(f"{path}( +{path})*", value):
+        raise ValueError(
+            "must be paths such as /channels/ /ws/, separated by spaces: a slash at both ends, of letters,"
+            " digits and . _ ~ -"
+        )
+    prefixes = tuple(value.split())
+    if "/channels/" not in prefixes:
+        raise ValueError("must be a list with /channels/, where updates are")
+    others = ["/static/", "/media/", "/protected-media/", "/monitoring/"]
+    for prefix in prefixes:
+        for other in others:
+            if prefix.startswith(other) or other.startswith(prefix):
+                raise ValueError(f"must be a list of paths that don't overlap, not {prefix} beside {other}")
+        others.append(prefix)
+    return prefixes
 
 
 def address(value: str) -> str:

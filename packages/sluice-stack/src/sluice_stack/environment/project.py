@@ -20,6 +20,7 @@ import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Final
 
@@ -45,6 +46,14 @@ def project_table(environ: Mapping[str, str]) -> type[Environment]:
     return table if isinstance(table, type) and issubclass(table, Environment) else Environment
 
 
+def _is_about_the_stack(file: str | None) -> bool:
+    """Whether it may have a table. A project may have a module of that name for something else."""
+    try:
+        return file is not None and "sluice_stack" in Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def _environment_module(package: str) -> ModuleType | None:
     """Import the package's module `environment` without the package: its `__init__` may import Django."""
     name = f"{package}.environment"
@@ -53,7 +62,7 @@ def _environment_module(package: str) -> ModuleType | None:
     parent = importlib.util.find_spec(package)
     places = parent.submodule_search_locations if parent else None
     spec = importlib.machinery.PathFinder.find_spec(name, places) if places else None
-    if spec is None or spec.loader is None:
+    if spec is None or spec.loader is None or not _is_about_the_stack(spec.origin):
         return None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:

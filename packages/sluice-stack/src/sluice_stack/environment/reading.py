@@ -79,6 +79,8 @@ def parse(environ: Mapping[str, str], table: type[Environment] | None = None) ->
             problems.append(f"{row.name}={_shown(text)} is malformed: it {error}")
     if problems:
         raise Malformed(problems)
+    if not values["rabbitmq_containers"]:  # compose.yaml sets the addresses all the same
+        values |= {"layer_url": "", "publisher_url": "", "tasks_url": ""}
     values["site_url"] = values["site_url"] or parsers.site_url(_own_address(values))
     if values["tls"] != "off" and not values["site_url"].startswith("https:"):
         raise Malformed([f"SITE_URL={values['site_url']} must begin with https:// where TLS={values['tls']}"])
@@ -186,12 +188,18 @@ def check(environ: Mapping[str, str]) -> list[str]:
         table = project_table(complete)
     except Malformed as error:
         return error.problems
-    problems = unknown_names(environ, table=table)
+    problems = [] if _may_have_others(complete, table) else unknown_names(environ, table=table)
     try:
         env = parse(complete, table)
     except Malformed as error:
         return problems + error.problems
     return problems + missing(env)
+
+
+def _may_have_others(environ: Mapping[str, str], table: type[Environment]) -> bool:
+    """Whether the names include those of a project that has no table: in a container, from site.env."""
+    service = environ.get("SLUICE_SERVICE", "")
+    return table is Environment and bool(environ.get(SETTINGS_MODULE)) and service not in ("", "init")
 
 
 def missing(env: Environment) -> list[str]:

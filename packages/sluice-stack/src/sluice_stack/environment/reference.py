@@ -31,6 +31,10 @@ sluice wsgi: SITE_ULR is not a setting of this container; did you mean SITE_URL?
 sluice wsgi: URL_PREFIX=/a/ is malformed: it must be empty or a path such as /catmaid: …
 ```
 
+A project without such a table, as [a project of your own](../how-to/your-project.md) usually is,
+gets its own variables from `site.env`. Its containers accept any name; `.env` is checked all the
+same.
+
 Secrets are never values: a variable ending in `_FILE` names a file that holds one (see secrets.md).
 
 ## Settings for operators

@@ -57,8 +57,23 @@ class Environment:
     https_port: int = setting("", is_.whole(1, 65535), OPERATOR, "nginx", """
         The port on which nginx is published for HTTPS; `HTTP_PORT` then redirects to it.
         `make up TLS=…` writes 8443.""")
+    rabbitmq_containers: int = setting("1", is_.whole(0, 1), OPERATOR, "wsgi asgi worker celery beat", """
+        0: no RabbitMQ. Updates come by the database, and there is no Celery worker.""")
+    worker_containers: int = setting("1", is_.whole(0, 64), OPERATOR, "compose", """
+        The number of Channels workers. 0: none.""")
+    celery_containers: int = setting("1", is_.whole(0, 64), OPERATOR, "compose", """
+        The number of Celery workers. 0: none.""")
+    beat_containers: int = setting("1", is_.whole(0, 1), OPERATOR, "wsgi migrate", """
+        0: no Celery beat. Then Gunicorn trims updates and deletes old sessions.""")
+    media_mode: str = setting("ro", is_.choice("ro", "rw"), OPERATOR, "compose", """
+        `rw`: Gunicorn may write to the media folder, as a site with uploads must. `ro`: it only reads.""")
+    public_media: bool = setting("no", is_.yes_no, OPERATOR, "nginx", """
+        `yes`: everybody may read the media folder, at `/media/`. `no`: only the site sends files from it.""")
     url_prefix: str = setting("", is_.url_prefix, OPERATOR, "all", """
         The path below which the whole site is served, WebSocket included, such as `/catmaid`.""")
+    asgi_prefixes: tuple[str, ...] = setting("/channels/", is_.asgi_prefixes, OPERATOR, "nginx", """
+        The paths whose WebSockets Daphne serves, separated by spaces, such as `/channels/ /ws/`, without
+        `URL_PREFIX`. `/channels/` must be one of them. See docs/reference/the-split.md.""")
     expose_backend: bool = setting("no", is_.yes_no, OPERATOR, "nginx wsgi asgi", """
         `yes`: each response names the server that made it in `X-Backend`. For tests and debugging.""")
     admin_username: str = setting("admin", is_.matching(*is_.USERNAME), OPERATOR, "migrate", """
@@ -101,6 +116,11 @@ class Environment:
         Open sockets that one user may have in one Daphne process.""")
 
     # Read by make and by builds
+    site: str = setting("./app", is_.text, BUILD, "build", """
+        The folder of the Django project that the stack runs, the one with `manage.py`. See
+        docs/how-to/your-project.md.""")
+    site_settings: str = setting("", is_.matching(*is_.MODULE), BUILD, "build", """
+        The project's settings module. Empty: the one that its `wsgi.py` names, else `manage.py`.""")
     base_image: str = setting("debian:trixie-slim", is_.text, BUILD, "build", """
         The image that all images derive from. `make base` builds `sluice-base` and sets this.""")
     ca_certificates: str = setting("./images/base/ca-certificates", is_.text, BUILD, "build", """

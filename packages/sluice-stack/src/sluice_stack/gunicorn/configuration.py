@@ -5,7 +5,7 @@ The operator's settings come from the environment: docs/reference/environment.md
 
 import os
 
-from sluice_stack import environment
+from sluice_stack import environment, housekeeping
 from sluice_stack.gunicorn import metrics, worker
 from sluice_stack.settings.monitoring import metrics_bind
 from sluice_updates.server.listening import inherited
@@ -16,6 +16,9 @@ except environment.Malformed as error:
     environment.refuse(error.problems, "wsgi")
     raise
 environment.refuse(environment.missing(_env), "wsgi")
+
+# Unless the command line names another one.
+wsgi_app = "sluice_stack.wsgi:application"
 
 # On a host, supervisor or systemd passes the listening socket. It stays open while one process restarts.
 _socket = inherited()
@@ -35,6 +38,14 @@ limit_request_line = 8190
 worker_class = "sluice_stack.gunicorn.worker.Worker"
 when_ready = worker.when_ready
 post_worker_init = worker.post_worker_init
+if not _env.beat_containers:
+
+    def post_worker_init(started):  # type: ignore[no-untyped-def]
+        worker.post_worker_init(started)
+        housekeeping.start()
+
+
+_worker_started = post_worker_init
 workers = _env.wsgi_workers
 threads = _env.wsgi_threads
 # The application is imported before the fork. That halves the memory, and an error at import ends the master
@@ -75,5 +86,5 @@ if metrics.wanted(metrics_bind(_env)):
         _metrics.when_ready(arbiter)
 
     def post_worker_init(started):  # type: ignore[no-untyped-def]
-        worker.post_worker_init(started)
+        _worker_started(started)
         _metrics.post_worker_init(started)

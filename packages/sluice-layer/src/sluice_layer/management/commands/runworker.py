@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import signal
+import threading
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from channels.management.commands.runworker import Command as ChannelsCommand
@@ -11,12 +15,17 @@ from django.utils.module_loading import import_string
 
 from sluice_layer.worker import GracefulWorker
 
+logger = logging.getLogger(__name__)
+
 
 class Command(ChannelsCommand):
     help = "Run a worker for the given channels. SIGTERM lets the handlers finish their messages."
 
     def add_arguments(self, parser: Any) -> None:
         super().add_arguments(parser)
+        channels = next(action for action in parser._actions if action.dest == "channels")
+        channels.nargs, channels.required = "*", False
+        channels.help = "channels to listen on (default: the setting SLUICE_LAYER_WORKER_CHANNELS)"
         parser.add_argument(
             "--alive-file",
             default=getattr(settings, "SLUICE_LAYER_WORKER_ALIVE_FILE", "/tmp/worker.alive"),
@@ -39,6 +48,10 @@ class Command(ChannelsCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        options["channels"] = options["channels"] or getattr(settings, "SLUICE_LAYER_WORKER_CHANNELS", [])
+        if not options["channels"]:
+            idle(options["alive_file"])
+            return
         self.worker_class = partial(
             GracefulWorker,
             alive_file=options["alive_file"],
@@ -50,3 +63,16 @@ class Command(ChannelsCommand):
             if path:
                 import_string(path)()
         super().handle(*args, **options)
+
+
+def idle(alive_file: str) -> None:
+    """Wait for SIGTERM or SIGINT. So a service that starts a worker for any project stays up in each."""
+    logger.warning("no channels to listen on: name them, or set SLUICE_LAYER_WORKER_CHANNELS")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    while True:
+        if alive_file:
+            Path(alive_file).touch()
+        if stop.wait(5):
+            return

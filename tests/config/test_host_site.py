@@ -1,0 +1,163 @@
+"""SITE=…: the checks before anything is built, and what make writes into .env."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from config.host_shell import SOURCE, sentence, sh
+
+SITE_FILES = SOURCE / "images/app/site-files"
+
+
+@pytest.fixture
+def guestbook(tmp_path: Path) -> Path:
+    folder = tmp_path / "My Guestbook"
+    folder.mkdir()
+    (folder / "manage.py").touch()
+    (folder / "requirements.txt").touch()
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with what the checks read."""
+    folder = tmp_path / "checkout"
+    (folder / "docs/reference").mkdir(parents=True)
+    (folder / "docs/reference/environment.md").write_bytes(
+        (SOURCE / "docs/reference/environment.md").read_bytes()
+    )
+    (folder / "app").mkdir()
+    return folder
+
+
+def test_a_site_that_does_not_exist(checkout: Path) -> None:
+    said = sentence(sh("check_site", checkout, {"SITE": "../nowhere"}))
+    assert (
+        said
+        == "SITE=../nowhere does not exist: give the folder of a Django project, such as SITE=../guestbook."
+    )
+
+
+def test_a_site_that_is_a_file(checkout: Path, guestbook: Path) -> None:
+    said = sentence(sh("check_site", checkout, {"SITE": str(guestbook / "manage.py")}))
+    assert "is not a folder that can be read" in said
+
+
+def test_a_site_without_manage_py(checkout: Path, guestbook: Path) -> None:
+    (guestbook / "manage.py").unlink()
+    assert "has no manage.py: give the folder" in sentence(
+        sh("check_site", checkout, {"SITE": str(guestbook)})
+    )
+
+
+def test_a_site_without_requirements(checkout: Path, guestbook: Path) -> None:
+    (guestbook / "requirements.txt").unlink()
+    said = sentence(sh("check_site", checkout, {"SITE": str(guestbook)}))
+    assert (
+        "has no requirements file: write its packages into requirements.txt, or into pyproject.toml" in said
+    )
+    (guestbook / "pyproject.toml").touch()
+    assert sh("check_site", checkout, {"SITE": str(guestbook)}).stdout == ""
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "MAX_BODY_SIZE", "DEBUG"])
+def test_a_setting_of_the_stack_among_the_sites_own(checkout: Path, guestbook: Path, name: str) -> None:
+    (checkout / "site.env").write_text(f"MAP_KEY=x\nexport {name}=1\n")
+    said = sentence(sh("check_site", checkout, {"SITE": str(guestbook)}))
+    assert said.startswith(f"site.env sets {name}, which is a setting of the stack: remove that line")
+
+
+def test_the_sites_own_variables_are_accepted(checkout: Path, guestbook: Path) -> None:
+    (checkout / "site.env").write_text("MAP_KEY=x\n#DEBUG=1\n")
+    assert sh("check_site", checkout, {"SITE": str(guestbook)}).stdout == ""
+
+
+def test_another_site_is_remembered_with_a_stack_and_images_of_its_own(
+    checkout: Path, guestbook: Path
+) -> None:
+    given = {"SITE": str(guestbook), "SITE_SETTINGS": "guestbook.settings"}
+    sh("choose_site", checkout, given)
+    names = "SITE SITE_SETTINGS COMPOSE_PROJECT_NAME IMAGE_TAG"
+    asked = f"choose_site; for name in {names}; do setting $name; echo; done"
+    assert sh(asked, checkout).stdout.splitlines() == [*given.values(), "my-guestbook", "my-guestbook"]
+    sh("choose_site", checkout, {"SITE": "./app"})
+    assert not (checkout / ".env").exists()
+
+
+def test_the_operators_names_come_first(checkout: Path, guestbook: Path) -> None:
+    own = "COMPOSE_PROJECT_NAME=mine\nIMAGE_TAG=v2\n"
+    (checkout / ".env").write_text(own)
+    sh("choose_site", checkout, {"SITE": str(guestbook)})
+    assert (checkout / ".env").read_text().startswith(own)
+    assert sh("choose_site; setting COMPOSE_PROJECT_NAME", checkout).stdout.endswith("mine")
+
+
+def test_without_another_site_nothing_is_written(checkout: Path) -> None:
+    for name in ("manage.py", "requirements.txt"):
+        (checkout / "app" / name).touch()
+    done = sh("choose_site && check_site", checkout)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert not (checkout / ".env").exists()
+
+
+def test_a_site_that_env_and_make_disagree_on(checkout: Path, guestbook: Path) -> None:
+    (checkout / ".env").write_text("SITE=../one\n")
+    said = sentence(sh("choose_site", checkout, {"SITE": str(guestbook)}))
+    assert said.startswith(".env sets SITE=../one, but make got SITE=")
+
+
+# --- images/app/site-files ---
+
+
+def needed(folder: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["python3", SITE_FILES, folder, target], capture_output=True, text=True, check=False
+    )
+
+
+def test_requirements_become_one_file_without_sluices_own_packages(guestbook: Path, tmp_path: Path) -> None:
+    (guestbook / "requirements").mkdir()
+    (guestbook / "requirements.txt").unlink()
+    (guestbook / "requirements/production.txt").write_text(
+        "-r base.txt\n-c limits.txt\nSluice_Updates[asgi]==0.1 \\\n    --hash=sha256:00\ngunicorn\n"
+    )
+    (guestbook / "requirements/base.txt").write_text("Django>=5.2\nsluice-stack\n-r base.txt\n")
+    (guestbook / "requirements/limits.txt").write_text("sqlparse<1\n")
+    done = needed(guestbook, tmp_path / "needs")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "needs/requirements.txt").read_text() == "Django>=5.2\ngunicorn\n-c constraints.txt\n"
+    assert (tmp_path / "needs/constraints.txt").read_text() == "sqlparse<1\n"
+
+
+def test_a_pyproject_names_them_too(guestbook: Path, tmp_path: Path) -> None:
+    (guestbook / "requirements.txt").unlink()
+    (guestbook / "pyproject.toml").write_text('[project]\ndependencies = ["Django>=5.2", "sluice-updates"]\n')
+    assert needed(guestbook, tmp_path / "needs").returncode == 0
+    assert (tmp_path / "needs/requirements.txt").read_text() == "Django>=5.2\n"
+
+
+def test_debian_packages_are_listed(guestbook: Path, tmp_path: Path) -> None:
+    (guestbook / "sluice-packages.txt").write_text("# for maps\ngdal-bin\nlibmagic1  # types of files\n\n")
+    assert needed(guestbook, tmp_path / "needs").returncode == 0
+    assert (tmp_path / "needs/packages.txt").read_text() == "gdal-bin\nlibmagic1\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("requirements.txt", "-r gone.txt\n", "gone.txt, which the requirements include, does not exist"),
+        ("requirements.txt", "-e .\n", "the requirement '-e .' is a folder"),
+        ("sluice-packages.txt", "gdal-bin; reboot\n", "'gdal-bin; reboot' is not a Debian package's name"),
+        ("pyproject.toml", "[tool.poetry]\n", "pyproject.toml has no dependencies in [project]"),
+    ],
+)
+def test_what_a_build_could_not_use_is_named(
+    guestbook: Path, tmp_path: Path, name: str, text: str, expected: str
+) -> None:
+    if name == "pyproject.toml":
+        (guestbook / "requirements.txt").unlink()
+    (guestbook / name).write_text(text)
+    done = needed(guestbook, tmp_path / "needs")
+    assert done.returncode == 78 and done.stderr.startswith("sluice site: ") and expected in done.stderr
+    assert not (tmp_path / "needs/requirements.txt").exists()
