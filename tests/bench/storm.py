@@ -242,7 +242,7 @@ def strike(
     """Do it. Returns when it began and when the server was up again (monotonic; for a cut the same).
     `action`: what to do instead of the case's own.
     """
-    if case == "cut":
+    if case == "cut" and action is None:
         client.ask("cut rst")
         began = time.monotonic()
         return began, began

@@ -32,6 +32,7 @@ def target(image_tag: str) -> Iterator[Stack]:
 @pytest.fixture
 def deployed(target: Stack) -> Deployed:
     """The same stack, repaired after the test before, as the load client's programs see it."""
+    target.wait_healthy()  # a service that was away
     target.mend()
     return Deployed(target.name)
 

@@ -51,7 +51,8 @@ def test_pages_poll_while_daphne_is_away(make_storm: Storm) -> None:
     report = make_storm("away", away=30.0)
     check(report)
     assert report["polls"]["sent"] >= CLIENTS / 2
-    assert set(report["polls"]["statuses"]) == {"200"}, report["polls"]
+    assert report["polls"]["statuses"].keys() <= {"200", "503"}, report["polls"]
+    assert report["polls"]["statuses"]["200"] >= CLIENTS / 4, report["polls"]
     assert report["requests"]["beside"]["failed"] == 0
     assert report["requests"]["beside"]["p99_ms"] <= 2000, report["requests"]
     assert report["failed"] <= CLIENTS * attempts(report["up_again_s"])
@@ -65,12 +66,13 @@ def test_a_service_is_away_meanwhile(make_storm: Storm, target: Stack, service: 
             began = time.monotonic()
             wait_until(lambda: time.monotonic() - began >= AWAY, AWAY + 5, f"{AWAY} s")
 
-    report = make_storm("cut", action=cut_without_it)
-    check(report, back=BACK + (0 if service == "rabbitmq" else AWAY))
+    report = make_storm("command", action=cut_without_it)
+    check(report, away=0)
     if service == "rabbitmq":
         assert report["back_s"]["last"] <= BACK, "RabbitMQ is needed by nobody"
         assert report["failed"] <= CLIENTS / 10
     else:
+        assert report["failed"] > 0, "nobody can be identified without PostgreSQL"
         assert report["failed"] <= CLIENTS * attempts(report["up_again_s"])
 
 

@@ -22,6 +22,7 @@ SAMPLE: Final = 50  # handshakes in one measurement of the pace
 WEIGHT: Final = 0.3  # of a new measurement
 FIRST_PACE: Final = 400.0  # handshakes a second, before the first measurement
 SLOWEST_PACE: Final = 10.0
+REFUSALS_AT_ONCE: Final = 100  # in one turn of the loop
 
 
 class Visitor(Protocol):
@@ -73,16 +74,21 @@ class Admission:
         if self._waiting and self._measured_at is None:
             self._measured_at, self._finished = self._time(), 0
 
-    def expire(self) -> None:
-        """Refuse those that have waited for too long, before they give up. Call it every second."""
+    def expire(self) -> bool:
+        """Refuse those that have waited for too long, before they give up. Call it every second, and soon
+        again if it returns True: thousands of refusals in one turn would keep all others waiting.
+        """
         now = self._time()
-        while self._waiting:
+        refused = 0
+        while self._waiting and refused < REFUSALS_AT_ONCE:
             visitor, since = next(iter(self._waiting.items()))
             if now - since < limits.ADMISSION_SECONDS:
                 break
             del self._waiting[visitor]
             self._refuse(visitor)
+            refused += 1
         self._admit()
+        return refused == REFUSALS_AT_ONCE
 
     def drain(self) -> list[Visitor]:
         """Admit nobody any more. Returns those who wait: the caller tells them that the server restarts."""

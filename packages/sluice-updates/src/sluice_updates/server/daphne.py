@@ -170,6 +170,11 @@ class DrainingServer(Server):
         loop.call_later(1, self._sweep, loop)
         if self._doors is not None:
             self._doors.sweep()
+            self._expire(loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._doors is not None and self._doors.admission.expire():
+            loop.call_later(STEP_SECONDS, self._expire, loop)
 
     def _start_hub(self) -> None:
         # Both need Django's apps, which the application has set up.

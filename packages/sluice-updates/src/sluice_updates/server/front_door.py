@@ -109,7 +109,6 @@ class FrontDoors:
         for door, since in list(self.reading.items()):
             if now - since > HEAD_SECONDS:
                 door.abort()
-        self.admission.expire()
         for socket in [one for one in self.sockets if one.due < now]:
             socket.watch(now)
 

@@ -1,4 +1,7 @@
-"""Clients that misbehave in large numbers: they are refused as documented, and affect no other."""
+"""Clients that misbehave in large numbers: they are refused as documented, and affect no other.
+
+These tests come last: Daphne keeps some of the memory that 10,000 waiting handshakes take.
+"""
 
 from __future__ import annotations
 
