@@ -19,6 +19,7 @@ import subprocess
 import sys
 import textwrap
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -145,4 +146,5 @@ def _write(environment: str, results: str, found: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    {"row": row, "refused": refused, "table": table}[sys.argv[1]](*sys.argv[2:])
+    commands: dict[str, Callable[..., None]] = {"row": row, "refused": refused, "table": table}
+    commands[sys.argv[1]](*sys.argv[2:])

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
-
-from harness.compose import SOURCE
-
-sys.path.insert(0, str(SOURCE / "scripts"))
 
 from versions import environments
+
+from harness.compose import SOURCE
 
 SCRIPT = (SOURCE / ".ci/run").read_text()
 

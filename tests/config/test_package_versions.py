@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import configparser
 import re
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import versions
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import versions  # noqa: E402
-
 PAGE = (ROOT / "docs/reference/package-versions.md").read_text()
 HEADING = ["Python", "Django", "PostgreSQL", "SQLite", "updates", "stack", "site", "failed", "run"]
 TABLE = [

@@ -92,7 +92,7 @@ def test_since_of_a_first_connection_is_owed_from_there() -> None:
 
 
 def test_an_anonymous_client_may_read_what_is_public() -> None:
-    entries = [connect(stream="page:5"), hello(1, stream="page:5"), update(2, "page:5")]
+    entries: list[Entry] = [connect(stream="page:5"), hello(1, stream="page:5"), update(2, "page:5")]
     ledger = Ledger("client", entries, anonymous=True)
     judge(table(2, "page:5"), [ledger], published=1).check()
 
