@@ -11,7 +11,6 @@ from typing import Any
 import versions
 
 ROOT = Path(__file__).parents[2]
-
 PAGE = (ROOT / "docs/reference/package-versions.md").read_text()
 HEADING = ["Python", "Django", "PostgreSQL", "SQLite", "updates", "stack", "site", "failed", "run"]
 TABLE = [

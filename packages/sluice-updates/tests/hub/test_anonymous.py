@@ -263,19 +263,14 @@ def test_a_process_may_have_so_many_of_all_addresses_and_users_have_room_beside_
 
 def test_an_address_may_poll_so_often(serve: Serve, site: Site, page: str) -> None:
     served = serve(**PUBLIC, HUBSITE_POLLS_PER_ADDRESS="3")
-    query = f"/updates/?streams={page}"
-
-    def poll(address: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-        return served.get(query, "GET", None, **{"X-Real-IP": address}, **headers)
-
-    here, there = "192.0.2.1", "192.0.2.2"
-    assert [poll(here)[0] for _ in range(4)] == [200, 200, 200, 429]
-    status, headers, body = poll(here)
+    here, there, query = {"X-Real-IP": "192.0.2.1"}, {"X-Real-IP": "192.0.2.2"}, f"/updates/?streams={page}"
+    assert [served.get(query, "GET", None, **here)[0] for _ in range(4)] == [200, 200, 200, 429]
+    status, headers, body = served.get(query, "GET", None, **here)
     assert status == 429 and 0 < int(headers["retry-after"]) <= 60 and "no-store" in headers["cache-control"]
     assert json.loads(body) == {"error": {"detail": "this address polls too often", "limit": 3}}
-    assert poll(there)[0] == 200
+    assert served.get(query, "GET", None, **there)[0] == 200
     person = site.person()
-    assert poll(here, Cookie=f"sessionid={person.session}")[0] == 200
+    assert served.get(query, "GET", None, Cookie=f"sessionid={person.session}", **here)[0] == 200
 
 
 def test_the_checker_finds_nothing_wrong_with_pages_that_switch_transports(
