@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from PIL import Image
 from guests.events import events
 from guests.guest import Guest, GuestStack
 from harness.doctor import IN_CONTAINER, bad, findings
+from harness.images import build_settings
 from harness.site import Browser
 
 VERSION = "8.0.1"
@@ -57,7 +57,7 @@ def started(folder: Path) -> Path:
     """What `wagtail start pages` writes: its template is in the wheel."""
     authorities = folder.parent / "authorities.pem"
     found = [Path("/etc/ssl/certs/ca-certificates.crt")]
-    if given := os.environ.get("CA_CERTIFICATES"):
+    if given := build_settings().get("CA_CERTIFICATES"):
         found += sorted(Path(given).rglob("*.crt"))
     authorities.write_text("\n".join(path.read_text() for path in found if path.is_file()))
     wheels = folder.parent / "wheels"
