@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from guests.events import events
-from guests.guest import Guest, GuestStack
+from guests.guest import Guest, GuestStack, copied
 from harness.doctor import IN_CONTAINER, bad, findings
 from harness.images import build_settings
 from harness.site import Browser
@@ -46,7 +46,7 @@ page.save_revision().publish()
 def guest(tmp_path_factory: pytest.TempPathFactory) -> Guest:
     folder = tmp_path_factory.mktemp("site")
     original = started(folder / "original")
-    guest = Guest(started(folder / "wagtail"))
+    guest = copied(original, folder / "wagtail")
     guest.move_in("pages.settings.production")
     assert guest.changed_lines(original) <= 10
     guest.add("home/models.py", ANNOUNCE)
