@@ -4,6 +4,7 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
+
 # make roll SERVICE=asgi (default: all); soak SOAK_MINUTES=5; storms STORM_CLIENTS=5000; test ARGS="-k nginx -x"; dev ARGS=8001
 SERVICE ?=
 SOAK_MINUTES ?= 30
@@ -12,31 +13,20 @@ ARGS ?=
 
 ##@ The stack (settings: .env, or the command line: make up HTTP_PORT=8081)
 up: ## Start the site; install what is missing
-	@scripts/up
 down: ## Stop the site; its data stays
-	@scripts/down
 logs: ## Follow the services' logs, from the last 100 lines
-	@scripts/logs
 roll: ## Replace containers one by one; SERVICE=asgi: only those
 	@scripts/roll $(SERVICE)
 doctor: ## Check the running site; ARGS=--quiet: not what passed
-	@scripts/doctor $(ARGS)
 password: ## Print the administrator's password
-	@scripts/password
 certificate: ## Use a renewed certificate (TLS=own); print it
-	@scripts/certificate
 base: ## Build or refresh the base image from Debian's packages
-	@scripts/base
 clean: ## Remove everything: data, containers, images, lines in .env
-	@scripts/clean
 init: ## Add the stack's lines to a project: make init SITE=…
-	@scripts/init $(ARGS)
 dev: ## Run the site without Docker, on SQLite, for development
-	@scripts/dev $(ARGS)
 
 ##@ Checks (in the image sluice-tests, except quick; results in results/)
 quick: ## Style, imports, tests without servers; no Docker
-	@scripts/quick
 lint: ## Ruff, mypy, imports, ShellCheck, Dockerfiles, JavaScript
 	@scripts/in-tests scripts/lint
 test: ## Unit and configuration tests
@@ -44,13 +34,14 @@ test: ## Unit and configuration tests
 e2e: ## Start the stack and test what it promises
 	@scripts/in-tests --with-images pytest --junit-xml=/results/e2e.xml tests/e2e $(ARGS)
 packages: ## Build the wheels into dist/, test them in a clean venv
-	@scripts/packages $(ARGS)
 docs: ## Build the documentation as a site, into results/docs
 	@scripts/in-tests --for-docs mkdocs build --site-dir /results/docs
 layer: ## Test the channel layer and the stock one on RabbitMQ
 	@scripts/in-tests --with-images pytest --junit-xml=/results/layer.xml packages/sluice-layer/tests $(ARGS)
 layer-versions: ## Test the layer with each Python, Channels and RabbitMQ
-	@scripts/layer-versions $(ARGS)
+asgi-servers: ## Stop each other ASGI server under updates' clients
+	@scripts/in-tests pytest -rP --junit-xml=/results/asgi-servers.xml tests/asgi_servers $(ARGS)
+package-versions: ## Test packages on each Python, Django, PostgreSQL
 faults: ## Break the stack under load, and count lost updates
 	@scripts/in-tests --with-images pytest -rP --junit-xml=/results/faults.xml tests/faults $(ARGS)
 browser: ## Chromium: updates.js under faults, and the site
@@ -62,7 +53,6 @@ rolling: ## `make roll` of each service under load
 soak: ## 300 clients and a fault a minute, for SOAK_MINUTES
 	@scripts/in-tests --with-images env SOAK_MINUTES=$(SOAK_MINUTES) pytest --junit-xml=/results/soak.xml tests/soak $(ARGS)
 bare-metal: ## Follow the guide for hosts on Debian 12 and 13; test it
-	@scripts/bare-metal $(ARGS)
 monitoring: ## Prometheus, its alerts and who may see it
 	@COMPOSE_PROFILES=monitoring scripts/in-tests --with-images pytest --junit-xml=/results/monitoring.xml tests/monitoring $(ARGS)
 guests: ## Other Django projects in the stack, by their guide
@@ -70,10 +60,13 @@ guests: ## Other Django projects in the stack, by their guide
 bench: ## Measure the push and its peers; ARGS="--only storms"
 	@scripts/in-tests --with-images --for-bench scripts/measure $(ARGS)
 figures: ## Write what make bench measured into the documentation
-	@scripts/figures
+
+up down logs doctor password certificate base clean init dev quick packages layer-versions package-versions bare-metal figures:
+	@scripts/$@ $(ARGS)
 
 ##@ About
 help: ## Print this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions faults browser storms rolling soak bare-metal monitoring bench figures init guests help
+
+.PHONY: up down logs roll doctor password certificate base clean dev quick lint test e2e packages docs layer layer-versions package-versions asgi-servers faults browser storms rolling soak bare-metal monitoring bench figures init guests help

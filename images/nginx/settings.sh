@@ -32,12 +32,15 @@ group='[0-9A-Fa-f]{1,4}'
 ipv6="(($group:){7}$group|(($group:){0,6}$group)?::(($group:){0,6}$group)?)"
 network="($ipv4(/([12]?[0-9]|3[0-2]))?|$ipv6(/([1-9]?[0-9]|1[01][0-9]|12[0-8]))?)"
 host="([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[$ipv6\])"
+asgi_prefix='(/(\.{0,2}[A-Za-z0-9_~-]|\.{3})[A-Za-z0-9._~-]*)+/'
 port='([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])'
 
 setting SITE_URL http://localhost:8080 "https?://$host(:$port)?/*" \
     'it must be http:// or https://, a host and, where needed, a port, such as https://sluice.example.org'
 setting URL_PREFIX '' '(/(\.{0,2}[A-Za-z0-9_~-]|\.{3})[A-Za-z0-9._~-]*)*' \
     'it must be empty or a path such as /catmaid: a leading slash, none at the end, of letters, digits and . _ ~ -'
+setting ASGI_PREFIXES /channels/ "$asgi_prefix( +$asgi_prefix)*" \
+    'it must be paths such as /channels/ /ws/, separated by spaces: a slash at both ends, of letters, digits and . _ ~ -'
 choice EXPOSE_BACKEND no yes
 choice LOG_LEVEL info debug warning error
 setting HEALTH_ALLOW 127.0.0.0/8 "$network([ ,]+$network)*" 'it must be networks such as 127.0.0.0/8, separated by spaces'
@@ -58,6 +61,19 @@ refuse_unknown "${names[@]}"
 [[ $TLS == off || $HTTPS_PORT ]] || refuse "TLS=$TLS needs HTTPS_PORT, the published port of HTTPS: write both to .env, or run make up TLS=$TLS"
 [[ $TLS != off || ! $HTTPS_PORT ]] || refuse "HTTPS_PORT=$HTTPS_PORT needs TLS=self-signed or TLS=own: write both to .env, or neither"
 [[ $TLS == off || $SITE_URL == https:* ]] || refuse "SITE_URL=$SITE_URL must begin with https:// where TLS=$TLS"
+
+# Updates and the health check are below /channels/. No path may be Daphne's twice, or Daphne's and nginx's.
+read -ra asgi_prefixes <<< "$ASGI_PREFIXES"
+ASGI_PREFIXES=${asgi_prefixes[*]}
+[[ " $ASGI_PREFIXES " == *' /channels/ '* ]] || require_match ASGI_PREFIXES '' 'it must be a list with /channels/, where updates are'
+taken=(/static/ /media/ /protected-media/ /monitoring/)
+for path in "${asgi_prefixes[@]}"; do
+    for other in "${taken[@]}"; do
+        [[ $path != "$other"* && $other != "$path"* ]] ||
+            require_match ASGI_PREFIXES '' "it must be a list of paths that don't overlap, not $path beside $other"
+    done
+    taken+=("$path")
+done
 
 # The name of the site, without scheme and port.
 site_name=${SITE_URL#*://}

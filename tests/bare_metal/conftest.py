@@ -97,6 +97,8 @@ def followed(request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Followed
         machine.follow("Upgrade")
         asynchronous, polled = optional_packages(machine), _polled(machine)
         crop.wait_done()
+        if prefix:
+            machine.lead_to_daphne("/ws/")
         machine.expose_backends()  # before the next part starts or restarts the programs
         machine.shell("nginx -t; service nginx reload")
         after_push = machine.follow(*PUSH, times=times)

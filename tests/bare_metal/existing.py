@@ -8,7 +8,6 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import requests
@@ -157,7 +156,7 @@ def existing_site(machine: Machine, *, times: int = 1) -> Iterator[Stages]:
 
     Each block is run `times` times.
     """
-    with Stages(machine, partial(follow, times=times), sign_in) as stages:
+    with Stages(machine, lambda machine, step: follow(machine, step, times), sign_in) as stages:
         machine.boot()
         machine.shell(f"apt-get update; apt-get install --yes --no-install-recommends {PACKAGES}")
         machine.shell(
@@ -172,12 +171,12 @@ def move_to_sqlite(machine: Machine) -> None:
     machine.shell(f"cd {PROJECT}{SQLITE}{TABLES}chown www-data data/*; supervisorctl restart guestbook")
 
 
-def split_settings(machine: Machine) -> dict[str, str]:
+def split_settings(machine: Machine) -> str:
     """Give the guestbook settings for each place, as Wagtail's start project has, and a URL pattern that
-    takes every path. Returns the guide's values.
+    takes every path. Returns the settings that the site runs with.
     """
     machine.shell(f"cd {PROJECT}{SPLIT_SETTINGS}")
-    return {"settings": "guestbook.settings.production"}
+    return "guestbook.settings.production"
 
 
 def move_behind_a_proxy(machine: Machine) -> None:
@@ -198,7 +197,7 @@ def _filled_in(machine: Machine, script: str) -> str:
     return script
 
 
-def follow(machine: Machine, step: str, *, times: int = 1, **values: str) -> str:
+def follow(machine: Machine, step: str, times: int = 1, /, **values: str) -> str:
     """Make the edits that the step shows, then run each of its blocks `times` times in a row.
 
     Returns the output of the last runs. `values` replace those of the guide's first block.

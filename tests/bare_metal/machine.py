@@ -63,6 +63,7 @@ class Machine(People):
         self.image = image or f"sluice-plain:{suite}"
         self.suite = suite
         self.prefix = prefix
+        self.asgi_prefixes: tuple[str, ...] = ("/channels/",)
         self.secure = secure
         self.port = free_port()
         self.name = f"{PREFIX}-{run_id()}-{suite}-{next(_numbers)}"
@@ -146,6 +147,14 @@ class Machine(People):
         self.shell(
             "echo EXPOSE_BACKEND=yes >>/etc/sluice/sluice.env;"
             "sed -i '/sluice_expose_backend/s/default no/default yes/' /etc/nginx/conf.d/sluice-place.conf"
+        )
+
+    def lead_to_daphne(self, *asgi_prefixes: str) -> None:
+        """Add ASGI prefixes to /channels/ in nginx's place file."""
+        self.asgi_prefixes = ("/channels/", *asgi_prefixes)
+        self.shell(
+            f'sed -i \'/sluice_asgi_prefixes /s|"[^"]*";|"{" ".join(self.asgi_prefixes)}";|\''
+            " /etc/nginx/conf.d/sluice-place.conf"
         )
 
     # ---- its description

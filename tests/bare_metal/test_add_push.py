@@ -210,22 +210,22 @@ def test_the_same_on_sqlite_with_settings_for_each_place_and_a_catch_all(stages:
     first, second, *others = CHECKED
     with looked_into(stages.before(first)) as machine:
         move_to_sqlite(machine)
-        values = split_settings(machine)
+        settings = split_settings(machine)
         assert_works(machine)
         base = f"{PROJECT}/guestbook/settings/base.py"
         before = {name: machine.shell(f"cat {name}") for name in (base, URLS)}
-        assert CHECKED[first] in follow(machine, first, **values)
-        assert "sluice_updates.W001" in follow(machine, second, **values)
+        assert CHECKED[first] in follow(machine, first, settings=settings)
+        assert "sluice_updates.W001" in follow(machine, second, settings=settings)
         options = GUIDE.snippet(second, "python")
         machine.write(base, "\n" + options, append=True)
-        assert "\n401\n" in "\n" + check(machine, second, **values)
+        assert "\n401\n" in "\n" + check(machine, second, settings=settings)
         for step in others:
-            assert CHECKED[step] in follow(machine, step, **values)
+            assert CHECKED[step] in follow(machine, step, settings=settings)
             assert_works(machine)
-        said = follow(machine, WHOLE_WAY, **values)
+        said = follow(machine, WHOLE_WAY, settings=settings)
         assert re.search("event stream: 3 updates arrived, .* by a look at SQLite's file", said), said
 
-        follow(machine, TAKEN_OUT, **values)
+        follow(machine, TAKEN_OUT, settings=settings)
         assert_works(machine)
         assert machine.shell(f"cat {URLS}") == before[URLS]
         assert machine.shell(f"cat {base}") == before[base] + "\n" + options

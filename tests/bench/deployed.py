@@ -17,6 +17,7 @@ from harness.waiting import Hopeless, TimedOut, wait_until
 
 from .client import LoadClient, Person, Place
 
+ASGI_PORT = 8001
 ROOT = Path(__file__).resolve().parents[2]
 # The settings of a stack whose clients have one address.
 OPEN = {"CHANNELS_PER_ADDRESS": "32000", "CHANNELS_PER_ADDRESS_SECOND": "9999", "MAX_CLIENTS": "6000"}
@@ -243,6 +244,12 @@ class Deployed:
         """What the engine knows of a container."""
         return json.loads(run("docker", "inspect", container))[0]
 
+    def addresses(self, service: str) -> list[str]:
+        """Where its running containers are, in the network of the backends."""
+        known = [self.inspect(one)["NetworkSettings"]["Networks"] for one in self.containers(service)]
+        found = [networks.get(self.network("asgi"), {}).get("IPAddress", "") for networks in known]
+        return [address for address in found if address]
+
     def environment(self, service: str) -> dict[str, str]:
         """The variables that its container was made with."""
         pairs = self.inspect(self.containers(service)[0])["Config"]["Env"]
@@ -262,7 +269,7 @@ class Deployed:
         address = networks[self.network(way)]["IPAddress"]
         environment = self.environment("nginx")
         site = environment["SITE_URL"].rstrip("/")
-        port = 8001 if way == "asgi" else 18080 if tls else 8080
+        port = ASGI_PORT if way == "asgi" else 18080 if tls else 8080
         prefix = "" if way == "asgi" else environment["URL_PREFIX"]
         return Place(
             address,

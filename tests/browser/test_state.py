@@ -256,7 +256,7 @@ def test_a_function_with_a_mistake(peer: Peer, page: UpdatesPage, windows: Windo
         f"() => {{ updates.getState = () => {{ window.calls = (window.calls ?? 0) + 1; {body} }}; }}"
     )
     lose(peer)
-    wait_until(lambda: page.passing("ended") and page.page.evaluate("window.calls") >= 3, 20, "three calls")
+    wait_until(lambda: page.passing("ended") and page.page.evaluate("window.calls >= 3"), 20, "three calls")
     page.page.evaluate("() => { updates.getState = '/state'; }")
     Shown(page).wait_until_restored()
     peer.publish(2)

@@ -43,8 +43,12 @@ class Verdict:
     path: bytes = b""
 
 
-def judge(request: Request, prefix: str, name: str = "localhost") -> Verdict:
-    """The expected result of a request, on a site with the host name `name` below `prefix`."""
+def judge(
+    request: Request, prefix: str, *, asgi: Sequence[str] = ("/channels/",), name: str = "localhost"
+) -> Verdict:
+    """The expected result of a request, on a site with the host name `name` below `prefix`, whose ASGI
+    prefixes are `asgi`.
+    """
     authority, raw = _split_absolute_form(request.target)
     path = normalised(raw)
     if path is None or not _AUTHORITY.fullmatch(authority or ""):
@@ -55,16 +59,16 @@ def judge(request: Request, prefix: str, name: str = "localhost") -> Verdict:
     asked = name if authority is None else re.sub(r"\.(?=:|$)", "", authority)
     if not _known(request.values("Host")[0], name) or not _known(asked, name):
         return Verdict("nginx", 421)
-    raw_channels = raw.startswith(f"{prefix}/channels/")
-    channels = path.startswith(f"{prefix}/channels/".encode())
-    if channels:
-        return _below_channels(request, raw, prefix, path) if raw_channels else Verdict("nginx", 404)
+    for root in asgi:
+        if path.startswith(f"{prefix}{root}".encode()):
+            exact = raw.startswith(prefix + root)
+            return _below_asgi_prefix(request, raw, prefix, path) if exact else Verdict("nginx", 404)
     if path.startswith(f"{prefix}/".encode()):
         return Verdict("wsgi", path=path[len(prefix) :])
     return Verdict("wsgi", path=path) if path in (b"/healthz", b"/readyz") else Verdict("nginx", 404)
 
 
-def _below_channels(request: Request, raw: str, prefix: str, path: bytes) -> Verdict:
+def _below_asgi_prefix(request: Request, raw: str, prefix: str, path: bytes) -> Verdict:
     if request.method != "GET":
         return Verdict("nginx", 405)
     if request.values("Transfer-Encoding") or any(int(length) for length in request.values("Content-Length")):
@@ -143,6 +147,11 @@ _PATHS = (
     "/readyz",
     "/CHANNELS/",
     "/Channels/updates/",
+    "/channels/updates/",
+    "/ws",
+    "/ws/",
+    "/ws/channels/",
+    "/channels/ws/",
 )
 _TAILS = (
     "",
@@ -161,13 +170,15 @@ _TAILS = (
 )
 
 
-def hostile_target(chance: random.Random, prefix: str) -> str:
+def hostile_target(chance: random.Random, prefix: str, asgi: Sequence[str]) -> str:
     """A request target at the routes' borders, in a correct or manipulated spelling."""
     start = chance.choice(
         (*(prefix,) * 12, "", prefix.upper(), prefix + "/..", prefix[:-1], prefix.replace(".", "x"))
     )
     path = start + (
-        "/channels" + chance.choice(_ENDINGS) if chance.random() < 0.75 else chance.choice(_PATHS)
+        chance.choice(asgi)[:-1] + chance.choice(_ENDINGS)
+        if chance.random() < 0.75
+        else chance.choice(_PATHS)
     )
     for _ in range(chance.choice((0, 0, 1, 1, 1, 2, 3))):
         path = chance.choice(_TWISTS)(chance, path)
@@ -217,6 +228,9 @@ _TWISTS = (
     lambda chance, path: _at_slash(chance, path, "/x/../"),
     lambda chance, path: _at_slash(chance, path, "/x/%2e%2E/"),
     lambda chance, path: _at_slash(chance, path, "/channels/../"),
+    lambda chance, path: _at_slash(chance, path, "/ws/../"),
+    lambda _, path: path.replace("/channels/", "/ws/../channels/"),
+    lambda _, path: path.replace("/ws/", "/channels/../ws/"),
     lambda chance, path: _at_slash(chance, path, "%2f"),
     lambda chance, path: _at_slash(chance, path, "\\"),
     lambda chance, path: _at_slash(chance, path, "/..;/"),
@@ -238,7 +252,7 @@ _TWISTS = (
 )
 
 
-def hostile_request(chance: random.Random, prefix: str) -> Request:
+def hostile_request(chance: random.Random, prefix: str, asgi: Sequence[str]) -> Request:
     """Usually an upgrade; sometimes another method, a body, half an upgrade, or a foreign Host."""
     headers = [
         (
@@ -263,10 +277,12 @@ def hostile_request(chance: random.Random, prefix: str) -> Request:
     ] * (chance.random() < 0.8)
     headers += [("Content-Length", chance.choice(("0", "00", "5", "12")))] * (chance.random() < 0.15)
     method = chance.choice(("GET",) * 12 + ("HEAD", "POST", "OPTIONS", "DELETE", "PROPFIND"))
-    return Request(method, hostile_target(chance, prefix), tuple(headers))
+    return Request(method, hostile_target(chance, prefix, asgi), tuple(headers))
 
 
-def hostile_requests(seed: str, prefix: str, count: int) -> Sequence[Request]:
+def hostile_requests(
+    seed: str, prefix: str, count: int, asgi: Sequence[str] = ("/channels/",)
+) -> Sequence[Request]:
     """Random requests, the same for the same seed."""
     chance = random.Random(seed)
-    return [hostile_request(chance, prefix) for _ in range(count)]
+    return [hostile_request(chance, prefix, asgi) for _ in range(count)]

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from harness.compose import SOURCE
+
+sys.path.insert(0, str(SOURCE / "scripts"))
+
+from versions import environments
 
 SCRIPT = (SOURCE / ".ci/run").read_text()
 
@@ -20,3 +25,8 @@ def test_each_part_of_a_suite_consists_of_existing_files() -> None:
     named = set(re.findall(r"\btest_\w+", SCRIPT))
     assert named
     assert named <= {file.stem for file in (SOURCE / "tests").rglob("test_*.py")}
+
+
+def test_all_environments_of_the_packages_are_in_the_rotation() -> None:
+    listed = re.findall(r'"package-versions:([^"]+)"', SCRIPT)
+    assert sorted(" ".join(listed).split()) == sorted(environments())

@@ -36,6 +36,7 @@ def test_nginx_runs_alone_and_says_in_words_what_is_missing(tmp_path: Path, wsgi
             "EXPOSE_BACKEND": "yes",
             "WSGI_ADDRESS": address,
             "ASGI_ADDRESS": address.replace("wsgi", "asgi"),
+            "ASGI_PREFIXES": "/channels/ /ws/",
         }
         with Nginx(tmp_path, settings, resolver_port=names.port) as nginx:
             for service, target in (
@@ -43,6 +44,7 @@ def test_nginx_runs_alone_and_says_in_words_what_is_missing(tmp_path: Path, wsgi
                 ("asgi", "/channels/healthz"),
                 ("asgi", "/channels/updates/sse"),
                 ("asgi", "/channels/updates/"),
+                ("asgi", "/ws/status/"),
             ):
                 began = time.monotonic()
                 answer = nginx.upgrade(target)
@@ -260,13 +262,16 @@ def test_a_proxy_in_front_is_told_not_to_hold_events_back(site: Site) -> None:
 
 
 def test_one_address_may_hold_so_many_connections_to_daphne_and_is_told_so(tmp_path: Path) -> None:
-    with (
-        lab(tmp_path, CHANNELS_PER_ADDRESS="5", CHANNELS_PER_ADDRESS_SECOND="1000") as (nginx, _, _),
-        contextlib.ExitStack() as held,
-    ):
-        for _ in range(5):
+    settings = {
+        "CHANNELS_PER_ADDRESS": "5",
+        "CHANNELS_PER_ADDRESS_SECOND": "1000",
+        "ASGI_PREFIXES": "/channels/ /ws/",
+    }
+    with lab(tmp_path, **settings) as (nginx, _, _), contextlib.ExitStack() as held:
+        # The limit counts all ASGI prefixes together.
+        for path in ("/channels/updates/", "/ws/a/", "/channels/updates/", "/ws/b/", "/ws/c/"):
             wire = held.enter_context(socket.create_connection(("127.0.0.1", nginx.port), timeout=5))
-            wire.sendall(head("/channels/updates/", headers=UPGRADE))
+            wire.sendall(head(path, headers=UPGRADE))
             assert read_answer(wire).status == 101
         places = {"/var/log/nginx/sluice.access.log": f"{tmp_path}/log", "192.0.2.7": "127.0.0.1"}
         assert_refuted("429, too many connections", places)
@@ -274,6 +279,7 @@ def test_one_address_may_hold_so_many_connections_to_daphne_and_is_told_so(tmp_p
         assert (answer.status, answer.made_by, answer.one("Retry-After")) == (429, "nginx", "30")
         assert_proved("429, too many connections", places)
         assert "too many connections" in answer.text
+        assert nginx.upgrade("/ws/d/").status == 429
         assert nginx.send("/").status == 200
         held.close()
         wait_until(lambda: nginx.upgrade("/channels/updates/").status == 101, 5, "a free place")

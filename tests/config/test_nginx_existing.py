@@ -79,6 +79,48 @@ def test_a_url_that_its_prefix_does_not_cover_is_its_own(tmp_path: Path) -> None
         assert nginx.upgrade("/channels/updates/").text == "own: /channels/updates/"
 
 
+def test_a_second_asgi_prefix_is_daphnes_by_the_same_line(tmp_path: Path) -> None:
+    with Probe("asgi") as asgi:
+        settings = {"ASGI_ADDRESS": asgi.address, "ASGI_PREFIXES": "/channels/ /ws/"}
+        with _Site(tmp_path, {"EXPOSE_BACKEND": "yes", "URL_PREFIX": "", **settings}) as nginx:
+            assert nginx.upgrade("/ws/status/").made_by == "asgi"
+            assert [nginx.send(path).status for path in ("/ws/status/", "//ws/status/")] == [426, 404]
+            assert nginx.send("/ws/status/", method="POST").status == 405
+            for path in ("/ws", "/wsx/", "/WS/", "/ws/../admin/"):
+                assert nginx.upgrade(path).text.startswith("own: ")
+
+
+class _SiteOfAnOlderVersion(_Site):
+    """Its place file names no ASGI prefixes."""
+
+    def lay_out(self) -> None:
+        super().lay_out()
+        self.edit_place({'map "" $sluice_asgi_prefixes    { default "/channels/ /ws/"; }\n': ""})
+
+
+def test_a_place_file_without_asgi_prefixes_means_channels(tmp_path: Path) -> None:
+    with Probe("asgi") as asgi:
+        settings = {"ASGI_ADDRESS": asgi.address, "ASGI_PREFIXES": "/channels/ /ws/"}
+        with _SiteOfAnOlderVersion(tmp_path, {"URL_PREFIX": "", **settings}) as nginx:
+            assert nginx.upgrade("/channels/updates/").status == 101
+            assert nginx.upgrade("/ws/status/").text == "own: /ws/status/"
+
+
+@pytest.mark.parametrize("entry", ["/", "//", "ws/", "/ws", "/w?s/", "/(ws|x)/", "/../", "~/ws/", "/ws/x|"])
+def test_a_malformed_asgi_prefix_on_a_host_has_no_effect(tmp_path: Path, entry: str) -> None:
+    class Host(_Site):
+        def lay_out(self) -> None:
+            super().lay_out()
+            self.edit_place({'default "/channels/";': f'default "{entry} /channels/ {entry}";'})
+
+    with Probe("asgi") as asgi, Host(tmp_path, {"ASGI_ADDRESS": asgi.address, "URL_PREFIX": ""}) as nginx:
+        for path in ("/", "/ws/status/", "/ws/x/", "/x/", "/admin/", "/w/", "/s/"):
+            assert nginx.upgrade(path).text == f"own: {path}"
+        assert asgi.heads == []
+        if "|" not in entry:
+            assert nginx.upgrade("/channels/updates/").status == 101
+
+
 class _SiteByHttps(Nginx):
     """Two servers in one file, each with the line for https. The one for http redirects in a location."""
 
@@ -107,9 +149,10 @@ def test_without_tls_its_channels_are_led_to_it_whatever_else_it_does(tmp_path: 
             "HTTPS_PORT": "8443",
             "SITE_URL": site,
             "ASGI_ADDRESS": asgi.address,
+            "ASGI_PREFIXES": "/channels/ /ws/",
         }
         with _SiteByHttps(tmp_path, settings) as nginx:
-            for path in ("/channels/updates/?a=%20", "/channels/healthz", "/channels/x"):
+            for path in ("/channels/updates/?a=%20", "/channels/healthz", "/channels/x", "/ws/status/"):
                 answer = nginx.upgrade(path)
                 assert (answer.status, answer.one("Location")) == (308, site + path)
             assert nginx.send("/channels/", method="POST").status == 308
@@ -117,7 +160,7 @@ def test_without_tls_its_channels_are_led_to_it_whatever_else_it_does(tmp_path: 
             assert nginx.upgrade("/channels/updates/", Host="evil.example").status == 421
             assert nginx.send("/a").one("Location") == "https://own.example/a"
             assert asgi.heads == []
-            for path, status in (("/channels/updates/", 101), ("/a", 200)):
+            for path, status in (("/channels/updates/", 101), ("/ws/status/", 101), ("/a", 200)):
                 with connect(nginx.tls_port, trusting()) as wire:
                     wire.sendall(head(path, headers=UPGRADE))
                     assert read_answer(wire).status == status

@@ -192,7 +192,7 @@ def test_gunicorn_and_daphne_are_waited_for_longer_than_they_drain(host: Path) -
         re.M,
     )
     assert graceful and int(graceful[1]) < waits["gunicorn_00"]
-    server = (ROOT / "packages/sluice-updates/src/sluice_updates/server/daphne.py").read_text()
+    server = (ROOT / "packages/sluice-updates/src/sluice_updates/asgi/draining.py").read_text()
     drain = re.search(r"^DRAIN_SECONDS\b.* = ([\d.]+)", server, re.M)
     assert drain and float(drain[1]) < waits["daphne_00"]
 

@@ -181,6 +181,54 @@ def test_everything_else_is_gunicorns_upgrades_included(site: Target, target: st
     assert answer.backend == "wsgi" and answer.status in (200, 301, 302, 401, 404), answer
 
 
+# Requests for a second ASGI prefix (method, path, headers), and their result (status, server). Where it isn't
+# an ASGI prefix, all of them are Gunicorn's.
+SECOND: tuple[tuple[str, str, dict[str, str], int, str], ...] = (
+    ("GET", "/ws/status/", UPGRADE, 404, "asgi"),
+    ("GET", "/ws/admin/", UPGRADE, 404, "asgi"),
+    ("GET", "/ws/channels/updates/", UPGRADE, 404, "asgi"),
+    ("GET", "/ws/x/../status/?a=b", UPGRADE, 404, "asgi"),
+    ("GET", "/ws/", {}, 426, "nginx"),
+    ("GET", "/ws/healthz", {}, 426, "nginx"),
+    ("GET", "/ws/updates/sse", {}, 426, "nginx"),
+    ("POST", "/ws/status/", UPGRADE, 405, "nginx"),
+    ("HEAD", "/ws/", {}, 405, "nginx"),
+    ("GET", "/ws/status/", UPGRADE | {"Transfer-Encoding": "chunked"}, 413, "nginx"),
+    ("GET", "//ws/status/", UPGRADE, 404, "nginx"),
+    ("GET", "/%77s/status/", UPGRADE, 404, "nginx"),
+    ("GET", "/x/../ws/status/", UPGRADE, 404, "nginx"),
+    ("GET", "/ws%2fstatus/", UPGRADE, 404, "nginx"),
+)
+
+
+@pytest.mark.parametrize(("method", "path", "headers", "status", "server"), SECOND)
+def test_a_second_asgi_prefix_has_the_same_table(
+    site: Target, method: str, path: str, headers: dict[str, str], status: int, server: str
+) -> None:
+    body = b"0\r\n\r\n" if "Transfer-Encoding" in headers else b""
+    answer = raw.get(site.port, site.prefix + path, method=method, headers=headers, body=body)
+    if "/ws/" in site.asgi_prefixes:
+        assert is_from(answer, status, server)
+    else:
+        assert answer.backend == "wsgi"
+
+
+@pytest.mark.parametrize("target", ["/ws", "/wsx/", "/WS/", "/ws/../admin/", "/ws/%2e%2e/updates/"])
+@pytest.mark.parametrize("ask", [raw.get, raw.upgrade], ids=["plain", "upgrade"])
+def test_what_only_resembles_a_second_asgi_prefix_is_gunicorns(
+    site: Target, target: str, ask: object
+) -> None:
+    assert callable(ask)
+    assert ask(site.port, site.prefix + target).backend == "wsgi"
+
+
+@pytest.mark.parametrize("target", ["/ws/../channels/updates/", "/channels/../ws/", "/ws/..%2fchannels/"])
+def test_no_asgi_prefix_imitates_another(site: Target, target: str) -> None:
+    answer = raw.upgrade(site.port, site.prefix + target)
+    imitates = "/ws/" in site.asgi_prefixes or target.endswith(("updates/", "channels/"))
+    assert is_from(answer, 404, "nginx" if imitates else "wsgi")
+
+
 @pytest.mark.parametrize("probe", ["/healthz", "/readyz"])
 def test_probes_carry_no_prefix(site: Target, probe: str) -> None:
     assert is_from(raw.get(site.port, probe), 200, "wsgi")

@@ -34,6 +34,8 @@ class Foreign:
     version's.
     """
 
+    counter = "foreign_wake_ups"  # in each Daphne's report, once it has received one
+
     def __init__(self, stack: Stack, positions: Callable[[], Mapping[str, Position]]) -> None:
         self.stack = stack
         self.sent = 0
@@ -73,9 +75,11 @@ class Foreign:
         wait_until(self._is_heard, HEARD, "a foreign wake-up at each Daphne", every=0.5)
 
     def _is_heard(self) -> bool:
-        return all(
-            health(replica)["counters"].get("foreign_wake_ups") for replica in self.stack.service("asgi")
-        )
+        try:
+            reports = [health(replica) for replica in self.stack.service("asgi")]
+        except AssertionError:  # one of them is still starting
+            return False
+        return all(report["counters"].get(self.counter) for report in reports)
 
     def _run(self) -> None:
         while not self._stop.wait(EVERY):
@@ -121,8 +125,7 @@ class Foreign:
 class Forger(Foreign):
     """The same without a broker: a role that may not publish sends notifications with forged updates."""
 
-    def _is_heard(self) -> bool:
-        return all(health(replica)["counters"].get("hints") for replica in self.stack.service("asgi"))
+    counter = "hints"
 
     def _send(self) -> None:
         """Send until PostgreSQL fails."""

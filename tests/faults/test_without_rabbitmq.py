@@ -13,6 +13,7 @@ from typing import Self
 
 import psycopg
 import pytest
+from docker.errors import APIError
 
 from faults.conftest import two_daphnes
 from faults.daphne import health
@@ -127,7 +128,10 @@ def notifications_arrive(stack: Stack) -> None:
     """Wait until each Daphne's notification to itself arrives."""
 
     def all_arrive() -> bool:
-        reports = [health(replica) for replica in stack.service("asgi")]
+        try:
+            reports = [health(replica) for replica in stack.service("asgi")]
+        except (AssertionError, APIError):  # one of them is still starting
+            return False
         return all((report["status"], report["way"]) == ("ok", "notify") for report in reports)
 
     wait_until(all_arrive, 30, "a notification at each Daphne", every=0.5)

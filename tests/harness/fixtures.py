@@ -51,8 +51,9 @@ def image_tag(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session", params=["", "/catmaid"], ids=["at /", "at /catmaid"])
 def site(request: pytest.FixtureRequest, image_tag: str) -> Iterator[Stack]:
-    """A stack for tests that only read, once at the root and once below a prefix."""
-    with Stack(image_tag, {"URL_PREFIX": request.param} if request.param else {}) as stack:
+    """A stack for tests that only read, once at the root and once below a prefix, with two ASGI prefixes."""
+    below = {"URL_PREFIX": request.param, "ASGI_PREFIXES": "/channels/ /ws/"}
+    with Stack(image_tag, below if request.param else {}) as stack:
         yield stack
 
 

@@ -149,6 +149,8 @@ class _Follower:
         named = frozenset(hello.heads) | hello.denied
         if asked is not None and named != asked:
             self._violation(f"asked for {sorted(asked)}, hello names {sorted(named)}")
+        if self.ledger.anonymous and (personal := sorted(name for name in named if name.startswith("user:"))):
+            self._violation(f"nobody is signed in, but hello names {personal}; owed is 4001")
         for stream in hello.denied:
             if stream in self.spans:
                 self.spans[stream][-1].closed = True

@@ -36,9 +36,20 @@ def free_port() -> int:
 
 
 def postgres_binaries() -> Path | None:
-    """The folder of the newest PostgreSQL's programs, or None if it is not installed."""
-    found = sorted(Path("/").glob(_PACKAGED_POSTGRES.lstrip("/")), key=lambda path: int(path.parent.name))
+    """The folder of the programs of PostgreSQL, or None if it is not installed.
+
+    The newest version, or that which SLUICE_POSTGRES names (`make package-versions`).
+    """
+    wanted = os.environ.get("SLUICE_POSTGRES")
+    found = [path for path in _all_postgres_binaries() if wanted in (None, "", path.parent.name)]
+    assert found or not wanted, f"there is no PostgreSQL {wanted} here"
     return found[-1] if found else None
+
+
+def _all_postgres_binaries() -> list[Path]:
+    """The newest version last."""
+    found = Path("/").glob(_PACKAGED_POSTGRES.lstrip("/"))
+    return sorted(found, key=lambda path: int(path.parent.name))
 
 
 class _Server:
@@ -218,7 +229,9 @@ class Postgres(_Server):
         assert binaries, (
             "no PostgreSQL is installed here: use `make test`, which runs in an image that has one"
         )
-        return str(binaries / name)
+        # Some sources of an older version have the server's programs only. Any version's client will do.
+        folders = [binaries, *reversed(_all_postgres_binaries())]
+        return str(next(folder / name for folder in folders if (folder / name).exists()))
 
 
 class PgBouncer(_Server):

@@ -111,6 +111,11 @@ class Stack(People):
         return self.settings.get("URL_PREFIX", "")
 
     @property
+    def asgi_prefixes(self) -> tuple[str, ...]:
+        """The paths below the URL prefix that nginx passes on to Daphne."""
+        return tuple(self.settings.get("ASGI_PREFIXES", "/channels/").split())
+
+    @property
     def origin(self) -> str:
         """Scheme, host and port as a browser's Origin header has them."""
         if self.tls:

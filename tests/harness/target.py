@@ -26,6 +26,10 @@ class Target(Protocol):
         """The URL prefix, "" or "/a/b"."""
 
     @property
+    def asgi_prefixes(self) -> tuple[str, ...]:
+        """The paths below the URL prefix that nginx passes on to Daphne."""
+
+    @property
     def origin(self) -> str:
         """Scheme, host and port as a browser's Origin header has them."""
 

@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
 from django.db import connections
-from django.test import RequestFactory
+from django.test import RequestFactory, override_settings
 from django.urls import clear_script_prefix, include, path, re_path, set_script_prefix
 from django.views.generic import View
 
 from sluice_updates.admin import StreamAdmin, UpdateAdmin
 from sluice_updates.checks import configuration as checks
 from sluice_updates.models import Stream, Update
+from updates_lab.support import RouteTo
 
 
 def ids(found: list[Any]) -> list[str]:
     return [message.id for message in found]
+
+
+@pytest.fixture
+def mysql(tmp_path: Path) -> Iterator[str]:
+    """The alias of a database that updates can't be stored in, chosen by the router."""
+    alias = "updates_mysql"
+    connections.databases[alias] = connections.databases["default"] | {
+        "ENGINE": "updates_lab.otherdb",
+        "NAME": str(tmp_path / "other"),
+    }
+    with override_settings(DATABASE_ROUTERS=[RouteTo(alias)]):
+        yield alias
+    connections[alias].close()
+    del connections.databases[alias]
+
+
+def test_another_database_is_refused_and_nothing_is_written(mysql: str, django_db_blocker: Any) -> None:
+    (found,) = checks.check_database()
+    assert (found.id, found.msg) == ("sluice_updates.E001", "updates can't be stored in mysql.")
+    with django_db_blocker.unblock():
+        with pytest.raises(SystemCheckError, match="updates can't be stored in mysql"):
+            call_command("migrate", database=mysql, verbosity=0, skip_checks=False)
+        assert connections[mysql].introspection.table_names() == []
 
 
 def test_correct_settings_have_no_findings(database: str) -> None:
@@ -133,3 +160,47 @@ def test_an_old_name_of_a_setting_is_reported(settings: Any, old: str, new: str)
     assert found.id == "sluice_updates.W013" and old in found.msg and new in (found.hint or "")
     setattr(settings, new, 3)
     assert checks.check_names() == []
+
+
+def public_news(user: Any, stream: str) -> bool:
+    return stream == "news"
+
+
+def members_only(user: Any, stream: str) -> bool:
+    return User.objects.filter(pk=user.pk.hex).exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "rule", "expected"),
+    [
+        (False, None, []),
+        (True, "public_news", []),
+        (True, None, ["sluice_updates.W041"]),
+        ("yes", "public_news", ["sluice_updates.E041"]),
+        ("False", "public_news", ["sluice_updates.E041"]),
+    ],
+)
+def test_anonymous_readers_need_a_rule(
+    settings: Any, value: Any, rule: str | None, expected: list[str]
+) -> None:
+    settings.SLUICE_UPDATES_ANONYMOUS = value
+    if rule:
+        settings.SLUICE_UPDATES_MAY_READ = f"{__name__}.{rule}"
+    assert ids(checks.check_anonymous()) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "rule", "expected"),
+    [
+        (True, "public_news", []),
+        (True, "members_only", ["sluice_updates.E042"]),
+        (False, "members_only", []),
+        (True, "nothing", []),  # check_rights reports it
+    ],
+)
+def test_the_rule_is_tried_with_an_anonymous_reader(
+    settings: Any, value: bool, rule: str, expected: list[str]
+) -> None:
+    settings.SLUICE_UPDATES_ANONYMOUS = value
+    settings.SLUICE_UPDATES_MAY_READ = f"{__name__}.{rule}"
+    assert ids(checks.check_anonymous_rule()) == expected

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
@@ -23,6 +23,7 @@ from django.views.generic import View
 
 from sluice_updates import history, publish
 from sluice_updates.page import FollowsMixin, follows, script
+from sluice_updates.testing import FakeClient
 from updates_lab import pages
 
 POSITION = re.compile(r"0-0|[1-9][0-9]*-[0-9a-f]{16}")
@@ -353,3 +354,50 @@ def followed(*streams: str) -> HttpRequest:
     request.user = User(pk=7)
     follows(*streams)(lambda request: HttpResponse())(request)
     return request
+
+
+# ---- visitors who are not signed in, with SLUICE_UPDATES_ANONYMOUS
+
+
+def only_all(user: Any, stream: str) -> bool:
+    return stream == "all" or stream.startswith("user:")
+
+
+@pytest.fixture
+def public(settings: Any) -> None:
+    settings.SLUICE_UPDATES_ANONYMOUS = True
+    settings.SLUICE_UPDATES_MAY_READ = f"{__name__}.only_all"
+
+
+@pytest.mark.parametrize("url", ["/default/", "/late/", "/async/", "/class/", "/nested/"])
+def test_a_visitors_page_follows_what_is_public(database: str, public: None, url: str) -> None:
+    page = get(url)
+    assert data_of(page)["positions"].keys() == {"all"} and len(scripts_of(page)) == 1
+    assert "no-store" in page["Cache-Control"]
+
+
+def test_a_visitors_page_without_public_streams_is_an_ordinary_one(database: str, public: None) -> None:
+    page = get("/class/9/")
+    assert data_of(page) == {
+        "root": "/",
+        "poll": "/push/news/",
+        "positions": {},
+        "reload": True,
+        "state": "signed-out",
+    }
+    assert scripts_of(page) == [] and "Cache-Control" not in page
+
+
+def test_the_default_rule_leaves_visitors_pages_as_they_were(database: str, settings: Any) -> None:
+    settings.SLUICE_UPDATES_ANONYMOUS = True
+    page = get("/default/")
+    assert data_of(page)["state"] == "signed-out" and "Cache-Control" not in page
+
+
+def test_a_fake_client_of_a_visitor(database: str, public: None) -> None:
+    page = FakeClient(AnonymousUser())
+    assert (page.hello, page.close_code) == ({"all": {"head": "0-0"}}, None)
+    publish("all", "a", {})
+    assert [update["event"] for update in page.receive()] == ["a"]
+    assert FakeClient(AnonymousUser(), ["all", "user:7"]).close_code == 4001
+    assert FakeClient(AnonymousUser(), ["project:9"]).close_code == 4001

@@ -12,6 +12,7 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 
 from sluice_updates import history, publish, views
+from sluice_updates.addresses import Throttle
 from sluice_updates.positions import MAX_URL_BYTES, ZERO
 from sluice_updates.views import poll
 
@@ -102,6 +103,47 @@ def test_positions_of_other_streams_are_ignored(database: str) -> None:
 def test_signed_out(database: str, user: Any) -> None:
     assert refusal(user=user) == (401, {"detail": "sign in to receive updates"})
     assert refusal("?streams=%ff", user=user)[0] == 401
+
+
+def public_pages(user: Any, stream: str) -> bool:
+    return stream.startswith(("page:", "user:"))
+
+
+@pytest.fixture
+def anonymous(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.SLUICE_UPDATES_ANONYMOUS = True
+    settings.SLUICE_UPDATES_MAY_READ = f"{__name__}.public_pages"
+    monkeypatch.setattr(views, "_throttle", Throttle())
+
+
+def test_an_anonymous_reader_gets_public_streams(database: str, anonymous: None) -> None:
+    publish("page:5", "a", {})
+    found = answer("?streams=page:5,all&since=page:5/0-0", user=AnonymousUser())
+    assert found["streams"]["all"] == {"denied": True} and found["streams"]["page:5"]["recovered"] is True
+    assert [update["stream"] for update in found["updates"]] == ["page:5"]
+
+
+@pytest.mark.parametrize("query", ["", "?streams=all", "?streams=user:7", "?streams=page:5,user:7"])
+def test_an_anonymous_reader_is_asked_to_sign_in_for_the_rest(
+    database: str, anonymous: None, query: str
+) -> None:
+    assert refusal(query, user=AnonymousUser()) == (401, {"detail": "sign in to receive updates"})
+
+
+def test_an_inactive_user_is_no_anonymous_reader(database: str, anonymous: None) -> None:
+    assert refusal("?streams=page:5", user=User(pk=7, is_active=False))[0] == 401
+
+
+def test_anonymous_readers_of_one_address_poll_so_often_and_malformed_polls_come_first(
+    database: str, anonymous: None, settings: Any
+) -> None:
+    settings.SLUICE_UPDATES_MAX_POLLS_PER_ADDRESS = 1
+    assert refusal("?streams=BAD", user=AnonymousUser())[0] == 400
+    assert get("?streams=page:5", user=AnonymousUser()).status_code == 200
+    response = get("?streams=page:5", user=AnonymousUser())
+    assert response.status_code == 429 and 0 < int(response["Retry-After"]) <= 60
+    assert "no-store" in response["Cache-Control"]
+    assert get("?streams=page:5").status_code == 200  # a user
 
 
 @pytest.mark.parametrize(

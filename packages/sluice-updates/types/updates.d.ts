@@ -67,9 +67,9 @@ export type Handler = (payload: any, update: Update) => void;
 /**
  * `root`: the site's root, for /channels/. `poll`: the URL for polling, relative to the root. `positions`: by stream, as
  * read before the data that the page shows. `streams`: by default, those of `positions`; without any, the user's own
- * stream and `all`, from now on. `pollSeconds`: the time between two polls, where no other transport works. `getState`:
- * see there. `ready`: connect when this promise is settled, for instance when all handlers are set. `state`: begin in
- * this final state, and connect only when `reconnect` is called.
+ * stream and `all`, or only `all` if nobody is signed in, from now on. `pollSeconds`: the time between two polls, where
+ * no other transport works. `getState`: see there. `ready`: connect when this promise is settled, for instance when all
+ * handlers are set. `state`: begin in this final state, and connect only when `reconnect` is called.
  */
 export type Options = {
     root?: string | URL | undefined;

@@ -68,13 +68,15 @@ Entry = Connected | Hello | Arrived | Ended | Broken
 class Ledger:
     """One client's entries.
 
-    `left`: the client left before the end. `passing`: it may leave before it is owed anything.
+    `left`: the client left before the end. `passing`: it may leave before it is owed anything. `anonymous`:
+    nobody is signed in.
     """
 
     client: str
     entries: list[Entry] = field(default_factory=list)
     left: bool = False
     passing: bool = False
+    anonymous: bool = False
 
     def write(self, entry: Entry) -> None:
         """Add an entry."""

@@ -35,7 +35,7 @@ class _Over(Exception):
 
 
 class Page:
-    """One client of the updates of the site at `place`, signed in by `cookies`.
+    """One client of the updates of the site at `place`, signed in by `cookies`; without any it is anonymous.
 
     `transport` is "websocket", "sse" or "polling". A change takes effect at the next connection; `switch`
     forces one. `streams` None asks for the default streams. `ledger` holds everything received. `poll_every`
@@ -61,7 +61,7 @@ class Page:
         self.positions: dict[str, Position] = dict(since or {})
         self.first_since = dict(since or {})
         self.poll_every = poll_every
-        self.ledger = Ledger(name)
+        self.ledger = Ledger(name, anonymous=not cookies)
         self.live = False
         self.stopped_by: int | None = None
         self._backoff = Backoff()

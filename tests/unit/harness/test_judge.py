@@ -91,6 +91,20 @@ def test_since_of_a_first_connection_is_owed_from_there() -> None:
     )
 
 
+def test_an_anonymous_client_may_read_what_is_public() -> None:
+    entries = [connect(stream="page:5"), hello(1, stream="page:5"), update(2, "page:5")]
+    ledger = Ledger("client", entries, anonymous=True)
+    judge(table(2, "page:5"), [ledger], published=1).check()
+
+
+@pytest.mark.parametrize("denied", [False, True])
+def test_an_anonymous_client_that_is_told_about_a_persons_stream_is_seen(denied: bool) -> None:
+    named = Hello({}, {}, frozenset({STREAM})) if denied else hello(1)
+    ledger = Ledger("client", [connect(), named], anonymous=True, passing=True)
+    report = judge(table(1), [ledger], published=1)
+    assert violation(report) == "client: nobody is signed in, but hello names ['user:7']; owed is 4001"
+
+
 def test_a_missing_end_is_seen() -> None:
     assert "never arrived: 3 … 3" in violation(run(table(3), connect(), hello(0), update(1), update(2)))
 

@@ -1,8 +1,19 @@
 """The Django app."""
 
+import django
 from django.apps import AppConfig
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db.models.signals import post_migrate
+
+OLDEST_DJANGO = (5, 2)
+
+# Here, since Django imports this module before the models, which use what older versions don't have.
+if django.VERSION < OLDEST_DJANGO:
+    raise ImproperlyConfigured(
+        f"sluice_updates needs Django {'.'.join(map(str, OLDEST_DJANGO))} or newer, and this is Django"
+        f" {django.get_version()}: upgrade Django, or take sluice_updates out of INSTALLED_APPS."
+    )
 
 
 class UpdatesConfig(AppConfig):

@@ -38,6 +38,12 @@ class Person(NamedTuple):
     backend: str
 
 
+class Anonymous(NamedTuple):
+    """A reader who is not signed in. All of them have the same rights; limits know them by their address."""
+
+    address: str  # as addresses.group() has it; empty: unknown
+
+
 Identity = tuple[Person, Any]
 """A person, and the user's model instance."""
 

@@ -18,6 +18,10 @@ DEFAULT_MAX_PER_STREAM: Final = 10_000
 DEFAULT_CONNECTIONS_PER_USER: Final = 32
 DEFAULT_BIND: Final = "127.0.0.1:8001"
 DEFAULT_MAY_READ: Final = "sluice_updates.rights.default_may_read"
+DEFAULT_ANONYMOUS_CONNECTIONS: Final = 5000
+DEFAULT_CONNECTIONS_PER_ADDRESS: Final = 200
+DEFAULT_SUBSCRIPTIONS_PER_ADDRESS: Final = 1000
+DEFAULT_POLLS_PER_ADDRESS: Final = 600
 
 
 def max_age_days() -> float:
@@ -91,6 +95,43 @@ def notify() -> bool | None:
 def connections_per_user() -> int:
     """SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER: in one process; more are closed with 4013."""
     return int(getattr(settings, "SLUICE_UPDATES_MAX_CONNECTIONS_PER_USER", DEFAULT_CONNECTIONS_PER_USER))
+
+
+def anonymous() -> bool:
+    """Whether the rule of rights decides for readers who are not signed in, too.
+
+    Only True counts: a text from the environment, such as "no", must not let them in.
+    """
+    return anonymous_setting() is True
+
+
+def anonymous_setting() -> object:
+    """SLUICE_UPDATES_ANONYMOUS, as it is: True or False, if it is right."""
+    return getattr(settings, "SLUICE_UPDATES_ANONYMOUS", False)
+
+
+def anonymous_connections() -> int:
+    """SLUICE_UPDATES_MAX_ANONYMOUS_CONNECTIONS: in one process, of all addresses."""
+    return int(getattr(settings, "SLUICE_UPDATES_MAX_ANONYMOUS_CONNECTIONS", DEFAULT_ANONYMOUS_CONNECTIONS))
+
+
+def connections_per_address() -> int:
+    """SLUICE_UPDATES_MAX_CONNECTIONS_PER_ADDRESS: of anonymous readers, in one process."""
+    return int(
+        getattr(settings, "SLUICE_UPDATES_MAX_CONNECTIONS_PER_ADDRESS", DEFAULT_CONNECTIONS_PER_ADDRESS)
+    )
+
+
+def subscriptions_per_address() -> int:
+    """SLUICE_UPDATES_MAX_SUBSCRIPTIONS_PER_ADDRESS: streams that these connections follow, in all."""
+    return int(
+        getattr(settings, "SLUICE_UPDATES_MAX_SUBSCRIPTIONS_PER_ADDRESS", DEFAULT_SUBSCRIPTIONS_PER_ADDRESS)
+    )
+
+
+def polls_per_address() -> int:
+    """SLUICE_UPDATES_MAX_POLLS_PER_ADDRESS: of anonymous readers, in a minute, to one process."""
+    return int(getattr(settings, "SLUICE_UPDATES_MAX_POLLS_PER_ADDRESS", DEFAULT_POLLS_PER_ADDRESS))
 
 
 def bind() -> str:

@@ -11,7 +11,7 @@ from typing import Final
 from django.db import Error as DatabaseError
 
 from . import authentication, history, rights, streams
-from .authentication import Person
+from .authentication import Anonymous, Person
 from .history import Reading, Update
 from .positions import Position
 
@@ -25,16 +25,17 @@ Heads = dict[str, Position]
 class Handshake:
     """What a client sends: its session, the streams that it names, and its positions."""
 
-    session_key: str
+    session_key: str | None  # None: no cookie
     wanted: list[str] | None  # None: the default streams
     since: Mapping[str, Position]
+    address: str = ""  # of a client that may turn out to be an anonymous reader
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
     """What the database says about a client."""
 
-    person: Person | None  # None: not signed in
+    reader: Person | Anonymous | None  # None: must sign in
     streams: list[str]  # requested
     allowed: set[str]
     reading: Reading | None = None  # of the allowed streams that the hub doesn't know
@@ -61,13 +62,14 @@ def answer(
     position. At most `limit` updates are read for all clients of one reading. Raises Django's database
     errors.
     """
-    found = authentication.identify_all([handshake.session_key for handshake in handshakes])
+    found = _identify(handshakes)
     began = time.monotonic()
+    decided: dict[str, bool] = {}
     admissions: list[Admission | Exception | None] = []
     for handshake, one in zip(handshakes, found, strict=True):
         # The project's own rule of rights may be slow. Those behind must not wait for it in one long call.
         late = admissions and time.monotonic() - began > BUDGET_SECONDS
-        admissions.append(None if late else _admit(handshake, one))
+        admissions.append(None if late else _admit(handshake, one, decided))
     # The hub's window may reach back beyond what has been trimmed since, so floors are always read.
     given = {
         name
@@ -104,15 +106,26 @@ def answer(
     return Answers(admissions, readings)
 
 
-def _admit(handshake: Handshake, found: authentication.Identity | Exception | None) -> Admission | Exception:
+def _identify(handshakes: Sequence[Handshake]) -> list[authentication.Identity | Exception | None]:
+    """Who the clients are; None without a session. No query if none of them has a cookie."""
+    keys = [handshake.session_key for handshake in handshakes if handshake.session_key is not None]
+    found = iter(authentication.identify_all(keys) if keys else ())
+    return [None if handshake.session_key is None else next(found) for handshake in handshakes]
+
+
+def _admit(
+    handshake: Handshake, found: authentication.Identity | Exception | None, decided: dict[str, bool]
+) -> Admission | Exception:
     """The client's streams and rights. An error of the project's own rule concerns only this client."""
     if isinstance(found, Exception):
         return found
-    if found is None:
-        return Admission(None, handshake.wanted or [], set())
-    person, user = found
-    names = handshake.wanted if handshake.wanted is not None else streams.default_streams(user.pk)
     try:
+        if found is None:
+            names = handshake.wanted if handshake.wanted is not None else streams.default_streams(None)
+            allowed = rights.allowed_anonymously(names, decided)
+            return Admission(Anonymous(handshake.address) if allowed else None, names, allowed)
+        person, user = found
+        names = handshake.wanted if handshake.wanted is not None else streams.default_streams(user.pk)
         return Admission(person, names, rights.allowed(user, names))
     except DatabaseError:
         raise

@@ -12,6 +12,7 @@ HANDSHAKE_SECONDS: Final = 5  # from the request to the upgrade, or to the first
 HANDSHAKES_AT_ONCE: Final = 64  # in progress in one process; others wait, the oldest first
 ADMISSION_SECONDS: Final = 8.0  # the longest wait, and a second; a client gives up after 10
 ADMISSIONS_WAITING: Final = 10_000  # handshakes that wait in one process, at most
+ANONYMOUS_STREAMS: Final = 4  # that all anonymous readers may follow, for each connection that they may have
 RETURN_SECONDS: Final = 120.0  # the longest time after which a refused client is told to come back
 
 PROTOCOL_PING_SECONDS: Final = 60  # between WebSocket pings to a silent client

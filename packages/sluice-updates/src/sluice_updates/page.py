@@ -26,7 +26,7 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.html import format_html, json_script
 from django.utils.safestring import SafeString
 
-from . import history, streams
+from . import conf, history, rights, streams
 from .positions import MAX_STREAMS
 
 # The page's script finds the data by this id.
@@ -58,7 +58,8 @@ def follows(*sources: Source) -> Callable[[View], View]:
 
     It reads the streams' positions before it calls the view, so that no update is lost between the page's
     data and its connection. It sets `Cache-Control: no-store`, since positions of a stored page would be old.
-    For a visitor who is not signed in, it does neither.
+    For a visitor who is not signed in, it does neither, unless SLUICE_UPDATES_ANONYMOUS is on and the visitor
+    may read some of the streams. Then the page follows those.
 
     Its place among other decorators, such as login_required, doesn't matter. It decorates async views and
     `View.as_view()` too. For a class, use FollowsMixin. Which streams the user may read is decided when the
@@ -176,6 +177,13 @@ def _follow(request: HttpRequest, name_streams: Callable[[], str | Iterable[str]
         named = name_streams()
         wanted = list(dict.fromkeys([named] if isinstance(named, str) else named))
         _check([*found, *wanted])
+        if not request.user.is_authenticated:
+            # A query with a person's stream would be refused as a whole.
+            public = rights.allowed_anonymously(
+                [name for name in wanted if not streams.is_personal(name)], {}
+            )
+            wanted = [name for name in wanted if name in public]
+            may_connect = bool(wanted or found)
         missing = [stream for stream in wanted if stream not in found]
         heads = history.heads(missing)
         found.update((stream, str(heads[stream].head)) for stream in missing)
@@ -186,7 +194,7 @@ def _follow(request: HttpRequest, name_streams: Callable[[], str | Iterable[str]
 
 def _may_connect(user: Any) -> bool:
     """Whether this visitor receives updates at all. Others get an ordinary page, which caches may store."""
-    return bool(user.is_authenticated and user.is_active)
+    return bool(user.is_active if user.is_authenticated else conf.anonymous())
 
 
 def _named(

@@ -4,6 +4,9 @@ import re
 from typing import Final
 
 ALL: Final = "all"
+# Nobody follows it. An update of it tells the hub that the rights of anonymous readers changed.
+ANONYMOUS: Final = "anonymous"
+_PERSONAL: Final = "user:"
 NAME: Final = re.compile(r"[a-z]+(:[A-Za-z0-9_-]{1,64})?")
 # The protocol does not limit the part before the colon; the table does.
 MAX_NAME_LENGTH: Final = 200
@@ -11,7 +14,7 @@ MAX_NAME_LENGTH: Final = 200
 
 def user_stream(user_id: object) -> str:
     """The stream of one person, by the primary key: `user:7`."""
-    return f"user:{user_id}"
+    return f"{_PERSONAL}{user_id}"
 
 
 def project_stream(project_id: object) -> str:
@@ -20,8 +23,13 @@ def project_stream(project_id: object) -> str:
 
 
 def default_streams(user_id: object) -> list[str]:
-    """The streams of a client that names none."""
-    return [user_stream(user_id), ALL]
+    """The streams of a client that names none. None: nobody is signed in."""
+    return [ALL] if user_id is None else [user_stream(user_id), ALL]
+
+
+def is_personal(name: str) -> bool:
+    """Whether it is the stream of one person, whoever that is."""
+    return name.startswith(_PERSONAL)
 
 
 def is_valid(name: str) -> bool:

@@ -15,12 +15,14 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from . import history, positions, rights
+from . import addresses, conf, history, positions, rights
 from .streams import default_streams
 
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS: Final = 5
+_SIGN_IN: Final = "sign in to receive updates"
+_throttle: Final = addresses.Throttle()  # for anonymous readers; each process has its own
 POLLS_AT_ONCE: Final = 2  # in one process: its other threads are for the site's other requests
 POLLS_PER_SECOND: Final = 20  # at which refused clients come back
 LONGEST_SECONDS: Final = 60
@@ -79,18 +81,35 @@ def poll(request: HttpRequest) -> HttpResponse:
 
 
 def _poll(request: HttpRequest) -> HttpResponse:
-    if not (request.user.is_authenticated and request.user.is_active):
-        return _error(401, "sign in to receive updates")
+    user = request.user
+    signed_in = user.is_authenticated and user.is_active
+    if not signed_in and (user.is_authenticated or not conf.anonymous()):
+        return _error(401, _SIGN_IN)
     if len(request.get_full_path()) > positions.MAX_URL_BYTES:
         return _error(
             414, f"the URL is longer than {positions.MAX_URL_BYTES} bytes", limit=positions.MAX_URL_BYTES
         )
     query = request.META.get("QUERY_STRING", "")
     since = positions.parse_since(query)
-    wanted = positions.parse_streams(query) or default_streams(request.user.pk)
-    allowed = rights.allowed(request.user, wanted)
+    wanted = positions.parse_streams(query) or default_streams(user.pk)
+    if signed_in:
+        allowed = rights.allowed(user, wanted)
+    else:
+        if seconds := _throttle.wait(_address(request), conf.polls_per_address()):
+            response = _error(429, "this address polls too often", limit=conf.polls_per_address())
+            response["Retry-After"] = str(seconds)
+            return response
+        allowed = rights.allowed_anonymously(wanted, {})
+        if not allowed:
+            return _error(401, _SIGN_IN)
     reading = history.read({stream: since.get(stream) for stream in wanted if stream in allowed})
     return HttpResponse(_body(wanted, reading), content_type="application/json")
+
+
+def _address(request: HttpRequest) -> str:
+    """The client's address, as the limits know it."""
+    found = request.META.get("HTTP_X_REAL_IP") or request.META.get("HTTP_X_FORWARDED_FOR")
+    return addresses.group(addresses.client([found] if found else [], request.META.get("REMOTE_ADDR", "")))
 
 
 def _body(wanted: list[str], reading: history.Reading) -> str:

@@ -43,6 +43,18 @@ def test_sigterm_sends_1012_runs_every_disconnect_and_exits_0(
     assert "Traceback" not in served.text()
 
 
+def test_a_project_without_updates_may_use_the_server(serve: Serve) -> None:
+    served = serve("-m", "sluice_updates.server", "hubsite.without_updates:application")
+    with served.connect(path="/ws/echo/", subprotocols=[]) as echo:
+        echo.send({"a": 1})
+        assert echo.frame() == {"a": 1}
+        served.signal()
+        assert echo.close_code() == 1012
+    assert served.end() == 0
+    assert "echo disconnected 1012" in served.text()
+    assert "Traceback" not in served.text()
+
+
 @pytest.mark.parametrize(
     "path", ["/", "/admin/", "/channels/", "/channels/updates/", "/channels/healthz/", "/%00"]
 )

@@ -14,11 +14,14 @@ from asgiref.sync import async_to_sync  # noqa: E402
 from channels.consumer import SyncConsumer  # noqa: E402
 from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
 from channels.layers import get_channel_layer  # noqa: E402
-from django.urls import path  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.core.asgi import get_asgi_application  # noqa: E402
+from django.urls import path, re_path  # noqa: E402
 
 from hubsite import tracing  # noqa: E402
 from sluice_updates import limits  # noqa: E402
 from sluice_updates.asgi import application as updates_application  # noqa: E402
+from sluice_updates.asgi import guarded  # noqa: E402
 from sluice_updates.asgi.responses import respond  # noqa: E402
 
 tracing.set_up()
@@ -42,6 +45,23 @@ class Echo(AsyncJsonWebsocketConsumer):
 
     async def disconnect(self, code: int) -> None:
         print("echo disconnected", code, flush=True)
+
+
+pages = get_asgi_application()
+
+
+async def otherwise(scope: Any, receive: Any, send: Any) -> None:
+    """Polling, which the WSGI side serves in a real site, and the relay."""
+    polls = scope["path"] in ("/push/news/", "/updates/")
+    await (pages if polls else relay)(scope, receive, send)
+
+
+class Open(Echo):
+    """For everybody: nothing checks who connects."""
+
+    async def connect(self) -> None:
+        await self.accept()
+        await self.send_json({"user": None})
 
 
 async def relay(scope: Any, receive: Any, send: Any) -> None:
@@ -85,8 +105,21 @@ application = updates_application(
         path("channels/asker/", Asker.as_asgi()),
     ],
     channels={"doubling": Doubler.as_asgi()},
-    otherwise=relay,
+    otherwise=ProtocolTypeRouter({"http": otherwise}),
 )
+
+# A project with WebSockets of its own below /ws/.
+own_sockets = URLRouter(
+    [
+        path("ws/open/", Open.as_asgi()),
+        re_path(r"^ws/guarded/", guarded(URLRouter([path("echo/", Echo.as_asgi())]))),
+        path("channels/own/", Open.as_asgi()),
+    ]
+)
+with_sockets = updates_application(otherwise=ProtocolTypeRouter({"http": relay, "websocket": own_sockets}))
+
+# A project whose whole site is served, as in development.
+with_site = updates_application(otherwise=get_asgi_application())
 
 
 async def wrapped(scope: Any, receive: Any, send: Any) -> None:

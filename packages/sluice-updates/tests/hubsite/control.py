@@ -19,7 +19,7 @@ from importlib import import_module  # noqa: E402
 
 from django.conf import settings  # noqa: E402
 from django.contrib import auth  # noqa: E402
-from django.contrib.auth.models import Group, User  # noqa: E402
+from django.contrib.auth.models import Group  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connection, connections, transaction  # noqa: E402
 from django.http import HttpRequest  # noqa: E402
@@ -28,16 +28,23 @@ from hubsite import tracing  # noqa: E402
 from sluice_updates import history, publish  # noqa: E402
 from sluice_updates import identity as database  # noqa: E402
 from sluice_updates.positions import ZERO  # noqa: E402
-from sluice_updates.rights import rights_changed  # noqa: E402
+from sluice_updates.rights import anonymous_rights_changed, rights_changed  # noqa: E402
 
 SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
+User: Any = auth.get_user_model()
 
 
 def migrate() -> None:
-    call_command("migrate", verbosity=0)
+    for alias in settings.DATABASES:
+        call_command("migrate", database=alias, verbosity=0)
 
 
-def sign_in(name: str) -> tuple[int, str]:
+def manage(*command: str) -> None:
+    """Run a command of manage.py, which must succeed."""
+    call_command(*command, stdout=sys.stderr)
+
+
+def sign_in(name: str) -> tuple[int | str, str]:
     """Return the user's id and a new session's key."""
     user, created = User.objects.get_or_create(username=name)
     if created:
@@ -47,7 +54,7 @@ def sign_in(name: str) -> tuple[int, str]:
     request.session = SessionStore()
     auth.login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
     request.session.save()
-    return user.pk, request.session.session_key
+    return user.pk if isinstance(user.pk, int) else str(user.pk), request.session.session_key
 
 
 def sign_out(key: str) -> None:
@@ -91,6 +98,14 @@ def leave(name: str, group: str, tell: bool = True) -> None:
         user.groups.remove(Group.objects.get(name=group))
         if tell:
             rights_changed(user.pk)
+
+
+def close_page(stream: str, tell: bool = True) -> None:
+    """Let nobody read a page any more."""
+    with transaction.atomic():
+        Group.objects.create(name=stream)
+        if tell:
+            anonymous_rights_changed()
 
 
 def send(stream: str, *numbers: int, size: int = 0) -> None:
@@ -160,6 +175,10 @@ def reset_xids() -> None:
 
 def heads(*streams: str) -> dict[str, str]:
     return {name: str(state.head) for name, state in history.heads(streams).items()}
+
+
+def floors(*streams: str) -> list[int]:
+    return [state.floor.offset for state in history.heads(streams).values()]
 
 
 def restore(stream: str, position: str) -> None:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ class Site:
 class Person:
     """A user and a session."""
 
-    def __init__(self, name: str, user_id: int, session: str) -> None:
+    def __init__(self, name: str, user_id: int | str, session: str) -> None:
         self.name = name
         self.id = user_id
         self.session = session
@@ -160,6 +160,7 @@ class Served:
         origin: str | None = "own",
         subprotocols: Sequence[str] = (SUBPROTOCOL,),
         path: str = "/channels/updates/",
+        headers: Mapping[str, str] | None = None,
         **more: Any,
     ) -> Socket:
         """A WebSocket."""
@@ -169,7 +170,10 @@ class Served:
                 f"ws://127.0.0.1:{self.port}{path}" + (f"?{query}" if query else ""),
                 origin=Origin(self.origin if origin == "own" else origin) if origin else None,
                 subprotocols=[Subprotocol(name) for name in subprotocols] or None,
-                additional_headers={"Cookie": f"a=b; sessionid={session}"} if session else {},
+                additional_headers={
+                    **({"Cookie": f"a=b; sessionid={session}"} if session else {}),
+                    **(headers or {}),
+                },
                 compression=None,
                 ping_interval=None,
                 close_timeout=2,
@@ -306,6 +310,7 @@ class Events:
         return self
 
     def __exit__(self, *raised: object) -> None:
+        self.response.close()  # it may have the socket alone
         self._connection.close()
 
 

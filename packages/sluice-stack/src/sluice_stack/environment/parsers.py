@@ -80,6 +80,26 @@ def url_prefix(value: str) -> str:
     return value
 
 
+def asgi_prefixes(value: str) -> tuple[str, ...]:
+    """Paths that nginx passes on to Daphne. images/nginx/settings.sh has the same rules."""
+    path = r"/((?!\.{1,2}/)[A-Za-z0-9._~-]+/)+"
+    if not re.fullmatch(f"{path}( +{path})*", value):
+        raise ValueError(
+            "must be paths such as /channels/ /ws/, separated by spaces: a slash at both ends, of letters,"
+            " digits and . _ ~ -"
+        )
+    prefixes = tuple(value.split())
+    if "/channels/" not in prefixes:
+        raise ValueError("must be a list with /channels/, where updates are")
+    others = ["/static/", "/media/", "/protected-media/", "/monitoring/"]
+    for prefix in prefixes:
+        for other in others:
+            if prefix.startswith(other) or other.startswith(prefix):
+                raise ValueError(f"must be a list of paths that don't overlap, not {prefix} beside {other}")
+        others.append(prefix)
+    return prefixes
+
+
 def address(value: str) -> str:
     try:
         return str(ipaddress.ip_address(value))

@@ -71,6 +71,9 @@ class Environment:
         `yes`: everybody may read the media folder, at `/media/`. `no`: only the site sends files from it.""")
     url_prefix: str = setting("", is_.url_prefix, OPERATOR, "all", """
         The path below which the whole site is served, WebSocket included, such as `/catmaid`.""")
+    asgi_prefixes: tuple[str, ...] = setting("/channels/", is_.asgi_prefixes, OPERATOR, "nginx", """
+        The paths whose WebSockets Daphne serves, separated by spaces, such as `/channels/ /ws/`, without
+        `URL_PREFIX`. `/channels/` must be one of them. See docs/reference/the-split.md.""")
     expose_backend: bool = setting("no", is_.yes_no, OPERATOR, "nginx wsgi asgi", """
         `yes`: each response names the server that made it in `X-Backend`. For tests and debugging.""")
     admin_username: str = setting("admin", is_.matching(*is_.USERNAME), OPERATOR, "migrate", """

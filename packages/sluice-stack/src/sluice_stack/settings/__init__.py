@@ -9,6 +9,7 @@
 None of them reads or changes Django's settings, so a project may use any of them without the others.
 """
 
+from . import django_version  # noqa: F401  (first: it refuses a Django that is too old)
 from .database import database
 from .logs import logging
 from .messaging import celery_broker_ssl, celery_broker_url, channel_layers, updates_notify

@@ -14,15 +14,20 @@ application = updates(websocket_urlpatterns=[path("channels/chat/", ChatConsumer
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .consumers import guarded as guarded
     from .routes import application as application
 
-__all__ = ["application"]
+__all__ = ["application", "guarded"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `application` at its first use: it needs Django's apps, and the server loads before those."""
+    """Import these at their first use: they need Django's apps, and the server loads before those."""
     if name == "application":
         from .routes import application
 
         return application
+    if name == "guarded":
+        from .consumers import guarded
+
+        return guarded
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

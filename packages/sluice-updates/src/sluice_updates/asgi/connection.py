@@ -9,9 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import ClassVar
 
-from .. import authentication, close_codes, limits
+from .. import addresses, authentication, close_codes, conf, limits
 from ..asgi_types import Scope
-from ..authentication import Person
+from ..authentication import Anonymous, Person
 from ..handshake import Admission, Handshake
 from ..history import Reading
 from ..metrics import count
@@ -49,13 +49,13 @@ class Connection(ABC):
         "closed_with",
         "hub",
         "last_frame_at",
-        "person",
+        "reader",
         "subscriptions",
     )
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.person: Person | None = None
+        self.reader: Person | Anonymous | None = None  # None: not known yet
         self.subscriptions: dict[str, Subscription] = {}  # by stream
         self.closed_with: int | None = None
         self.last_frame_at = hub.loop.time()
@@ -129,8 +129,8 @@ class Connection(ABC):
         for subscription in self.subscriptions.values():
             self.hub.unsubscribe(subscription)
         self.subscriptions = {}
-        self.hub.people.leave(self, self.person)
-        self.person = None
+        self.hub.people.leave(self, self.reader)
+        self.reader = None
         if self._pinging is not None:
             self._pinging.cancel()
         self._finish()  # a task that is cancelled before its first step does nothing
@@ -216,12 +216,13 @@ class Connection(ABC):
             logger.info("malformed query, closing with 4000: %s", malformed.detail)
             raise Closed(close_codes.BAD_REQUEST) from None
         key = authentication.session_key(scope)
-        if key is None:
+        if key is None and not conf.anonymous():
             raise Closed(close_codes.NOT_SIGNED_IN)
+        address = addresses.group(addresses.of(scope)) if conf.anonymous() else ""
         self._catching_up = asyncio.current_task()
         try:
             async with asyncio.timeout(limits.HELLO_SECONDS):
-                admission = await self.hub.authenticator.authenticate(Handshake(key, wanted, since))
+                admission = await self.hub.authenticator.authenticate(Handshake(key, wanted, since, address))
                 self._enter(admission)
                 told, backlog = await self._subscribe(admission, since)
         except TimeoutError:
@@ -239,15 +240,20 @@ class Connection(ABC):
         await self._catch_up_all()
 
     def _enter(self, admission: Admission) -> None:
-        """Raises Closed if this person may not connect."""
-        if admission.person is None:
+        """Raises Closed if this reader may not connect."""
+        reader, streams = admission.reader, len(admission.allowed)
+        if reader is None:
             raise Closed(close_codes.NOT_SIGNED_IN)
         if not admission.allowed:
             raise Closed(close_codes.NOTHING_ALLOWED)
-        if self.hub.people.is_full(admission.person):
+        if isinstance(reader, Anonymous):
+            if (limit := self.hub.people.crowd(reader, streams)) is not None:
+                count("anonymous_refused", limit=limit)
+                raise Closed(close_codes.TOO_MANY)
+        elif self.hub.people.is_full(reader):
             raise Closed(close_codes.TOO_MANY)
-        self.person = admission.person
-        self.hub.people.enter(self, admission.person)
+        self.reader = reader
+        self.hub.people.enter(self, reader, streams)
 
     async def _subscribe(
         self, admission: Admission, since: Mapping[str, Position]

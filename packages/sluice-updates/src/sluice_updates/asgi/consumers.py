@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from .. import authentication, close_codes, limits
 from ..asgi_types import Application, Receive, Scope, Send
-from ..authentication import Person
+from ..authentication import Anonymous, Person
 from ..metrics import count
 from ..push.database_thread import DatabaseUnavailable
 from ..push.hub import Hub, get_hub
@@ -60,10 +60,10 @@ class ConsumerConnection:
     """A connection that a Channels consumer serves. The hub only closes it."""
 
     TRANSPORT: ClassVar[str] = "consumer"
-    __slots__ = ("_transport", "person", "subscriptions")
+    __slots__ = ("_transport", "reader", "subscriptions")
 
     def __init__(self, person: Person, transport: SocketTransport) -> None:
-        self.person: Person | None = person
+        self.reader: Person | Anonymous | None = person
         self.subscriptions: dict[str, Subscription] = {}
         self._transport = transport
 

@@ -9,7 +9,7 @@ import json
 from typing import Any
 from urllib.parse import parse_qs
 
-from .. import conf, limits
+from .. import addresses, conf, limits
 from ..asgi_types import Receive, Scope, Send, headers
 from ..metrics import counters
 from ..push.hub import Hub, get_hub
@@ -65,6 +65,7 @@ def health(hub: Hub) -> dict[str, Any]:
         "database": {"works": polls, "age": polled, "failures": hub.poller.failures},
         "connections": len(hub.people.connections),
         "people": len(hub.people),
+        "anonymous": len(hub.people.anonymous),
         "streams": len(hub.streams),
         "counters": dict(counters),
     }
@@ -97,11 +98,9 @@ def _may_see_details(scope: Scope) -> bool:
     """
     if headers(scope, b"x-health-details") == ["yes"]:
         return True
-    forwarded = headers(scope, b"x-real-ip") or headers(scope, b"x-forwarded-for")
-    client = forwarded[-1].split(",")[-1].strip() if forwarded else (scope.get("client") or ("",))[0]
-    allowed = conf.health_allow(behind_proxy=bool(forwarded))
+    allowed = conf.health_allow(behind_proxy=bool(addresses.forwarded(scope)))
     try:
-        address = ipaddress.ip_address(client)
+        address = ipaddress.ip_address(addresses.of(scope))
     except ValueError:
         return False
     return any(address in ipaddress.ip_network(network, strict=False) for network in allowed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Final
 
 from .. import conf
@@ -33,6 +34,7 @@ async def respond(send: Send, status: int, body: bytes, *headers: Header) -> Non
 def saying_backend(send: Send) -> Send:
     """A `send` that adds backend_headers() to an application's response."""
 
+    @functools.wraps(send)
     async def wrapped(message: dict[str, Any]) -> None:
         if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
             message = {**message, "headers": [*message.get("headers", ()), *backend_headers()]}

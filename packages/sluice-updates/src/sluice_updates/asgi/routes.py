@@ -1,12 +1,18 @@
-"""Routes what is below /channels/ to WebSockets, event streams, Channels consumers and health."""
+"""Routes what is below /channels/ to WebSockets, event streams, Channels consumers and health.
+
+What is elsewhere goes to the project's own application, if it has one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from django.core.handlers.asgi import ASGIHandler
+
 from ..asgi_types import Application, Receive, Scope, Send
 from ..push.hub import get_hub
+from . import stopping
 from .health import healthz
 from .inner_workers import InnerWorkers
 from .responses import respond, saying_backend
@@ -31,13 +37,15 @@ def application(
     site's own pages reach them, and only users who are signed in; `scope["user"]` is the user.
     `channels`: consumers of named channels, for `manage.py runworker`. With DEBUG and a channel layer in
     memory, which that can't reach, this application runs them itself.
-    `otherwise`: an application for all other HTTP requests, for development. By default they get 404.
+    `otherwise`: the project's own application, for all WebSockets outside channels/ and for all other HTTP
+    requests. A ProtocolTypeRouter, or Django's application, gets only what it serves; the rest gets 404.
+    Nothing checks origin or session before it: it must, or be wrapped in `guarded`.
     """
     consumers = _consumers(websocket_urlpatterns) if websocket_urlpatterns else None
     workers = _workers(channels) if channels else None
     inner = InnerWorkers(workers, list(channels)) if workers and channels else None
 
-    return UpdatesApplication(consumers, workers, otherwise or _not_found, inner)
+    return UpdatesApplication(consumers, workers, otherwise, inner)
 
 
 class UpdatesApplication:
@@ -52,34 +60,49 @@ class UpdatesApplication:
         self,
         consumers: Application | None,
         workers: Application | None,
-        otherwise: Application,
+        otherwise: Application | None,
         inner: InnerWorkers | None = None,
     ) -> None:
         self._inner = inner
-        self._consumers = consumers
+        self._consumers = consumers or _no_socket
         self._workers = workers
         self._views = {EVENTS: server_sent_events, HEALTH: healthz}
-        self._otherwise = otherwise
+        self._other_requests = _serving(otherwise, "http") or _not_found
+        self._other_sockets = _serving(otherwise, "websocket") or _no_socket
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stopping.notice(scope)
         kind = scope["type"]
         if kind == "websocket":
             if scope["path"] == WEBSOCKET:
                 await websocket(scope, receive, send)
-            elif self._consumers is not None and scope["path"].startswith(PREFIX):
-                if self._inner is not None:
-                    self._inner.start()
+            elif scope["path"].startswith(PREFIX):
+                self._start_inner_workers()
                 await self._consumers(scope, receive, saying_backend(send))
             else:
-                await _no_socket(scope, receive, send)
+                self._start_inner_workers()
+                await self._other_sockets(scope, receive, saying_backend(send))
         elif kind == "http":
-            await self._views.get(scope["path"], self._otherwise)(scope, receive, send)
+            await self._views.get(scope["path"], self._other_requests)(scope, receive, send)
         elif kind == "lifespan":
             await _lifespan(receive, send)
         elif kind == "channel" and self._workers is not None:
             await self._workers(scope, receive, send)
         else:
             raise ValueError(f"this application does not serve the scope {kind}")
+
+    def _start_inner_workers(self) -> None:
+        """A consumer is about to be served, and may send to named channels."""
+        if self._inner is not None:
+            self._inner.start()
+
+
+def _serving(application: Application | None, kind: str) -> Application | None:
+    """The application, unless it is known not to serve this kind of scope: it would raise an error."""
+    if isinstance(application, ASGIHandler):  # Django's
+        return application if kind == "http" else None
+    mapping = getattr(application, "application_mapping", None)  # a ProtocolTypeRouter's
+    return application if mapping is None or kind in mapping else None
 
 
 def _consumers(urlpatterns: Sequence[Any]) -> Application:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import inspect
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -115,6 +116,15 @@ class DaphneStream:
         return not self._request.finished and not self._request._disconnected
 
 
+_pumps: set[asyncio.Task[None]] = set()  # those that are sending, of this process
+
+
+async def flush(seconds: float) -> None:
+    """Wait until all queues are sent, for so many seconds at most."""
+    if _pumps:
+        await asyncio.wait(_pumps, timeout=seconds)
+
+
 class _Queue:
     """ASGI messages that wait for an awaited `send`."""
 
@@ -133,6 +143,8 @@ class _Queue:
         self.unsent += size
         if self._pump is None:
             self._pump = asyncio.ensure_future(self._run())
+            _pumps.add(self._pump)
+            self._pump.add_done_callback(_pumps.discard)
 
     async def _run(self) -> None:
         try:
@@ -194,6 +206,7 @@ def _protocol(scope: Mapping[str, Any], send: Send) -> Any | None:
     given = scope.get("extensions", {}).get(EXTENSION)
     if given is not None:
         return given
+    send = inspect.unwrap(send)
     if isinstance(send, functools.partial) and len(send.args) == 1:
         with contextlib.suppress(ImportError):
             from daphne.http_protocol import WebRequest

@@ -7,14 +7,17 @@ import os
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import Error as DatabaseError
 from django.db import connections, router
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils.module_loading import import_string
 
-from .. import conf
+from .. import conf, streams
 from ..broker.address import Address
 from ..models import Update
+from ..rights import may_read
 
 
 @register("sluice_updates")
@@ -104,6 +107,51 @@ def check_rights(**kwargs: Any) -> list[CheckMessage]:
     if not callable(rule):
         return [
             Error(f"SLUICE_UPDATES_MAY_READ: {conf.may_read()} is not a function.", id="sluice_updates.E003")
+        ]
+    return []
+
+
+@register("sluice_updates")
+def check_anonymous(**kwargs: Any) -> list[CheckMessage]:
+    """E041, W041: anonymous readers need a rule of the project's own."""
+    value = conf.anonymous_setting()
+    if not isinstance(value, bool):
+        return [
+            Error(
+                f"SLUICE_UPDATES_ANONYMOUS is {value!r}: anonymous readers get nothing.",
+                hint="Set it to True or False. A value from the environment is text, and must be compared.",
+                id="sluice_updates.E041",
+            )
+        ]
+    if value and conf.may_read() == conf.DEFAULT_MAY_READ:
+        return [
+            Warning(
+                "SLUICE_UPDATES_ANONYMOUS is on, but the default rule of rights gives anonymous readers"
+                " nothing.",
+                hint="Set SLUICE_UPDATES_MAY_READ to a function that returns True for your public streams.",
+                id="sluice_updates.W041",
+            )
+        ]
+    return []
+
+
+@register("sluice_updates", deploy=True)
+def check_anonymous_rule(**kwargs: Any) -> list[CheckMessage]:
+    """E042: the rule must be able to decide for AnonymousUser. It may query the database: only --deploy."""
+    if not conf.anonymous():
+        return []
+    try:
+        for stream in (streams.ALL, streams.project_stream(1)):
+            may_read(AnonymousUser(), stream)
+    except (ImportError, DatabaseError):  # check_rights reports it; the database may be down
+        return []
+    except Exception as error:
+        return [
+            Error(
+                f"SLUICE_UPDATES_MAY_READ fails for a reader who is not signed in: {error!r}.",
+                hint="Look at user.is_authenticated first: AnonymousUser has no id.",
+                id="sluice_updates.E042",
+            )
         ]
     return []
 

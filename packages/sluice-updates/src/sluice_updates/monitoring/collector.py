@@ -34,6 +34,11 @@ from ..wakeup import sender
 COUNTERS: Final[Mapping[str, tuple[str, Sequence[str], str]]] = {
     "admissions_abandoned": ("sluice_admissions_abandoned", [], "Clients that left while they waited"),
     "admissions_refused": ("sluice_admissions_refused", [], "Clients told to come back later"),
+    "anonymous_refused": (
+        "sluice_anonymous_refused",
+        ["limit"],
+        "Anonymous readers refused (close code 4013), by limit",
+    ),
     "bad_frames": ("sluice_bad_frames", ["code"], "Frames of clients that were refused, by error code"),
     "closes": ("sluice_closes", ["code"], "Connections closed by this server, by close code"),
     "coalesced_writes": ("sluice_coalesced_writes", [], "Writes of several updates at once"),
@@ -156,6 +161,7 @@ def _hub(hub: Hub) -> Iterator[Metric]:
         connections.add_metric([transport], found[transport])
     yield connections
     yield gauge("sluice_people", "Users with at least one connection", len(hub.people))
+    yield gauge("sluice_anonymous", "Connections of anonymous readers", len(hub.people.anonymous))
     yield gauge("sluice_streams", "Streams followed", len(hub.streams))
     report = health(hub)
     status = GaugeMetricFamily("sluice_health", "1 for the status of /channels/healthz", labels=["status"])

@@ -48,9 +48,10 @@ def _signals_wait() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # signals never interrupt it
         yield
         return
-    arrived: list[int] = []
+    arrived: list[signal.Signals] = []
     handlers = {
-        number: signal.signal(number, lambda number, _frame: arrived.append(number)) for number in _DEFERRED
+        number: signal.signal(number, lambda number, _: arrived.append(signal.Signals(number)))
+        for number in _DEFERRED
     }
     try:
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import authentication, close_codes, limits, rights, streams
@@ -22,9 +22,12 @@ EVERYBODY = ""  # in place of a user's stream
 class Auditor:
     """Closes connections whose session ended, and ends subscriptions that are no longer allowed."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, people: People) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, people: People, anonymous_rights_changed: Callable[[], None]
+    ) -> None:
         self._loop = loop
         self._people = people
+        self._anonymous_rights_changed = anonymous_rights_changed
         self._judged: dict[Any, float] = {}  # by user id: loop time of the last check of their rights
         self._verified: dict[Person, object] = {}  # the version of the user's row in the last audit
         # Streams of users whose rights may have changed, and until when (loop time) each audit checks them: a
@@ -37,7 +40,7 @@ class Auditor:
     def notice(self, frame: UpdateFrame) -> None:
         """Look for `streams-changed`, the update that announces changed rights."""
         if (
-            frame.stream.startswith("user:")
+            (streams.is_personal(frame.stream) or frame.stream == streams.ANONYMOUS)
             and '"streams-changed"' in frame.text
             and json.loads(frame.text)["event"] == "streams-changed"
         ):
@@ -48,6 +51,10 @@ class Auditor:
         self._suspect(EVERYBODY)
 
     def _suspect(self, name: str) -> None:
+        if name in (EVERYBODY, streams.ANONYMOUS):
+            self._anonymous_rights_changed()
+        if name == streams.ANONYMOUS:
+            return
         self._hinted[name] = self._loop.time() + limits.HELLO_SECONDS + limits.AUDIT_SECONDS
         self._hint.set()
 
@@ -73,7 +80,11 @@ class Auditor:
 
     async def _audit(self, hinted: frozenset[str]) -> None:
         people = list(
-            {connection.person for connection in self._people.connections if connection.person is not None}
+            {
+                connection.reader
+                for connection in self._people.connections
+                if isinstance(connection.reader, Person)
+            }
         )
         now = self._loop.time()
         self._judged = {
@@ -104,8 +115,8 @@ class Auditor:
 
     def _act(self, over: set[Person], denied: Mapping[Any, set[str]]) -> None:
         for connection in list(self._people.connections):
-            person = connection.person
-            if person is None:
+            person = connection.reader
+            if not isinstance(person, Person):
                 continue
             if person in over:
                 count("sessions_ended")

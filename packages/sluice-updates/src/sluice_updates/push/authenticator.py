@@ -16,6 +16,7 @@ from .database_thread import DatabaseThread, DatabaseUnavailable
 
 LARGEST_BATCH: Final = 64
 OF_ONE_SESSION: Final = 4  # in one batch; further ones wait behind those of other people
+OF_ONE_ADDRESS: Final = 16  # the same, without a session: many people may share an address
 # After a batch that takes longer than SLOW, batches are smaller: a project's own rule of rights may be slow.
 QUICK_SECONDS: Final = 0.1
 SLOW_SECONDS: Final = 0.25
@@ -66,13 +67,15 @@ class Authenticator:
     def _next(self) -> list[tuple[Handshake, asyncio.Future[Admission]]]:
         batch: list[tuple[Handshake, asyncio.Future[Admission]]] = []
         postponed = []
-        sessions: Counter[str] = Counter()
+        clients: Counter[tuple[str | None, str]] = Counter()
         while self._waiting and len(batch) < self._size:
             handshake, future = self._waiting.popleft()
             if future.done():  # the client is gone, or was told to come back later
                 continue
-            sessions[handshake.session_key] += 1
-            if sessions[handshake.session_key] > OF_ONE_SESSION:
+            key = handshake.session_key
+            client = (key, handshake.address if key is None else "")
+            clients[client] += 1
+            if clients[client] > (OF_ONE_ADDRESS if key is None else OF_ONE_SESSION):
                 postponed.append((handshake, future))
             else:
                 batch.append((handshake, future))

@@ -18,11 +18,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .. import close_codes, history, limits, metrics, tracing
+from .. import close_codes, conf, history, limits, metrics, tracing
 from ..history import Reading, StreamState
 from ..metrics import count
 from ..positions import Position
 from ..wakeup.message import WokenUpdate
+from .anonymous_auditor import AnonymousAuditor
 from .auditor import Auditor
 from .authenticator import Authenticator
 from .channel_layer import LayerLink
@@ -71,7 +72,8 @@ class Hub:
         )
         self.database = OwnDatabase()
         self.layer = LayerLink(self.id, self._wake_up, self.database.is_own)
-        self.auditor = Auditor(loop, self.people)
+        self.anonymous_auditor = AnonymousAuditor(loop, self.people)
+        self.auditor = Auditor(loop, self.people, self.anonymous_auditor.suspect)
         self.poller = Poller(
             loop,
             self.streams,
@@ -103,6 +105,8 @@ class Hub:
         ]
         for way in self.ways:
             works += way.tasks()
+        if conf.anonymous():
+            works.append(self.anonymous_auditor.audit_anonymous_forever)
         self._tasks = [self.loop.create_task(_supervise(work)) for work in works]
         self._tasks.append(self.loop.create_task(self._end_with_the_loop()))
 
@@ -135,6 +139,7 @@ class Hub:
         self.authenticator.stop()
         self.handshake.stop()
         self.auditor.stop()
+        self.anonymous_auditor.stop()
         _hubs.pop(self.loop, None)
 
     # Streams and subscriptions

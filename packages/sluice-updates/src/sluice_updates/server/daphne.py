@@ -18,6 +18,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from .. import close_codes, conf, limits, metrics, monitoring
+from ..asgi.draining import DRAIN_SECONDS, end_all
 from ..asgi.responses import backend_headers
 from ..asgi.transport import EXTENSION, HANDSHAKE
 from .admission import Admission
@@ -35,7 +36,6 @@ access = logging.getLogger("sluice_updates.access")
 
 BACKLOG: Final = 4096  # waiting connections in the kernel, limited by net.core.somaxconn
 CLOSE_SECONDS: Final = 5  # for the client's reply to a close frame
-DRAIN_SECONDS: Final = 8.0  # the most over which the closes with 1012 are spread
 LINGER_SECONDS: Final = 1.0  # after that, for the replies and for the applications to end
 STEP_SECONDS: Final = 0.02
 
@@ -172,7 +172,12 @@ class DrainingServer(Server):
             self._doors.sweep()
 
     def _start_hub(self) -> None:
-        from ..push.hub import get_hub  # needs Django's apps, which the application has set up
+        # Both need Django's apps, which the application has set up.
+        from django.apps import apps
+
+        if not apps.is_installed("sluice_updates"):  # it only wants the server
+            return
+        from ..push.hub import get_hub
 
         self._hub = get_hub()
         self._hub.layer.on_broken = self._broken
@@ -204,16 +209,7 @@ class DrainingServer(Server):
         if self._doors is not None:
             ends += [door.restart for door in self._doors.admission.drain()]
         logger.info("stopping: %d connections to close", len(ends))
-        # At most as many closes a second as the remaining processes can take as reconnects.
-        spread = max(limits.CLOSES_SECONDS, len(ends) / limits.RECONNECTS_PER_SECOND)
-        seconds = min(self._drain_seconds, spread)
-        for number, end in enumerate(ends):
-            while time.monotonic() - began < number * seconds / len(ends):
-                await asyncio.sleep(STEP_SECONDS)
-            try:
-                end()
-            except Exception:  # the others must be closed all the same
-                logger.exception("a connection could not be closed with 1012")
+        await end_all(ends, began=began, at_most=self._drain_seconds)
         for protocol in self._sockets():  # connections that are not in the hub
             protocol.restart()
         await self._until(lambda: not self._sockets() and not self._applications())

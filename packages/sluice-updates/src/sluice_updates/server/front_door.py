@@ -171,7 +171,11 @@ class FrontDoor:
         self._transport.protocol = socket
         write(self._transport, self._switch(request))
         assert self._doors.open_socket is not None
-        socket.open(self._doors.open_socket(request.scope, socket, self.finish))
+        scope = {
+            **request.scope,
+            "client": (getattr(self._address, "host", ""), getattr(self._address, "port", 0)),
+        }
+        socket.open(self._doors.open_socket(scope, socket, self.finish))
         rest, self._received = self._rest(), b""
         if rest:
             socket.dataReceived(rest)

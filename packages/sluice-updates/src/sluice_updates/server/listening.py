@@ -9,23 +9,12 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
-import stat
 from typing import Final
+
+from ..asgi.sockets import is_listening as is_listening
 
 SYSTEMDS: Final = 3
 """The first descriptor from systemd. https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html"""
-
-
-def is_listening(number: int) -> bool:
-    """Whether this file descriptor is a listening socket."""
-    try:
-        if not stat.S_ISSOCK(os.fstat(number).st_mode):
-            return False
-        with socket.socket(fileno=os.dup(number)) as held:
-            return bool(held.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-    except OSError:
-        return False
 
 
 def take_over(number: int) -> int:

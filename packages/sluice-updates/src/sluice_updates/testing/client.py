@@ -44,7 +44,10 @@ class FakeClient:
         self.close_code: int | None = None
         self._user = user
         self._positions: dict[str, Position] = {}
-        allowed = rights.allowed(user, names)
+        if user.is_authenticated:
+            allowed = rights.allowed(user, names)
+        else:
+            allowed = rights.allowed_anonymously(names, {})
         if not allowed:
             is_known = user.is_authenticated and user.is_active
             self.close_code = close_codes.NOTHING_ALLOWED if is_known else close_codes.NOT_SIGNED_IN

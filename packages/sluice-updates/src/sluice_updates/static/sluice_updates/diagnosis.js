@@ -49,7 +49,10 @@ export const KNOWN = {
   ],
   restarting: ["Daphne is restarting (1012).", "nothing, unless it lasts; then the log of the service asgi"],
   "server-error": ["Daphne failed (1011).", "the log of the service asgi"],
-  "too-many-connections": ["This person has too many connections (4013).", "UPDATES_MAX_CONNECTIONS_PER_USER"],
+  "too-many-connections": [
+    "This person, or this address without a sign-in, has too many connections (4013).",
+    "UPDATES_MAX_CONNECTIONS_PER_USER; SLUICE_UPDATES_MAX_CONNECTIONS_PER_ADDRESS",
+  ],
   "too-many-from-address": [
     "This address has too many connections, or opens them too fast (429).",
     "CHANNELS_PER_ADDRESS, CHANNELS_PER_ADDRESS_SECOND",

@@ -33,9 +33,9 @@ import { poll } from "./transports.js";
 /**
  * `root`: the site's root, for /channels/. `poll`: the URL for polling, relative to the root. `positions`: by stream, as
  * read before the data that the page shows. `streams`: by default, those of `positions`; without any, the user's own
- * stream and `all`, from now on. `pollSeconds`: the time between two polls, where no other transport works. `getState`:
- * see there. `ready`: connect when this promise is settled, for instance when all handlers are set. `state`: begin in
- * this final state, and connect only when `reconnect` is called.
+ * stream and `all`, or only `all` if nobody is signed in, from now on. `pollSeconds`: the time between two polls, where
+ * no other transport works. `getState`: see there. `ready`: connect when this promise is settled, for instance when all
+ * handlers are set. `state`: begin in this final state, and connect only when `reconnect` is called.
  *
  * @typedef {object} Options
  * @property {string | URL} [root]

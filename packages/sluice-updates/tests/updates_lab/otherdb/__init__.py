@@ -1,0 +1,1 @@
+"""A database backend that says it is MySQL, as that of MariaDB does."""

@@ -1,0 +1,1 @@
+"""The app under the name that docs/how-to/catmaid.md uses."""
