@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import sys
 import time
@@ -16,8 +15,9 @@ import pytest
 from PIL import Image
 
 from guests.events import events
-from guests.guest import Guest, GuestStack
+from guests.guest import Guest, GuestStack, copied
 from harness.doctor import IN_CONTAINER, bad, findings
+from harness.images import build_settings
 from harness.site import Browser
 
 VERSION = "8.0.1"
@@ -46,7 +46,7 @@ page.save_revision().publish()
 def guest(tmp_path_factory: pytest.TempPathFactory) -> Guest:
     folder = tmp_path_factory.mktemp("site")
     original = started(folder / "original")
-    guest = Guest(started(folder / "wagtail"))
+    guest = copied(original, folder / "wagtail")
     guest.move_in("pages.settings.production")
     assert guest.changed_lines(original) <= 10
     guest.add("home/models.py", ANNOUNCE)
@@ -57,7 +57,7 @@ def started(folder: Path) -> Path:
     """What `wagtail start pages` writes: its template is in the wheel."""
     authorities = folder.parent / "authorities.pem"
     found = [Path("/etc/ssl/certs/ca-certificates.crt")]
-    if given := os.environ.get("CA_CERTIFICATES"):
+    if given := build_settings().get("CA_CERTIFICATES"):
         found += sorted(Path(given).rglob("*.crt"))
     authorities.write_text("\n".join(path.read_text() for path in found if path.is_file()))
     wheels = folder.parent / "wheels"
