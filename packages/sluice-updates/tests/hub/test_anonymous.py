@@ -219,6 +219,17 @@ def test_an_address_may_have_so_many_connections(serve: Serve, site: Site, page:
     assert served.health()[1]["counters"]["anonymous_refused{limit=connections}"] == 2
 
 
+def test_without_a_proxy_the_peer_is_the_address_for_each_transport(serve: Serve, page: str) -> None:
+    served = serve(**PUBLIC, HUBSITE_CONNECTIONS_PER_ADDRESS="1")
+    query, elsewhere = f"streams={page}", {"X-Real-IP": "192.0.2.1"}
+    with served.connect(None, query) as socket:
+        socket.hello()
+        with Events(served, None, query) as events:
+            assert events.next() == {"event": "close", "data": {"code": 4013}}
+        with Events(served, None, query, **elsewhere) as events:
+            assert events.next()["data"]["event"] == "hello"  # type: ignore[index]
+
+
 def test_a_network_of_ipv6_is_one_address(serve: Serve, page: str) -> None:
     served = serve(**PUBLIC, HUBSITE_CONNECTIONS_PER_ADDRESS="1")
     query = f"streams={page}"
