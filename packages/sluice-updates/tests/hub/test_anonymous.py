@@ -253,6 +253,21 @@ def test_an_address_may_follow_so_many_streams(serve: Serve, page: str) -> None:
     assert served.health()[1]["counters"]["anonymous_refused{limit=subscriptions}"] == 1
 
 
+def test_streams_that_a_reader_has_left_take_little_memory(serve: Serve, site: Site, page: str) -> None:
+    served = serve(**PUBLIC, HUBSITE_LIMITS='{"IDLE_STREAMS": 100}')
+    for turn in range(4):
+        names = ",".join(f"{page}-{turn}-{number}" for number in range(60))
+        with served.connect(None, f"streams={names}") as socket:
+            assert len(socket.hello()) == 60
+        wait_until(lambda: served.health()[1]["connections"] == 0, SOON, "its end")
+    assert served.health()[1]["streams"] == 100
+    for name in (f"{page}-0-0", f"{page}-3-59"):  # forgotten, and still followed
+        with served.connect(None, f"streams={name}") as socket:
+            socket.hello()
+            site.send(name, 1)
+            assert socket.numbers(1) == [1]
+
+
 def test_a_process_may_have_so_many_of_all_addresses_and_users_have_room_beside_them(
     serve: Serve, site: Site, page: str
 ) -> None:
