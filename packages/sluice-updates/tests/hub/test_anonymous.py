@@ -120,6 +120,16 @@ def test_a_page_that_names_a_person_is_asked_to_sign_in_though_the_rest_is_publi
     assert poll(public, query)[0] == 401
 
 
+def test_so_is_a_page_whose_positions_name_a_person(public: Served, page: str) -> None:
+    """A page of a user may name no streams: then only its positions show whose it was."""
+    query = f"streams={page}&since={page}/0-0,user:1/0-0"
+    with public.connect(None, query) as socket:
+        assert socket.close_code() == 4001
+    with Events(public, None, query) as events:
+        assert events.next() == {"event": "close", "data": {"code": 4001}}
+    assert poll(public, query)[0] == 401
+
+
 def test_a_persons_page_learns_that_the_session_ended(public: Served, site: Site, page: str) -> None:
     person = site.person()
     query = f"streams={person.stream},{page}"
