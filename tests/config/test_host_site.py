@@ -93,6 +93,28 @@ def test_the_operators_names_come_first(checkout: Path, guestbook: Path) -> None
     assert sh("choose_site; setting COMPOSE_PROJECT_NAME", checkout).stdout.endswith("mine")
 
 
+def test_the_next_site_gets_nothing_of_the_one_before(checkout: Path, guestbook: Path) -> None:
+    sh("choose_site", checkout, {"SITE": str(guestbook), "SITE_SETTINGS": "guestbook.settings"})
+    other = guestbook.with_name("shop")
+    guestbook.rename(other)
+    guestbook.mkdir()
+    asked = "for name in SITE_SETTINGS COMPOSE_PROJECT_NAME IMAGE_TAG; do setting $name; echo; done"
+    sh("choose_site", checkout, {"SITE": str(other)})
+    assert sh(asked, checkout).stdout.splitlines() == ["", "shop", "shop"]
+    # The operator changes make's own line.
+    env = checkout / ".env"
+    env.write_text(env.read_text().replace(str(other), str(guestbook)))
+    sh("choose_site", checkout)
+    assert sh(asked, checkout).stdout.splitlines() == ["", "my-guestbook", "my-guestbook"]
+
+
+def test_a_folder_of_the_stacks_name_does_not_get_the_samples_stack(checkout: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "Sluice"
+    folder.mkdir()
+    sh("choose_site", checkout, {"SITE": str(folder)})
+    assert sh("setting COMPOSE_PROJECT_NAME", checkout).stdout == "sluice-site"
+
+
 def test_without_another_site_nothing_is_written(checkout: Path) -> None:
     for name in ("manage.py", "requirements.txt"):
         (checkout / "app" / name).touch()
