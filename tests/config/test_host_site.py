@@ -1,5 +1,6 @@
 """SITE=…: the checks before anything is built, and what make writes into .env."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -183,3 +184,43 @@ def test_what_a_build_could_not_use_is_named(
     done = needed(guestbook, tmp_path / "needs")
     assert done.returncode == 78 and done.stderr.startswith("sluice site: ") and expected in done.stderr
     assert not (tmp_path / "needs/requirements.txt").exists()
+
+
+# --- images/app/Dockerfile ---
+
+
+def test_environments_and_files_with_secrets_stay_out_of_the_image(guestbook: Path) -> None:
+    secret = [
+        ".env",
+        ".env.production",
+        ".envs/.production/.django",
+        ".envrc",
+        "app/.env.local",
+        "db.sqlite3",
+    ]
+    large = [
+        ".git/HEAD",
+        "env/pyvenv.cfg",
+        "env/bin/python",
+        "deep/er/3.13/pyvenv.cfg",
+        "env/x/pyvenv.cfg",
+        ".tox/py/pyvenv.cfg",
+    ]
+    kept = [
+        "manage.py",
+        "pyvenv.cfg",
+        "requirements.txt",
+        "sluice.env",
+        "app/environment.py",
+        "deep/er/page.py",
+    ]
+    for name in secret + large + kept:
+        (guestbook / name).parent.mkdir(parents=True, exist_ok=True)
+        (guestbook / name).touch()
+    text = (SOURCE / "images/app/Dockerfile").read_text().replace("\\\n", "")
+    commands = re.findall(r"find /opt/sluice/app .*?;(?= )", text)
+    assert len(commands) == 2
+    script = " ".join(commands).replace("/opt/sluice/app", '"$0"')
+    subprocess.run(["sh", "-eu", "-c", script, guestbook], check=True)
+    found = [str(path.relative_to(guestbook)) for path in guestbook.rglob("*") if path.is_file()]
+    assert sorted(found) == sorted(kept)
