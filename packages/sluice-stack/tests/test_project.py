@@ -116,6 +116,14 @@ def test_in_a_container_it_takes_the_stacks_environment(guest: Path) -> None:
     assert found["SECRET_KEY"] == Path(os.environ["SECRET_KEY_FILE"]).read_text()
 
 
+def test_the_key_of_the_build_is_never_a_services(guest: Path) -> None:
+    code = "from django.conf import settings; settings.SECRET_KEY"
+    keyless = {"SECRET_KEY_FILE": "", "DJANGO_SETTINGS_MODULE": "guestbook.settings"}
+    assert python(guest, "-c", code, SLUICE_SERVICE="init", **keyless).returncode == 0
+    done = python(guest, "-c", code, **IN_CONTAINER | keyless)
+    assert "The SECRET_KEY setting must not be empty" in done.stderr
+
+
 def test_what_the_project_decides_stays(guest: Path) -> None:
     settings = guest / "guestbook/settings.py"
     own = """
@@ -341,6 +349,10 @@ UNFIT: dict[str, tuple[Change, str]] = {
     "URLs that can't be imported": (
         appended("guestbook/urls.py", "import nowhere\n"),
         "ROOT_URLCONF, guestbook.urls, can't be used: ModuleNotFoundError",
+    ),
+    "no URLs": (
+        without('ROOT_URLCONF = "guestbook.urls"'),
+        "guestbook.settings sets no ROOT_URLCONF; name the module of the URLs there",
     ),
     "a WSGI application that can't be imported": (
         appended("guestbook/wsgi.py", "import nowhere\n"),

@@ -57,7 +57,7 @@ def _security(env: Environment, own: Settings) -> dict[str, Any]:
     hsts = own.get("SECURE_HSTS_SECONDS", 0) if stack.hsts_seconds(env) else 0
     found = {
         "DEBUG": env.debug,
-        "SECRET_KEY": stack.secret_key(env) or _BUILD_KEY,
+        "SECRET_KEY": stack.secret_key(env) or (_BUILD_KEY if env.sluice_service == "init" else ""),
         "ALLOWED_HOSTS": stack.allowed_hosts(env),
         "CSRF_TRUSTED_ORIGINS": _with(own.get("CSRF_TRUSTED_ORIGINS", ()), env.site_url),
         "CSRF_COOKIE_SECURE": env.https,
