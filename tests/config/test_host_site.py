@@ -130,6 +130,14 @@ def test_a_site_that_env_and_make_disagree_on(checkout: Path, guestbook: Path) -
     assert said.startswith(".env sets SITE=../one, but make got SITE=")
 
 
+def test_a_celery_worker_without_rabbitmq(checkout: Path) -> None:
+    said = sentence(sh("check_services", checkout, {"RABBITMQ_CONTAINERS": "0"}))
+    assert said.startswith("RABBITMQ_CONTAINERS=0 needs CELERY_CONTAINERS=0: ")
+    assert sh("check_services", checkout).returncode == 0
+    none = {"RABBITMQ_CONTAINERS": "0", "CELERY_CONTAINERS": "0"}
+    assert sh("check_services", checkout, none).returncode == 0
+
+
 # --- images/app/site-files ---
 
 
@@ -170,6 +178,7 @@ def test_debian_packages_are_listed(guestbook: Path, tmp_path: Path) -> None:
     ("name", "text", "expected"),
     [
         ("requirements.txt", "-r gone.txt\n", "gone.txt, which the requirements include, does not exist"),
+        ("requirements.txt", "-c gone.txt\n", "gone.txt, a file of constraints, does not exist"),
         ("requirements.txt", "-e .\n", "the requirement '-e .' is a folder"),
         ("sluice-packages.txt", "gdal-bin; reboot\n", "'gdal-bin; reboot' is not a Debian package's name"),
         ("pyproject.toml", "[tool.poetry]\n", "pyproject.toml has no dependencies in [project]"),
