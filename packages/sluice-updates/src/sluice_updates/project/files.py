@@ -69,7 +69,8 @@ def _staged(stack: ExitStack, target: Path, data: bytes) -> Path:
     status = target.stat()
     with os.fdopen(number, "wb") as file:
         file.write(data)
-        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        made = os.fstat(number)  # in a folder with setgid, the group is the folder's
+        if (status.st_uid, status.st_gid) != (made.st_uid, made.st_gid):
             os.fchown(number, status.st_uid, status.st_gid)
         os.fchmod(number, status.st_mode & 0o7777)
         file.flush()
