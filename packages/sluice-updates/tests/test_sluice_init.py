@@ -237,11 +237,14 @@ def test_the_environment_names_the_settings(project: Made) -> None:
 
 
 @pytest.mark.parametrize("split", [False, True])
-def test_the_stacks_lines_need_the_stacks_package(project: Made, split: bool) -> None:
+def test_the_stacks_lines_need_the_stacks_package(project: Made, tmp_path: Path, split: bool) -> None:
     """They go to the end of the settings that Gunicorn runs with."""
     if split:
         project.split_settings("from .base import *")
-    said = project.refused("--stack", PYTHONPATH=str(PACKAGES / "sluice-updates/src"))
+    hiding = tmp_path / "hiding"  # the image of the tests has the package
+    hiding.mkdir()
+    (hiding / "sluice_stack.py").write_text("raise ModuleNotFoundError(\"No module named 'sluice_stack'\")\n")
+    said = project.refused("--stack", PYTHONPATH=f"{hiding}:{PACKAGES / 'sluice-updates/src'}")
     name = "site1.settings.production" if split else "site1.settings"
     assert f"the settings module {name} can't be imported: ModuleNotFoundError: No module named 'slu" in said
 

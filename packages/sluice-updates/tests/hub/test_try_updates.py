@@ -41,8 +41,11 @@ def lines(
     return done.returncode, dict(line.split(": ", 1) for line in (done.stdout + done.stderr).splitlines())
 
 
-def test_it_times_an_update_and_finds_what_is_missing(site: Site, served: Served, person: Person) -> None:
+def test_it_times_an_update_and_finds_what_is_missing(
+    site: Site, serve: Callable[..., Served], person: Person
+) -> None:
     """Daphne alone passes for its own transports. It serves neither polling nor pages."""
+    served = serve("-m", "sluice_updates.server", "hubsite.asgi:with_sockets", HUBSITE_LAYER="none")
     site.send(person.stream, 1)
     status, said = lines(site, served.origin, "--user", person.name, "--page", "/")
     assert status == 1

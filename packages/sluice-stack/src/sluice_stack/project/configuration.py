@@ -99,7 +99,8 @@ def _applications(env: Environment, own: Settings) -> dict[str, Any]:
     consumers = own.get("ASGI_APPLICATION") or ""
     last = ["sluice_stack.middleware.MonitoringAccess"] if env.monitoring else []
     return {
-        "INSTALLED_APPS": _with(apps, "sluice_stack"),
+        # For a project that was written on SQLite: some apps need the second on PostgreSQL (postgres.E005).
+        "INSTALLED_APPS": _with(apps, "sluice_stack", "django.contrib.postgres"),
         "MIDDLEWARE": [*(name for name in _FIRST if name not in middleware), *_with(middleware, *last)],
         # Daphne serves the project's own consumers beside the updates, and none of its pages.
         "ASGI_APPLICATION": _ASGI,
