@@ -124,6 +124,20 @@ def test_the_key_of_the_build_is_never_a_services(guest: Path) -> None:
     assert "The SECRET_KEY setting must not be empty" in done.stderr
 
 
+def test_the_updates_own_application_brings_no_consumers(guest: Path) -> None:
+    name = "SLUICE_STACK_ASGI_APPLICATION"
+    settings = guest / "guestbook/settings.py"
+    text = settings.read_text()
+    for application, expected in (
+        ("sluice_updates.asgi.default.application", ""),
+        ("guestbook.asgi.application", "guestbook.asgi.application"),
+    ):
+        settings.write_text(
+            text.replace("from sluice_stack", f"ASGI_APPLICATION = '{application}'\nfrom sluice_stack")
+        )
+        assert values(guest, name, **IN_CONTAINER)[name] == expected
+
+
 def test_what_the_project_decides_stays(guest: Path) -> None:
     settings = guest / "guestbook/settings.py"
     own = """
