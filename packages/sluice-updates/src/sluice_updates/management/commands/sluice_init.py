@@ -69,7 +69,9 @@ class Command(BaseCommand):
             raise CommandError(f"{error}\nNothing was written.") from error
         self.stdout.write("Written: " + ", ".join(_shown(path, folder) for path in draft.changes))
         if not options["remove"]:
-            self.stdout.write("Next: manage.py migrate sluice_updates, and restart the site.")
+            # In the stack, the start migrates.
+            step = "make up" if options["stack"] else "manage.py migrate sluice_updates, and restart the site"
+            self.stdout.write(f"Next: {step}.")
 
     def _show(self, draft: Draft, folder: Path) -> None:
         for path, (before, after) in draft.changes.items():
