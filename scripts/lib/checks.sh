@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Checks before anything is built: disk space, free ports, no stack of the same name from another folder.
+# Checks before anything is built: disk space, free ports, services, no stack of the same name from another folder.
 
 # check_disk GIGABYTES: stops unless that much is free where the engine keeps its images.
 check_disk() {
@@ -9,6 +9,12 @@ check_disk() {
     free=$(($(df -Pk "$root" | awk 'NR == 2 { print $4 }') / 1024 / 1024))
     ((free >= $1)) ||
         stop "The disk of $root has $free GB free, and $1 GB are needed: make room (\`docker system df\` shows what the engine keeps), or move the engine's data-root."
+}
+
+# check_services: stops if a service is asked for without the one that it needs. It would stay unhealthy.
+check_services() {
+    [[ $(setting RABBITMQ_CONTAINERS 1) != 0 || $(setting CELERY_CONTAINERS 1) == 0 ]] ||
+        stop "RABBITMQ_CONTAINERS=0 needs CELERY_CONTAINERS=0: a Celery worker gets its tasks from RabbitMQ."
 }
 
 # check_port SETTING PORT PROJECT: stops if anything but PROJECT uses the port.

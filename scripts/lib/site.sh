@@ -13,10 +13,12 @@ choose_site() {
         for name in "${written[@]}" "${own[@]}"; do forget "$name"; done
         return 0
     fi
+    # Nothing that make wrote for another site may apply to this one.
+    [[ $(file_setting SITE) -ef $site ]] || forget SITE_SETTINGS
     value=$(site_name "$site")
     for name in "${own[@]}"; do
-        [[ $(setting "$name") ]] || declare -gx "$name=$value"
-        remember "$name" "$(setting "$name")"
+        [[ ${!name-} || $(own_setting "$name") ]] || declare -gx "$name=$value"
+        remember "$name" "$value"
     done
     for name in "${written[@]}"; do
         if [[ $(setting "$name") ]]; then remember "$name" "$(setting "$name")"; else forget "$name"; fi
@@ -36,6 +38,8 @@ site_name() {
     local name
     name=$(basename "$(realpath "$1" 2>/dev/null || say "$1")")
     name=$(tr '[:upper:]' '[:lower:]' <<<"$name" | tr --complement --squeeze-repeats 'a-z0-9\n' '-' | sed -E 's/^-+//; s/-+$//')
+    # sluice is the name of the sample's stack (compose.yaml).
+    [[ $name != sluice ]] || name=sluice-site
     say "${name:-site}"
 }
 

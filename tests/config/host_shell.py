@@ -27,7 +27,8 @@ def sh(
 
 def elsewhere(image: str, *command: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run `command` in a container of `image`, without a network, in a clone without a `.env`."""
-    clone = 'mkdir /tmp/it; cp -r /src/{compose.yaml,.env.example,images,scripts} /tmp/it; cd /tmp/it; "$@"'
+    parts = "compose.yaml,.env.example,app,images,scripts"
+    clone = f'mkdir /tmp/it; cp -r /src/{{{parts}}} /tmp/it; cd /tmp/it; "$@"'
     run = ["docker", "run", "--rm", "--network", "none", "--volumes-from", run_id(), *options, image]
     return _run([*run, "bash", "-c", clone, "clone", *command], dict(os.environ))
 

@@ -1,5 +1,6 @@
 """SITE=…: the checks before anything is built, and what make writes into .env."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -93,6 +94,28 @@ def test_the_operators_names_come_first(checkout: Path, guestbook: Path) -> None
     assert sh("choose_site; setting COMPOSE_PROJECT_NAME", checkout).stdout.endswith("mine")
 
 
+def test_the_next_site_gets_nothing_of_the_one_before(checkout: Path, guestbook: Path) -> None:
+    sh("choose_site", checkout, {"SITE": str(guestbook), "SITE_SETTINGS": "guestbook.settings"})
+    other = guestbook.with_name("shop")
+    guestbook.rename(other)
+    guestbook.mkdir()
+    asked = "for name in SITE_SETTINGS COMPOSE_PROJECT_NAME IMAGE_TAG; do setting $name; echo; done"
+    sh("choose_site", checkout, {"SITE": str(other)})
+    assert sh(asked, checkout).stdout.splitlines() == ["", "shop", "shop"]
+    # The operator changes make's own line.
+    env = checkout / ".env"
+    env.write_text(env.read_text().replace(str(other), str(guestbook)))
+    sh("choose_site", checkout)
+    assert sh(asked, checkout).stdout.splitlines() == ["", "my-guestbook", "my-guestbook"]
+
+
+def test_a_folder_of_the_stacks_name_does_not_get_the_samples_stack(checkout: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "Sluice"
+    folder.mkdir()
+    sh("choose_site", checkout, {"SITE": str(folder)})
+    assert sh("setting COMPOSE_PROJECT_NAME", checkout).stdout == "sluice-site"
+
+
 def test_without_another_site_nothing_is_written(checkout: Path) -> None:
     for name in ("manage.py", "requirements.txt"):
         (checkout / "app" / name).touch()
@@ -105,6 +128,14 @@ def test_a_site_that_env_and_make_disagree_on(checkout: Path, guestbook: Path) -
     (checkout / ".env").write_text("SITE=../one\n")
     said = sentence(sh("choose_site", checkout, {"SITE": str(guestbook)}))
     assert said.startswith(".env sets SITE=../one, but make got SITE=")
+
+
+def test_a_celery_worker_without_rabbitmq(checkout: Path) -> None:
+    said = sentence(sh("check_services", checkout, {"RABBITMQ_CONTAINERS": "0"}))
+    assert said.startswith("RABBITMQ_CONTAINERS=0 needs CELERY_CONTAINERS=0: ")
+    assert sh("check_services", checkout).returncode == 0
+    none = {"RABBITMQ_CONTAINERS": "0", "CELERY_CONTAINERS": "0"}
+    assert sh("check_services", checkout, none).returncode == 0
 
 
 # --- images/app/site-files ---
@@ -147,6 +178,7 @@ def test_debian_packages_are_listed(guestbook: Path, tmp_path: Path) -> None:
     ("name", "text", "expected"),
     [
         ("requirements.txt", "-r gone.txt\n", "gone.txt, which the requirements include, does not exist"),
+        ("requirements.txt", "-c gone.txt\n", "gone.txt, a file of constraints, does not exist"),
         ("requirements.txt", "-e .\n", "the requirement '-e .' is a folder"),
         ("sluice-packages.txt", "gdal-bin; reboot\n", "'gdal-bin; reboot' is not a Debian package's name"),
         ("pyproject.toml", "[tool.poetry]\n", "pyproject.toml has no dependencies in [project]"),
@@ -161,3 +193,43 @@ def test_what_a_build_could_not_use_is_named(
     done = needed(guestbook, tmp_path / "needs")
     assert done.returncode == 78 and done.stderr.startswith("sluice site: ") and expected in done.stderr
     assert not (tmp_path / "needs/requirements.txt").exists()
+
+
+# --- images/app/Dockerfile ---
+
+
+def test_environments_and_files_with_secrets_stay_out_of_the_image(guestbook: Path) -> None:
+    secret = [
+        ".env",
+        ".env.production",
+        ".envs/.production/.django",
+        ".envrc",
+        "app/.env.local",
+        "db.sqlite3",
+    ]
+    large = [
+        ".git/HEAD",
+        "env/pyvenv.cfg",
+        "env/bin/python",
+        "deep/er/3.13/pyvenv.cfg",
+        "env/x/pyvenv.cfg",
+        ".tox/py/pyvenv.cfg",
+    ]
+    kept = [
+        "manage.py",
+        "pyvenv.cfg",
+        "requirements.txt",
+        "sluice.env",
+        "app/environment.py",
+        "deep/er/page.py",
+    ]
+    for name in secret + large + kept:
+        (guestbook / name).parent.mkdir(parents=True, exist_ok=True)
+        (guestbook / name).touch()
+    text = (SOURCE / "images/app/Dockerfile").read_text().replace("\\\n", "")
+    commands = re.findall(r"find /opt/sluice/app .*?;(?= )", text)
+    assert len(commands) == 2
+    script = " ".join(commands).replace("/opt/sluice/app", '"$0"')
+    subprocess.run(["sh", "-eu", "-c", script, guestbook], check=True)
+    found = [str(path.relative_to(guestbook)) for path in guestbook.rglob("*") if path.is_file()]
+    assert sorted(found) == sorted(kept)

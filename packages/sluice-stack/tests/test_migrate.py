@@ -76,6 +76,15 @@ def test_rights_of_a_role_that_no_service_has_are_refused(
         grants.table()
 
 
+def test_a_model_in_another_database_does_not_stop_a_project_without_a_list() -> None:
+    wanted = {"django_admin_log": "SELECT", "auth_user": "SELECT", "in_another_database": "SELECT"}
+    tables = {"django_admin_log"}
+    assert grants._present("asgi", wanted, tables, is_open=True).keys() == {"django_admin_log"}
+    # In a list, a misspelt name must fail.
+    listed = grants._present("asgi", wanted, tables, is_open=False)
+    assert listed.keys() == {"django_admin_log", "in_another_database"}
+
+
 @pytest.fixture
 def password(settings: Any, tmp_path: Path) -> Path:
     path = tmp_path / "admin_password"

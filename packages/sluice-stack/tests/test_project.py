@@ -116,6 +116,28 @@ def test_in_a_container_it_takes_the_stacks_environment(guest: Path) -> None:
     assert found["SECRET_KEY"] == Path(os.environ["SECRET_KEY_FILE"]).read_text()
 
 
+def test_the_key_of_the_build_is_never_a_services(guest: Path) -> None:
+    code = "from django.conf import settings; settings.SECRET_KEY"
+    keyless = {"SECRET_KEY_FILE": "", "DJANGO_SETTINGS_MODULE": "guestbook.settings"}
+    assert python(guest, "-c", code, SLUICE_SERVICE="init", **keyless).returncode == 0
+    done = python(guest, "-c", code, **IN_CONTAINER | keyless)
+    assert "The SECRET_KEY setting must not be empty" in done.stderr
+
+
+def test_the_updates_own_application_brings_no_consumers(guest: Path) -> None:
+    name = "SLUICE_STACK_ASGI_APPLICATION"
+    settings = guest / "guestbook/settings.py"
+    text = settings.read_text()
+    for application, expected in (
+        ("sluice_updates.asgi.default.application", ""),
+        ("guestbook.asgi.application", "guestbook.asgi.application"),
+    ):
+        settings.write_text(
+            text.replace("from sluice_stack", f"ASGI_APPLICATION = '{application}'\nfrom sluice_stack")
+        )
+        assert values(guest, name, **IN_CONTAINER)[name] == expected
+
+
 def test_what_the_project_decides_stays(guest: Path) -> None:
     settings = guest / "guestbook/settings.py"
     own = """
@@ -341,6 +363,10 @@ UNFIT: dict[str, tuple[Change, str]] = {
     "URLs that can't be imported": (
         appended("guestbook/urls.py", "import nowhere\n"),
         "ROOT_URLCONF, guestbook.urls, can't be used: ModuleNotFoundError",
+    ),
+    "no URLs": (
+        without('ROOT_URLCONF = "guestbook.urls"'),
+        "guestbook.settings sets no ROOT_URLCONF; name the module of the URLs there",
     ),
     "a WSGI application that can't be imported": (
         appended("guestbook/wsgi.py", "import nowhere\n"),

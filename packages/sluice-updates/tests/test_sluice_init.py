@@ -527,6 +527,17 @@ def two_files(tmp_path: Path) -> dict[Path, tuple[bytes, bytes]]:
     return changes
 
 
+def test_two_names_of_one_file_are_refused(
+    two_files: dict[Path, tuple[bytes, bytes]], tmp_path: Path
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "b")
+    with pytest.raises(OSError, match="are one file, by a symbolic link"):
+        project_files.replace_all({**two_files, link: (b"before b", b"other")})
+    assert [path.read_bytes() for path in two_files] == [before for before, _ in two_files.values()]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "link"]
+
+
 def test_if_the_second_file_cannot_be_renamed_the_first_is_put_back(
     two_files: dict[Path, tuple[bytes, bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -113,14 +113,20 @@ def apply(connection: BaseDatabaseWrapper) -> list[str]:
             statements = list(_revokes(quote(role)))
             if is_open:
                 statements += _opens(role, tables | views, quote)
-            # A project need not have all apps that the stack knows.
-            granted = {
-                name: text for name, text in wanted[role].items() if name in tables or name not in STACK[role]
-            }
-            statements += _grants(role, granted, views, quote)
+            statements += _grants(role, _present(role, wanted[role], tables, is_open), views, quote)
             for statement in statements:
                 cursor.execute(statement)
     return roles
+
+
+def _present(role: str, grants: Mapping[str, str], tables: set[str], is_open: bool) -> dict[str, str]:
+    """The grants to tables that exist, and to all that the project names: a misspelt one must fail.
+
+    A project need not have all apps that the stack knows, and may keep the tables of models elsewhere.
+    """
+    return {
+        name: text for name, text in grants.items() if name in tables or not (is_open or name in STACK[role])
+    }
 
 
 def _open_tables() -> Grants:

@@ -58,7 +58,7 @@ class Environment:
         The port on which nginx is published for HTTPS; `HTTP_PORT` then redirects to it.
         `make up TLS=…` writes 8443.""")
     rabbitmq_containers: int = setting("1", is_.whole(0, 1), OPERATOR, "wsgi asgi worker celery beat", """
-        0: no RabbitMQ. Updates come by the database, and there is no Celery worker.""")
+        0: no RabbitMQ. Updates come by the database; set `CELERY_CONTAINERS` to 0 too.""")
     worker_containers: int = setting("1", is_.whole(0, 64), OPERATOR, "compose", """
         The number of Channels workers. 0: none.""")
     celery_containers: int = setting("1", is_.whole(0, 64), OPERATOR, "compose", """

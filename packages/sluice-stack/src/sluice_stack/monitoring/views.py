@@ -14,4 +14,4 @@ from django.views.decorators.http import require_safe
 def access(request: HttpRequest) -> HttpResponse:
     """204 for users who may enter the admin site, else 403."""
     user: Any = request.user
-    return HttpResponse(status=204 if user.is_active and user.is_staff else 403)
+    return HttpResponse(status=204 if user.is_active and getattr(user, "is_staff", False) else 403)

@@ -114,6 +114,8 @@ def check(settings: str) -> None:
     _import(f"the settings module {settings}", lambda: found.INSTALLED_APPS, _about_settings)
     _apps(found)
     _import("an app of INSTALLED_APPS", django.setup)
+    if not getattr(found, "ROOT_URLCONF", ""):
+        raise Unfit(f"{settings} sets no ROOT_URLCONF; name the module of the URLs there")
     _import(f"ROOT_URLCONF, {found.ROOT_URLCONF},", lambda: importlib.import_module(found.ROOT_URLCONF))
     _import("the WSGI application", lambda: importlib.import_module("sluice_stack.wsgi"))
     if _installed("channels"):

@@ -31,6 +31,8 @@ _FIRST: Final = (
     "sluice_stack.middleware.DatabaseDown",
 )
 _ASGI: Final = "sluice_stack.asgi.application"
+# Values of ASGI_APPLICATION that bring no consumers: Daphne's role then only reads (sluice_stack.grants).
+_WITHOUT_CONSUMERS: Final = (_ASGI, "sluice_updates.asgi.default.application")
 # Used only while the image is built, where no secret exists.
 _BUILD_KEY: Final = "only for the build of an image: no page and no session is signed with it"
 
@@ -57,7 +59,7 @@ def _security(env: Environment, own: Settings) -> dict[str, Any]:
     hsts = own.get("SECURE_HSTS_SECONDS", 0) if stack.hsts_seconds(env) else 0
     found = {
         "DEBUG": env.debug,
-        "SECRET_KEY": stack.secret_key(env) or _BUILD_KEY,
+        "SECRET_KEY": stack.secret_key(env) or (_BUILD_KEY if env.sluice_service == "init" else ""),
         "ALLOWED_HOSTS": stack.allowed_hosts(env),
         "CSRF_TRUSTED_ORIGINS": _with(own.get("CSRF_TRUSTED_ORIGINS", ()), env.site_url),
         "CSRF_COOKIE_SECURE": env.https,
@@ -104,7 +106,7 @@ def _applications(env: Environment, own: Settings) -> dict[str, Any]:
         "MIDDLEWARE": [*(name for name in _FIRST if name not in middleware), *_with(middleware, *last)],
         # Daphne serves the project's own consumers beside the updates, and none of its pages.
         "ASGI_APPLICATION": _ASGI,
-        "SLUICE_STACK_ASGI_APPLICATION": "" if consumers == _ASGI else consumers,
+        "SLUICE_STACK_ASGI_APPLICATION": "" if consumers in _WITHOUT_CONSUMERS else consumers,
         "SLUICE_STACK_ADMIN_USERNAME": env.admin_username,
         "SLUICE_STACK_ADMIN_PASSWORD_FILE": env.admin_password_file,
     }

@@ -22,6 +22,8 @@ def replace_all(files: Mapping[Path, tuple[bytes, bytes]]) -> None:
         staged: list[tuple[Path, Path, Path]] = []
         for path, (before, after) in files.items():
             target = path.resolve()  # a symbolic link stays one
+            if any(target == other for other, _, _ in staged):  # one of the two edits would be lost
+                raise OSError(f"{path} and another file to edit are one file, by a symbolic link")
             if target.read_bytes() != before:
                 raise OSError(f"{path} has just been changed by another program")
             new, old = _staged(stack, target, after), _staged(stack, target, before)
@@ -69,7 +71,8 @@ def _staged(stack: ExitStack, target: Path, data: bytes) -> Path:
     status = target.stat()
     with os.fdopen(number, "wb") as file:
         file.write(data)
-        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        made = os.fstat(number)  # in a folder with setgid, the group is the folder's
+        if (status.st_uid, status.st_gid) != (made.st_uid, made.st_gid):
             os.fchown(number, status.st_uid, status.st_gid)
         os.fchmod(number, status.st_mode & 0o7777)
         file.flush()

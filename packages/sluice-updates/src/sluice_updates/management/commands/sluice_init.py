@@ -47,10 +47,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         address = options["polling"].strip("/") + "/"
         if address == "/" or set(address) & set("<>\"'\\ "):
-            raise CommandError(f"--polling {options['polling']!r} is no path, such as updates/")
+            raise CommandError(f"--polling {options['polling']!r} is not a path, such as updates/")
         folder = (options["project"] or _folder()).resolve()
         if not folder.is_dir():
-            raise CommandError(f"{folder} is no folder")
+            raise CommandError(f"{folder} is not a folder")
         project = Project(folder, address)
         try:
             draft = project.remove() if options["remove"] else project.add(stack=options["stack"])
@@ -69,7 +69,9 @@ class Command(BaseCommand):
             raise CommandError(f"{error}\nNothing was written.") from error
         self.stdout.write("Written: " + ", ".join(_shown(path, folder) for path in draft.changes))
         if not options["remove"]:
-            self.stdout.write("Next: manage.py migrate sluice_updates, and restart the site.")
+            # In the stack, the start migrates.
+            step = "make up" if options["stack"] else "manage.py migrate sluice_updates, and restart the site"
+            self.stdout.write(f"Next: {step}.")
 
     def _show(self, draft: Draft, folder: Path) -> None:
         for path, (before, after) in draft.changes.items():
@@ -82,7 +84,7 @@ class Command(BaseCommand):
             return
         if not sys.stdin.isatty():
             raise CommandError(
-                "Standard input is no terminal, so nobody can be asked. Nothing was written; --yes writes"
+                "Standard input is not a terminal, so nobody can be asked. Nothing was written; --yes writes"
                 " without asking."
             )
         try:
