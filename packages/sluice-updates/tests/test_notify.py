@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import select
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -15,6 +18,8 @@ from django.db import connections, transaction
 from harness.waiting import wait_until
 from sluice_updates import conf, publish
 from sluice_updates.checks import notifications as checks
+from sluice_updates.push.database_thread import DatabaseUnavailable
+from sluice_updates.push.notifications import Notifications
 from sluice_updates.wakeup import notifications, sender
 
 SOON = 10.0
@@ -189,3 +194,45 @@ def test_the_check_on_sqlite(
 
 def test_the_check_on_postgresql(on_postgresql: str) -> None:
     assert checks.check_notify() + checks.check_pooler() == []
+
+
+def test_the_end_of_the_listening_connection_leaves_the_next_user_of_its_descriptor_alone(
+    on_postgresql: str, superuser: psycopg.Connection[Any]
+) -> None:
+    """The driver closes its socket as soon as it has failed, and the next accepted client gets the number."""
+
+    class Reused(Notifications):
+        heard: asyncio.Event
+
+        def _read(self, raw: Any, descriptor: int, lost: asyncio.Future[Any]) -> None:
+            super()._read(raw, descriptor, lost)
+            if lost.done():
+                with pytest.raises(OSError):
+                    os.fstat(descriptor)
+                os.dup2(client.fileno(), descriptor)
+                asyncio.get_running_loop().add_reader(descriptor, self.heard.set)
+
+    async def run() -> None:
+        way = Reused("0" * 16, poll_soon=lambda: None, send=nothing)
+        way.heard = asyncio.Event()
+        subscribed = asyncio.create_task(way.subscribe())
+        try:
+            async with asyncio.timeout(SOON):
+                await way.subscribed.wait()
+                superuser.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND query LIKE 'SELECT pg_backend_pid%'"
+                )
+                with pytest.raises(DatabaseUnavailable):
+                    await subscribed
+                other.send(b"GET / HTTP/1.1")
+                await way.heard.wait()
+        finally:
+            way.stop()
+
+    async def nothing(*words: str) -> None:
+        pass
+
+    client, other = socket.socketpair()
+    with client, other:
+        asyncio.run(run())

@@ -122,7 +122,9 @@ def _admit(
     try:
         if found is None:
             names = handshake.wanted if handshake.wanted is not None else streams.default_streams(None)
-            allowed = rights.allowed_anonymously(names, decided)
+            # A page that names no streams shows by its positions that it was a person's.
+            asked = [*names, *filter(streams.is_personal, handshake.since)]
+            allowed = rights.allowed_anonymously(asked, decided)
             return Admission(Anonymous(handshake.address) if allowed else None, names, allowed)
         person, user = found
         names = handshake.wanted if handshake.wanted is not None else streams.default_streams(user.pk)

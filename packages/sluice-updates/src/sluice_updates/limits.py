@@ -54,6 +54,7 @@ WINDOWS_BYTES: Final = 32 * 1024 * 1024  # the same, for all streams together
 OUT_OF_ORDER_FRAMES: Final = 1000  # kept for one stream while earlier ones are read
 SIGHTINGS: Final = 10_000  # streams without subscribers whose latest offset is remembered
 IDLE_SECONDS: Final = 60.0  # for which a stream is followed after its last subscriber left
+IDLE_STREAMS: Final = 20_000  # followed without a subscriber, at most
 BAD_FRAMES: Final = 5  # the fifth closes with 4000
 PONGS_PER_SECOND: Final = 30  # to one client; more are delayed
 PONGS_OWED: Final = 1000  # delayed pongs; further pings are bad frames

@@ -16,7 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from . import addresses, conf, history, positions, rights
-from .streams import default_streams
+from .streams import default_streams, is_personal
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def _poll(request: HttpRequest) -> HttpResponse:
             response = _error(429, "this address polls too often", limit=conf.polls_per_address())
             response["Retry-After"] = str(seconds)
             return response
-        allowed = rights.allowed_anonymously(wanted, {})
+        allowed = rights.allowed_anonymously([*wanted, *filter(is_personal, since)], {})
         if not allowed:
             return _error(401, _SIGN_IN)
     reading = history.read({stream: since.get(stream) for stream in wanted if stream in allowed})

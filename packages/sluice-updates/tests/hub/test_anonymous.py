@@ -120,6 +120,16 @@ def test_a_page_that_names_a_person_is_asked_to_sign_in_though_the_rest_is_publi
     assert poll(public, query)[0] == 401
 
 
+def test_so_is_a_page_whose_positions_name_a_person(public: Served, page: str) -> None:
+    """A page of a user may name no streams: then only its positions show whose it was."""
+    query = f"streams={page}&since={page}/0-0,user:1/0-0"
+    with public.connect(None, query) as socket:
+        assert socket.close_code() == 4001
+    with Events(public, None, query) as events:
+        assert events.next() == {"event": "close", "data": {"code": 4001}}
+    assert poll(public, query)[0] == 401
+
+
 def test_a_persons_page_learns_that_the_session_ended(public: Served, site: Site, page: str) -> None:
     person = site.person()
     query = f"streams={person.stream},{page}"
@@ -219,6 +229,17 @@ def test_an_address_may_have_so_many_connections(serve: Serve, site: Site, page:
     assert served.health()[1]["counters"]["anonymous_refused{limit=connections}"] == 2
 
 
+def test_without_a_proxy_the_peer_is_the_address_for_each_transport(serve: Serve, page: str) -> None:
+    served = serve(**PUBLIC, HUBSITE_CONNECTIONS_PER_ADDRESS="1")
+    query, elsewhere = f"streams={page}", {"X-Real-IP": "192.0.2.1"}
+    with served.connect(None, query) as socket:
+        socket.hello()
+        with Events(served, None, query) as events:
+            assert events.next() == {"event": "close", "data": {"code": 4013}}
+        with Events(served, None, query, **elsewhere) as events:
+            assert events.next()["data"]["event"] == "hello"  # type: ignore[index]
+
+
 def test_a_network_of_ipv6_is_one_address(serve: Serve, page: str) -> None:
     served = serve(**PUBLIC, HUBSITE_CONNECTIONS_PER_ADDRESS="1")
     query = f"streams={page}"
@@ -240,6 +261,21 @@ def test_an_address_may_follow_so_many_streams(serve: Serve, page: str) -> None:
         with served.connect(None, f"streams={page},{page}-c") as small:
             assert len(small.hello()) == 2
     assert served.health()[1]["counters"]["anonymous_refused{limit=subscriptions}"] == 1
+
+
+def test_streams_that_a_reader_has_left_take_little_memory(serve: Serve, site: Site, page: str) -> None:
+    served = serve(**PUBLIC, HUBSITE_LIMITS='{"IDLE_STREAMS": 100}')
+    for turn in range(4):
+        names = ",".join(f"{page}-{turn}-{number}" for number in range(60))
+        with served.connect(None, f"streams={names}") as socket:
+            assert len(socket.hello()) == 60
+        wait_until(lambda: served.health()[1]["connections"] == 0, SOON, "its end")
+    assert served.health()[1]["streams"] == 100
+    for name in (f"{page}-0-0", f"{page}-3-59"):  # forgotten, and still followed
+        with served.connect(None, f"streams={name}") as socket:
+            socket.hello()
+            site.send(name, 1)
+            assert socket.numbers(1) == [1]
 
 
 def test_a_process_may_have_so_many_of_all_addresses_and_users_have_room_beside_them(

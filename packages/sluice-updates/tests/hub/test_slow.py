@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import select
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness.waiting import wait_until
+from sluice_updates.asgi.transport import CLOSE_SECONDS
 from updates_lab.site import SOON, Person, Served, Site
 
 SIZE = 30_000  # bytes per update, close to the maximum
 COUNT = 120  # updates: more than any kernel buffers for a client with a small receive window
+
+STOCK = (
+    "-c",
+    "import sys, daphne.cli; daphne.cli.CommandLineInterface().run(sys.argv[1:])",
+    "--fd",
+    "0",
+    "hubsite.asgi:application",
+)
 
 pytestmark = pytest.mark.servers  # these tests wait for seconds
 
@@ -27,6 +38,28 @@ def test_a_client_that_reads_nothing_is_cut_with_4008(served: Served, site: Site
         wait_until(lambda: served.health()[1]["counters"].get("closes{code=4008}"), SOON, "the cut")
         assert _resident_bytes(served) - memory < 8 * 1024 * 1024
         assert _last_close(silent) == 4008
+
+
+@pytest.mark.parametrize("command", [(), STOCK], ids=["own", "stock"])
+def test_an_event_stream_that_is_never_read_does_not_stay(
+    serve: Callable[..., Served], site: Site, person: Person, command: tuple[str, ...]
+) -> None:
+    served = serve(*command, HUBSITE_LIMITS='{"STUCK_SECONDS": 1}')
+    with socket.socket() as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        silent.connect(("127.0.0.1", served.port))
+        # Our server leaves a request with Expect to Daphne.
+        silent.sendall(
+            b"GET /channels/updates/sse HTTP/1.1\r\nHost: localhost\r\nExpect: nothing\r\n"
+            b"Cookie: sessionid=%b\r\n\r\n" % person.session.encode()
+        )
+        wait_until(lambda: served.health()[1]["people"], SOON, "the stream")
+        for number in range(COUNT):
+            site.send(person.stream, number, size=SIZE)
+        wait_until(lambda: served.health()[1]["counters"].get("closes{code=4008}"), SOON, "the close")
+        cut = select.poll()
+        cut.register(silent, 0)  # errors only
+        assert cut.poll(1000 * 2 * CLOSE_SECONDS)
 
 
 def test_a_long_replay_follows_the_clients_pace(served: Served, site: Site, person: Person) -> None:

@@ -19,6 +19,7 @@ from ..asgi_types import Send
 from ..push.frames import Burst, Frame
 
 EXTENSION = "sluice.transport"
+CLOSE_SECONDS = 5  # for the client to take the end of a stream
 HANDSHAKE = "sluice.handshake"  # the function to call when the handshake is finished
 
 
@@ -110,10 +111,19 @@ class DaphneStream:
 
     def finish(self) -> None:
         if self._is_open():
+            socket = below(self._request.transport)
             self._request.handle_reply({"type": "http.response.body", "body": b"", "more_body": False})
+            if socket is not None and unsent(socket):
+                asyncio.get_running_loop().call_later(CLOSE_SECONDS, _cut, socket)
 
     def _is_open(self) -> bool:
         return not self._request.finished and not self._request._disconnected
+
+
+def _cut(socket: Any) -> None:
+    """Cut the connection if its client has not taken the end: nothing else limits how long it stays."""
+    if unsent(socket):
+        socket.abortConnection()
 
 
 _pumps: set[asyncio.Task[None]] = set()  # those that are sending, of this process

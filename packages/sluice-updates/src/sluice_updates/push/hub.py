@@ -87,6 +87,7 @@ class Hub:
             Notifications(self.id, poll_soon=self.poller.poll_soon, send=self.poller.notify),
             DataVersion(self.poller.poll_soon),
         ]
+        self._idle: OrderedDict[str, None] = OrderedDict()  # streams without subscribers, the oldest first
         self._sightings: OrderedDict[str, int] = OrderedDict()
         self._window_bytes = 0
         self._unwritten: dict[FollowedStream, None] = {}  # those with updates that are not written yet
@@ -149,7 +150,7 @@ class Hub:
         stream = self.streams.get(name)
         if stream is None:
             stream = self.streams[name] = FollowedStream(name, state.head)
-            stream.idle_since = self.loop.time()
+            self._rest(stream)
             if self._sightings.pop(name, 0) > state.head.offset:
                 self.poller.fill(name)  # an update arrived since the reading
         elif state.head.offset > stream.head.offset:
@@ -171,6 +172,7 @@ class Hub:
         subscription = Subscription(connection, stream, position)
         stream.subscriptions[subscription] = None
         stream.idle_since = None
+        self._idle.pop(stream.name, None)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -178,8 +180,23 @@ class Hub:
         subscription.live = False
         stream = subscription.stream
         stream.subscriptions.pop(subscription, None)
-        if not stream.subscriptions:
-            stream.idle_since = self.loop.time()
+        if not stream.subscriptions and self.streams.get(stream.name) is stream:
+            self._rest(stream)
+
+    def _rest(self, stream: FollowedStream) -> None:
+        """Follow a stream without subscribers for a while: its pages may come back."""
+        stream.idle_since = self.loop.time()
+        self._idle[stream.name] = None
+        self._idle.move_to_end(stream.name)
+        if len(self._idle) > limits.IDLE_STREAMS:  # where anybody may read any name, one client can name many
+            self._forget(next(iter(self._idle)))
+
+    def _forget(self, name: str) -> None:
+        stream = self.streams.pop(name)
+        del self._idle[name]
+        if stream.head.offset:
+            # A handshake may have read it just before its last update.
+            self._sight(name, stream.head.offset)
 
     def go_live(self, subscription: Subscription) -> bool:
         """Start writing updates to the connection. False: it still misses updates up to the head."""
@@ -210,6 +227,7 @@ class Hub:
         stream = self.streams.pop(name, None)
         if stream is None:
             return
+        self._idle.pop(name, None)
         count("histories_rewritten")
         logger.warning(
             "the history of the stream %s was rewritten; its connections are closed with 4010", name
@@ -331,9 +349,7 @@ class Hub:
             now = self.loop.time()
             for name, stream in list(self.streams.items()):
                 if stream.idle_since is not None and now - stream.idle_since > limits.IDLE_SECONDS:
-                    del self.streams[name]
-                    # A handshake may have read it just before its last update.
-                    self._sight(name, stream.head.offset)
+                    self._forget(name)
             self._window_bytes = sum(stream.size for stream in self.streams.values())
             for stream in self.streams.values():
                 while self._window_bytes > limits.WINDOWS_BYTES and stream.window:

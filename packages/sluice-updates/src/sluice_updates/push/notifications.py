@@ -65,7 +65,8 @@ class Notifications(LoopBackWay):
                 lost.result()
         finally:
             anew.cancel()
-            loop.remove_reader(descriptor)
+            if not lost.done():  # else the number may be a client's already
+                loop.remove_reader(descriptor)
             raw.close()
 
     async def send(self, nonce: str) -> None:

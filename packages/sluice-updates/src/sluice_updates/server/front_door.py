@@ -170,11 +170,7 @@ class FrontDoor:
         self._transport.protocol = socket
         write(self._transport, self._switch(request))
         assert self._doors.open_socket is not None
-        scope = {
-            **request.scope,
-            "client": (getattr(self._address, "host", ""), getattr(self._address, "port", 0)),
-        }
-        socket.open(self._doors.open_socket(scope, socket, self.finish))
+        socket.open(self._doors.open_socket(self._scope(request), socket, self.finish))
         rest, self._received = self._rest(), b""
         if rest:
             socket.dataReceived(rest)
@@ -184,7 +180,11 @@ class FrontDoor:
         self._transport.protocol = stream
         write(self._transport, self._lines(_STREAM, *_OPEN_STREAM) + chunk(b":\n\n"))
         assert self._doors.open_stream is not None
-        stream.open(self._doors.open_stream(request.scope, stream, self.finish))
+        stream.open(self._doors.open_stream(self._scope(request), stream, self.finish))
+
+    def _scope(self, request: upgrade.Request | upgrade.Upgrade) -> dict[str, Any]:
+        client = (getattr(self._address, "host", ""), getattr(self._address, "port", 0))
+        return {**request.scope, "client": client}
 
     def refuse(self, milliseconds: int) -> None:
         self._turn_away(TRY_LATER, milliseconds)
