@@ -27,7 +27,7 @@ def sh(
 
 def elsewhere(image: str, *command: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run `command` in a container of `image`, without a network, in a clone without a `.env`."""
-    parts = "compose.yaml,.env.example,app,images,scripts"
+    parts = "compose.yaml,.env.example,app,docs,images,scripts"
     clone = f'mkdir /tmp/it; cp -r /src/{{{parts}}} /tmp/it; cd /tmp/it; "$@"'
     run = ["docker", "run", "--rm", "--network", "none", "--volumes-from", run_id(), *options, image]
     return _run([*run, "bash", "-c", clone, "clone", *command], dict(os.environ))
