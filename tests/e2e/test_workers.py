@@ -39,7 +39,7 @@ def check(stack: Stack, service: str) -> int:
 
 
 def test_without_rabbitmq_both_stay_as_they_are_and_well(healed: Stack) -> None:
-    before = {service: pids(healed, service, "[m]ysite worker\\|[r]unworker") for service in WORKERS}
+    before = {service: pids(healed, service, "[p]roject worker\\|[r]unworker") for service in WORKERS}
     healed.service("rabbitmq").stop()
     ages: list[float] = []
 
@@ -54,17 +54,17 @@ def test_without_rabbitmq_both_stay_as_they_are_and_well(healed: Stack) -> None:
     ages.clear()
     wait_until(outlasted, 60, "25 looks at both", every=1)
     assert max(ages) < GREEN, ages
-    assert before == {service: pids(healed, service, "[m]ysite worker\\|[r]unworker") for service in WORKERS}
+    assert before == {service: pids(healed, service, "[p]roject worker\\|[r]unworker") for service in WORKERS}
 
 
 def test_a_frozen_pool_is_detected_and_replaced(healed: Stack) -> None:
-    first, *pool = pids(healed, "celery", "[m]ysite worker")
+    first, *pool = pids(healed, "celery", "[p]roject worker")
     assert pool
     done = healed.service("celery").exec("bash", "-c", f"kill -STOP {' '.join(pool)}")
     assert done.code == 0, done.output
     wait_until(lambda: check(healed, "celery") != 0, GREEN + 5, "its health check to fail")
     wait_until(
-        lambda: first not in (now := pids(healed, "celery", "[m]ysite worker")) and len(now) > 1,
+        lambda: first not in (now := pids(healed, "celery", "[p]roject worker")) and len(now) > 1,
         30,
         "another worker",
     )
