@@ -67,7 +67,9 @@ def test_clients_that_reconnect_in_a_tight_loop(deployed: Deployed, others: Live
 
 
 def test_more_handshakes_than_may_wait(deployed: Deployed, others: Live, target: Stack) -> None:
-    """PostgreSQL does not answer, so none can be finished. Whoever is one too many is told when to return."""
+    """PostgreSQL does not answer, so no handshake can be finished. Those above the limit are told when to
+    return.
+    """
     place = deployed.place("asgi")
     (person,) = deployed.people(1)
     head = (

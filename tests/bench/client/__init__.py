@@ -66,8 +66,9 @@ class Person:
 class Container:
     """Where the load client runs if not beside this process: an image that has it, and a network.
 
-    It has the ports of a network namespace of its own, and may set what the kernel does with them. With few
-    free ports each connect() takes milliseconds, and the client stands still for seconds.
+    The network namespace of the container has all its ports free, and the client may change how the kernel
+    reuses them. With few free ports, each connect() takes milliseconds, and the client does nothing else
+    for seconds.
     """
 
     image: str

@@ -28,7 +28,7 @@ def default_streams(user_id: object) -> list[str]:
 
 
 def is_personal(name: str) -> bool:
-    """Whether it is the stream of one person, whoever that is."""
+    """Whether this is the stream of a single person: `user:` and an id."""
     return name.startswith(_PERSONAL)
 
 
