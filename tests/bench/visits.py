@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 from .client import LoadClient, Person, Place
-from .deployed import Failed, Probe, wait_live
+from .deployed import Failed, Probe, wait, wait_live
 from .requesting import Refused
 from .storm import CLIENT_SHARE
 
 BURST: Final = 50
 _SINGLES: Final = {100: 20, 1000: 10, 5000: 4}
-_IDLE: Final = 6.0  # seconds
+_IDLE: Final = 6.0  # seconds, the interval that is measured
 # Milliseconds between two rounds of reading in a burst. A read then takes several messages. With a read for
 # each message, the client would need more than its share of the core beside a fast server.
 _GATHER: Final = 5
@@ -92,13 +92,13 @@ class Visit:
     def idle(self, base: dict[str, int]) -> dict[str, float]:
         """Memory and CPU for each connection, where `base` is the memory without any."""
         count = self.client.count
-        before = self._cpu()
-        time.sleep(_IDLE)  # the interval that is measured; there is nothing to wait for
-        after = self._cpu()
+        before, begun = self._cpu(), time.monotonic()
+        wait(lambda: time.monotonic() - begun >= _IDLE, 2 * _IDLE, "the end of the interval")
+        after, seconds = self._cpu(), time.monotonic() - begun
         figures: dict[str, float] = {}
         for name, probe in self.probes.items():
             figures[f"{name}_kib"] = (probe.pss() - base[name]) / count / 1024
-            figures[f"{name}_us_per_s"] = 1e6 * (after[name] - before[name]) / _IDLE / count
+            figures[f"{name}_us_per_s"] = 1e6 * (after[name] - before[name]) / seconds / count
             figures[f"{name}_base_mib"] = base[name] / 2**20
         return figures
 

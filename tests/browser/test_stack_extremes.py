@@ -37,18 +37,22 @@ for number in range({count}):
 SECONDS = 30  # of continuous messages
 # The lock stops readers of messages during a commit, so a page that has read its position waits for its data.
 _SEND = """
-import random, time
+import random, threading, time
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 from inbox.sending import send
 user = get_user_model().objects.get(username={user!r})
-end = time.monotonic() + {seconds}
-while time.monotonic() < end:
+clock = threading.Event()  # never set: messages are due at moments of its own
+due = time.monotonic()
+end = due + {seconds}
+while due < end:
+    clock.wait(max(0, due - time.monotonic()))
     with transaction.atomic():
-        connection.cursor().execute("LOCK TABLE inbox_message IN ACCESS EXCLUSIVE MODE")
+        cursor = connection.cursor()
+        cursor.execute("LOCK TABLE inbox_message IN ACCESS EXCLUSIVE MODE")
         send(user, "another")
-        time.sleep(0.05)
-    time.sleep(random.uniform(0, 0.05))
+        cursor.execute("SELECT pg_sleep(0.05)")  # the lock lasts so long
+    due = time.monotonic() + random.uniform(0, 0.05)
 """
 
 

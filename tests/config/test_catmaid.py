@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,7 +23,7 @@ from celery import Celery
 from config.nginx_lab import UPGRADE, Probe, exchange, head
 from harness.compose import SOURCE
 from harness.servers import RabbitMQ, free_port
-from harness.waiting import wait_until
+from harness.waiting import TimedOut, wait_until
 from sluice_layer import RabbitmqChannelLayer
 
 PAGE = Guide.read("catmaid.md")
@@ -125,10 +124,10 @@ class Push:
         with Celery(broker=self.celery_url) as sender:
             sender.send_task("crop", [number])
         wait_until(lambda: f"crop {number} is done" in self.log.read_text(), 30, "the task")
-        deadline = time.monotonic() + 5
-        while number not in self.daphne.received and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return number in self.daphne.received
+        try:
+            return wait_until(lambda: number in self.daphne.received, 5, "the push")
+        except TimedOut:
+            return False
 
     def restart_broker(self) -> None:
         self.broker.stop()

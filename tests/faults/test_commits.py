@@ -17,15 +17,21 @@ OPEN = 30  # seconds that a transaction stays open
 PYTHON = "/opt/sluice/venv/bin/python"
 MANAGE = "/opt/sluice/app/manage.py"
 
+# It commits when the test notifies it. A connection of its own listens: in a transaction nothing arrives.
 _SITS = """
 import time
-from django.db import transaction
+import psycopg
+from django.db import connection, transaction
 from sluice_updates import publish
 with transaction.atomic():
-    publish("all", "sat-on", {{"seconds": {seconds}}})
-    time.sleep({seconds})
+    publish("all", "sat-on", {{}})
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as listening:
+        listening.execute("LISTEN commit_now")
+        connection.cursor().execute("SET LOCAL application_name = 'sitting'")
+        assert list(listening.notifies(timeout={deadline}, stop_after=1)), "nobody ended the transaction"
 print("committed at", time.time())
 """
+_END = "from django.db import connection; connection.cursor().execute('NOTIFY commit_now')"
 _ROLLED_BACK = """
 from django.db import transaction
 from sluice_updates import publish
@@ -55,8 +61,10 @@ def test_a_transaction_that_stays_open_holds_nothing_up_and_is_not_passed_over(
     )
     with Trial(standing, outcome) as trial, ThreadPoolExecutor(1) as pool:
         with TERM(standing.service("rabbitmq")):
-            sitting = pool.submit(standing.manage, _SITS.format(seconds=OPEN), "celery")
-            trial.hold(OPEN / 2)
+            sitting = pool.submit(standing.manage, _SITS.format(deadline=4 * OPEN), "celery")
+            wait_until(lambda: _is_sitting(standing), OPEN, "the open transaction")
+            trial.hold(OPEN)
+            standing.manage(_END)
             said = re.search(r"^committed at ([\d.]+)$", sitting.result(2 * OPEN), re.M)
             assert said
             committed = float(said[1])
@@ -108,6 +116,11 @@ def test_what_is_rolled_back_reaches_nobody(standing: Stack, baseline: Baseline,
     trial.answered()
     assert _arrived(trial, "rolled-back") == 0
     assert standing.psql("SELECT count(*) FROM sluice_updates_update WHERE event = 'rolled-back'") == [["0"]]
+
+
+def _is_sitting(stack: Stack) -> bool:
+    query = "SELECT state FROM pg_stat_activity WHERE application_name = 'sitting'"
+    return stack.psql(query) == [["idle in transaction"]]
 
 
 def _arrived(trial: Trial, event: str) -> int:

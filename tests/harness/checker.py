@@ -90,6 +90,7 @@ class Checker:
         self._tasks: list[tuple[Page, Future[None]]] = []
         self._numbers = itertools.count(1)
         self._passing: Future[None] | None = None
+        self._enough = asyncio.Event()  # no more short-lived clients shall come
         self._browsers: dict[str, Browser] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="clients", daemon=True)
@@ -105,7 +106,8 @@ class Checker:
             if writer._thread.is_alive():
                 writer.stop()
         if self._passing is not None:
-            self._passing.cancel()
+            self._loop.call_soon_threadsafe(self._enough.set)
+            self._passing.result(10)
             for page in self.pages:
                 if page.ledger.passing and not page.ledger.left:
                     self.call(page, "leave")
@@ -169,6 +171,7 @@ class Checker:
         """
         for user in users:
             self.browser(user)
+        self._enough.clear()
         coming = self._pass_by(users, every, stay, poll_every)
         self._passing = asyncio.run_coroutine_threadsafe(coming, self._loop)
 
@@ -180,7 +183,9 @@ class Checker:
             page = self.newcomer(user, transport, since=known.pop(user, None), poll_every=poll_every)
             page.ledger.passing = True
             try:
-                await asyncio.sleep(every)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._enough.wait(), every)
+                    return
             finally:
                 self._loop.call_later(stay, self._go_on, page, known, user)
 
